@@ -1,0 +1,54 @@
+# Two words are enough: `make demo` shows the main job on real reviews, `make test` runs the tests.
+# Both make .venv first. Needs Python 3.11 or newer with venv and pip, and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo demo-fast test test-fast check lint format bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/tutelage demo
+
+demo-fast: $(VENV)/.installed
+	$(BIN)/tutelage demo --fast
+
+test: $(VENV)/.developer
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.developer
+	$(BIN)/python -m pytest -m "not slow"
+
+check: format lint test
+
+lint: $(VENV)/.developer
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+format: $(VENV)/.developer
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.developer
+	$(BIN)/python benchmarks/label_throughput.py
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info
+
+# torch first and pinned: an unpinned torch is a different, much larger build.
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("tutelage needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt torch
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.developer: $(VENV)/.torch pyproject.toml
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,check]'
+	touch $@ $(VENV)/.installed

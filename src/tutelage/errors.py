@@ -1,0 +1,111 @@
+"""Everything tutelage raises on purpose, in one tree. Each class is also the stdlib error it is.
+
+    TutelageError
+    ├── RecipeError        (ValueError)          the recipe or its data is wrong; carries every problem at once
+    ├── DataError          (ValueError)          a data file cannot be used
+    ├── ModelError         (ValueError)          a model folder, weight file or model name cannot be used
+    ├── ShapeMismatch      (ValueError)          two arrays that must agree do not
+    ├── TargetsError       (ValueError)
+    │   ├── TargetsMismatch                      made for another teacher, tokenizer or label list
+    │   ├── TargetsIncomplete                    labelling has not finished, or a row has no targets
+    │   └── TargetsCorrupt                       a part does not match its checksum or its schema
+    ├── RunExists          (FileExistsError)     the run folder belongs to another recipe
+    ├── RunIncomplete      (FileNotFoundError)   a stage that must come first has not been done
+    ├── TrainingDiverged   (ArithmeticError)     the loss is not a number or exploded
+    ├── AssetError         (OSError)             weights or data could not be fetched or are not what was expected
+    ├── NotEnoughDisk      (OSError)             the estimate does not fit
+    └── MissingExtra       (ImportError)         an optional package is not installed
+
+Every message answers three questions: what was given, what was expected, what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a recipe or a data file, and where.
+
+    `where` is what a person would look for, for instance `recipe.yaml:12` or `train.csv, row 7`. `severity` is
+    `error` (nothing runs) or `warning` (it runs, and the report repeats it).
+    """
+
+    where: str
+    message: str
+    severity: str = "error"
+
+    def __str__(self) -> str:
+        """The problem on one line."""
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+class TutelageError(Exception):
+    """The root of the tree; catch it to catch everything that tutelage raises on purpose."""
+
+
+class RecipeError(TutelageError, ValueError):
+    """A recipe, or the data it names, cannot be used; `problems` holds every reason at once."""
+
+    def __init__(self, problems: Sequence[Problem] | str) -> None:
+        """Take the problems, or one message when there is no place to point at."""
+        self.problems = [Problem("", problems)] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class DataError(TutelageError, ValueError):
+    """A data file cannot be used."""
+
+
+class ModelError(TutelageError, ValueError):
+    """A model folder, weight file or model name cannot be used."""
+
+
+class ShapeMismatch(TutelageError, ValueError):
+    """Two arrays that must agree in shape do not."""
+
+
+class TargetsError(TutelageError, ValueError):
+    """A target store cannot serve what was asked of it."""
+
+
+class TargetsMismatch(TargetsError):
+    """The store was made by another teacher, or for another tokenizer or label list."""
+
+
+class TargetsIncomplete(TargetsError):
+    """Labelling has not finished, or a row has no targets."""
+
+
+class TargetsCorrupt(TargetsError):
+    """A part of the store does not match its checksum or its schema."""
+
+
+class RunExists(TutelageError, FileExistsError):
+    """The run folder belongs to another recipe and is left as it is."""
+
+
+class RunIncomplete(TutelageError, FileNotFoundError):
+    """A stage that must come first has not been done."""
+
+
+class TrainingDiverged(TutelageError, ArithmeticError):
+    """The loss is not a number or exploded; the last good checkpoint is kept."""
+
+
+class AssetError(TutelageError, OSError):
+    """Weights or data could not be fetched, or are not what was expected."""
+
+
+class NotEnoughDisk(TutelageError, OSError):
+    """The estimated output does not fit on the disk."""
+
+
+class MissingExtra(TutelageError, ImportError):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, *, extra: str, purpose: str) -> None:
+        """Name the package, the extra that brings it, and what needs it."""
+        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'tutelage[{extra}]'")

@@ -1,0 +1,155 @@
+"""Where the numbers come from: data, software, machine, seeds, time; and what was asked of whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tutelage.report import formats
+from tutelage.report.reading import Records
+
+_SHOWN_COUNTS = 12
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One part of the data."""
+
+    part: str
+    """train, validation, test or unlabeled."""
+    file: str
+    """Its file name."""
+    rows: int
+    """Rows in it."""
+    labelled: int
+    """Rows with a gold label."""
+    counts: list[tuple[str, int, float]]
+    """The commonest labels: name, rows, share of the labelled rows."""
+    more: int
+    """How many labels are not listed."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the run."""
+
+    name: str
+    """Its name."""
+    seconds: str
+    """How long it took."""
+    share: float
+    """Of the time of all steps."""
+
+
+def data_files(provenance: Mapping[str, Any]) -> list[DataFile]:
+    """The parts of the data in the order of their use."""
+    files = []
+    for part, facts in provenance.get("data", {}).items():
+        if not isinstance(facts, Mapping):
+            continue
+        counts = {str(label): int(number) for label, number in (facts.get("label_counts") or {}).items()}
+        labelled = int(facts.get("labelled") or 0)
+        ordered = sorted(counts.items(), key=lambda item: -item[1])[:_SHOWN_COUNTS]
+        names = facts.get("file") or ""
+        names = [names] if isinstance(names, str) else names
+        files.append(
+            DataFile(
+                part=str(part),
+                file=", ".join(Path(str(name)).name or str(name) for name in names),
+                rows=int(facts.get("rows") or 0),
+                labelled=labelled,
+                counts=[(label, number, number / max(labelled, 1)) for label, number in ordered],
+                more=max(0, len(counts) - _SHOWN_COUNTS),
+            )
+        )
+    return files
+
+
+def stages(provenance: Mapping[str, Any]) -> tuple[list[Stage], str]:
+    """The steps of the run with their time, and the time of all."""
+    seconds = {str(name): float(value) for name, value in (provenance.get("seconds") or {}).items()}
+    total = sum(seconds.values())
+    return [
+        Stage(name, formats.duration(value), value / total if total else 0.0) for name, value in seconds.items()
+    ], formats.duration(total)
+
+
+def facts(records: Records) -> list[tuple[str, str]]:
+    """Name and value of what a reader needs to repeat the run."""
+    provenance = records.provenance
+    machine = provenance.get("machine") or {}
+    git = provenance.get("git") or {}
+    bootstrap = records.evaluation.get("bootstrap") or {}
+    memory = formats.size_bytes(machine["memory_bytes"]) if machine.get("memory_bytes") else ""
+    known = [
+        ("tutelage", provenance.get("tutelage")),
+        ("Created", provenance.get("created")),
+        ("Python", provenance.get("python")),
+        (
+            "Machine",
+            ", ".join(
+                filter(
+                    None,
+                    [
+                        machine.get("cpu"),
+                        formats.plural(machine["cores"], "core") if machine.get("cores") else "",
+                        memory,
+                    ],
+                )
+            ),
+        ),
+        ("Git", f"{git.get('commit', '')}{' with uncommitted changes' if git.get('dirty') else ''}" if git else ""),
+        ("Seed", provenance.get("seed")),
+        ("Bootstrap", f"{bootstrap['samples']:,} resamples, seed {bootstrap['seed']}" if bootstrap else ""),
+    ]
+    return [(name, str(value)) for name, value in known if value not in (None, "")]
+
+
+def packages(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Installed packages that took part, with their versions."""
+    return [(str(name), str(version)) for name, version in (provenance.get("packages") or {}).items()]
+
+
+def fingerprints(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Fingerprints of what the stages were made of; nested ones carry both names."""
+    flat: list[tuple[str, str]] = []
+    for name, value in (provenance.get("fingerprints") or {}).items():
+        if isinstance(value, Mapping):
+            flat += [(f"{name}/{inner}", str(mark)) for inner, mark in value.items()]
+        else:
+            flat.append((str(name), str(value)))
+    return flat
+
+
+def teacher_description(records: Records) -> str:
+    """The teacher in a few words: from provenance, or from the recipe where that says nothing."""
+    teacher = records.provenance.get("teacher") or {}
+    asked = records.recipe.get("teacher") or {}
+    words = [str(teacher.get(key) or asked.get(key) or "") for key in ("kind", "model")]
+    description = str(teacher.get("description") or "")
+    return ", ".join(
+        filter(None, [description or words[0], Path(words[1]).name if words[1] and words[1] not in description else ""])
+    )
+
+
+def student_descriptions(records: Records) -> list[tuple[str, str]]:
+    """Each student and its settings, as the recipe gives them."""
+    asked = records.recipe.get("students") or {}
+    described = []
+    for name in records.students:
+        settings = asked.get(name) if isinstance(asked, Mapping) else None
+        described.append((name, _settings(settings) if isinstance(settings, Mapping) else ""))
+    return described
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    """Settings on one line, kind first; sections of their own are left to the recipe below."""
+    kind = str(settings.get("kind", ""))
+    rest = [
+        f"{key.replace('_', ' ')} {Path(str(value)).name if key == 'model' else value}"
+        for key, value in settings.items()
+        if key != "kind" and not isinstance(value, Mapping) and value is not None
+    ]
+    return ", ".join(filter(None, [kind, *rest]))

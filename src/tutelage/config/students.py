@@ -15,8 +15,8 @@ Embeddings = Literal["random", "teacher", "teacher_contextual"]
 class TokenizerSpec(Section):
     """Where the student's vocabulary comes from."""
 
-    kind: Literal["wordpiece", "bpe", "teacher"] = "wordpiece"
-    """Trained on the data (wordpiece, bpe), or the teacher's own, trimmed to what the data uses."""
+    kind: Literal["wordpiece", "bpe", "word", "teacher"] = "wordpiece"
+    """Trained on the data (wordpiece, bpe, whole words), or the teacher's own, trimmed to what the data uses."""
 
     vocabulary_size: int = Field(default=8000, ge=16)
     """The most tokens of a trained vocabulary."""
@@ -63,7 +63,11 @@ class TransformerSpec(StudentSpec):
     """Where the vocabulary comes from."""
 
     embeddings: Embeddings = "random"
-    """The first token embeddings: random, or the teacher's reduced by PCA."""
+    """The first token embeddings: random, the teacher's, or what a layer of the teacher makes of each token
+    (teacher_contextual); the last two reduced by PCA."""
+
+    embeddings_layer: int | None = Field(default=None, ge=0)
+    """The teacher's layer that `teacher_contextual` reads; None: one just above the middle."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> TransformerSpec:
@@ -105,7 +109,11 @@ class RecurrentSpec(StudentSpec):
     """Where the vocabulary comes from."""
 
     embeddings: Embeddings = "random"
-    """The first token embeddings: random, or the teacher's reduced by PCA."""
+    """The first token embeddings: random, the teacher's, or what a layer of the teacher makes of each token
+    (teacher_contextual); the last two reduced by PCA."""
+
+    embeddings_layer: int | None = Field(default=None, ge=0)
+    """The teacher's layer that `teacher_contextual` reads; None: one just above the middle."""
 
 
 class PretrainedSpec(StudentSpec):

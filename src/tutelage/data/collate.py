@@ -36,7 +36,8 @@ class EncodedSet:
         rows += [] if self.teacher_probs is None else [len(self.teacher_probs)]
         if len(set(rows)) != 1:
             raise ShapeMismatch(
-                f"token ids, labels and soft targets of {', '.join(map(str, rows))} rows given; expected the same rows in each"
+                f"token ids, labels and soft targets of {', '.join(map(str, rows))} rows given; "
+                "expected the same rows in each"
             )
 
     def __len__(self) -> int:
@@ -56,7 +57,9 @@ class EncodedSet:
     @cached_property
     def tokens(self) -> NDArray[np.int64]:
         """The token ids of all rows, one row after the other."""
-        return np.fromiter((token for ids in self.input_ids for token in ids), dtype=np.int64, count=int(self.lengths.sum()))
+        return np.fromiter(
+            (token for ids in self.input_ids for token in ids), dtype=np.int64, count=int(self.lengths.sum())
+        )
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
@@ -91,8 +94,8 @@ def collate(encoded: EncodedSet, rows: Sequence[int] | NDArray[np.integer], *, p
         pad_id: Fills the right of shorter rows.
 
     Returns:
-        `input_ids` and `attention_mask` (1 on real tokens), int64 `[B, T]`; `labels`, int64 `[B]`; and where there are soft
-        targets `teacher_logprobs`, float32 `[B, C]`, -inf where the teacher gives no mass.
+        `input_ids` and `attention_mask` (1 on real tokens), int64 `[B, T]`; `labels`, int64 `[B]`; and where there
+        are soft targets `teacher_logprobs`, float32 `[B, C]`, -inf where the teacher gives no mass.
     """
     rows = np.asarray(rows, dtype=np.int64)
     lengths = encoded.lengths[rows]

@@ -1,0 +1,1 @@
+"""The words people type, and how results look on a terminal."""

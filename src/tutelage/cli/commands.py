@@ -1,0 +1,194 @@
+"""What each command does: read its input, call one function, show the result."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tutelage.cli import failures
+from tutelage.cli.terminal import format_bytes, format_seconds, progress_for, write_result
+from tutelage.errors import Problem, RecipeError, RunIncomplete
+
+
+def _read_recipe(path: Path, overrides: list[str]) -> tuple[Any, Path | None]:
+    """The recipe of a file, or of a run folder together with that folder."""
+    from tutelage.config import load_recipe
+
+    if path.is_dir():
+        inside = path / "recipe.yaml"
+        if not inside.is_file():
+            raise RecipeError(
+                [Problem(str(path), "is a folder without recipe.yaml: give a recipe file or a run folder")]
+            )
+        return load_recipe(inside, overrides=overrides), path
+    return load_recipe(path, overrides=overrides), None
+
+
+def init(options: argparse.Namespace) -> int:
+    """`tutelage init`: write the commented recipe, never over an existing file."""
+    from tutelage.config import TEMPLATE
+
+    if options.recipe.exists():
+        raise RecipeError([Problem(str(options.recipe), "exists and is left as it is: give another name")])
+    options.recipe.parent.mkdir(parents=True, exist_ok=True)
+    options.recipe.write_text(TEMPLATE, encoding="utf-8")
+    if options.json:
+        write_result(json.dumps({"recipe": str(options.recipe)}))
+    else:
+        write_result(f"Wrote {options.recipe}. Edit data and labels, then: tutelage check {options.recipe}")
+    return 0
+
+
+def check(options: argparse.Namespace) -> int:
+    """`tutelage check`: every problem at once, and an estimate; nothing is trained or written."""
+    from tutelage.recipes.checking import check_recipe
+
+    recipe, _ = _read_recipe(options.recipe, options.overrides)
+    found = check_recipe(recipe, progress=progress_for(quiet=options.quiet or options.json))
+    errors = [problem for problem in found.problems if problem.severity == "error"]
+    if options.json:
+        problems = [failures.vars_of(problem) for problem in found.problems]
+        write_result(
+            json.dumps({"ok": not errors, "problems": problems, "estimate": found.estimate}, ensure_ascii=False)
+        )
+        return 2 if errors else 0
+    for problem in found.problems:
+        write_result(f"{problem.severity}: {problem}")
+    if errors:
+        write_result(f"{len(errors)} to mend before this recipe can run.")
+        return 2
+    write_result(found.summary)
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """`tutelage label | train | evaluate | report | run`: the flow up to a stage."""
+    until = {"label": "label", "train": "train", "evaluate": "evaluate"}.get(options.command, "report")
+    recipe, folder = _read_recipe(options.recipe, options.overrides)
+    return _run_recipe(recipe, options, out=options.out or folder, until=until)
+
+
+def _run_recipe(
+    recipe: Any, options: argparse.Namespace, *, out: Path | None, until: Any, root: Path = Path("runs")
+) -> int:
+    from tutelage.recipes.classification import run as run_recipe
+
+    quiet = options.quiet
+    outcome = run_recipe(recipe, out=out, root=root, until=until, progress=progress_for(quiet=quiet))
+    folder = outcome.folder
+    evaluation = json.loads(folder.evaluation_path.read_text("utf-8")) if until in ("evaluate", "report") else None
+    stages = [{"name": stage.name, "how": stage.how, "seconds": round(stage.seconds, 3)} for stage in outcome.stages]
+    if options.json:
+        record = {
+            "run": str(folder.path),
+            "report": str(folder.report_path) if until == "report" else None,
+            "stages": stages,
+            "warnings": list(outcome.warnings),
+            "teacher_held_out": outcome.teacher_held_out,
+            "evaluation": evaluation,
+        }
+        write_result(json.dumps(record, ensure_ascii=False))
+        return 0
+    from tutelage.cli.tables import results_table
+
+    if evaluation is not None:
+        write_result(results_table(evaluation))
+    done = [stage for stage in outcome.stages if stage.how == "done"]
+    took = sum(stage.seconds for stage in done)
+    if done:
+        rest = "" if len(done) == len(stages) else f"; {len(stages) - len(done)} had been done before"
+        write_result(f"{len(done)} stages done in {format_seconds(took)}{rest}.")
+    else:
+        write_result("Everything had been done before.")
+    write_result(f"Run folder: {folder.path}")
+    if until == "report":
+        write_result(f"Report:     {folder.report_path}")
+    return 0
+
+
+def demo(options: argparse.Namespace) -> int:
+    """`tutelage demo`: fetch, write data and recipe, run."""
+    from tutelage.config import load_recipe
+    from tutelage.recipes.demo import write_demo
+
+    progress = progress_for(quiet=options.quiet)
+    folder = options.out or Path("tutelage-demo-fast" if options.fast else "tutelage-demo")
+    recipe_path = write_demo(folder, fast=options.fast, seed=options.seed, progress=progress)
+    progress.say(f"Recipe: {recipe_path} (the same as: tutelage run {recipe_path})")
+    return _run_recipe(load_recipe(recipe_path), options, out=None, until="report", root=folder / "runs")
+
+
+def predict(options: argparse.Namespace) -> int:
+    """`tutelage predict`: label and probabilities for texts or a file."""
+    from tutelage.recipes.predicting import predict_file, predict_texts
+
+    progress = progress_for(quiet=options.quiet or options.json)
+    if bool(options.text) == (options.file is not None):
+        raise RecipeError("give texts to classify, or --file with a text column, and not both")
+    if options.file is not None:
+        written = predict_file(
+            options.folder,
+            options.file,
+            out=options.out,
+            student=options.student,
+            text_field=options.text_field,
+            batch_size=options.batch_size,
+            progress=progress,
+        )
+        if options.json:
+            write_result(json.dumps(written))
+        else:
+            write_result(f"{written['rows']:,} rows answered by {written['student']}: {written['out']}")
+        return 0
+    answers = predict_texts(options.folder, options.text, student=options.student, batch_size=options.batch_size)
+    if options.json:
+        write_result(json.dumps(answers, ensure_ascii=False))
+        return 0
+    for answer in answers:
+        probs = "  ".join(f"{label} {prob:.3f}" for label, prob in answer["probabilities"].items())
+        write_result(f"{answer['label']}\t{probs}\t{answer['text']}")
+    return 0
+
+
+def targets(options: argparse.Namespace) -> int:
+    """`tutelage targets inspect | verify`."""
+    from tutelage.targets import inspect, verify
+
+    path = options.store / "targets" if (options.store / "targets").is_dir() else options.store
+    if not (path / "manifest.json").is_file():
+        raise RunIncomplete(
+            f"{path} holds no manifest.json, so it is no store of soft targets. Make one: tutelage label recipe.yaml"
+        )
+    if options.action == "verify":
+        broken = verify(path)
+        if options.json:
+            write_result(json.dumps({"ok": not broken, "broken": broken}, ensure_ascii=False))
+        else:
+            write_result("\n".join(broken) if broken else f"{path}: every part matches its checksum")
+        return 1 if broken else 0
+    facts = inspect(path)
+    if options.json:
+        write_result(json.dumps(facts, ensure_ascii=False))
+        return 0
+    for key, value in facts.items():
+        shown = format_bytes(value) if key == "bytes" else f"{value:,.3f}" if isinstance(value, float) else value
+        write_result(f"{key:<22} {shown}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "init": init,
+    "check": check,
+    "label": run,
+    "train": run,
+    "evaluate": run,
+    "report": run,
+    "run": run,
+    "predict": predict,
+    "targets": targets,
+    "demo": demo,
+}
+"""Every command word and what it does."""

@@ -1,0 +1,147 @@
+"""The command line: which words there are, and what each is given.
+
+Only the standard library is imported until a command has been chosen, so `tutelage --help` answers at once.
+Results go to stdout, talk and progress to stderr. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+EXIT_DONE, EXIT_FAILED, EXIT_WRONG_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+QUIET_LIBRARIES = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Environment of the command line, unless the person set it otherwise: our own bars and messages are enough."""
+
+DESCRIPTION = """\
+Distil a large language model (the teacher) into a small model (the student) that does the same job.
+
+The teacher writes soft targets, a probability for every class; students learn to reproduce them by minimising a
+Kullback-Leibler divergence; a report says how much of the teacher survived and what it costs.
+"""
+
+EPILOG = """\
+first steps:
+  tutelage demo --fast              the whole flow on real reviews, in about a minute
+  tutelage init recipe.yaml         write a commented recipe, then edit its data and labels
+  tutelage check recipe.yaml        every problem at once, with an estimate of time and disk
+  tutelage run recipe.yaml          do everything; run it again to go on where it stopped
+  tutelage predict runs/NAME "I love it"
+
+`run` is made of stages that are also commands: label, train, evaluate, report. Each does what must come before it.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command; a test pins its words."""
+    parser = argparse.ArgumentParser(
+        prog="tutelage", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    init = _command(commands, "init", "write a commented recipe to start from")
+    init.add_argument("recipe", nargs="?", default="recipe.yaml", type=Path, help="file to write [recipe.yaml]")
+
+    check = _command(commands, "check", "validate recipe and data without training; estimate time and disk")
+    _recipe(check)
+
+    for word, summary in (
+        ("label", "fit the teacher if the recipe says so, and write its soft targets"),
+        ("train", "label if needed, then train every student (and control)"),
+        ("evaluate", "train if needed, then measure quality and cost on the test rows"),
+        ("report", "evaluate if needed, then write report.html"),
+        ("run", "do everything, and nothing twice"),
+    ):
+        stage = _command(commands, word, summary)
+        _recipe(stage)
+        stage.add_argument("--out", type=Path, help="run folder [runs/NAME beside where you stand]")
+
+    predict = _command(commands, "predict", "answer with a student: label and probabilities")
+    predict.add_argument("folder", type=Path, help="a student folder, or a run folder")
+    predict.add_argument("text", nargs="*", help="texts to classify")
+    predict.add_argument("--file", type=Path, help="csv, jsonl or parquet with a text column")
+    predict.add_argument("--out", type=Path, help="where --file's answers go (csv, jsonl or parquet)")
+    predict.add_argument("--student", help="which student of a run folder [the most accurate one]")
+    predict.add_argument("--text-field", default="text", help="text column of --file [text]")
+    predict.add_argument("--batch-size", type=int, default=64, help="texts at a time [64]")
+
+    targets = _command(commands, "targets", "look into a store of soft targets, or verify it")
+    actions = targets.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+    for word, summary in (
+        ("inspect", "what is in it: kind, rows, bytes, entropy, teacher"),
+        ("verify", "check every checksum; exit 1 and name each broken part"),
+    ):
+        action = _command(actions, word, summary)
+        action.add_argument("store", type=Path, help="a store, or a run folder that holds one")
+
+    demo = _command(commands, "demo", "the main job on real reviews: fetch, label, train, evaluate, report")
+    demo.add_argument("--fast", action="store_true", help="a smaller version, about a minute")
+    demo.add_argument("--out", type=Path, help="folder for the demo's data, recipe and run [tutelage-demo]")
+    demo.add_argument("--seed", type=int, default=0, help="seed of the students' training [0]")
+    return parser
+
+
+def _command(commands: argparse._SubParsersAction, word: str, summary: str) -> argparse.ArgumentParser:  # pyright: ignore[reportPrivateUsage]
+    parser = commands.add_parser(word, help=summary, description=summary[0].upper() + summary[1:] + ".")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no talk on stderr")
+    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+    return parser
+
+
+def _recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, help="a recipe file, or a run folder to go on with")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one key of the recipe, e.g. --set train.epochs=3 (may be repeated)",
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code.
+
+    Args:
+        arguments: Words after the program's name; None takes them from the process.
+
+    Returns:
+        0 done, 1 failed, 2 wrong input, 130 interrupted.
+    """
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.version:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"tutelage {version('tutelage')}\n")
+        return EXIT_DONE
+    if options.command is None:
+        parser.print_help()
+        return EXIT_DONE
+
+    for name, value in QUIET_LIBRARIES.items():
+        os.environ.setdefault(name, value)
+    from tutelage.cli.commands import COMMANDS
+    from tutelage.cli.failures import explain
+
+    try:
+        return COMMANDS[options.command](options)
+    except BaseException as error:
+        if options.traceback or isinstance(error, SystemExit):
+            raise
+        return explain(error, command=options.command, as_json=options.json)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,92 @@
+"""Whether a model that says 70 % is right seven times in ten."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tutelage.metrics.quality import correct
+
+BINS = 15
+"""How many bins `ece` and `reliability` cut the rows into."""
+
+Values = NDArray[np.float64]
+
+
+def ece(probs: ArrayLike, gold: ArrayLike, bins: int = BINS) -> float:
+    """Expected calibration error of the most probable class, in [0, 1].
+
+    Rows are sorted by confidence (the largest probability) and cut into `bins` bins of equal mass, whose sizes differ
+    by at most one; the error is the mean over bins, weighted by size, of |accuracy - mean confidence|. Rows of equal
+    confidence share their accuracy, so the order of rows never matters, and a model that always says the same number is
+    judged by that number alone. On few rows the error is biased upward: a perfectly calibrated model scores about
+    sqrt(bins / N) / 3.
+
+    Args:
+        probs: Probabilities `[N, C]`.
+        gold: Label indexes `[N]`.
+        bins: At least 1; with fewer rows than bins, each row is a bin.
+
+    Returns:
+        0 where confidence and accuracy agree in every bin; NaN if there are no rows.
+
+    Raises:
+        ShapeMismatch: The two do not fit each other.
+        ValueError: `bins` is less than 1.
+
+    Source: Naeini, Cooper, Hauskrecht 2015 (AAAI); equal-mass bins as in Nixon et al. 2019 (arXiv:1904.01685),
+        section 3. The sharing among ties is ours.
+    """
+    return ece_of(_confidence(probs), correct(probs, gold), bins=bins)
+
+
+def ece_of(confidence: Values, is_correct: Values, *, bins: int = BINS) -> float:
+    """As `ece`, from the confidence and the correctness (0 or 1) of each row, both `[N]`; for resampling."""
+    if not confidence.size:
+        return float("nan")
+    in_order, shared, starts = _binned(confidence, is_correct, bins)
+    return float(np.abs(np.add.reduceat(shared - in_order, starts)).sum() / len(in_order))
+
+
+def reliability(probs: ArrayLike, gold: ArrayLike, bins: int = BINS) -> list[dict[str, float | int]]:
+    """The points of a calibration curve: one for each bin of `ece`, in order of confidence.
+
+    Args:
+        probs: Probabilities `[N, C]`.
+        gold: Label indexes `[N]`.
+        bins: At least 1; with fewer rows than bins, each row is a bin.
+
+    Returns:
+        `confidence` (mean), `accuracy` (share right) and `count` of each bin; empty if there are no rows.
+
+    Raises:
+        ShapeMismatch: The two do not fit each other.
+        ValueError: `bins` is less than 1.
+    """
+    confidence, is_correct = _confidence(probs), correct(probs, gold)
+    if not confidence.size:
+        return []
+    in_order, shared, starts = _binned(confidence, is_correct, bins)
+    return [
+        {"confidence": float(said.mean()), "accuracy": float(was.mean()), "count": len(said)}
+        for said, was in zip(np.split(in_order, starts[1:]), np.split(shared, starts[1:]), strict=True)
+    ]
+
+
+def _confidence(probs: ArrayLike) -> Values:
+    array = np.asarray(probs, dtype=np.float64)
+    # What is no [N, C] is refused by `correct`, with a better message than numpy's.
+    return array.max(axis=1) if array.ndim == 2 and array.shape[1] else np.empty(0)
+
+
+def _binned(confidence: Values, is_correct: Values, bins: int) -> tuple[Values, Values, NDArray[np.int64]]:
+    """Rows sorted by confidence, the accuracy each shares with its ties, and where each bin starts."""
+    if bins < 1:
+        raise ValueError(f"bins={bins} was given; expected at least 1")
+    order = np.argsort(confidence)
+    in_order, right = confidence[order], is_correct[order].astype(np.float64)
+    new = np.concatenate([[True], in_order[1:] != in_order[:-1]])
+    ties = np.flatnonzero(new)
+    shared = (np.add.reduceat(right, ties) / np.diff(np.append(ties, len(right))))[np.cumsum(new) - 1]
+    bins = min(bins, len(order))
+    return in_order, shared, np.arange(bins, dtype=np.int64) * len(order) // bins

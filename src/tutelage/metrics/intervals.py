@@ -1,0 +1,183 @@
+"""How sure a number is: bootstrap intervals, paired differences, McNemar's test.
+
+The rows of a test set are a sample; another sample would have given another number. An interval says how different.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tutelage.errors import ShapeMismatch
+
+LEVEL = 0.95
+"""The share of intervals that hold the true value, if the test rows are a fair sample."""
+
+_CHUNK_ELEMENTS = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value with the ends of its 95 % interval."""
+
+    value: float
+    """The number for all rows."""
+    low: float
+    """The 2.5th percentile over resamples."""
+    high: float
+    """The 97.5th percentile over resamples."""
+
+    def as_dict(self) -> dict[str, float]:
+        """`{"value", "low", "high"}`, the form of evaluation.json."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def bootstrap(
+    statistic: Callable[[NDArray[np.int64]], float], n: int, *, samples: int = 2000, seed: int = 0
+) -> Interval:
+    """Percentile bootstrap of any statistic of rows.
+
+    The statistic is called once a resample, so it should be quick; for a mean over rows take `mean_interval`, which
+    draws the same rows and is much faster.
+
+    Args:
+        statistic: Gives the number for row indexes `[n]`, which may repeat.
+        n: How many rows there are.
+        samples: Resamples drawn, at least 1.
+        seed: Of the resampling; 0 is a seed like any other. Under one seed every statistic sees the same resamples.
+
+    Returns:
+        The statistic of all rows, and the 2.5th and 97.5th percentile over resamples; those where it is NaN are left
+        out. All NaN if there are no rows.
+
+    Raises:
+        ValueError: `samples` is less than 1.
+
+    Example:
+        >>> import numpy as np
+        >>> values = np.array([0.0, 1.0, 1.0, 1.0])
+        >>> bootstrap(lambda rows: float(np.median(values[rows])), 4).value
+        1.0
+
+    Source: Efron 1979 (Annals of Statistics 7); percentile intervals, Efron and Tibshirani 1993, chapter 13.
+    """
+    _refuse_no_samples(samples)
+    if n == 0:
+        return _UNKNOWN
+    generator = np.random.default_rng(seed)
+    drawn = np.array([statistic(generator.integers(0, n, n)) for _ in range(samples)], dtype=np.float64)
+    return _between(float(statistic(np.arange(n))), drawn)
+
+
+def mean_interval(values: ArrayLike, *, samples: int = 2000, seed: int = 0) -> Interval:
+    """Percentile bootstrap of a mean over rows, all resamples at once.
+
+    Args:
+        values: One value a row, `[N]`.
+        samples: Resamples drawn, at least 1.
+        seed: Of the resampling; under one seed the rows are those that `bootstrap` draws.
+
+    Returns:
+        As `bootstrap`. All NaN if there are no rows or one of them is NaN.
+
+    Raises:
+        ShapeMismatch: Not one value a row.
+        ValueError: `samples` is less than 1.
+
+    Source: Efron 1979.
+    """
+    _refuse_no_samples(samples)
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ShapeMismatch(f"values of shape {array.shape} were given; expected one value a row, [N]")
+    if not array.size or np.isnan(array).any():
+        return _UNKNOWN
+    return _between(float(array.mean()), _resampled_means(array, samples, seed))
+
+
+def paired_bootstrap(values_a: ArrayLike, values_b: ArrayLike, *, samples: int = 2000, seed: int = 0) -> Interval:
+    """The mean of a - b over the same rows, with its interval.
+
+    Rows that are hard for both sides cancel, so a difference can be certain though the two intervals overlap.
+
+    Args:
+        values_a: One value a row, `[N]`, for instance 1 where model a is right.
+        values_b: The same of b, for the same rows in the same order.
+        samples: Resamples drawn, at least 1.
+        seed: Of the resampling.
+
+    Returns:
+        As `mean_interval`; positive where a is larger.
+
+    Raises:
+        ShapeMismatch: The two are not one value each for the same rows.
+    """
+    a, b = np.asarray(values_a, dtype=np.float64), np.asarray(values_b, dtype=np.float64)
+    _refuse_unpaired(a, b)
+    return mean_interval(a - b, samples=samples, seed=seed)
+
+
+def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
+    """Two-sided p-value of McNemar's exact test of two models' accuracies on the same rows, in [0, 1].
+
+    Only rows where exactly one of them is right count. If neither model were better, each such row would go either way
+    like a coin; p is how often coins are at least so uneven: min(1, 2 P(X <= fewer)) with X binomial(total, 1/2).
+
+    Args:
+        correct_a: True (or 1) where model a is right, `[N]`.
+        correct_b: The same of b, for the same rows in the same order.
+
+    Returns:
+        The p-value; 1 where the models are never right alone, or equally often.
+
+    Raises:
+        ShapeMismatch: The two are not one value each for the same rows.
+
+    Source: McNemar 1947 (Psychometrika 12), in the exact binomial form, at any number of rows.
+    """
+    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
+    _refuse_unpaired(a, b)
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    total, fewer = only_a + only_b, min(only_a, only_b)
+    k = np.arange(1, fewer + 1)
+    # log of (total choose k) / 2**total for k = 0, 1, ..., fewer: in logs, so that it holds for any number of rows.
+    logs = np.concatenate([[0.0], np.cumsum(np.log((total - k + 1) / k))]) - total * log(2)
+    return min(1.0, 2 * float(np.exp(logs).sum()))
+
+
+_UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
+
+
+def _resampled_means(values: NDArray[np.float64], samples: int, seed: int) -> NDArray[np.float64]:
+    generator = np.random.default_rng(seed)
+    n = len(values)
+    at_a_time = max(1, _CHUNK_ELEMENTS // n)
+    means = np.empty(samples)
+    for start in range(0, samples, at_a_time):
+        rows = generator.integers(0, n, (min(at_a_time, samples - start), n))
+        means[start : start + len(rows)] = values[rows].mean(axis=1)
+    return means
+
+
+def _between(value: float, drawn: NDArray[np.float64]) -> Interval:
+    known = drawn[~np.isnan(drawn)]
+    if not known.size:
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))
+
+
+def _refuse_no_samples(samples: int) -> None:
+    if samples < 1:
+        raise ValueError(f"samples={samples} was given; expected at least 1, and some 2,000 for a steady interval")
+
+
+def _refuse_unpaired(a: NDArray[np.generic], b: NDArray[np.generic]) -> None:
+    if a.shape != b.shape or a.ndim != 1:
+        raise ShapeMismatch(
+            f"values of shape {a.shape} and {b.shape} were given; expected one value a row for the same rows, [N] and [N]"
+        )

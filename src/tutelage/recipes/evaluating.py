@@ -1,0 +1,157 @@
+"""Quality and cost on the test rows: teacher, students, controls and baselines, on the same rows and machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tutelage.config import Recipe
+from tutelage.data import Prepared
+from tutelage.metrics import accuracy, bootstrap, ece, majority_class, nll
+from tutelage.recipes.stages import Deferred
+from tutelage.runs import RunFolder, atomic_write_json
+from tutelage.targets import TargetStore
+from tutelage.types import SILENT, Example, Progress
+
+if TYPE_CHECKING:
+    from tutelage.students import Predictor
+
+THROUGHPUT_BATCH = 32
+
+
+def held_out_quality(recipe: Recipe, data: Prepared, store: TargetStore) -> dict[str, Any]:
+    """The teacher's own accuracy and calibration on validation rows, which it was not fitted to.
+
+    Returns:
+        accuracy, nll, ece as `{"value", "low", "high"}`, the accuracy of always answering the commonest training
+        class, and `sentence`, which says the same in words and warns if the teacher is no better than that.
+    """
+    labelled = [example for example in data.validation if example.label is not None]
+    if not labelled:
+        return {"rows": 0, "sentence": "Teacher: no validation row has a label, so its own accuracy is not known."}
+    gold = labels_of(labelled)
+    probs = store.lookup([example.example_id for example in labelled])
+    quality: dict[str, Any] = {"rows": len(labelled)}
+    for name, statistic in (("accuracy", accuracy), ("nll", nll), ("ece", ece)):
+        quality[name] = bootstrap(
+            lambda rows, statistic=statistic: statistic(probs[rows], gold[rows]),
+            len(labelled),
+            samples=recipe.evaluate.bootstrap_samples,
+            seed=recipe.train.seed,
+        ).as_dict()
+    common = majority_class(labels_of(data.train)[labels_of(data.train) >= 0])
+    quality["majority_accuracy"] = float(np.mean(gold == common))
+    found = quality["accuracy"]
+    sentence = (
+        f"Teacher on {len(labelled):,} held-out rows: accuracy {found['value']:.3f} "
+        f"[{found['low']:.3f}, {found['high']:.3f}], ECE {quality['ece']['value']:.3f}; "
+        f"the commonest class alone: {quality['majority_accuracy']:.3f}"
+    )
+    if found["low"] <= quality["majority_accuracy"]:
+        sentence += (
+            "\nwarning: this teacher is not clearly better than always answering the commonest class; students can "
+            "only learn what it knows. Give it labels (kind: classifier), shots, or take a larger model"
+        )
+    quality["sentence"] = sentence
+    return quality
+
+
+def evaluate_run(
+    recipe: Recipe,
+    folder: RunFolder,
+    data: Prepared,
+    store: TargetStore,
+    teacher: Deferred[Any],
+    *,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Measure everybody on the test rows; write evaluation.json and predictions.parquet.
+
+    Returns:
+        Facts for the stage: rows evaluated.
+    """
+    from tutelage.evaluate.classification import compare
+    from tutelage.evaluate.cost import exact, measure_latency
+    from tutelage.evaluate.predictions import write_predictions
+    from tutelage.students import Predictor
+
+    texts = [example.text for example in data.test]
+    teacher_probs = store.lookup([example.example_id for example in data.test])
+    students = {name: Predictor.load(folder.students_path / name) for name in recipe.students}
+    controls = (
+        {name: Predictor.load(folder.controls_path / name) for name in recipe.students}
+        if recipe.evaluate.control
+        else {}
+    )
+    answers = {
+        group: {name: predictor.probs(texts) for name, predictor in predictors.items()}
+        for group, predictors in (("students", students), ("controls", controls))
+    }
+    simple = baseline_probs(data, texts, num_classes=len(recipe.task.labels)) if recipe.evaluate.baselines else {}
+    evaluation = compare(
+        labels_of(data.test),
+        recipe.task.labels,
+        teacher=teacher_probs,
+        students=answers["students"],
+        controls=answers["controls"],
+        baselines=simple,
+        bootstrap_samples=recipe.evaluate.bootstrap_samples,
+        seed=recipe.train.seed,
+    )
+    timed = texts[:: max(1, len(texts) // recipe.evaluate.latency_examples)][: recipe.evaluate.latency_examples]
+    costs = measure_latency(
+        {"teacher": _teacher_answers(teacher.get()), **{name: student.probs for name, student in students.items()}},
+        timed,
+        batch_size=THROUGHPUT_BATCH,
+        progress=progress,
+    )
+    sizes = {"teacher": (teacher.get().parameters, teacher.get().disk_bytes)}
+    sizes |= {name: _size(student, folder.students_path / name) for name, student in students.items()}
+    for name, (parameters, disk_bytes) in sizes.items():
+        cost = {"parameters": exact(parameters), "disk_bytes": exact(disk_bytes), **costs[name]}
+        # A control is the same network as its student and costs the same.
+        same = [evaluation["teacher"]] if name == "teacher" else [evaluation[group].get(name, {}) for group in answers]
+        for metrics in same:
+            metrics.update(cost)
+    write_predictions(
+        folder.predictions_path,
+        data.test,
+        labels=recipe.task.labels,
+        teacher=teacher_probs,
+        students=answers["students"],
+        controls=answers["controls"],
+    )
+    atomic_write_json(folder.evaluation_path, evaluation)
+    return {"rows": len(texts)}
+
+
+def baseline_probs(data: Prepared, texts: Sequence[str], *, num_classes: int) -> dict[str, np.ndarray]:
+    """What simpler methods answer with the labelled rows: TF-IDF with logistic regression, and the commonest class."""
+    from tutelage.evaluate.baselines import majority, tfidf_logistic_regression
+
+    labelled = [example for example in data.train if example.label is not None]
+    known = labels_of(labelled)
+    return {
+        "tfidf_logistic_regression": tfidf_logistic_regression(
+            [example.text for example in labelled], known, texts, num_classes
+        ),
+        "majority": majority(known, len(texts), num_classes=num_classes),
+    }
+
+
+def labels_of(examples: Sequence[Example]) -> np.ndarray:
+    """Label indexes, int64 [N]; -1 where nobody labelled the row."""
+    return np.array([-1 if example.label is None else example.label for example in examples], dtype=np.int64)
+
+
+def _teacher_answers(teacher: Any) -> Callable[[Sequence[str]], np.ndarray]:
+    return lambda texts: teacher.label([Example(text=text) for text in texts])
+
+
+def _size(student: Predictor, folder: Path) -> tuple[int, int]:
+    from tutelage.evaluate.cost import folder_bytes
+
+    return sum(parameter.numel() for parameter in student.model.parameters()), folder_bytes(folder)

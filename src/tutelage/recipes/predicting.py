@@ -1,0 +1,149 @@
+"""A student at work: texts in, label and probabilities out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tutelage.data import read_table
+from tutelage.errors import DataError, RecipeError, RunIncomplete
+from tutelage.students import Predictor
+from tutelage.types import SILENT, Progress
+
+ROWS_AT_A_TIME = 4096
+
+
+def student_folder(path: Path, student: str | None = None) -> Path:
+    """The folder of a student: `path` itself, or one of a run's students.
+
+    Args:
+        path: A model folder, or a run folder.
+        student: A name in the run; None takes the student with the best accuracy on the test rows (the first one
+            if the run has not been evaluated).
+
+    Raises:
+        RunIncomplete: There is no trained student there.
+        RecipeError: The run has no student of that name.
+    """
+    if (path / "config.json").is_file():
+        return path
+    names = sorted(found.parent.name for found in path.glob("students/*/config.json"))
+    if not names:
+        raise RunIncomplete(
+            f"{path} holds neither a model (config.json) nor trained students (students/NAME/config.json). "
+            "Give a student folder or a run folder; train one with: tutelage run recipe.yaml"
+        )
+    if student is not None:
+        if student not in names:
+            raise RecipeError(f"{path} has no student {student!r}; it has {', '.join(names)}")
+        return path / "students" / student
+    evaluation = path / "evaluation.json"
+    if evaluation.is_file():
+        metrics = json.loads(evaluation.read_text("utf-8"))["students"]
+        names.sort(key=lambda name: -metrics.get(name, {}).get("accuracy", {}).get("value", -1.0))
+    return path / "students" / names[0]
+
+
+def predict_texts(
+    path: Path, texts: Sequence[str], *, student: str | None = None, batch_size: int = 64
+) -> list[dict[str, Any]]:
+    """Answer texts: `{"text", "label", "probabilities": {label: p}}` for each, in order."""
+    if empty := [position for position, text in enumerate(texts, start=1) if not text.strip()]:
+        raise DataError(f"text {empty[0]} is empty: there is nothing to classify in it")
+    predictor = Predictor.load(student_folder(path, student))
+    return [
+        {"text": text, **answer}
+        for text, answer in zip(texts, _answers(predictor, predictor.probs(texts, batch_size=batch_size)), strict=True)
+    ]
+
+
+def predict_file(
+    path: Path,
+    file: Path,
+    *,
+    out: Path | None = None,
+    student: str | None = None,
+    text_field: str = "text",
+    batch_size: int = 64,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Answer every row of a file.
+
+    Args:
+        path: A student folder or a run folder.
+        file: csv, tsv, jsonl or parquet with a text column.
+        out: Where answers go, its ending chooses the format; None means `NAME.predicted.csv` beside `file`.
+        student: Which student of a run.
+        text_field: The text column.
+        batch_size: Texts at a time.
+        progress: Where the bar goes.
+
+    Returns:
+        `{"rows", "out", "student"}`. Columns written: row, text, label, and `p_LABEL` for each class.
+
+    Raises:
+        DataError: The file cannot be read, or `out` has an ending that is not known or is the input itself.
+    """
+    target = out if out is not None else file.with_name(f"{file.stem}.predicted.csv")
+    if target.suffix not in _WRITERS:
+        raise DataError(f"{target}: ending {target.suffix!r} is not known; use one of {', '.join(_WRITERS)}")
+    if target.resolve() == file.resolve():
+        raise DataError(f"--out {target} is the input file itself: give another name")
+    table, problems = read_table(file, text_field=text_field, label_field=None)
+    if problems:
+        raise RecipeError(problems)
+    examples = table.examples
+    folder = student_folder(path, student)
+    predictor = Predictor.load(folder)
+    rows: list[dict[str, Any]] = []
+    with progress.bar("Predicting", total=len(examples), unit="texts") as advance:
+        for start in range(0, len(examples), ROWS_AT_A_TIME):
+            part = examples[start : start + ROWS_AT_A_TIME]
+            probs = predictor.probs([example.text for example in part], batch_size=batch_size)
+            for example, answer in zip(part, _answers(predictor, probs), strict=True):
+                columns = {f"p_{label}": prob for label, prob in answer["probabilities"].items()}
+                rows.append({"row": example.row, "text": example.text, "label": answer["label"], **columns})
+            advance(len(part))
+    temporary = target.with_name(f".{target.name}.partial")
+    _WRITERS[target.suffix](temporary, rows)
+    temporary.replace(target)
+    return {"rows": len(rows), "out": str(target), "student": folder.name}
+
+
+def _answers(predictor: Predictor, probs: np.ndarray) -> Iterable[dict[str, Any]]:
+    for row in probs:
+        named: Mapping[str, float] = {label: float(prob) for label, prob in zip(predictor.labels, row, strict=True)}
+        yield {"label": predictor.labels[int(row.argmax())], "probabilities": named}
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]], *, delimiter: str = ",") -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(
+            file, fieldnames=list(rows[0]) if rows else ["row", "text", "label"], delimiter=delimiter
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_tsv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    _write_csv(path, rows, delimiter="\t")
+
+
+def _write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), path)
+
+
+_WRITERS = {".csv": _write_csv, ".tsv": _write_tsv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}

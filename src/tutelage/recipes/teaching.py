@@ -1,0 +1,142 @@
+"""The teacher of a classification recipe: fitted or prompted, saved in the run, loaded when it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tutelage.config import Recipe
+from tutelage.data import Prepared
+from tutelage.runs import fingerprint
+from tutelage.types import SILENT, Progress
+
+if TYPE_CHECKING:
+    from tutelage.teachers import ClassifierTeacher, LanguageModel, PromptedTeacher
+
+_CALIBRATION = "calibration.json"
+
+
+def teacher_fingerprint(recipe: Recipe, data: Prepared) -> str:
+    """The fingerprint of what the teacher depends on: its weights, its section, the rows it is fitted to."""
+    from tutelage.teachers import model_fingerprint
+
+    section = recipe.teacher
+    uses_train = section.kind == "prompted" or section.fit.method != "none"
+    rows = [(example.example_id, example.label) for example in data.train] if uses_train else []
+    groups = data.train_groups if uses_train else None
+    seed = recipe.train.seed if uses_train else 0
+    weights = model_fingerprint(str(section.model))
+    return fingerprint(
+        "teacher",
+        section.model_dump(exclude={"model", "batch_tokens"}),
+        weights,
+        recipe.task.labels,
+        rows,
+        groups,
+        seed,
+    )
+
+
+def fit_teacher(recipe: Recipe, data: Prepared, *, out: Path, progress: Progress = SILENT) -> dict[str, Any]:
+    """Make the teacher and save it in `out`.
+
+    A classifier is fitted to the labelled training rows; a prompted teacher draws its shots and is calibrated.
+
+    Returns:
+        Facts for provenance: kind, model, fingerprint, parameters, description.
+    """
+    from tutelage.teachers import ClassifierTeacher
+
+    out.mkdir(parents=True, exist_ok=True)
+    if recipe.teacher.kind == "prompted":
+        teacher = _prompted(recipe, data)
+        if recipe.teacher.calibration in ("batch", "fitted"):
+            teacher.calibrate(data.train, progress=progress)
+        assert teacher.calibration is not None
+        teacher.calibration.save(out / _CALIBRATION)
+        description = f"prompted, {recipe.teacher.shots} shots, calibration {recipe.teacher.calibration}"
+    else:
+        teacher = _classifier(recipe, data, progress=progress)
+        teacher.save(out)
+        description = f"classifier, fit: {recipe.teacher.fit.method}"
+        if recipe.teacher.fit.method == "head":
+            assert isinstance(teacher, ClassifierTeacher)
+            description += f" on layers {', '.join(map(str, teacher.description.layers))}"
+    return {
+        "kind": recipe.teacher.kind,
+        "model": str(recipe.teacher.model),
+        "teacher_fingerprint": teacher.fingerprint,
+        "parameters": int(teacher.parameters),
+        "description": description,
+    }
+
+
+def load_teacher(recipe: Recipe, data: Prepared, folder: Path) -> ClassifierTeacher | PromptedTeacher:
+    """The teacher that `fit_teacher` saved.
+
+    Raises:
+        ModelError: The folder or the weights below it are not what they were.
+    """
+    from tutelage.teachers import Calibration, ClassifierTeacher
+
+    if recipe.teacher.kind == "prompted":
+        return _prompted(recipe, data, Calibration.load(folder / _CALIBRATION))
+    return ClassifierTeacher.load(folder, batch_tokens=recipe.teacher.batch_tokens)
+
+
+def _language_model(recipe: Recipe, head: Any, labels: tuple[str, ...] = ()) -> LanguageModel:
+    from tutelage.teachers import load_language_model
+
+    section = recipe.teacher
+    return load_language_model(
+        str(section.model), dtype=section.dtype, trust_remote_code=section.trust_remote_code, head=head, labels=labels
+    )
+
+
+def _prompted(recipe: Recipe, data: Prepared, calibration: Any = None) -> PromptedTeacher:
+    from tutelage.teachers import PromptedTeacher, draw_shots
+
+    section = recipe.teacher
+    assert section.kind == "prompted"
+    labels = recipe.task.labels
+    shots = (
+        draw_shots(data.train, section.shots, num_classes=len(labels), seed=recipe.train.seed) if section.shots else []
+    )
+    return PromptedTeacher(
+        _language_model(recipe, "causal_lm"),
+        labels,
+        instruction=section.instruction,
+        template=section.template,
+        verbalizers=section.verbalizers,
+        chat=section.chat,
+        shots=shots,
+        calibration=calibration if calibration is not None else section.calibration,
+        batch_tokens=section.batch_tokens,
+        max_length=section.max_length,
+    )
+
+
+def _classifier(recipe: Recipe, data: Prepared, *, progress: Progress) -> ClassifierTeacher:
+    from tutelage.teachers import ClassifierTeacher
+
+    section = recipe.teacher
+    assert section.kind == "classifier"
+    options = section.fit.model_dump()
+    method = options.pop("method")
+    labels = recipe.task.labels
+    if method == "none" and (Path(str(section.model)) / "teacher.json").is_file():
+        return ClassifierTeacher.load(str(section.model), batch_tokens=section.batch_tokens)
+    fresh = labels if method in ("lora", "full") else ()
+    return ClassifierTeacher.fit(
+        _language_model(recipe, "backbone" if method == "head" else "sequence", fresh),
+        labels,
+        data.train,
+        method=method,
+        **options,
+        batch_tokens=section.batch_tokens,
+        max_length=section.max_length,
+        groups=data.train_groups,
+        trust_remote_code=section.trust_remote_code,
+        seed=recipe.train.seed,
+        progress=progress,
+    )

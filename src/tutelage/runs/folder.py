@@ -1,0 +1,200 @@
+"""The run folder: where everything of one run lies, which stages are done, and whose recipe it is.
+
+In: a root and a name. Out: paths and stage records. A folder made for one recipe is never given to another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import RunExists
+from tutelage.runs.files import atomic_write_json
+from tutelage.runs.locks import LOCK_FILE
+
+_SHOWN_CHANGES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The record of one stage of a run: done for which inputs, and how long it took."""
+
+    path: Path
+
+    def is_done(self, fingerprint: str) -> bool:
+        """True if the stage was finished for inputs of this fingerprint."""
+        return self._record().get("fingerprint") == fingerprint
+
+    def mark_done(self, fingerprint: str, *, seconds: float, **facts: Any) -> None:
+        """Record that the stage is finished.
+
+        Args:
+            fingerprint: Of its inputs.
+            seconds: Wall time the work took.
+            facts: JSON values worth keeping with it.
+        """
+        atomic_write_json(self.path, {"fingerprint": fingerprint, "seconds": seconds, "facts": facts})
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was kept with the stage; empty if it is not done."""
+        return dict(self._record().get("facts", {}))
+
+    @property
+    def seconds(self) -> float:
+        """Wall time the work took; 0 if it is not done."""
+        return float(self._record().get("seconds", 0.0))
+
+    def _record(self) -> dict[str, Any]:
+        try:
+            return json.loads(self.path.read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:  # a damaged record is no record: the stage is done again
+            return {}
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The paths of one run; see the layout in the documentation of the run folder."""
+
+    path: Path
+
+    @property
+    def recipe_path(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def provenance_path(self) -> Path:
+        """Versions, seeds, machine, fingerprints, data, warnings."""
+        return self.path / "provenance.json"
+
+    @property
+    def teacher_path(self) -> Path:
+        """The fitted teacher."""
+        return self.path / "teacher"
+
+    @property
+    def targets_path(self) -> Path:
+        """The store of soft targets."""
+        return self.path / "targets"
+
+    @property
+    def students_path(self) -> Path:
+        """One model folder for each student."""
+        return self.path / "students"
+
+    @property
+    def controls_path(self) -> Path:
+        """The same students trained on labels alone."""
+        return self.path / "controls"
+
+    @property
+    def evaluation_path(self) -> Path:
+        """Every metric with its interval."""
+        return self.path / "evaluation.json"
+
+    @property
+    def predictions_path(self) -> Path:
+        """Every model's probabilities on the test rows."""
+        return self.path / "predictions.parquet"
+
+    @property
+    def report_path(self) -> Path:
+        """The page for people."""
+        return self.path / "report.html"
+
+    def stage(self, name: str) -> Stage:
+        """The record of a stage, for instance `teacher` or `students/gru`."""
+        return Stage(self.path / ".stages" / f"{name}.json")
+
+
+def open_run(root: Path, name: str, recipe_text: str, *, out: Path | None = None) -> RunFolder:
+    """Choose the folder of a run; nothing is written.
+
+    Args:
+        root: Where runs lie.
+        name: The recipe's name.
+        recipe_text: The resolved recipe as it will stand in recipe.yaml.
+        out: The folder the person asked for. None takes `root/name` if it is free or belongs to this recipe, else
+            `name-2`, `name-3` and so on: the one that belongs to this recipe, or the first free one.
+
+    Returns:
+        A folder that is free or belongs to this recipe.
+
+    Raises:
+        RunExists: `out` belongs to another recipe, or is a folder of other things.
+    """
+    if out is not None:
+        owner = _recipe_in(out)
+        if owner is not None and owner != recipe_text:
+            raise RunExists(
+                f"{out} was made by another recipe ({describe_changes(owner, recipe_text)}) and is left as it is. Give "
+                f"another folder with --out, for instance --out {out}-2: teacher and targets are taken over from {out} where "
+                "they are still the same"
+            )
+        if owner is None and _holds_other_things(out):
+            raise RunExists(
+                f"{out} holds files that are no run of tutelage and is left as it is. Give a new folder with --out"
+            )
+        return RunFolder(out)
+    free: Path | None = None
+    number = 1
+    while True:
+        candidate = root / (name if number == 1 else f"{name}-{number}")
+        if not candidate.exists() or (_recipe_in(candidate) is None and not _holds_other_things(candidate)):
+            free = free or candidate
+            if not candidate.exists():
+                return RunFolder(free)
+        elif _recipe_in(candidate) == recipe_text:
+            return RunFolder(candidate)
+        number += 1
+
+
+def find_stage(root: Path, name: str, fingerprint: str) -> RunFolder | None:
+    """A run under `root` in which a stage is done for inputs of this fingerprint; None if there is none."""
+    for record in sorted(root.glob(f"*/.stages/{name}.json")):
+        if Stage(record).is_done(fingerprint):
+            return RunFolder(root / record.relative_to(root).parts[0])
+    return None
+
+
+def describe_changes(old: str, new: str) -> str:
+    """What differs between two recipes, key by key: `train.epochs 3 → 10, students.gru added`."""
+    from ruamel.yaml import YAML
+
+    before, after = (_leaves(YAML(typ="safe", pure=True).load(text)) for text in (old, new))
+    changes = []
+    for key in sorted({*before, *after}):
+        if key not in before:
+            changes.append(f"{key} added")
+        elif key not in after:
+            changes.append(f"{key} removed")
+        elif before[key] != after[key]:
+            changes.append(f"{key} {before[key]} → {after[key]}")
+    shown = ", ".join(changes[:_SHOWN_CHANGES]) or "the same values, written differently"
+    return shown + (f" and {len(changes) - _SHOWN_CHANGES} more" if len(changes) > _SHOWN_CHANGES else "")
+
+
+def _recipe_in(folder: Path) -> str | None:
+    path = folder / "recipe.yaml"
+    return path.read_text("utf-8") if path.is_file() else None
+
+
+def _holds_other_things(folder: Path) -> bool:
+    return folder.exists() and (
+        not folder.is_dir() or any(found.name not in (LOCK_FILE, ".stages") for found in folder.iterdir())
+    )
+
+
+def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        found |= _leaves(item, f"{prefix}.{key}" if prefix else str(key))
+    return found

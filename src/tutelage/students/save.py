@@ -1,0 +1,69 @@
+"""Writing a student's folder so that a kill never leaves half a model behind.
+
+In: a model and its tokenizer. Out: a folder in the `save_pretrained` layout, weights as safetensors.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import ModelError
+from tutelage.students.labels import are_generic
+from tutelage.students.quiet import no_progress_bars
+
+CONFIG_FILE = "config.json"
+
+
+def save(model: Any, tokenizer: Any, folder: Path | str) -> Path:
+    """Save model and tokenizer; other files of the folder are left alone.
+
+    Everything is written beside and synced first. Then the old `config.json` is removed, the files are moved in, and
+    the new `config.json` comes last: a folder with `config.json` holds a whole model, one without is refused by whoever
+    loads it.
+
+    Args:
+        model: A sequence classifier of transformers whose configuration names its classes.
+        tokenizer: Its tokenizer.
+        folder: Made if absent; may already hold metrics, checkpoints or an older model.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ModelError: The model's classes have no names, so that pipelines would print `LABEL_0`.
+    """
+    if are_generic(model.config.id2label):
+        raise ModelError(
+            f"the model's classes are named {list(model.config.id2label.values())}: build it with the task's labels"
+        )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = folder / f".saving-{os.getpid()}"
+    for left_over in folder.glob(".saving-*"):
+        shutil.rmtree(left_over)
+    fresh.mkdir()
+    try:
+        with no_progress_bars():
+            model.save_pretrained(fresh)
+        tokenizer.save_pretrained(fresh)
+        for path in fresh.iterdir():
+            _sync(path)
+        (folder / CONFIG_FILE).unlink(missing_ok=True)
+        for path in sorted(fresh.iterdir(), key=lambda path: (path.name == CONFIG_FILE, path.name)):
+            path.replace(folder / path.name)
+        _sync(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return folder
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold what was written."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,176 @@
+"""manifest.json of a target store: who wrote it, for which labels or tokenizer, and the checksum of every part.
+
+The manifest is replaced atomically after each part, so it never names a part that is not whole on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import TargetsCorrupt, TargetsError, TargetsIncomplete
+from tutelage.runs import atomic_write_json
+
+FORMAT = 1
+FILE = "manifest.json"
+PART_NAME = re.compile(r"part-(\d{5,})\.parquet")
+IDENTITY = ("kind", "teacher", "tokenizer", "vocabulary_size", "labels", "encoding", "seed")
+"""The fields that rows must agree in to lie in one store."""
+
+_SHOWN_CHARACTERS = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One Parquet file of a store."""
+
+    file: str
+    """Its name inside the folder."""
+    rows: int
+    """Examples in it."""
+    positions: int
+    """Distributions in it: one an example for classes, one a token for language models."""
+    bytes: int
+    """Size on disk."""
+    sha256: str
+    """Of its bytes, 64 hexadecimal characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a store says of itself; format 1."""
+
+    kind: str
+    """What a target is: `class_probabilities`."""
+    teacher: str
+    """Fingerprint of the teacher: weights, prompt, precision."""
+    labels: tuple[str, ...] = ()
+    """Class names in the order of the probabilities."""
+    tokenizer: str = ""
+    """Fingerprint of the tokenizer whose ids the targets name; empty where they name classes."""
+    vocabulary_size: int = 0
+    """Number of ids of that tokenizer; 0 where targets name classes."""
+    encoding: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of the encoder."""
+    seed: int = 0
+    """Of random draws in the encoding."""
+    complete: bool = False
+    """True once every row that was asked for is there."""
+    expected_rows: int | None = None
+    """How many rows there will be once it is complete; None while nobody has said."""
+    parts: tuple[Part, ...] = ()
+    """In the order they were written."""
+    format: int = FORMAT
+    """Version of this layout."""
+
+    @property
+    def rows(self) -> int:
+        """Examples in all parts."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def positions(self) -> int:
+        """Distributions in all parts."""
+        return sum(part.positions for part in self.parts)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all parts on disk."""
+        return sum(part.bytes for part in self.parts)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What every row of the store depends on, as JSON values; each part repeats it in its Parquet metadata."""
+        values = {name: getattr(self, name) for name in IDENTITY}
+        return json.loads(json.dumps(values | {"encoding": dict(self.encoding)}))
+
+    def differences(self, identity: Mapping[str, Any]) -> list[str]:
+        """What keeps rows of another identity out of this store, in words; empty if nothing does."""
+        mine = self.identity
+        return [
+            f"{name} is {_short(mine[name])}, not {_short(identity.get(name))}"
+            for name in IDENTITY
+            if mine[name] != identity.get(name)
+        ]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a store.
+
+    Raises:
+        TargetsIncomplete: There is no manifest.
+        TargetsError: It was written in another format version.
+        TargetsCorrupt: It cannot be understood, or contradicts itself.
+    """
+    path = folder / FILE
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise TargetsIncomplete(
+            f"{folder} holds no {FILE}, so no soft targets were written there; expected a folder made by labelling. Make it: "
+            "tutelage label recipe.yaml"
+        ) from error
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise _unusable(folder, f"is not readable as JSON ({error})") from error
+    if not isinstance(record, dict) or not isinstance(record.get("format"), int):
+        raise _unusable(folder, "does not say which format the store has")
+    if record["format"] != FORMAT:
+        raise TargetsError(
+            f"{folder} has store format {record['format']}; this version of tutelage reads format {FORMAT}. Use the version that wrote it, "
+            "or label again into another folder"
+        )
+    manifest = _from_record(folder, record)
+    if manifest.complete and manifest.expected_rows not in (None, manifest.rows):
+        raise _unusable(
+            folder, f"says complete, yet its parts hold {manifest.rows:,} rows of {manifest.expected_rows:,} expected"
+        )
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace the manifest atomically."""
+    record = asdict(replace(manifest, encoding=dict(manifest.encoding)))
+    atomic_write_json(folder / FILE, {"format": record.pop("format"), **record})
+
+
+def _from_record(folder: Path, record: dict[str, Any]) -> Manifest:
+    """The manifest of a JSON object; every field must be there and of its type, unknown ones are passed over."""
+    kinds: dict[str, Any] = {
+        "kind": str, "teacher": str, "labels": list, "tokenizer": str, "vocabulary_size": int, "encoding": dict, "seed": int,
+        "complete": bool, "expected_rows": int | None, "parts": list, "format": int,
+    }  # fmt: skip
+    values = {name: _typed(folder, record, name, kind) for name, kind in kinds.items()}
+    values["labels"] = tuple(str(label) for label in values["labels"])
+    values["parts"] = tuple(_part(folder, part) for part in values["parts"])
+    return Manifest(**values)
+
+
+def _part(folder: Path, record: Any) -> Part:
+    if not isinstance(record, dict):
+        raise _unusable(folder, "lists a part that is no object")
+    kinds = {"file": str, "rows": int, "positions": int, "bytes": int, "sha256": str}
+    part = Part(**{name: _typed(folder, record, name, kind) for name, kind in kinds.items()})
+    if PART_NAME.fullmatch(part.file) is None:  # also keeps a path from leading out of the folder
+        raise _unusable(folder, f"names the part {part.file!r}; expected a name such as part-00000.parquet")
+    return part
+
+
+def _typed(folder: Path, record: dict[str, Any], name: str, kind: Any) -> Any:
+    if name not in record:
+        raise _unusable(folder, f"lacks the field {name}")
+    if not isinstance(record[name], kind):
+        raise _unusable(folder, f"has {name}: {_short(record[name])}; expected {getattr(kind, '__name__', kind)}")
+    return record[name]
+
+
+def _unusable(folder: Path, reason: str) -> TargetsCorrupt:
+    return TargetsCorrupt(f"{folder / FILE} {reason}. Restore it from a copy, or remove {folder} and label again")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."

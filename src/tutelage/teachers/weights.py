@@ -1,0 +1,182 @@
+"""Weight files on disk: what they are called, what they hash to, and GGUF turned into plain safetensors once.
+
+In: the path of a model folder or of a .gguf file. Out: a folder that `from_pretrained` loads, and a fingerprint of the
+bytes that decide what the model says (weights, config, tokenizer). Big files are hashed once and remembered by size
+and time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tutelage.errors import ModelError
+from tutelage.runs import atomic_write_text, cache_folder
+
+_REMEMBERED_FROM_BYTES = 8 * 2**20
+_IGNORED_SUFFIXES = {".md", ".txt~", ".lock", ".png", ".jpg", ".gitattributes", ".onnx"}
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "tokenizer_config.json",
+)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal; files over 8 MB are read once and remembered.
+
+    The memory lies in the user's cache folder and is keyed by path, size and modification time in nanoseconds, so a
+    replaced file is read again.
+    """
+    stat = path.stat()
+    if stat.st_size < _REMEMBERED_FROM_BYTES:
+        return _sha256(path)
+    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
+    note = cache_folder() / "digests" / f"{key}.json"
+    seen = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    if note.is_file():
+        known = json.loads(note.read_text("utf-8"))
+        if {name: known.get(name) for name in seen} == seen:
+            return str(known["sha256"])
+    digest = _sha256(path)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(note, json.dumps({**seen, "sha256": digest, "path": str(path)}))
+    return digest
+
+
+def folder_sha256(folder: Path) -> str:
+    """One digest over the files of a model folder that matter: weights, configuration, tokenizer, chat template.
+
+    File names and contents enter, the folder's own name and place do not, so a copied model keeps its fingerprint.
+    """
+    total = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix not in _IGNORED_SUFFIXES and not path.name.startswith("."):
+            total.update(f"{path.name}\0{file_sha256(path)}\n".encode())
+    return total.hexdigest()
+
+
+def check_model_folder(folder: Path) -> None:
+    """Refuse a folder that `from_pretrained` could not turn into a model and a tokenizer.
+
+    Raises:
+        ModelError: No config.json, no tokenizer, or no weights; the message names what is missing.
+    """
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{folder} holds no config.json, so it is no model folder. Give the folder that save_pretrained wrote "
+            "(config.json, model.safetensors, tokenizer.json), a .gguf file, or a hub id"
+        )
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise ModelError(
+            f"{folder} holds no tokenizer (looked for {', '.join(_TOKENIZER_FILES[:4])}). Save the tokenizer beside "
+            f"the model: tokenizer.save_pretrained('{folder}')"
+        )
+    if not any(folder.glob("*.safetensors")):
+        pickled = sorted(path.name for path in folder.glob("*.bin"))
+        why = f"only {pickled[0]}, which may run code when it is read" if pickled else "no weights"
+        raise ModelError(
+            f"{folder} holds {why}; expected model.safetensors. Save the weights again with "
+            "model.save_pretrained(folder), which writes safetensors"
+        )
+
+
+def models_folder() -> Path:
+    """Where converted models are kept: a folder per content of the file they came from."""
+    return cache_folder() / "models"
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Hide transformers' own progress bars inside; they are as they were afterwards."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def convert_gguf(path: Path) -> Path:
+    """Turn a GGUF file into a plain float32 model folder, once per content of the file.
+
+    Quantised blocks are unpacked, and every mark of quantisation is removed from the saved configuration, so that the
+    folder is an ordinary model: it trains, it saves, PEFT takes it. The folder appears under its final name only when
+    it is complete.
+
+    Args:
+        path: A .gguf file.
+
+    Returns:
+        `models/<sha256>` in the user's cache folder.
+
+    Raises:
+        ModelError: The file is missing, damaged, or of an architecture that transformers does not read.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file. Check the path of the .gguf file")
+    target = models_folder() / file_sha256(path)
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
+    try:
+        with without_bars():
+            _write_plain_copy(path, temporary)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():  # another process finished first: its folder is as good
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _write_plain_copy(path: Path, folder: Path) -> None:
+    """Unpack the file's weights and its tokenizer into `folder`."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.quantization_config import GgufConfig
+
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic != b"GGUF":
+        raise ModelError(
+            f"{path} does not begin with the letters GGUF, so it is no GGUF file or is damaged; download it again"
+        )
+    where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        model = AutoModelForCausalLM.from_pretrained(
+            **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        )
+    except (ValueError, KeyError, NotImplementedError, OSError) as error:
+        raise ModelError(
+            f"{path} could not be read as a language model: {error}. Take another file of the same model, or its "
+            "safetensors folder"
+        ) from error
+    for part in (model, model.base_model):
+        for mark, value in (("hf_quantizer", None), ("is_quantized", False), ("quantization_method", None)):
+            if hasattr(part, mark):
+                setattr(part, mark, value)
+    if hasattr(model.config, "quantization_config"):
+        delattr(model.config, "quantization_config")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,45 @@
+"""When to stop a run from which nothing can come any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite, log
+from pathlib import Path
+
+from tutelage.errors import TrainingDiverged
+
+EXPLODED_TIMES = 20.0
+"""A mean loss this many times that of guessing has exploded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Stops a run whose loss is not a number or far above that of guessing (log C nats, at least 1)."""
+
+    num_classes: int
+    """C."""
+    loss_temperature: float
+    """Its square multiplies the loss; 1 where there is no teacher."""
+    checkpoints: Path
+    """Where the last good checkpoint lies, if there is one."""
+
+    @property
+    def ceiling(self) -> float:
+        """The highest loss that is still sane."""
+        return EXPLODED_TIMES * max(1.0, log(self.num_classes)) * max(1.0, self.loss_temperature**2)
+
+    def check(self, loss: float, *, step: int) -> float:
+        """The loss, if it is sane.
+
+        Raises:
+            TrainingDiverged: It is not.
+        """
+        if isfinite(loss) and loss <= self.ceiling:
+            return loss
+        reason = f"has exploded: it is above {self.ceiling:.3g}" if isfinite(loss) else "is not a number"
+        kept = self.checkpoints.is_dir()
+        where = f"the last good checkpoint is in {self.checkpoints}" if kept else "there was no checkpoint yet"
+        raise TrainingDiverged(
+            f"the training loss or its gradient at step {step} ({loss:.4g}) {reason}. "
+            f"Lower learning_rate or clip_norm and run again; {where}"
+        )

@@ -1,0 +1,76 @@
+"""What a run leaves on disk while it trains: metrics.jsonl, TensorBoard events and checkpoints."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tutelage.runs import MetricsLog
+from tutelage.train.checkpoints import read_newest, write_checkpoint
+from tutelage.train.state import TrainingState, random_state
+
+
+class Journal:
+    """The folder of one run; only the first process writes there.
+
+    Records are on disk before the checkpoint of their step is, and a resume drops those beyond its checkpoint: so a
+    killed run leaves the same metrics.jsonl as one that was not.
+    """
+
+    def __init__(self, out: Path, accelerator: Any, *, identity: str) -> None:
+        """Of a run with this identity in `out`; nothing is read or written yet."""
+        self.checkpoints = out / "checkpoints"
+        self._events = out / "tensorboard"
+        self._log = MetricsLog(out / "metrics.jsonl")
+        self._accelerator = accelerator
+        self._identity = identity
+
+    def open(self, state: TrainingState) -> bool:
+        """Put the newest checkpoint of this very run into `state`, else begin with an empty folder.
+
+        Returns:
+            Whether there was such a checkpoint.
+        """
+        found = read_newest(self.checkpoints)
+        resumed = found is not None and found[1].get("identity") == self._identity
+        if found is not None and resumed:
+            state.restore(found[0], found[1]["counters"], process=self._accelerator.process_index)
+        self._accelerator.wait_for_everyone()  # nobody may still be reading what is removed now
+        if self._accelerator.is_main_process:
+            if not resumed:
+                shutil.rmtree(self.checkpoints, ignore_errors=True)
+                shutil.rmtree(self._events, ignore_errors=True)
+                self._log.path.unlink(missing_ok=True)
+            self._log.truncate_after(state.counters.step)
+        # Does nothing where TensorBoard is not installed. Events beyond the checkpoint are struck out there too.
+        self._accelerator.init_trackers(
+            self._events.name, init_kwargs={"tensorboard": {"purge_step": state.counters.step + 1}}
+        )
+        return resumed
+
+    def record(self, state: TrainingState, **values: float | None) -> None:
+        """One line of metrics.jsonl, and the same for TensorBoard."""
+        step, epoch = state.counters.step, state.epochs_done
+        if self._accelerator.is_main_process:
+            self._log.append({"step": step, "epoch": round(epoch, 4), **values})
+        self._accelerator.log({name: value for name, value in values.items() if value is not None}, step=step)
+
+    def checkpoint(self, state: TrainingState) -> None:
+        """Write all that a resume needs. Every process calls this, for each has its own random state."""
+        states = random_state(self._accelerator.device)[None]
+        if self._accelerator.num_processes > 1:
+            states = self._accelerator.gather(states.to(self._accelerator.device))
+        if self._accelerator.is_main_process:
+            values = {"identity": self._identity, "counters": state.values()}
+            write_checkpoint(self.checkpoints, state.counters.step, state.tensors(states.to(torch.uint8)), values)
+
+    def close(self) -> None:
+        """Finish the trackers.
+
+        Not `end_training`, which also ends the process group that the next student still needs.
+        """
+        for tracker in self._accelerator.trackers:
+            tracker.finish()

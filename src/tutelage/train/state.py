@@ -1,0 +1,193 @@
+"""Everything that a killed run needs in order to go on bit for bit, and its way into a checkpoint and back.
+
+In: model, optimizer, moving average. Out: named tensors and JSON values, and the identity that tells whether a
+checkpoint belongs to the run at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from math import inf, isfinite, nan
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.data.collate import EncodedSet
+from tutelage.runs import fingerprint
+from tutelage.train.average import MovingAverage
+from tutelage.train.optimizer import optimizer_tensors, restore_optimizer
+
+
+@dataclass
+class Counters:
+    """The numbers of a run so far."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    epoch: int = 0
+    """Epochs finished."""
+    epoch_step: int = 0
+    """Optimizer steps done in the epoch at hand."""
+    rows: int = 0
+    """Rows seen since the last record."""
+    best_step: int = 0
+    """Steps after which validation was best."""
+    best_validation_loss: float = inf
+    """The lowest validation loss so far."""
+    epochs_without_better: int = 0
+    """Epochs since then."""
+    stopped: bool = False
+    """Patience has run out."""
+
+
+@dataclass
+class TrainingState:
+    """A model in training with all that moves along with it.
+
+    `model` is the bare one; `accelerator` says which process this is. `best` holds the weights that validated best,
+    the first ones before any validation.
+    """
+
+    model: nn.Module
+    optimizer: Any
+    average: MovingAverage
+    accelerator: Any
+    steps_per_epoch: int
+    counters: Counters = field(default_factory=Counters)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    _costs: Tensor = field(init=False)  # summed over the rows of this process since the last record
+    _norms: Tensor = field(init=False)  # summed since the last look: not finite as soon as one of them was not
+
+    def __post_init__(self) -> None:
+        """Start with nothing seen."""
+        self._costs = torch.zeros((), device=self.accelerator.device)
+        self._norms = torch.zeros((), device=self.accelerator.device)
+        self.keep_as_best()
+
+    @property
+    def epochs_done(self) -> float:
+        """Epochs, the one at hand in part."""
+        return self.counters.epoch + self.counters.epoch_step / self.steps_per_epoch
+
+    def add_costs(self, costs: Tensor) -> None:
+        """Note what the rows of a batch cost; nothing waits for the value."""
+        self._costs += costs.detach().sum()
+
+    def step_done(self, *, rows: int, gradient_norm: Tensor | None) -> None:
+        """Note an optimizer step; the average follows the weights."""
+        if gradient_norm is not None:
+            self._norms += gradient_norm
+        self.average.update()
+        self.counters.step += 1
+        self.counters.epoch_step += 1
+        self.counters.rows += rows
+
+    def mean_cost(self) -> float:
+        """Cost of a row since the last record, over all processes; nan if a gradient was not finite."""
+        costs = self._costs
+        if self.accelerator.num_processes > 1:
+            costs = self.accelerator.reduce(costs, reduction="sum")
+            self._costs = costs if self.accelerator.is_main_process else torch.zeros_like(costs)
+        finite = isfinite(float(self._norms))
+        self._norms.zero_()
+        return float(costs) / max(1, self.counters.rows) if finite else nan
+
+    def forget_costs(self) -> None:
+        """Start the next mean."""
+        self._costs.zero_()
+        self.counters.rows = 0
+
+    def end_epoch(self) -> None:
+        """Note that all steps of an epoch are done."""
+        self.counters.epoch, self.counters.epoch_step = self.counters.epoch + 1, 0
+
+    def judge(self, validation_loss: float, *, patience: int | None) -> None:
+        """Keep the weights that the model holds now if none validated better before, else lose patience."""
+        counters = self.counters
+        if validation_loss < counters.best_validation_loss:
+            counters.best_step, counters.best_validation_loss = counters.step, validation_loss
+            counters.epochs_without_better = 0
+            self.keep_as_best()
+        else:
+            counters.epochs_without_better += 1
+        counters.stopped = patience is not None and counters.epochs_without_better >= patience
+
+    def keep_as_best(self) -> None:
+        """Remember the weights that the model holds now."""
+        self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def tensors(self, random_states: Tensor) -> dict[str, Tensor]:
+        """Everything that is a tensor, by name.
+
+        Args:
+            random_states: One row for each process, from `random_state`.
+        """
+        return {
+            **{f"model.{name}": value for name, value in self.model.state_dict().items()},
+            **{f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer, self.model).items()},
+            **{f"average.{name}": value for name, value in self.average.tensors().items()},
+            **{f"best.{name}": value for name, value in self.best.items()},
+            "costs": self._costs,
+            "random_states": random_states,
+        }
+
+    def values(self) -> dict[str, Any]:
+        """Everything that is not a tensor, as JSON knows it (no infinity: null)."""
+        values = asdict(self.counters)
+        return {
+            name: None if isinstance(value, float) and not isfinite(value) else value for name, value in values.items()
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any], *, process: int = 0) -> None:
+        """Put back what `tensors` and `values` gave, random state included.
+
+        Args:
+            tensors: By name.
+            values: The counters.
+            process: The number of this process; the first one goes on with the costs summed so far.
+        """
+        self.model.load_state_dict(_part(tensors, "model."))
+        restore_optimizer(self.optimizer, self.model, _part(tensors, "optimizer."))
+        self.average.restore(_part(tensors, "average."))
+        self.best = _part(tensors, "best.")
+        if process == 0:
+            self._costs = tensors["costs"].to(self.accelerator.device)
+        set_random_state(tensors["random_states"][process], self.accelerator.device)
+        for name, value in values.items():
+            setattr(self.counters, name, inf if value is None else value)
+
+
+def identity(model: nn.Module, train_set: EncodedSet, validation_set: EncodedSet, *others: object) -> str:
+    """Name all that decides how a run goes: a checkpoint of another identity is not gone on from.
+
+    Args:
+        model: Before its first step: shape, dropout rates and initial weights count.
+        train_set: Rows in their order.
+        validation_set: Rows in their order.
+        others: Settings, objective, ids and so on.
+    """
+    weights = {name: value.detach().cpu().float().numpy() for name, value in model.state_dict().items()}
+    rows = [(part.lengths, part.tokens, part.labels, part.teacher_probs) for part in (train_set, validation_set)]
+    return fingerprint("train_classifier", str(model), weights, rows, *others)
+
+
+def random_state(device: torch.device) -> Tensor:
+    """The state of the generators that dropout draws from, as bytes: torch's own, then the accelerator's."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return torch.cat(states)
+
+
+def set_random_state(state: Tensor, device: torch.device) -> None:
+    """Put back what `random_state` gave."""
+    own = torch.get_rng_state().numel()
+    torch.set_rng_state(state[:own].clone())
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[own:].clone(), device)
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

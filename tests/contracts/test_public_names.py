@@ -1,0 +1,99 @@
+"""The public surface: names, what importing costs, and that transformers knows the recurrent student."""
+
+import subprocess
+import sys
+
+import pytest
+
+import tutelage
+
+NAMES = [
+    "Example",
+    "ForwardKL",
+    "__version__",
+    "distill",
+    "label",
+    "load_recipe",
+    "losses",
+    "metrics",
+    "read_examples",
+    "students",
+    "targets",
+    "teachers",
+]
+STUDENT_NAMES = [
+    "Predictor",
+    "Pretrained",
+    "RNN",
+    "RecurrentConfig",
+    "RecurrentForSequenceClassification",
+    "Transformer",
+    "build_rnn",
+    "build_transformer",
+    "load_pretrained",
+    "save",
+    "set_embeddings",
+    "teacher_embeddings",
+    "train_tokenizer",
+    "trim_tokenizer",
+]
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints, warnings being errors."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_names_of_tutelage():
+    assert sorted(tutelage.__all__) == NAMES
+    assert set(NAMES) <= set(dir(tutelage))
+
+
+def test_names_of_students():
+    assert sorted(tutelage.students.__all__) == STUDENT_NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_resolves(name):
+    assert getattr(tutelage, name) is not None
+
+
+def test_names_lead_where_they_say():
+    assert tutelage.label is tutelage.teachers.label
+    assert callable(tutelage.label)
+    assert tutelage.ForwardKL is tutelage.losses.ForwardKL
+    assert isinstance(tutelage.teachers.Classifier, type)
+
+
+@pytest.mark.parametrize("name", STUDENT_NAMES)
+def test_every_student_name_resolves(name):
+    assert callable(getattr(tutelage.students, name))
+
+
+def test_an_unknown_name_lists_the_public_ones():
+    with pytest.raises(AttributeError, match=r"no attribute 'distil'; public names: .*distill"):
+        _ = tutelage.distil
+
+
+def test_importing_is_silent_and_brings_no_large_package():
+    code = "import sys, tutelage; print(sorted({'torch', 'transformers', 'numpy', 'pydantic'} & set(sys.modules)))"
+    assert python(code) == "[]\n"
+
+
+def test_importing_is_quick():
+    code = "import time; s = time.perf_counter(); import tutelage; print(time.perf_counter() - s)"
+    assert min(float(python(code)) for _ in range(5)) < 0.03
+
+
+def test_the_configuration_needs_no_torch():
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from tutelage.students.configuration import RecurrentConfig\n"
+        "from transformers import AutoConfig\n"
+        "assert type(AutoConfig.for_model('tutelage_rnn')) is RecurrentConfig\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

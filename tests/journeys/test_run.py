@@ -1,0 +1,138 @@
+"""Whole tiny runs: everything is made, nothing is done twice, other recipes are left alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from tests.journeys.tiny_job import LABELS, tutelage, tutelage_json
+
+
+@pytest.fixture
+def finished(job: Path) -> Path:
+    tutelage("run", "recipe.yaml", cwd=job)
+    return job
+
+
+def test_a_run_leaves_everything_it_promises(finished: Path) -> None:
+    run = finished / "runs" / "tiny"
+    for name in (
+        "recipe.yaml", "provenance.json", "evaluation.json", "predictions.parquet", "report.html",
+        "targets/manifest.json", "teacher/teacher.json", "students/gru/model.safetensors",
+        "students/gru/metrics.jsonl", "controls/gru/model.safetensors",
+    ):  # fmt: skip
+        assert (run / name).is_file(), name
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    for metrics in (evaluation["teacher"], evaluation["students"]["gru"], evaluation["controls"]["gru"]):
+        for metric in ("accuracy", "macro_f1", "nll", "brier", "ece", "parameters", "disk_bytes", "latency_ms_p50"):
+            assert set(metrics[metric]) >= {"value", "low", "high"}, metric
+    assert evaluation["students"]["gru"]["kl"]["value"] >= 0
+    # The words tell the class: a student that learned anything is far above a third.
+    assert evaluation["students"]["gru"]["accuracy"]["value"] > 0.6
+    assert pq.read_table(run / "predictions.parquet").num_rows == evaluation["rows"] == 50
+    assert not (run / "students" / "gru" / "checkpoints").exists()
+    page = (run / "report.html").read_text()
+    assert "gru" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_second_run_does_nothing_and_takes_seconds(finished: Path) -> None:
+    run = finished / "runs" / "tiny"
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+    started = time.monotonic()
+    record = tutelage_json("run", "recipe.yaml", cwd=finished)
+    assert time.monotonic() - started < 30
+    assert {stage["how"] for stage in record["stages"]} == {"kept"}
+    after = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+    changed = {path.name for path in after if before.get(path) != after[path]}
+    assert changed <= {"recipe.yaml"}
+
+
+def test_changing_the_students_takes_teacher_and_targets_over(finished: Path) -> None:
+    record = tutelage_json("run", "recipe.yaml", "--set", "students.gru.hidden_size=8", cwd=finished)
+    how = {stage["name"]: stage["how"] for stage in record["stages"]}
+    assert (how["teacher"], how["targets"]) == ("reused", "reused")
+    assert how["students/gru"] == "done"
+    assert Path(record["run"]).name == "tiny-2"
+    assert (finished / "runs" / "tiny-2" / "targets" / "manifest.json").is_file()
+
+
+def test_a_run_folder_of_another_recipe_is_left_alone(finished: Path) -> None:
+    run = finished / "runs" / "tiny"
+    before = (run / "evaluation.json").read_bytes()
+    done = tutelage("run", "recipe.yaml", "--set", "train.epochs=1", "--out", run, cwd=finished, check=2)
+    assert "train.epochs 3 → 1" in done.stderr
+    assert "--out" in done.stderr
+    assert (run / "evaluation.json").read_bytes() == before
+
+
+def test_a_run_folder_goes_on_by_its_name(finished: Path) -> None:
+    record = tutelage_json("run", "runs/tiny", cwd=finished)
+    assert {stage["how"] for stage in record["stages"]} == {"kept"}
+
+
+def test_stages_are_commands(job: Path) -> None:
+    run = job / "runs" / "tiny"
+    label = tutelage_json("label", "recipe.yaml", cwd=job)
+    assert [stage["name"] for stage in label["stages"]] == ["teacher", "targets"]
+    assert label["teacher_held_out"]["accuracy"]["value"] > 0.4
+    assert not (run / "students").exists()
+    train = tutelage_json("train", "recipe.yaml", "--set", "evaluate.control=false", "--out", "other", cwd=job)
+    assert train["stages"][0]["how"] == "done"  # another root: nothing beside it to take over
+    tutelage("train", "recipe.yaml", cwd=job)
+    assert not (run / "evaluation.json").exists()
+    tutelage("evaluate", "recipe.yaml", cwd=job)
+    assert (run / "evaluation.json").is_file()
+    assert not (run / "report.html").exists()
+    tutelage("report", "recipe.yaml", cwd=job)
+    assert (run / "report.html").is_file()
+
+
+def test_targets_can_be_looked_into_and_verified(finished: Path) -> None:
+    run = finished / "runs" / "tiny"
+    facts = tutelage_json("targets", "inspect", run, cwd=finished)
+    assert set(facts) >= {
+        "kind", "rows", "positions", "bytes", "bytes_per_position", "mean_entropy_nats", "kept_mass", "teacher",
+        "tokenizer", "complete",
+    }  # fmt: skip
+    assert facts["rows"] == 200
+    assert facts["complete"] is True
+    tutelage("targets", "verify", run / "targets", cwd=finished)
+    part = next((run / "targets").glob("*.parquet"))
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(bytes(content))
+    done = tutelage("targets", "verify", run / "targets", cwd=finished, check=1)
+    assert part.name in done.stdout
+
+
+def test_predict_answers_texts_and_files(finished: Path) -> None:
+    answers = json.loads(tutelage("predict", "runs/tiny", "it was superb", "--json", cwd=finished).stdout)
+    assert answers[0]["label"] in LABELS
+    assert sum(answers[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    plain = tutelage("predict", "runs/tiny/students/gru", "it was superb", cwd=finished).stdout
+    assert plain.split("\t")[0] == answers[0]["label"]
+    tutelage("predict", "runs/tiny", "--file", "test.csv", "--out", "answers.csv", cwd=finished)
+    lines = (finished / "answers.csv").read_text().splitlines()
+    assert lines[0] == "row,text,label,p_negative,p_neutral,p_positive"
+    assert len(lines) == 51
+
+
+def test_unlabeled_rows_and_augmented_copies_are_labelled_too(job: Path) -> None:
+    (job / "more.jsonl").write_text('{"text": "a grey cable of sound"}\n{"text": "lovely lovely camera"}\n')
+    record = tutelage_json(
+        "label", "recipe.yaml", "--set", "data.unlabeled=more.jsonl", "--set", "data.augment={copies: 1}", cwd=job
+    )
+    rows = tutelage_json("targets", "inspect", record["run"], cwd=job)["rows"]
+    assert 202 + 60 < rows <= 202 + 120
+
+
+def test_prompted_teacher_writes_targets(job: Path, model_folder: Path) -> None:
+    teacher = f"{{kind: prompted, model: {model_folder}, shots: 3, calibration: batch}}"
+    record = tutelage_json("label", "recipe.yaml", "--set", f"teacher={teacher}", cwd=job)
+    assert record["teacher_held_out"]["rows"] == 30
+    again = tutelage_json("label", "recipe.yaml", "--set", f"teacher={teacher}", cwd=job)
+    assert {stage["how"] for stage in again["stages"]} == {"kept"}

@@ -1,0 +1,105 @@
+"""kill -9 at any moment: what was flushed is there, nothing is half there, and writing goes on where it was."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tutelage.errors import TargetsIncomplete
+from tutelage.targets import TargetStore, verify
+from tutelage.types import example_id
+
+SCRIPT = Path(__file__).with_name("writer_to_kill.py")
+_spec = importlib.util.spec_from_file_location("writer_to_kill", SCRIPT)
+assert _spec is not None
+assert _spec.loader is not None
+writer_to_kill = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(writer_to_kill)
+
+
+def rows_there(path: Path) -> int:
+    """How many rows a killed writer left, after checking that each is right."""
+    try:
+        store = TargetStore.open(path, allow_incomplete=True)
+    except TargetsIncomplete:  # killed before the first manifest
+        return 0
+    assert verify(path) == []
+    present = [number for number in range(len(store) + 10) if example_id(f"text {number}") in store]
+    assert present == list(range(len(store)))
+    names, probs = zip(*map(writer_to_kill.name_and_probs, present), strict=True) if present else ((), np.empty((0, 3)))
+    assert np.array_equal(store.lookup(names), np.stack(probs) if present else probs)
+    return len(store)
+
+
+def assert_finishes(path: Path) -> None:
+    """A later writer goes on, and leaves nothing but the store."""
+    rows = max(rows_there(path), writer_to_kill.ROWS)
+    writer_to_kill.write(path, rows, per_flush=4)
+    assert TargetStore.open(path).manifest.complete
+    assert rows_there(path) == rows
+    manifest = TargetStore.open(path).manifest
+    assert {found.name for found in path.iterdir()} == {"manifest.json", *(part.file for part in manifest.parts)}
+
+
+def test_killed_before_every_single_file_operation(tmp_path):
+    """A forked child dies before its first file operation, the next one before its second, and so on to the last."""
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); import writer_to_kill as w; from pathlib import Path\n"
+        "for k in range(1, 200):\n"
+        "    path = Path(sys.argv[2]) / str(k) / 'targets'; path.parent.mkdir()\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        w.kill_before(k, path); w.write(path, w.ROWS, per_flush=4); os._exit(0)\n"
+        "    status = os.waitpid(child, 0)[1]\n"
+        "    print(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 'done', flush=True)\n"
+        "    if not os.WIFSIGNALED(status): break\n"
+    )
+    command = [sys.executable, "-c", code, str(SCRIPT.parent), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    outcomes = done.stdout.split()
+    assert outcomes[-1] == "done"
+    assert set(outcomes[:-1]) == {str(int(signal.SIGKILL))}
+    assert len(outcomes) > 20  # opening, locking, three parts and five manifests, each written beside and renamed
+    left = [rows_there(tmp_path / str(operation) / "targets") for operation in range(1, len(outcomes) + 1)]
+    assert sorted(set(left)) == [0, 4, 8, 12]
+    assert left == sorted(left)
+    for operation in range(1, len(outcomes) + 1):
+        assert_finishes(tmp_path / str(operation) / "targets")
+
+
+def test_killed_at_random_moments_over_and_over(tmp_path):
+    """One store, killed again and again while it is written: it only ever grows, and never loses what was promised."""
+    path, chance, safe = tmp_path / "targets", random.Random(0), 0
+    for _ in range(8):
+        child = subprocess.Popen([sys.executable, str(SCRIPT), str(path)], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        assert int(child.stdout.readline()) >= safe  # it has found what earlier ones left
+        time.sleep(chance.uniform(0.0, 0.15))
+        child.kill()
+        promised = [int(line) for line in child.stdout.read().split("\n")[:-1]]
+        assert child.wait() == -signal.SIGKILL
+        child.stdout.close()
+        there = rows_there(path)
+        assert there >= max([safe, *promised])
+        safe = there
+    assert safe > 0
+    assert_finishes(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_the_lock_of_a_killed_writer_locks_nothing(tmp_path):
+    path = tmp_path / "targets"
+    done = subprocess.run([sys.executable, str(SCRIPT), str(path), "14"], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (path / ".lock").exists()
+    assert_finishes(path)

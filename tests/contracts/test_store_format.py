@@ -49,14 +49,19 @@ def test_content_ids_never_change():
 
 def test_fields_of_the_manifest():
     found = manifest()
-    assert list(found) == [
-        "format", "kind", "teacher", "labels", "tokenizer", "vocabulary_size", "encoding", "seed", "complete", "expected_rows", "parts",
-    ]  # fmt: skip
     parts = found.pop("parts")
     assert found == {
-        "format": FORMAT, "kind": "class_probabilities", "teacher": "0123456789abcdef", "labels": list(golden.LABELS), "tokenizer": "",
-        "vocabulary_size": 0, "encoding": {}, "seed": 7, "complete": True, "expected_rows": 5,
-    }  # fmt: skip
+        "format": FORMAT,
+        "kind": "class_probabilities",
+        "teacher": "0123456789abcdef",
+        "labels": list(golden.LABELS),
+        "tokenizer": "",
+        "vocabulary_size": 0,
+        "encoding": {},
+        "seed": 7,
+        "complete": True,
+        "expected_rows": 5,
+    }
     assert [(part["file"], part["rows"], part["positions"]) for part in parts] == [
         ("part-00000.parquet", 3, 3),
         ("part-00001.parquet", 2, 2),
@@ -79,14 +84,25 @@ def test_the_parts_can_be_read_without_us():
         assert str(table.schema.field("probs").type).startswith("fixed_size_list<")
         rows |= dict(zip(table["example_id"].to_pylist(), table["probs"].to_pylist(), strict=True))
         about = json.loads(table.schema.metadata[b"tutelage"])
-        assert about == {key: value for key, value in manifest().items() if key not in ("complete", "expected_rows", "parts")}
+        assert about == {
+            key: value for key, value in manifest().items() if key not in ("complete", "expected_rows", "parts")
+        }
     assert rows == dict(zip(IDS, PROBS.tolist(), strict=True))
 
 
 def test_fields_of_inspect():
     assert list(inspect(golden.FOLDER)) == [
-        "kind", "rows", "positions", "bytes", "bytes_per_position", "mean_entropy_nats", "kept_mass", "teacher", "tokenizer", "complete",
-    ]  # fmt: skip
+        "kind",
+        "rows",
+        "positions",
+        "bytes",
+        "bytes_per_position",
+        "mean_entropy_nats",
+        "kept_mass",
+        "teacher",
+        "tokenizer",
+        "complete",
+    ]
 
 
 def test_a_store_of_today_has_the_same_layout(tmp_path):
@@ -98,7 +114,9 @@ def test_a_store_of_today_has_the_same_layout(tmp_path):
     today = json.loads((path / "manifest.json").read_text("utf-8"))
 
     def without_checksums(record: dict) -> dict:  # another release of pyarrow may pack the same rows into other bytes
-        parts = [{key: value for key, value in part.items() if key not in ("bytes", "sha256")} for part in record["parts"]]
+        parts = [
+            {key: value for key, value in part.items() if key not in ("bytes", "sha256")} for part in record["parts"]
+        ]
         return {**record, "parts": parts}
 
     assert without_checksums(today) == without_checksums(manifest())

@@ -1,7 +1,7 @@
 """Writes tests/contracts/golden/store_v1. It was run once; the files are the promise that format 1 stays readable.
 
-Never run it again for format 1: a reader that cannot read the old files has broken the contract, not the files. For a new format, write
-a golden store of its own beside this one: python tests/contracts/write_golden_store.py
+Never run it again for format 1: a reader that cannot read the old files has broken the contract, not the files. For a
+new format, write a golden store of its own beside this one: python tests/contracts/write_golden_store.py
 """
 
 from __future__ import annotations

@@ -39,9 +39,7 @@ def test_every_row_comes_back(data):
     rows = data.draw(st.lists(st.lists(st.integers(0, 50), max_size=6), min_size=1, max_size=8))
     chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=10))
     batch = collate(EncodedSet(rows, np.arange(len(rows))), chosen, pad_id=PAD)
-    found = [
-        ids[mask.bool()].tolist() for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
-    ]
+    found = [ids[mask.bool()].tolist() for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
     assert found == [rows[row] for row in chosen]
     assert (batch["input_ids"][batch["attention_mask"] == 0] == PAD).all()
     assert batch["input_ids"].shape[1] == max(1, *(len(rows[row]) for row in chosen))

@@ -28,7 +28,9 @@ def drawn(seed: int, rows: int = 6, classes: int = 5, scale: float = 3.0, dtype:
 def test_equals_the_float64_definition(name, temperature, dtype, tolerance):
     ours, definition = SOFT[name]
     student, teacher = drawn(0, dtype=dtype)
-    expected = [definition(s, t, temperature) for s, t in zip(student.double().numpy(), teacher.double().numpy(), strict=True)]
+    expected = [
+        definition(s, t, temperature) for s, t in zip(student.double().numpy(), teacher.double().numpy(), strict=True)
+    ]
     found = ours(student, teacher, loss_temperature=temperature)
     np.testing.assert_allclose(found.double().numpy(), expected, rtol=tolerance, atol=tolerance)
 
@@ -36,7 +38,9 @@ def test_equals_the_float64_definition(name, temperature, dtype, tolerance):
 def test_hard_cross_entropy_equals_the_float64_definition():
     student, _ = drawn(1)
     labels = torch.tensor([0, 4, -100, 2, 1, 3])
-    expected = [reference.hard_cross_entropy(s, label) for s, label in zip(student.numpy(), labels.tolist(), strict=True)]
+    expected = [
+        reference.hard_cross_entropy(s, label) for s, label in zip(student.numpy(), labels.tolist(), strict=True)
+    ]
     np.testing.assert_allclose(hard_cross_entropy(student, labels).numpy(), expected, rtol=1e-12)
     assert expected[2] == 0
 
@@ -113,7 +117,9 @@ def test_classes_without_mass_neither_cost_nor_break_anything(name):
     teacher = torch.tensor([[0.0, -math.inf, -math.inf]])
     value = ours(student, teacher)
     value.sum().backward()
-    assert value.item() == pytest.approx(definition(np.array([2.0, -1.0, 0.5]), np.array([0.0, -np.inf, -np.inf])), rel=1e-6)
+    assert value.item() == pytest.approx(
+        definition(np.array([2.0, -1.0, 0.5]), np.array([0.0, -np.inf, -np.inf])), rel=1e-6
+    )
     assert student.grad is not None
     assert torch.isfinite(student.grad).all()
 
@@ -147,7 +153,8 @@ def test_any_leading_shape():
         forward_kl(student.reshape(2, 3, 5), teacher.reshape(2, 3, 5)).flatten(), forward_kl(student, teacher)
     )
     torch.testing.assert_close(
-        hard_cross_entropy(student.reshape(2, 3, 5), labels.reshape(2, 3)).flatten(), hard_cross_entropy(student, labels)
+        hard_cross_entropy(student.reshape(2, 3, 5), labels.reshape(2, 3)).flatten(),
+        hard_cross_entropy(student, labels),
     )
 
 

@@ -89,7 +89,9 @@ def test_the_form_of_evaluation_json():
 
 @pytest.mark.parametrize("call", [metrics.paired_bootstrap, metrics.mcnemar])
 def test_only_the_same_rows_can_be_paired(call):
-    with pytest.raises(ShapeMismatch, match=r"shape \(2,\) and \(3,\) were given; expected one value a row for the same rows"):
+    with pytest.raises(
+        ShapeMismatch, match=r"shape \(2,\) and \(3,\) were given; expected one value a row for the same rows"
+    ):
         call([1, 0], [1, 0, 1])
     with pytest.raises(ShapeMismatch, match=r"shape \(1, 2\) and \(1, 2\)"):
         call([[1, 0]], [[1, 0]])
@@ -98,7 +100,10 @@ def test_only_the_same_rows_can_be_paired(call):
 def test_wrong_calls_are_refused():
     with pytest.raises(ShapeMismatch, match=r"shape \(1, 2\) were given; expected one value a row"):
         metrics.mean_interval([[1, 0]])
-    for call in (lambda: metrics.mean_interval([1], samples=0), lambda: metrics.bootstrap(lambda rows: 1.0, 1, samples=0)):
+    for call in (
+        lambda: metrics.mean_interval([1], samples=0),
+        lambda: metrics.bootstrap(lambda rows: 1.0, 1, samples=0),
+    ):
         with pytest.raises(ValueError, match="samples=0 was given; expected at least 1"):
             call()
 
@@ -133,5 +138,10 @@ def test_two_thousand_resamples_of_a_thousand_rows_are_quick():
         return time.process_time() - started
 
     assert seconds(lambda: metrics.mean_interval(right)) < 0.5
-    assert seconds(lambda: metrics.bootstrap(lambda rows: metrics.macro_f1_of(answers[rows], gold[rows], num_classes=3), 1000)) < 2
+    assert (
+        seconds(
+            lambda: metrics.bootstrap(lambda rows: metrics.macro_f1_of(answers[rows], gold[rows], num_classes=3), 1000)
+        )
+        < 2
+    )
     assert seconds(lambda: metrics.bootstrap(lambda rows: metrics.ece_of(confidence[rows], right[rows]), 1000)) < 2

@@ -56,7 +56,11 @@ def test_another_process_says_the_same():
     code = "from tutelage.runs import fingerprint; print(fingerprint({'b', 'a', 'c'}, {'x': 1, 'y': 2}))"
     found = {
         subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": seed}
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": seed},
         ).stdout.strip()
         for seed in ("1", "2")
     }
@@ -75,9 +79,9 @@ def test_mappings_have_no_order(mapping):
 
 def test_kinds_of_content_are_told_apart():
     contents = [
-        1, 1.0, True, "1", b"1", None, "", [], [1], [[1]], {}, {"1": 1}, {1: 1}, {1}, Path("1"), "None", ["a", "b"], ["ab"],
-        {"mapping": []}, {"path": "1"}, {"bytes": "31"}, float("nan"), float("inf"), 0.0, -0.0, 0, False, Settings(1.0), OtherSettings(1.0),
-        Settings(1.0, (1,)), Section(rate=1.0, path=Path("a")), Colour.RED, "red",
+        1, 1.0, True, "1", b"1", None, "", [], [1], [[1]], {}, {"1": 1}, {1: 1}, {1}, Path("1"), "None", ["a", "b"],
+        ["ab"], {"mapping": []}, {"path": "1"}, {"bytes": "31"}, float("nan"), float("inf"), 0.0, -0.0, 0, False,
+        Settings(1.0), OtherSettings(1.0), Settings(1.0, (1,)), Section(rate=1.0, path=Path("a")), Colour.RED, "red",
         np.array([1, 2]), np.array([[1, 2]]), np.array([1, 2], np.int32), np.array([1.0, 2.0]), "\ud800",
     ]  # fmt: skip
     found = [fingerprint(content) for content in contents]
@@ -111,7 +115,9 @@ def test_a_file_is_its_bytes(tmp_path):
 
 def test_seeds_are_independent_and_never_change():
     assert seed_sequence(0, "order", 1) == 7426112308411901821
-    seeds = {seed_sequence(seed, name, epoch) for seed in range(10) for name in ("order", "dropout") for epoch in range(10)}
+    seeds = {
+        seed_sequence(seed, name, epoch) for seed in range(10) for name in ("order", "dropout") for epoch in range(10)
+    }
     assert len(seeds) == 200
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert seed_sequence(0) != seed_sequence(1)

@@ -19,14 +19,19 @@ def make_run(path: Path, recipe: str = RECIPE) -> RunFolder:
 
 def test_where_things_lie():
     folder = RunFolder(Path("runs/reviews"))
-    assert {name: str(getattr(folder, f"{name}_path")) for name in (
-        "recipe", "provenance", "targets", "teacher", "students", "controls", "evaluation", "predictions", "report"
-    )} == {
-        "recipe": "runs/reviews/recipe.yaml", "provenance": "runs/reviews/provenance.json", "targets": "runs/reviews/targets",
-        "teacher": "runs/reviews/teacher", "students": "runs/reviews/students", "controls": "runs/reviews/controls",
-        "evaluation": "runs/reviews/evaluation.json", "predictions": "runs/reviews/predictions.parquet",
-        "report": "runs/reviews/report.html",
-    }  # fmt: skip
+    expected = {
+        "recipe": "recipe.yaml",
+        "provenance": "provenance.json",
+        "targets": "targets",
+        "teacher": "teacher",
+        "students": "students",
+        "controls": "controls",
+        "evaluation": "evaluation.json",
+        "predictions": "predictions.parquet",
+        "report": "report.html",
+    }
+    for name, place in expected.items():
+        assert getattr(folder, f"{name}_path") == Path("runs/reviews") / place
 
 
 def test_the_first_free_name_or_the_one_that_is_ours(tmp_path):
@@ -68,7 +73,8 @@ def test_out_is_taken_if_free_or_ours(tmp_path):
 def test_out_of_another_recipe_is_refused_with_what_changed(tmp_path):
     out = make_run(tmp_path / "mine").path
     changed = RECIPE.replace("epochs: 3", "epochs: 10").replace("  gru: {kind: rnn}", "  tiny: {kind: transformer}")
-    message = r"another recipe \(students.gru.kind removed, students.tiny.kind added, train.epochs 3 → 10\) .* with --out, for instance --out .*mine-2"
+    changes = r"\(students.gru.kind removed, students.tiny.kind added, train.epochs 3 → 10\)"
+    message = rf"another recipe {changes} .* with --out, for instance --out .*mine-2"
     with pytest.raises(RunExists, match=message):
         open_run(tmp_path, "reviews", changed, out=out)
     assert (out / "recipe.yaml").read_text("utf-8") == RECIPE
@@ -76,7 +82,9 @@ def test_out_of_another_recipe_is_refused_with_what_changed(tmp_path):
 
 def test_out_of_other_things_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(RunExists, match="holds files that are no run of tutelage and is left as it is. Give a new folder"):
+    with pytest.raises(
+        RunExists, match=r"holds files that are no run of tutelage and is left as it is. Give a new folder"
+    ):
         open_run(tmp_path, "reviews", RECIPE, out=tmp_path)
     with pytest.raises(RunExists, match="holds files that are no run"):
         open_run(tmp_path, "reviews", RECIPE, out=tmp_path / "thesis.tex")

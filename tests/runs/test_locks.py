@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -11,7 +12,14 @@ import pytest
 from tutelage.errors import RunExists
 from tutelage.runs import lock
 
-HOLD = "import sys, time; from pathlib import Path; from tutelage.runs import lock\nwith lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+HOLD = """
+import sys, time
+from pathlib import Path
+from tutelage.runs import lock
+with lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def test_another_process_is_refused_until_it_is_killed(tmp_path):
@@ -19,7 +27,12 @@ def test_another_process_is_refused_until_it_is_killed(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(RunExists, match=rf"run is being written by process {holder.pid}; .* Wait until it has finished, stop it"), lock(folder):
+    with (
+        pytest.raises(
+            RunExists, match=rf"run is being written by process {holder.pid}; .* Wait until it has finished, stop it"
+        ),
+        lock(folder),
+    ):
         pass
     holder.send_signal(signal.SIGKILL)
     holder.wait()
@@ -43,9 +56,19 @@ def test_an_exception_frees_it(tmp_path):
         pass
 
 
-def test_a_lock_file_that_was_replaced_is_not_the_lock(tmp_path):
-    """Whoever holds a removed file must not be taken for the owner of the one that is there now."""
+def test_a_lock_file_removed_before_it_was_locked_is_not_the_lock(tmp_path, monkeypatch):
+    """Its owner may end between our opening and locking it: then the next comer must not find the folder free."""
+    real, removed = fcntl.flock, []
+
+    def late(file, operation) -> None:
+        if not removed:
+            removed.append(True)
+            (tmp_path / ".lock").unlink()
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
     with lock(tmp_path):
-        (tmp_path / ".lock").unlink()
-        with lock(tmp_path):
-            assert (tmp_path / ".lock").exists()
+        assert removed
+        assert (tmp_path / ".lock").exists()
+        with pytest.raises(RunExists), lock(tmp_path):
+            pass

@@ -50,31 +50,56 @@ def assert_finishes(path: Path) -> None:
     assert {found.name for found in path.iterdir()} == {"manifest.json", *(part.file for part in manifest.parts)}
 
 
-def test_killed_before_every_single_file_operation(tmp_path):
-    """A forked child dies before its first file operation, the next one before its second, and so on to the last."""
-    code = (
-        "import os, sys; sys.path.insert(0, sys.argv[1]); import writer_to_kill as w; from pathlib import Path\n"
-        "for k in range(1, 200):\n"
-        "    path = Path(sys.argv[2]) / str(k) / 'targets'; path.parent.mkdir()\n"
-        "    child = os.fork()\n"
-        "    if not child:\n"
-        "        w.kill_before(k, path); w.write(path, w.ROWS, per_flush=4); os._exit(0)\n"
-        "    status = os.waitpid(child, 0)[1]\n"
-        "    print(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 'done', flush=True)\n"
-        "    if not os.WIFSIGNALED(status): break\n"
-    )
-    command = [sys.executable, "-c", code, str(SCRIPT.parent), str(tmp_path)]
+DRIVER = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import writer_to_kill as w
+for k in range(1, 200):
+    path = Path(sys.argv[2]) / str(k) / "targets"
+    path.parent.mkdir()
+    child = os.fork()
+    if not child:
+        w.before(k, path, getattr(w, sys.argv[3]))
+        try:
+            w.write(path, w.ROWS, per_flush=4)
+        except KeyboardInterrupt:
+            os._exit(1)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(status, flush=True)
+    if status == 0:
+        break
+"""
+"""Forks a writer that is stopped before its first file operation, one before its second, and so on to the last."""
+
+
+def rows_left_by_each(tmp_path: Path, act: str, *, exit_code: int) -> list[int]:
+    command = [sys.executable, "-c", DRIVER, str(SCRIPT.parent), str(tmp_path), act]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    outcomes = done.stdout.split()
-    assert outcomes[-1] == "done"
-    assert set(outcomes[:-1]) == {str(int(signal.SIGKILL))}
-    assert len(outcomes) > 20  # opening, locking, three parts and five manifests, each written beside and renamed
-    left = [rows_there(tmp_path / str(operation) / "targets") for operation in range(1, len(outcomes) + 1)]
+    exit_codes = [int(code) for code in done.stdout.split()]
+    assert exit_codes == [exit_code] * (len(exit_codes) - 1) + [0]
+    assert len(exit_codes) > 20  # lock, three parts and five manifests, each written beside and renamed
+    return [rows_there(tmp_path / str(number) / "targets") for number in range(1, len(exit_codes) + 1)]
+
+
+def test_killed_before_every_single_file_operation(tmp_path):
+    left = rows_left_by_each(tmp_path, "kill", exit_code=-signal.SIGKILL)
     assert sorted(set(left)) == [0, 4, 8, 12]
     assert left == sorted(left)
-    for operation in range(1, len(outcomes) + 1):
-        assert_finishes(tmp_path / str(operation) / "targets")
+    for number in range(1, len(left) + 1):
+        assert_finishes(tmp_path / str(number) / "targets")
+
+
+def test_ctrl_c_before_every_single_file_operation(tmp_path):
+    """Leaving the context closes the part in hand: nothing that was added is lost, and no row is written twice."""
+    left = rows_left_by_each(tmp_path, "interrupt", exit_code=1)
+    assert sorted(set(left)) == [0, 4, 8, 12]
+    assert left == sorted(left)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    assert sum(left) > sum(rows_left_by_each(killed, "kill", exit_code=-signal.SIGKILL))
 
 
 def test_killed_at_random_moments_over_and_over(tmp_path):

@@ -49,7 +49,9 @@ def replace_part(path: Path, number: int, table: pa.Table, **entry) -> None:
     pq.write_table(table, path / part.file)
     content = (path / part.file).read_bytes()
     part = replace(part, bytes=len(content), sha256=sha256(content).hexdigest(), **entry)
-    write_manifest(path, replace(manifest, parts=tuple(part if at == number else old for at, old in enumerate(manifest.parts))))
+    write_manifest(
+        path, replace(manifest, parts=tuple(part if at == number else old for at, old in enumerate(manifest.parts)))
+    )
 
 
 def assert_broken(path: Path, message: str) -> None:
@@ -69,7 +71,11 @@ def test_one_flipped_bit_is_found(store, offset):
     content = bytearray(part.read_bytes())
     content[offset] ^= 1
     part.write_bytes(content)
-    assert_broken(store, r"part-00001.parquet is damaged: its SHA-256 is [0-9a-f]{12}\.\.\., not [0-9a-f]{12}\.\.\. as written \(8 rows\)")
+    assert_broken(
+        store,
+        r"part-00001.parquet is damaged: its SHA-256 is [0-9a-f]{12}\.\.\., not [0-9a-f]{12}\.\.\. as written \(8 "
+        r"rows\)",
+    )
 
 
 def test_a_part_cut_short_is_found(store):
@@ -89,7 +95,9 @@ def test_every_broken_part_is_named_with_what_to_do(store):
 
 def test_a_removed_part_is_refused_by_readers_and_written_anew(store):
     (store / "part-00001.parquet").unlink()
-    with pytest.raises(TargetsCorrupt, match=r"part-00001.parquet is missing \(8 rows\).*only their rows are labelled again"):
+    with pytest.raises(
+        TargetsCorrupt, match=r"part-00001.parquet is missing \(8 rows\).*only their rows are labelled again"
+    ):
         TargetStore.open(store)
     assert ["part-00001.parquet is missing (8 rows)" in message for message in verify(store)] == [True]
     with open_writer(store) as writer:
@@ -105,7 +113,10 @@ def test_a_removed_part_is_refused_by_readers_and_written_anew(store):
 
 def test_a_part_of_another_kind_is_found(store):
     replace_part(store, 0, pa.table({"example_id": pa.array(IDS[:8], pa.binary(16)), "tokens": list(range(8))}))
-    assert_broken(store, r"part-00000.parquet has the columns example_id: fixed_size_binary\[16\], tokens: int64; expected .*probs")
+    assert_broken(
+        store,
+        r"part-00000.parquet has the columns example_id: fixed_size_binary\[16\], tokens: int64; expected .*probs",
+    )
 
 
 def test_a_part_with_another_number_of_classes_is_found(store):
@@ -130,7 +141,10 @@ def test_parts_of_another_program_are_welcome(store):
         (rows(IDS[:8], [[1, 0, 0]] * 7 + [[1, 0, None]]), "has null values"),
         (rows(IDS[:8], [[1, 0, 0]] * 7 + [[1, 1, 0]]), "has 1 rows that are no distributions, the first is row 8"),
         (rows(IDS[:7], [[1, 0, 0]] * 7), "holds 7 rows and 7 positions; the manifest says 8 and 8"),
-        (rows([IDS[1], *IDS[1:8]], [[1, 0, 0]] * 8), "part-00000.parquet: 1 rows that another part, or the same, holds too"),
+        (
+            rows([IDS[1], *IDS[1:8]], [[1, 0, 0]] * 8),
+            "part-00000.parquet: 1 rows that another part, or the same, holds too",
+        ),
         (rows([*IDS[:7], IDS[19]], [[1, 0, 0]] * 8), "part-00002.parquet: 1 rows that another part"),
     ],
 )
@@ -193,7 +207,9 @@ def test_a_manifest_that_contradicts_itself_is_refused(store, changes, message):
 
 def test_a_kind_of_a_later_version_is_refused(store):
     edit_manifest(store, kind="sampled")
-    with pytest.raises(TargetsCorrupt, match="cannot be read: targets of kind 'sampled' .* knows only class_probabilities"):
+    with pytest.raises(
+        TargetsCorrupt, match=r"cannot be read: targets of kind 'sampled' .* knows only class_probabilities"
+    ):
         TargetStore.open(store)
     assert len(verify(store)) == 1
 
@@ -201,7 +217,9 @@ def test_a_kind_of_a_later_version_is_refused(store):
 def test_a_later_format_is_refused(store):
     edit_manifest(store, format=2)
     for call in (TargetStore.open, verify, inspect, open_writer):
-        with pytest.raises(TargetsError, match="has store format 2; this version of tutelage reads format 1. Use the version"):
+        with pytest.raises(
+            TargetsError, match=r"has store format 2; this version of tutelage reads format 1. Use the version"
+        ):
             call(store)
 
 
@@ -214,7 +232,10 @@ def test_fields_of_a_later_release_are_passed_over(store):
     ("asked", "message"),
     [
         ({"teacher": "t2"}, "was written by teacher t1 but targets of teacher t2 are asked for. Label again"),
-        ({"tokenizer": "91bc"}, r"for tokenizer \(none\) \(0 ids\) but tokenizer 91bc is used, whose ids name other words"),
+        (
+            {"tokenizer": "91bc"},
+            r"for tokenizer \(none\) \(0 ids\) but tokenizer 91bc is used, whose ids name other words",
+        ),
         ({"labels": ["bad", "good"]}, "labels negative, neutral, positive but bad, good are asked for. Put the labels"),
         ({"labels": LABELS[::-1]}, "but positive, neutral, negative are asked for, the same ones in another order"),
     ],
@@ -231,7 +252,10 @@ def test_a_mismatch_is_named_by_the_reader(store, asked, message):
         ({"labels": ("a", "b")}, r'its labels is \["negative", "neutral", "positive"\], not \["a", "b"\]'),
         ({"seed": 1}, "its seed is 0, not 1"),
         ({"encoding": {"threshold": 0.02}}, r'its encoding is \{\}, not \{"threshold": 0.02\}'),
-        ({"tokenizer": "91bc", "vocabulary_size": 9}, 'its tokenizer is "", not "91bc"; its vocabulary_size is 0, not 9'),
+        (
+            {"tokenizer": "91bc", "vocabulary_size": 9},
+            'its tokenizer is "", not "91bc"; its vocabulary_size is 0, not 9',
+        ),
     ],
 )
 def test_a_mismatch_is_named_by_the_writer_and_nothing_is_touched(store, settings, message):
@@ -244,9 +268,13 @@ def test_a_mismatch_is_named_by_the_writer_and_nothing_is_touched(store, setting
 def test_rows_without_targets_are_counted_and_named(store):
     absent = [example_id(f"new {number}") for number in range(5)]
     first = ", ".join(name.hex() for name in absent[:3])
-    with pytest.raises(TargetsIncomplete, match=rf"no targets for 5 of the 25 texts asked for \(content ids {first}, \.\.\.\)"):
+    with pytest.raises(
+        TargetsIncomplete, match=rf"no targets for 5 of the 25 texts asked for \(content ids {first}, \.\.\.\)"
+    ):
         TargetStore.open(store).lookup([*IDS, *absent, absent[0]])
-    with pytest.raises(TargetsIncomplete, match=rf"for 1 of the 1 texts asked for \(content ids {absent[0].hex()}\): .*tutelage label"):
+    with pytest.raises(
+        TargetsIncomplete, match=rf"for 1 of the 1 texts asked for \(content ids {absent[0].hex()}\): .*tutelage label"
+    ):
         TargetStore.open(store).lookup(absent[:1])
 
 
@@ -271,7 +299,9 @@ def test_an_interrupted_store_is_whole_but_not_complete(tmp_path):
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path):
     (tmp_path / "train.parquet").write_bytes(b"precious")
-    with pytest.raises(TargetsError, match=r"holds other files \(train.parquet\) and no manifest.json, .* left as it is"):
+    with pytest.raises(
+        TargetsError, match=r"holds other files \(train.parquet\) and no manifest.json, .* left as it is"
+    ):
         open_writer(tmp_path)
     assert [found.name for found in tmp_path.iterdir()] == ["train.parquet"]
     with pytest.raises(TargetsError, match="is a file; expected a folder"):
@@ -280,7 +310,9 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
 
 def test_parts_without_a_manifest_are_left_alone(store):
     (store / "manifest.json").unlink()
-    with pytest.raises(TargetsCorrupt, match="holds 3 parts but no manifest.json, without which they cannot be trusted"):
+    with pytest.raises(
+        TargetsCorrupt, match=r"holds 3 parts but no manifest.json, without which they cannot be trusted"
+    ):
         open_writer(store)
     assert len(list(store.iterdir())) == 3
 

@@ -12,10 +12,13 @@ from tutelage.teachers import LanguageModel, default_layers, extract_features
 def expected_features(language_model, texts, layers, pooling) -> np.ndarray:
     rows = []
     for text in texts:
-        ids = language_model.tokenizer(text, return_tensors="pt")["input_ids"]
+        begin = language_model.tokenizer.bos_token_id
+        ids = torch.tensor([[*([] if begin is None else [begin]), *language_model.tokenizer(text)["input_ids"]]])
         with torch.no_grad():
             states = language_model.model.base_model(input_ids=ids, output_hidden_states=True).hidden_states
-        pools = {"mean": lambda hidden: hidden[0].mean(0), "last": lambda hidden: hidden[0, -1]}
+        states = [state / state.square().mean(-1, keepdim=True).sqrt() for state in states[:-1]] + [states[-1]]
+        first = 0 if begin is None else 1
+        pools = {"mean": lambda hidden, first=first: hidden[0, first:].mean(0), "last": lambda hidden: hidden[0, -1]}
         rows.append(torch.cat([pools[how](states[layer]) for layer in layers for how in pooling]))
     return torch.stack(rows).numpy()
 
@@ -28,6 +31,17 @@ def test_features_are_hidden_states_pooled_over_real_tokens(make_model, examples
     got = extract_features(language_model, texts, layers=layers, pooling=pooling, batch_tokens=40)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, expected_features(language_model, texts, layers, pooling), atol=1e-4, rtol=1e-4)
+
+
+def test_a_begin_token_goes_first_and_stays_out_of_the_mean(make_model, examples):
+    language_model = make_model(LlamaModel)
+    plain = extract_features(language_model, [example.text for example in examples], layers=[1])
+    language_model.tokenizer.bos_token = "<|im_start|>"
+    texts = [example.text for example in examples]
+    got = extract_features(language_model, texts, layers=[1, 2], batch_tokens=40)
+    expected = expected_features(language_model, texts, [1, 2], ["mean", "last"])
+    np.testing.assert_allclose(got, expected, atol=1e-4, rtol=1e-4)
+    assert np.abs(got[:, : plain.shape[1]] - plain).max() > 1e-2
 
 
 def test_the_last_layer_is_the_normed_one(make_model):

@@ -30,6 +30,11 @@ def folder(language_model, tmp_path) -> Path:
     return path
 
 
+def test_a_fresh_head_is_no_cause_for_warnings(folder, capfd):
+    load_language_model(str(folder), head="sequence", labels=LABELS)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_folder_loads_with_each_head(folder, language_model):
     causal = load_language_model(str(folder), dtype="float32")
     assert isinstance(causal.model, LlamaForCausalLM)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import wraps
+
 import numpy as np
 import pytest
 import torch
@@ -61,7 +63,7 @@ def test_both_attentions_and_both_ways_agree(make_model, shots, examples, name, 
     language_model = make_model(attn_implementation=attention)
     fast = PromptedTeacher(language_model, LABELS, shots=shots, verbalizers=VERBALIZERS[name])
     whole = PromptedTeacher(language_model, LABELS, shots=shots, verbalizers=VERBALIZERS[name], reuse_prefix=False)
-    assert language_model.model.config._attn_implementation == attention
+    assert language_model.model.config._attn_implementation == attention  # as it was before
     assert fast.prefix_tokens > 50
     assert whole.prefix_tokens == 0
     np.testing.assert_allclose(fast.label(examples), whole.label(examples), atol=1e-5)
@@ -103,16 +105,14 @@ def test_the_normaliser_is_computed_only_inside_labels(language_model, shots, ex
     assert [shape[1] for shape in asked] == [1]
 
 
-def test_a_long_prefix_bounds_the_rows_of_a_batch(language_model, shots, examples):
-    teacher = PromptedTeacher(language_model, LABELS, shots=shots, batch_tokens=32)
-    rows = teacher._rows([example.text for example in examples] * 3)
-    offset = teacher.prefix_tokens
-    batches = list(teacher._scorer._batches(rows, list(range(len(rows))), offset=offset, extra=2))
-    assert sorted(index for batch in batches for index in batch) == list(range(len(rows)))
-    for batch in batches:
-        longest = max(len(rows[i]) - offset + 2 for i in batch)
-        assert len(batch) == 1 or longest * len(batch) <= 32
-        assert len(batch) == 1 or (longest + offset) * len(batch) <= 32 * 16
+def test_batches_count_tree_nodes_and_bound_attention_scores(language_model, shots, monkeypatch):
+    verbalizers = VERBALIZERS["shared first token"]
+    teacher = PromptedTeacher(language_model, LABELS, shots=shots, verbalizers=verbalizers, batch_tokens=60)
+    nodes = len(teacher.trie.parents) - 1
+    assert nodes > 0
+    assert list(map(len, teacher._scorer._batches([10 - nodes] * 12, offset=50))) == [6, 6]
+    monkeypatch.setattr("tutelage.teachers.scoring._SCORE_ELEMENTS", 3 * 10 * (10 + 50) * 4)
+    assert list(map(len, teacher._scorer._batches([10 - nodes] * 12, offset=50))) == [3, 3, 3, 3]
 
 
 def test_logit_scale_and_soft_cap_are_respected(tokenizer, shots, examples):
@@ -160,6 +160,7 @@ def test_a_model_that_changes_its_logits_otherwise_is_refused(language_model, sh
     model = language_model.model
     forward = model.forward
 
+    @wraps(forward)
     def bent(*args, **kwargs):
         output = forward(*args, **kwargs)
         output.logits = output.logits * 1.5

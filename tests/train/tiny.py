@@ -1,4 +1,7 @@
-"""A tiny student and rows for it; also a program that trains it, kills it and starts it again: `python tiny.py ROOT KILLS SEED`."""
+"""A tiny student and rows for it.
+
+Also a program that trains it, kills it at random moments and starts it again: `python tiny.py ROOT KILLS SEED`.
+"""
 
 from __future__ import annotations
 
@@ -46,11 +49,13 @@ def tiny_rows(rows: int = 90, *, seed: int = 0, labelled: float = 1.0, teacher: 
     """Rows whose words tell their class, with a teacher that knows it."""
     generator = np.random.default_rng(seed)
     gold = generator.integers(0, CLASSES, rows)
-    input_ids = [
-        [int(2 + 12 * label + generator.integers(12)) if generator.random() < 0.7 else int(generator.integers(2, VOCABULARY))
-         for _ in range(generator.integers(1, 12))]
-        for label in gold
-    ]  # fmt: skip
+    input_ids = []
+    for label in gold:
+        telling = generator.random(generator.integers(1, 12)) < 0.7
+        words = np.where(
+            telling, 2 + 12 * label + generator.integers(0, 12, telling.size), generator.integers(2, VOCABULARY)
+        )
+        input_ids.append(words.tolist())
     probs = np.full((rows, CLASSES), 0.1, dtype=np.float32)
     probs[np.arange(rows), gold] = 0.8
     labels = np.where(generator.random(rows) < labelled, gold, -100)
@@ -97,7 +102,7 @@ def killed_after(seconds: float, out: Path) -> bool:
 def main(root: Path, kills: int, seed: int) -> None:
     """Train undisturbed in `root/whole`; in `root/killed`, kill at random moments so many times, then let it finish."""
     import accelerate.tracking  # noqa: F401  once, here: what a fork need not do again
-    import torch._dynamo  # noqa: F401  which optimizers import
+    import torch._dynamo  # which optimizers import
     import torch.utils.tensorboard  # noqa: F401
 
     child = os.fork()
@@ -110,9 +115,11 @@ def main(root: Path, kills: int, seed: int) -> None:
     seconds = float((root / "seconds").read_text())
     moments, reached = random.Random(seed), []
     while len(reached) < kills:
-        if not killed_after(moments.uniform(0.1, 0.6) * seconds, root / "killed"):
+        if not killed_after(moments.uniform(0.05, 0.35) * seconds, root / "killed"):
             break
-        reached.append(max((int(path.name[5:]) for path in (root / "killed" / "checkpoints").glob("step-*")), default=0))
+        reached.append(
+            max((int(path.name[5:]) for path in (root / "killed" / "checkpoints").glob("step-*")), default=0)
+        )
     train_with_all_noise(root / "killed")
     print(json.dumps(reached))  # noqa: T201
 

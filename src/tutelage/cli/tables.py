@@ -13,7 +13,7 @@ from rich.table import Table
 from tutelage.cli.terminal import format_bytes
 
 QUALITY = (("accuracy", "accuracy", 1), ("macro_f1", "macro F1", 1), ("agreement", "agrees", 1), ("kl", "KL", 3))
-FULL_WIDTH = 112
+FULL_WIDTH = 126
 """Narrower terminals wrap the lines themselves; no number is ever cut."""
 BASELINES = {"tfidf_logistic_regression": "TF-IDF + logistic", "majority": "commonest class"}
 CALIBRATION = (("nll", "NLL", 3), ("ece", "ECE", 1))

@@ -179,5 +179,6 @@ def _refuse_no_samples(samples: int) -> None:
 def _refuse_unpaired(a: NDArray[np.generic], b: NDArray[np.generic]) -> None:
     if a.shape != b.shape or a.ndim != 1:
         raise ShapeMismatch(
-            f"values of shape {a.shape} and {b.shape} were given; expected one value a row for the same rows, [N] and [N]"
+            f"values of shape {a.shape} and {b.shape} were given; expected one value a row for the same rows, [N] "
+            "and [N]"
         )

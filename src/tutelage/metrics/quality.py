@@ -1,7 +1,7 @@
 """How right a classifier's probabilities are: against gold labels, and against the teacher's probabilities.
 
-All take probabilities `[N, C]` whose rows sum to 1, and gold label indexes `[N]` or a second array of probabilities, and
-give one number. A mean over rows has a twin that gives the value of each row; intervals are made of those.
+All take probabilities `[N, C]` whose rows sum to 1, and gold label indexes `[N]` or a second array of probabilities,
+and give one number. A mean over rows has a twin that gives the value of each row; intervals are made of those.
 """
 
 from __future__ import annotations
@@ -222,8 +222,8 @@ def _against_gold(probs: ArrayLike, gold: ArrayLike) -> tuple[Values, NDArray[np
         )
     if y.size and (y.min() < 0 or y.max() >= p.shape[1]):
         raise ShapeMismatch(
-            f"gold labels from {y.min()} to {y.max()} were given for {p.shape[1]} classes; expected indexes from 0 to "
-            f"{p.shape[1] - 1}: leave unlabelled rows out"
+            f"gold labels from {y.min()} to {y.max()} were given for {p.shape[1]} classes; expected indexes from 0 "
+            f"to {p.shape[1] - 1}: leave unlabelled rows out"
         )
     return p, y
 
@@ -232,7 +232,7 @@ def _pair(teacher_probs: ArrayLike, student_probs: ArrayLike) -> tuple[Values, V
     p, q = np.asarray(teacher_probs, dtype=np.float64), np.asarray(student_probs, dtype=np.float64)
     if p.ndim != 2 or not p.shape[1] or p.shape != q.shape:
         raise ShapeMismatch(
-            f"teacher probabilities of shape {p.shape} and student probabilities of shape {q.shape} were given; expected the "
-            "same [N, C]: the same rows, the same labels"
+            f"teacher probabilities of shape {p.shape} and student probabilities of shape {q.shape} were given; "
+            "expected the same [N, C]: the same rows, the same labels"
         )
     return p, q

@@ -26,6 +26,8 @@ from tutelage.types import SILENT, Progress
 
 LABELS = ("negative", "neutral", "positive")
 NEUTRAL_WITHIN = 0.5
+FAST_ROWS = {"train": 900, "validation": 200, "test": 300}
+"""Rows of each split in the smaller demo: whole reviews but for the last one."""
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.1
 _ARCHIVE = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"
@@ -59,8 +61,13 @@ def label_of_rating(mean_rating: float) -> str:
 
 
 def split_of_review(review: str) -> str:
-    """Which split a review belongs to, by a hash of its number: the same on every machine and in every version."""
-    share = int.from_bytes(sha256(f"tutelage-demo:{review}".encode()).digest()[:4]) / 2**32
+    """Which split a review belongs to, by a hash of its number: the same on every machine and in every version.
+
+    Reviews differ much in length and mood, so most hashes give splits of other sizes and label shares than meant. The number
+    in the hash is the smallest that brings sizes within one point and label shares within two points of the whole; no
+    model had been fitted when it was chosen.
+    """
+    share = int.from_bytes(sha256(f"tutelage-demo-433:{review}".encode()).digest()[:4]) / 2**32
     if share < TEST_SHARE:
         return "test"
     return "validation" if share < TEST_SHARE + VALIDATION_SHARE else "train"
@@ -108,7 +115,8 @@ def write_demo(folder: Path, *, fast: bool = False, seed: int = 0, progress: Pro
     for snippet in read_snippets(archive):
         by_split[split_of_review(snippet.review)].append(snippet)
     for split, snippets in by_split.items():
-        atomic_write_text(folder / f"{split}.csv", _as_csv(_distinct(snippets)))
+        rows = _distinct(snippets)
+        atomic_write_text(folder / f"{split}.csv", _as_csv(rows[: FAST_ROWS[split]] if fast else rows))
     template = files("tutelage.recipes").joinpath("demo_fast.yaml" if fast else "demo.yaml").read_text("utf-8")
     recipe = folder / "recipe.yaml"
     atomic_write_text(recipe, template.replace("seed: 0", f"seed: {seed}"))

@@ -14,7 +14,7 @@ def atomic_write_text(path: Path, text: str) -> None:
 
     Args:
         path: Where; its folder is made if missing.
-        text: What, with `\\n` line ends.
+        text: What, with line feeds as line ends.
     """
     atomic_write_bytes(path, text.encode("utf-8"))
 
@@ -37,7 +37,7 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
     sync_folder(path.parent)

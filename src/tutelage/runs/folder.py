@@ -50,11 +50,10 @@ class Stage:
 
     def _record(self) -> dict[str, Any]:
         try:
-            return json.loads(self.path.read_text("utf-8"))
-        except FileNotFoundError:
+            record = json.loads(self.path.read_text("utf-8"))
+        except (FileNotFoundError, ValueError):  # a damaged record is no record: the stage is done again
             return {}
-        except ValueError:  # a damaged record is no record: the stage is done again
-            return {}
+        return record if isinstance(record, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +132,9 @@ def open_run(root: Path, name: str, recipe_text: str, *, out: Path | None = None
         owner = _recipe_in(out)
         if owner is not None and owner != recipe_text:
             raise RunExists(
-                f"{out} was made by another recipe ({describe_changes(owner, recipe_text)}) and is left as it is. Give "
-                f"another folder with --out, for instance --out {out}-2: teacher and targets are taken over from {out} where "
-                "they are still the same"
+                f"{out} was made by another recipe ({describe_changes(owner, recipe_text)}) and is left as it is. "
+                f"Give another folder with --out, for instance --out {out}-2: teacher and targets are taken over "
+                f"from {out} where they are still the same"
             )
         if owner is None and _holds_other_things(out):
             raise RunExists(

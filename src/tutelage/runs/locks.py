@@ -47,8 +47,8 @@ def _acquire(path: Path) -> TextIO:
             owner = file.read().strip() or "unknown"
             file.close()
             raise RunExists(
-                f"{path} is being written by process {owner}; expected a folder that nobody else writes. Wait until it has finished, "
-                "stop it, or give another folder"
+                f"{path} is being written by process {owner}; expected a folder that nobody else writes. Wait until "
+                "it has finished, stop it, or give another folder"
             ) from error
         if _is_current(file, path):
             file.truncate(0)

@@ -40,7 +40,7 @@ class MetricsLog:
             os.fsync(file.fileno())
 
     def truncate_after(self, step: int) -> None:
-        """Drop records beyond `step`, and a line that a kill cut short. What a resume at `step` writes next follows on."""
+        """Drop records beyond `step`, and a line that a kill cut short, so that a resume at `step` can go on."""
         if not self.path.is_file():
             return
         kept = [line for line, record in self._lines() if record is not None and record.get("step", 0) <= step]

@@ -11,8 +11,18 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "numpy", "torch", "transformers", "tokenizers", "accelerate", "peft", "safetensors", "pyarrow", "scikit-learn", "pydantic",
-)  # fmt: skip
+    "numpy",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "pyarrow",
+    "scikit-learn",
+    "pydantic",
+)
+"""Packages whose version can change a result."""
 
 
 def provenance() -> dict[str, Any]:

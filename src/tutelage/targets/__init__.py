@@ -1,4 +1,4 @@
-"""Soft targets on disk: a folder of Parquet parts and a manifest, keyed by content, checksummed, resumable. No torch."""
+"""Soft targets on disk: a folder of Parquet parts and a manifest, keyed by content, checksummed, resumable."""
 
 from tutelage.targets.checking import inspect, verify
 from tutelage.targets.encoding import ClassProbabilities, TargetEncoder

@@ -40,9 +40,9 @@ def inspect(path: Path | str) -> dict[str, Any]:
         path: Folder of the store.
 
     Returns:
-        `kind`, `rows`, `positions` (distributions), `bytes` (of the parts), `bytes_per_position` and `mean_entropy_nats` (None while
-        there are no rows), `kept_mass` (mean probability that is stored: 1.0 where distributions are whole), `teacher`,
-        `tokenizer`, `complete`.
+        `kind`, `rows`, `positions` (distributions), `bytes` (of the parts), `bytes_per_position` and
+        `mean_entropy_nats` (None while there are no rows), `kept_mass` (mean probability that is stored: 1.0 where
+        distributions are whole), `teacher`, `tokenizer`, `complete`.
 
     Raises:
         TargetsIncomplete: There is no store.

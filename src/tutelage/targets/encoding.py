@@ -1,7 +1,7 @@
 """From soft targets to the columns of a Parquet part, and back: one encoder for each kind of target.
 
-In: content ids and what the teacher said about each. Out: an Arrow table, or the arrays again. `class_probabilities` keeps
-a float32 for every label, exactly. Kinds for token distributions stand beside it by name.
+In: content ids and what the teacher said about each. Out: an Arrow table, or the arrays again. `class_probabilities`
+keeps a float32 for every label, exactly. Kinds for token distributions stand beside it by name.
 """
 
 from __future__ import annotations
@@ -84,15 +84,15 @@ class ClassProbabilities:
         expected = (len(ids), self.num_classes)
         if probs.shape != expected:
             raise ShapeMismatch(
-                f"probabilities of shape {probs.shape} were given for {len(ids)} ids and {self.num_classes} labels; expected "
-                f"{expected}: one row for each id, one column for each label"
+                f"probabilities of shape {probs.shape} were given for {len(ids)} ids and {self.num_classes} labels; "
+                f"expected {expected}: one row for each id, one column for each label"
             )
         if wrong := _not_distributions(probs):
             row = wrong[0]
             raise ValueError(
-                f"{len(wrong)} of {len(ids)} rows are no distributions, the first for id {ids[row].hex()}: {probs[row].tolist()} sums to "
-                f"{probs[row].sum(dtype=np.float64):.6g}; expected values of at least 0 that sum to 1 within {ROW_SUM_TOLERANCE:g}: "
-                "give probabilities, not logits or log-probabilities"
+                f"{len(wrong)} of {len(ids)} rows are no distributions, the first for id {ids[row].hex()}: "
+                f"{probs[row].tolist()} sums to {probs[row].sum(dtype=np.float64):.6g}; expected values of at least "
+                f"0 that sum to 1 within {ROW_SUM_TOLERANCE:g}: give probabilities, not logits or log-probabilities"
             )
         return probs
 
@@ -172,11 +172,13 @@ def as_ids(ids: Sequence[bytes]) -> Ids:
     for name in ids:
         if not isinstance(name, bytes):
             raise TypeError(
-                f"the id {name!r} of type {type(name).__name__} was given; expected the bytes of tutelage.types.example_id(text)"
+                f"the id {name!r} of type {type(name).__name__} was given; expected the bytes of "
+                "tutelage.types.example_id(text)"
             )
         if len(name) != EXAMPLE_ID_BYTES:
             raise ValueError(
-                f"the id {name.hex()} of {len(name)} bytes was given; expected {EXAMPLE_ID_BYTES}: tutelage.types.example_id(text)"
+                f"the id {name.hex()} of {len(name)} bytes was given; expected {EXAMPLE_ID_BYTES}: "
+                "tutelage.types.example_id(text)"
             )
     return np.frombuffer(b"".join(ids), _ID_DTYPE)
 
@@ -200,12 +202,12 @@ def _not_distributions(probs: NDArray[np.float32]) -> list[int]:
     return np.flatnonzero(~good).tolist()
 
 
-def _is_ids(kind: pa.DataType | None) -> bool:
+def _is_ids(kind: Any) -> bool:
     return kind is not None and kind.equals(pa.binary(EXAMPLE_ID_BYTES))
 
 
-def _is_probs(kind: pa.DataType | None, num_classes: int) -> bool:
+def _is_probs(kind: Any, num_classes: int) -> bool:
     # The name and nullability of the list's element differ between writers and do not matter.
-    if not isinstance(kind, pa.FixedSizeListType):
+    if kind is None or not pa.types.is_fixed_size_list(kind):
         return False
     return kind.list_size == num_classes and kind.value_type.equals(pa.float32())

@@ -111,8 +111,8 @@ def read_manifest(folder: Path) -> Manifest:
         record = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise TargetsIncomplete(
-            f"{folder} holds no {FILE}, so no soft targets were written there; expected a folder made by labelling. Make it: "
-            "tutelage label recipe.yaml"
+            f"{folder} holds no {FILE}, so no soft targets were written there; expected a folder made by labelling. "
+            "Make it: tutelage label recipe.yaml"
         ) from error
     except ValueError as error:  # not UTF-8, or not JSON
         raise _unusable(folder, f"is not readable as JSON ({error})") from error
@@ -120,8 +120,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise _unusable(folder, "does not say which format the store has")
     if record["format"] != FORMAT:
         raise TargetsError(
-            f"{folder} has store format {record['format']}; this version of tutelage reads format {FORMAT}. Use the version that wrote it, "
-            "or label again into another folder"
+            f"{folder} has store format {record['format']}; this version of tutelage reads format {FORMAT}. Use the "
+            "version that wrote it, or label again into another folder"
         )
     manifest = _from_record(folder, record)
     if manifest.complete and manifest.expected_rows not in (None, manifest.rows):
@@ -140,8 +140,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def _from_record(folder: Path, record: dict[str, Any]) -> Manifest:
     """The manifest of a JSON object; every field must be there and of its type, unknown ones are passed over."""
     kinds: dict[str, Any] = {
-        "kind": str, "teacher": str, "labels": list, "tokenizer": str, "vocabulary_size": int, "encoding": dict, "seed": int,
-        "complete": bool, "expected_rows": int | None, "parts": list, "format": int,
+        "kind": str, "teacher": str, "labels": list, "tokenizer": str, "vocabulary_size": int, "encoding": dict,
+        "seed": int, "complete": bool, "expected_rows": int | None, "parts": list, "format": int,
     }  # fmt: skip
     values = {name: _typed(folder, record, name, kind) for name, kind in kinds.items()}
     values["labels"] = tuple(str(label) for label in values["labels"])

@@ -74,7 +74,8 @@ def read_part(folder: Path, part: Part, *, manifest: Manifest, encoder: TargetEn
         )
     if (digest := sha256(content).hexdigest()) != part.sha256:
         raise TargetsCorrupt(
-            f"{path} is damaged: its SHA-256 is {digest[:12]}..., not {part.sha256[:12]}... as written ({part.rows:,} rows)"
+            f"{path} is damaged: its SHA-256 is {digest[:12]}..., not {part.sha256[:12]}... as written "
+            f"({part.rows:,} rows)"
         )
     try:
         # The very bytes that were checked are parsed; a part is too small for threads to help.
@@ -89,7 +90,8 @@ def read_part(folder: Path, part: Part, *, manifest: Manifest, encoder: TargetEn
     found = (len(ids), encoder.positions(values))
     if found != (part.rows, part.positions):
         raise TargetsCorrupt(
-            f"{path} holds {found[0]:,} rows and {found[1]:,} positions; the manifest says {part.rows:,} and {part.positions:,}"
+            f"{path} holds {found[0]:,} rows and {found[1]:,} positions; the manifest says {part.rows:,} and "
+            f"{part.positions:,}"
         )
     return ids, values
 

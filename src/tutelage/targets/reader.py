@@ -66,8 +66,8 @@ class TargetStore:
         if not manifest.complete and not allow_incomplete:
             of_all = f" of {manifest.expected_rows:,}" if manifest.expected_rows else ""
             raise TargetsIncomplete(
-                f"{folder} holds {manifest.rows:,}{of_all} rows: labelling has not finished. Go on where it was: tutelage label recipe.yaml "
-                "(what is there is kept)"
+                f"{folder} holds {manifest.rows:,}{of_all} rows: labelling has not finished. Go on where it was: "
+                "tutelage label recipe.yaml (what is there is kept)"
             )
         ids, values, broken = read_rows(folder, manifest, encoder_of(folder, manifest))
         if broken:
@@ -94,8 +94,8 @@ class TargetStore:
                 ", ..." if len(absent) > _SHOWN_IDS else ""
             )
             raise TargetsIncomplete(
-                f"{self.path} has no targets for {len(absent):,} of the {len(set(ids)):,} texts asked for (content ids {shown}): they were changed "
-                "or added after labelling. Label them too: tutelage label recipe.yaml"
+                f"{self.path} has no targets for {len(absent):,} of the {len(set(ids)):,} texts asked for (content "
+                f"ids {shown}): they were changed or added after labelling. Label them too: tutelage label recipe.yaml"
             )
         return self._values[places]
 
@@ -136,7 +136,8 @@ def read_rows(folder: Path, manifest: Manifest, encoder: TargetEncoder) -> tuple
         owner = np.concatenate(origins)
         later = sorted({manifest.parts[number].file for number in owner[order[repeated + 1]]})
         broken.append(
-            f"{', '.join(str(folder / file) for file in later)}: {repeated.size:,} rows that another part, or the same, holds too"
+            f"{', '.join(str(folder / file) for file in later)}: {repeated.size:,} rows that another part, or the "
+            "same, holds too"
         )
     return sorted_ids, np.concatenate(values)[order], broken
 
@@ -156,8 +157,8 @@ def encoder_of(folder: Path, manifest: Manifest) -> TargetEncoder:
 def advice(folder: Path) -> str:
     """What to do about parts that cannot be used."""
     return (
-        f"Remove what is left of the parts named here, keep {folder / 'manifest.json'}, and run: tutelage label recipe.yaml (only their rows "
-        "are labelled again)"
+        f"Remove what is left of the parts named here, keep {folder / 'manifest.json'}, and run: tutelage label "
+        "recipe.yaml (only their rows are labelled again)"
     )
 
 
@@ -167,16 +168,18 @@ def _refuse_mismatch(
     again = "Label again into another folder: tutelage label recipe.yaml"
     if teacher is not None and manifest.teacher != teacher:
         raise TargetsMismatch(
-            f"{folder} was written by teacher {manifest.teacher} but targets of teacher {teacher} are asked for. {again}"
+            f"{folder} was written by teacher {manifest.teacher} but targets of teacher {teacher} are asked for. "
+            f"{again}"
         )
     if tokenizer is not None and manifest.tokenizer != tokenizer:
         raise TargetsMismatch(
-            f"{folder} was written for tokenizer {manifest.tokenizer or '(none)'} ({manifest.vocabulary_size:,} ids) but tokenizer {tokenizer} is "
-            f"used, whose ids name other words. {again}"
+            f"{folder} was written for tokenizer {manifest.tokenizer or '(none)'} ({manifest.vocabulary_size:,} ids) "
+            f"but tokenizer {tokenizer} is used, whose ids name other words. {again}"
         )
     if labels is not None and manifest.labels != tuple(labels):
         order = ", the same ones in another order" if sorted(manifest.labels) == sorted(labels) else ""
         raise TargetsMismatch(
-            f"{folder} was written for the labels {', '.join(manifest.labels)} but {', '.join(labels)} are asked for{order}. Put the labels of "
-            f"the recipe back as they were, or label again into another folder: tutelage label recipe.yaml"
+            f"{folder} was written for the labels {', '.join(manifest.labels)} but {', '.join(labels)} are asked "
+            f"for{order}. Put the labels of the recipe back as they were, or label again into another folder: "
+            "tutelage label recipe.yaml"
         )

@@ -37,9 +37,10 @@ class _State:
 class TargetWriter:
     """A store that is being written; use it as a context manager.
 
-    A part is written under a temporary name, synced, renamed, and then entered in the manifest, which is itself replaced
-    atomically. A kill loses at most the rows in hand; opening the store again removes what the manifest does not name and
-    goes on. Leaving the context keeps what is in hand, also on Ctrl-C. Only one process writes a store at a time.
+    A part is written under a temporary name, synced, renamed, and then entered in the manifest, which is itself
+    replaced atomically. A kill loses at most the rows in hand; opening the store again removes what the manifest does
+    not name and goes on. Leaving the context keeps what is in hand, also on Ctrl-C. Only one process writes a store
+    at a time.
     """
 
     def __init__(
@@ -90,12 +91,13 @@ class TargetWriter:
             encoding: Parameters of the encoder, JSON values.
             seed: Of random draws in the encoding.
             rows_per_part: Rows after which a part is closed, at least 1.
-            seconds_per_part: Seconds after which a part is closed, at the next `add`, however small: with a slow teacher, a
-                kill loses no more than this.
+            seconds_per_part: Seconds after which a part is closed, at the next `add`, however small: with a slow
+                teacher, a kill loses no more than this.
             clock: Tells the seconds.
 
         Raises:
-            TargetsMismatch: The folder holds targets of another teacher, label list or encoding; each difference is named.
+            TargetsMismatch: The folder holds targets of another teacher, label list or encoding; each difference is
+                named.
             TargetsCorrupt: The manifest or a part is damaged. A part that was removed is no error: its rows are
                 missing again.
             TargetsError: The folder holds other things, or another process is writing it.
@@ -178,7 +180,8 @@ class TargetWriter:
         rows = manifest.rows
         if rows < (self._expected_rows or 0):
             raise TargetsIncomplete(
-                f"{self._folder} holds {rows:,} of {self._expected_rows:,} expected rows. Add those that missing() names, then finish"
+                f"{self._folder} holds {rows:,} of {self._expected_rows:,} expected rows. Add those that missing() "
+                "names, then finish"
             )
         if not manifest.complete:
             self._enter(replace(manifest, complete=True, expected_rows=rows), pending=[])
@@ -242,13 +245,13 @@ def _refuse_other_things(folder: Path) -> None:
     )
     if other and all(PART_NAME.fullmatch(name) for name in other):
         raise TargetsCorrupt(
-            f"{folder} holds {len(other):,} parts but no {FILE}, without which they cannot be trusted. Restore it from a copy, or move the "
-            "folder away and label again"
+            f"{folder} holds {len(other):,} parts but no {FILE}, without which they cannot be trusted. Restore it "
+            "from a copy, or move the folder away and label again"
         )
     if other:
         raise TargetsError(
-            f"{folder} holds other files ({', '.join(other[:3])}{', ...' if len(other) > 3 else ''}) and no {FILE}, so it is no store of soft "
-            "targets and is left as it is. Give a new or empty folder"
+            f"{folder} holds other files ({', '.join(other[:3])}{', ...' if len(other) > 3 else ''}) and no {FILE}, "
+            "so it is no store of soft targets and is left as it is. Give a new or empty folder"
         )
 
 
@@ -257,8 +260,8 @@ def _resume(folder: Path, fresh: Manifest) -> tuple[Manifest, set[bytes]]:
     manifest = read_manifest(folder)
     if differences := manifest.differences(fresh.identity):
         raise TargetsMismatch(
-            f"{folder} holds targets made with other settings and is left as it is: its {'; its '.join(differences)} as asked for now. Write "
-            "to another folder, or remove this one"
+            f"{folder} holds targets made with other settings and is left as it is: its {'; its '.join(differences)} "
+            "as asked for now. Write to another folder, or remove this one"
         )
     encoder = encoder_of(folder, manifest)
     kept = tuple(part for part in manifest.parts if (folder / part.file).exists())

@@ -192,6 +192,17 @@ class ClassifierTeacher:
 
         A row that the teacher was fitted on is answered by the head of the fold that did not see it.
         """
+        known = self.fitted.answers
+        fresh = [example.example_id not in known for example in examples]
+        probs = np.zeros((len(examples), len(self.labels)), dtype=np.float32)
+        for row, example in enumerate(examples):
+            probs[row] = known.get(example.example_id, 0.0)
+        if any(fresh):
+            probs[fresh] = self._run([example for example, new in zip(examples, fresh, strict=True) if new])
+        return probs
+
+    def _run(self, examples: Sequence[Example]) -> np.ndarray:
+        """Soft targets of texts that must be read, float32 [B, C]."""
         texts = [self.description.template.replace("{text}", example.text) for example in examples]
         heads = np.array([self.fitted.fold_of.get(example.example_id, -1) + 1 for example in examples], dtype=np.int64)
         if self.fitted.weight is not None and self.fitted.bias is not None:

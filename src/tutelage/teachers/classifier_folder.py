@@ -69,6 +69,12 @@ def write_teacher(folder: Path, fitted: Fitted, description: Description) -> Non
         "example_ids": np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(len(ids), EXAMPLE_ID_BYTES).copy(),
         "folds": np.array([fitted.fold_of[key] for key in ids], dtype=np.int64),
     }
+    if fitted.answers:
+        known = sorted(fitted.answers)
+        arrays |= {
+            "answer_ids": np.frombuffer(b"".join(known), dtype=np.uint8).reshape(-1, EXAMPLE_ID_BYTES).copy(),
+            "answers": np.stack([fitted.answers[key] for key in known]),
+        }
     if fitted.weight is not None and fitted.bias is not None:
         arrays |= {
             "weight": np.ascontiguousarray(fitted.weight),
@@ -118,8 +124,12 @@ def read_teacher(folder: Path, *, language_model: LanguageModel | None = None) -
         )
     if description.method == "lora":
         language_model = replace(language_model, model=_load_adapters(folder, description, language_model.model))
+    answers: dict[bytes, np.ndarray] = {}
+    if "answers" in arrays:
+        answers = {row.tobytes(): probs for row, probs in zip(arrays["answer_ids"], arrays["answers"], strict=True)}
     fitted = Fitted(
         language_model,
+        answers=answers,
         fold_of=fold_of,
         folds=description.folds,
         weight=arrays.get("weight"),

@@ -2,7 +2,9 @@
 
 In: texts. Out: float32 [N, D], layers after one another, pooled over the text's own tokens. Layers are counted as in
 transformers' `hidden_states`: 0 is the embeddings, L the output of layer L, and the last one is normalised by the
-model's final norm.
+model's final norm. The states of the others are divided by their root mean square, as the norms inside the model do,
+and a begin token goes first where the tokenizer has one: causal models park very large states on the first token,
+which would drown the text in a mean.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.errors import ModelError
+from tutelage.teachers.batching import length_batches, pad
 from tutelage.teachers.loading import LanguageModel
 from tutelage.types import SILENT, Progress
 
@@ -73,22 +76,19 @@ def extract_features(
     if unknown := [name for name in pooling if name not in ("mean", "last")] or ([""] if not pooling else []):
         raise ValueError(f"pooling {unknown} given; expected mean, last, or both")
     rows = _encode(language_model, texts, max_length)
-    order = sorted(range(len(rows)), key=lambda index: (len(rows[index]), index))
-    out = np.zeros((len(rows), 0), dtype=np.float32)
-    masked = not _is_causal(language_model, layers) if rows else False
-    start = 0
+    if not rows:
+        return np.zeros((0, 0), dtype=np.float32)
+    masked = not _is_causal(language_model, layers)
+    out = None
+    batches = length_batches([len(row) for row in rows], batch_tokens=batch_tokens, device=language_model.device)
     with progress.bar("Reading features", total=len(rows), unit="texts") as advance:
-        while start < len(order):
-            stop = start + 1
-            while stop < len(order) and len(rows[order[stop]]) * (stop + 1 - start) <= batch_tokens:
-                stop += 1
-            batch = order[start:stop]
+        for batch in batches:
             pooled_BD = _pooled(language_model, [rows[i] for i in batch], layers, pooling, masked=masked)
-            if not out.shape[1]:
+            if out is None:
                 out = np.zeros((len(rows), pooled_BD.shape[1]), dtype=np.float32)
             out[batch] = pooled_BD.float().cpu().numpy()
             advance(len(batch))
-            start = stop
+    assert out is not None
     return out
 
 
@@ -97,8 +97,12 @@ def _encode(language_model: LanguageModel, texts: Sequence[str], max_length: int
     if not len(texts):
         return []
     limit = getattr(language_model.model.config.get_text_config(), "max_position_embeddings", None) or max_length
-    encoded = language_model.tokenizer(list(texts), truncation=True, max_length=min(max_length, limit))["input_ids"]
-    return [ids or [language_model.tokenizer.pad_token_id] for ids in encoded]
+    tokenizer = language_model.tokenizer
+    encoded = tokenizer(list(texts), truncation=True, max_length=min(max_length, limit - 1))["input_ids"]
+    begin = tokenizer.bos_token_id
+    if begin is not None and any(ids[:1] != [begin] for ids in encoded):
+        encoded = [[begin, *ids] for ids in encoded]
+    return [ids or [tokenizer.pad_token_id] for ids in encoded]
 
 
 @torch.inference_mode()
@@ -113,22 +117,25 @@ def _pooled(
     """Pooled hidden states of one batch, [B, D]."""
     backbone = language_model.model.base_model
     depth, device = num_layers(language_model), language_model.device
-    width = max(len(row) for row in rows)
-    ids = torch.full((len(rows), width), language_model.tokenizer.pad_token_id, dtype=torch.long)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row)
-    lengths_B = torch.tensor([len(row) for row in rows], device=device)
-    real_BT = torch.arange(width, device=device) < lengths_B[:, None]
+    ids_BT, lengths_B = pad(rows, language_model.tokenizer.pad_token_id, device=device)
+    real_BT = torch.arange(ids_BT.shape[1], device=device) < lengths_B[:, None]
+    text_BT = real_BT.clone()  # what a mean is over: not the begin token, unless there is nothing else
+    begin = language_model.tokenizer.bos_token_id
+    if begin is not None:
+        text_BT[:, 0] &= (ids_BT[:, 0] != begin) | (lengths_B == 1)
     found: dict[int, Tensor] = {}
 
     def keep(layer: int, hidden: Tensor) -> None:
+        states_BTH = hidden.float()
+        if layer < depth:
+            states_BTH = torch.nn.functional.rms_norm(states_BTH, states_BTH.shape[-1:], eps=1e-6)
         parts = []
         for how in pooling:
             if how == "mean":
-                total = torch.einsum("bth,bt->bh", hidden.float(), real_BT.float())
-                parts.append(total / lengths_B[:, None])
+                total = torch.einsum("bth,bt->bh", states_BTH, text_BT.float())
+                parts.append(total / text_BT.sum(dim=1, keepdim=True))
             else:
-                parts.append(hidden[torch.arange(len(rows), device=device), lengths_B - 1].float())
+                parts.append(states_BTH[torch.arange(len(rows), device=device), lengths_B - 1])
         found[layer] = torch.cat(parts, dim=-1)
 
     deepest = max(layers)
@@ -141,7 +148,7 @@ def _pooled(
     ]
     try:
         mask = real_BT.long() if masked and not bool(real_BT.all()) else None
-        output = backbone(input_ids=ids.to(device), attention_mask=mask, **_without_cache(backbone))
+        output = backbone(input_ids=ids_BT, attention_mask=mask, **_without_cache(backbone))
         keep(depth, output[0])
     except _Deep:
         pass

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ModelError, TrainingDiverged
+from tutelage.teachers.batching import length_batches, pad
 from tutelage.types import SILENT, Progress
 
 _WARMUP_SHARE = 0.06
@@ -117,8 +118,8 @@ def fine_tune(
             order = rng.permutation(len(texts))
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
-                ids_BT, mask_BT = pad([encoded[i] for i in batch], tokenizer.pad_token_id, device=device)
-                logits_BC = model(input_ids=ids_BT, attention_mask=mask_BT).logits.float()
+                inputs = _inputs([encoded[i] for i in batch], tokenizer.pad_token_id, device=device)
+                logits_BC = model(**inputs).logits.float()
                 loss = torch.nn.functional.cross_entropy(logits_BC, labels_N[torch.from_numpy(batch).to(device)])
                 if not torch.isfinite(loss):
                     raise TrainingDiverged(
@@ -147,28 +148,15 @@ def sequence_logprobs(
         return np.zeros((0, int(model.config.num_labels)))
     device = next(model.parameters()).device
     encoded = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
-    order = sorted(range(len(encoded)), key=lambda index: (len(encoded[index]), index))
-    parts: list[np.ndarray] = []
-    start = 0
-    while start < len(order):
-        stop = start + 1
-        while stop < len(order) and len(encoded[order[stop]]) * (stop + 1 - start) <= batch_tokens:
-            stop += 1
-        ids_BT, mask_BT = pad([encoded[i] for i in order[start:stop]], tokenizer.pad_token_id, device=device)
-        logits_BC = model(input_ids=ids_BT, attention_mask=mask_BT).logits
-        parts.append(torch.log_softmax(logits_BC.double(), dim=-1).cpu().numpy())
-        start = stop
-    logprobs_NC = np.zeros((len(order), parts[0].shape[1]))
-    logprobs_NC[order] = np.concatenate(parts)
+    logprobs_NC = np.zeros((len(encoded), int(model.config.num_labels)))
+    for batch in length_batches([len(ids) for ids in encoded], batch_tokens=batch_tokens, device=device):
+        inputs = _inputs([encoded[i] for i in batch], tokenizer.pad_token_id, device=device)
+        logprobs_NC[batch] = torch.log_softmax(model(**inputs).logits.double(), dim=-1).cpu().numpy()
     return logprobs_NC
 
 
-def pad(rows: Sequence[Sequence[int]], pad_id: int, *, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids padded on the right, [B, T], and the mask of real tokens; an empty row keeps one padding token."""
-    width = max(1, *(len(row) for row in rows))
-    ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
-        mask[index, : max(1, len(row))] = 1
-    return ids.to(device), mask.to(device)
+def _inputs(rows: Sequence[Sequence[int]], pad_id: int, *, device: torch.device) -> dict[str, Tensor]:
+    """Token ids padded on the right, and the mask of real tokens."""
+    ids_BT, lengths_B = pad(rows, pad_id, device=device)
+    mask_BT = torch.arange(ids_BT.shape[1], device=device) < lengths_B[:, None]
+    return {"input_ids": ids_BT, "attention_mask": mask_BT.long()}

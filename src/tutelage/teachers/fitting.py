@@ -17,7 +17,7 @@ from tutelage.errors import ModelError
 from tutelage.teachers.calibration import fit_temperature
 from tutelage.teachers.features import Pooling, extract_features
 from tutelage.teachers.finetuning import fine_tune, sequence_logprobs, with_lora
-from tutelage.teachers.head import assign_folds, fit_heads
+from tutelage.teachers.head import assign_folds, fit_heads, linear_logprobs
 from tutelage.teachers.loading import LanguageModel
 from tutelage.types import Example, Progress
 
@@ -58,6 +58,9 @@ class Fitted:
     """Fitted on rows that their head did not see."""
     regularisation: float = 0.0
     """L2 penalty of linear heads."""
+    answers: dict[bytes, np.ndarray] = field(default_factory=dict)
+    """Content id -> soft target, float32 [C], of each row that a linear head was fitted to: by the head that did not
+    see it where there are folds. Kept because their features have been read once and need not be read again."""
     held_out_logprobs: np.ndarray | None = None
     """Calibrated log-probabilities of each row by the head that did not see it, [N, C]; None without folds."""
     losses: tuple[float, ...] = ()
@@ -126,8 +129,15 @@ def fit_linear(
         seed=seed,
         progress=progress,
     )
+    if len(heads.fold_of_row):
+        logprobs = heads.held_out_logprobs
+    else:
+        seen_by_all = np.zeros(len(features), dtype=np.int64)
+        raw = linear_logprobs(features, heads.weight, heads.bias, heads=seen_by_all)
+        logprobs = log_softmax(raw / heads.temperature, axis=1)
     return Fitted(
         language_model,
+        answers=dict(zip(rows.ids, np.exp(logprobs).astype(np.float32), strict=True)),
         fold_of=rows.fold_of(heads.fold_of_row),
         folds=len(heads.weight) - 1,
         weight=heads.weight,

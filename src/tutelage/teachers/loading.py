@@ -100,7 +100,8 @@ def load_language_model(
     torch_dtype = choose_dtype(dtype)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     try:
-        with without_bars():
+        # A fresh head has no weights in the folder, which is as it should be: no warning about that.
+        with without_bars(only_errors=head == "sequence" and bool(labels)):
             tokenizer = AutoTokenizer.from_pretrained(name_or_path, **options)
             options |= {"dtype": torch_dtype, "use_safetensors": True}
             match head:

@@ -15,41 +15,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache
 
+from tutelage.teachers.batching import length_batches, pad
 from tutelage.teachers.loading import LanguageModel
 from tutelage.teachers.output_head import OutputHead
+from tutelage.teachers.shared_prefix import freeze, run_after_prefix
 from tutelage.teachers.trie import LabelTrie
 
 _SHORTEST_PREFIX = 8  # below this many shared tokens reuse saves nothing
-_KEYS_PER_BATCH_TOKEN = 16  # bounds the keys and values that one batch expands to
-
-
-class SharedPrefixLayer(DynamicLayer):
-    """One layer's keys and values of the shared prefix, [1, heads, P, head size]: read by all, changed by none."""
-
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
-        """Keep the tensors; they are expanded per batch without a copy."""
-        super().__init__()
-        self.keys, self.values = keys, values
-        self.dtype, self.device = keys.dtype, keys.device
-        self.is_initialized = True
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """The prefix followed by a batch's own keys and values; nothing is stored."""
-        del args, kwargs
-        batch = key_states.shape[0]
-        assert self.keys is not None
-        assert self.values is not None
-        return (
-            torch.cat([self.keys.expand(batch, -1, -1, -1), key_states], dim=-2),
-            torch.cat([self.values.expand(batch, -1, -1, -1), value_states], dim=-2),
-        )
+_SCORE_ELEMENTS = 2**26  # attention scores that one batch may hold in a layer: 256 MB in float32
 
 
 class LabelScorer:
@@ -81,9 +60,6 @@ class LabelScorer:
         self._backbone = self._model.base_model
         self._head = OutputHead.of(self._model)
         self._padding = language_model.tokenizer.pad_token_id
-        self._cache_argument = (
-            "cache" if "cache" in inspect.signature(self._backbone.forward).parameters else "past_key_values"
-        )
         device = language_model.device
         tokens = sorted({token for _, token in trie.edges})
         self._tokens = torch.tensor(tokens, device=device)
@@ -141,88 +117,74 @@ class LabelScorer:
         for index, row in enumerate(rows):
             reusable = self._cache is not None and len(row) > start and tuple(row[:start]) == self.prefix
             (shared if reusable else whole).append(index)
-        extra = len(self.trie.parents) - 1
-        for batch in self._batches(rows, shared, offset=start, extra=extra):
-            yield batch, self._after_prefix([rows[index][start:] for index in batch])
-        for batch in self._batches(rows, whole, offset=0, extra=extra):
-            yield batch, self._whole([rows[index] for index in batch], self.trie.chains)
+        for batch in self._batches([len(rows[index]) - start for index in shared], offset=start):
+            indices = [shared[place] for place in batch]
+            yield indices, self._after_prefix([rows[index][start:] for index in indices])
+        for batch in self._batches([len(rows[index]) for index in whole], offset=0):
+            indices = [whole[place] for place in batch]
+            yield indices, self._whole([rows[index] for index in indices], self.trie.chains)
 
-    def _batches(
-        self, rows: Sequence[Sequence[int]], indices: list[int], *, offset: int, extra: int
-    ) -> Iterator[list[int]]:
-        """Indices cut into batches within the token budget, longest rows first."""
-        batch: list[int] = []
-        longest = 0
-        for index in sorted(indices, key=lambda index: (-len(rows[index]), index)):
-            longest = longest or len(rows[index]) - offset + extra
-            keys = (longest + offset) * (len(batch) + 1)
-            over = longest * (len(batch) + 1) > self.batch_tokens or keys > self.batch_tokens * _KEYS_PER_BATCH_TOKEN
-            if batch and over:
-                yield batch
-                batch, longest = [], len(rows[index]) - offset + extra
-            batch.append(index)
-        if batch:
-            yield batch
+    def _batches(self, lengths: Sequence[int], *, offset: int) -> Iterator[list[int]]:
+        """Rows of given own lengths cut into batches; the nodes of the trie count as tokens of each row."""
+        heads = int(self._model.config.get_text_config().num_attention_heads)
+        nodes = len(self.trie.parents) - 1
+        return length_batches(
+            [length + nodes for length in lengths],
+            batch_tokens=self.batch_tokens,
+            device=self.language_model.device,
+            fits=lambda rows, width: rows * width * (width + offset) * heads <= _SCORE_ELEMENTS,
+        )
 
     def _after_prefix(self, suffixes: Sequence[Sequence[int]]) -> Tensor:
         """Hidden states at the trie's nodes, reusing the prefix; the nodes follow each padded suffix as a tree."""
+        assert self._cache is not None
         device = self.language_model.device
-        ids_BT, lengths_B = self._pad(suffixes)
+        ids_BT, lengths_B = pad(suffixes, self._padding, device=device)
         batch, width = ids_BT.shape
         depths = torch.tensor(self.trie.depths[1:], device=device)
-        nodes = len(depths)
-        positions_BT = torch.arange(width, device=device).expand(batch, -1)
-        mask = None
-        if nodes:
+        positions = torch.arange(width, device=device)[None]
+        if len(depths):
             ids_BT = torch.cat([ids_BT, torch.tensor(self.trie.tokens[1:], device=device).expand(batch, -1)], dim=1)
-            positions_BT = torch.cat([positions_BT, lengths_B[:, None] + depths - 1], dim=1)
-            mask = self._tree_mask(lengths_B, width)
-        hidden_BTH = self._backbone(
-            input_ids=ids_BT,
-            attention_mask=mask,
-            position_ids=positions_BT + len(self.prefix) if nodes else positions_BT[:1] + len(self.prefix),
-            use_cache=True,
-            **{self._cache_argument: self._cache},
-        ).last_hidden_state
+            positions = torch.cat([positions.expand(batch, -1), lengths_B[:, None] + depths - 1], dim=1)
+        hidden_BTH = run_after_prefix(
+            self._backbone,
+            self._cache,
+            ids=ids_BT,
+            positions=positions + len(self.prefix),
+            seen=self._seen(lengths_B, width),
+        )
         last_B1H = hidden_BTH[torch.arange(batch, device=device), lengths_B - 1][:, None]
         return torch.cat([last_B1H, hidden_BTH[:, width:]], dim=1)
 
-    def _tree_mask(self, lengths: Tensor, width: int) -> Tensor:
-        """Who sees whom: prefix, then own suffix causally; tree nodes see prefix, own suffix and their ancestors."""
+    def _seen(self, lengths: Tensor, width: int) -> Tensor:
+        """Who sees whom: suffix tokens those before them; tree nodes their own suffix and their ancestors."""
         device, nodes = lengths.device, len(self.trie.parents) - 1
-        start, total = len(self.prefix), width + nodes
-        seen = torch.zeros(len(lengths), 1, total, start + total, dtype=torch.bool, device=device)
-        seen[..., :start] = True
-        seen[:, :, :width, start : start + width] = torch.ones(width, width, dtype=torch.bool, device=device).tril()
+        causal = torch.ones(width, width, dtype=torch.bool, device=device).tril()
+        if not nodes:
+            return causal
+        seen = torch.zeros(len(lengths), 1, 1, width + nodes, width + nodes, dtype=torch.bool, device=device)
+        seen[..., :width, :width] = causal
         real_BT = torch.arange(width, device=device) < lengths[:, None]
-        seen[:, 0, width:, start : start + width] = real_BT[:, None, :]
+        seen[:, 0, 0, width:, :width] = real_BT[:, None, :]
         for node in range(1, nodes + 1):
             for ancestor in self.trie.ancestors(node):
-                seen[:, 0, width + node - 1, start + width + ancestor - 1] = True
-        if self._model.config._attn_implementation == "eager":
-            dtype = self.language_model.dtype
-            return torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
+                seen[..., width + node - 1, width + ancestor - 1] = True
         return seen
 
     def _whole(self, rows: Sequence[Sequence[int]], chains: Sequence[Sequence[int]]) -> Tensor:
         """Hidden states at the root and at the nodes on `chains`, each prompt run whole, once per chain."""
         found: dict[int, Tensor] = {}
         for chain in chains or [[]]:
-            ids_BT, ends_B = self._pad([[*row, *(self.trie.tokens[node] for node in chain)] for row in rows])
+            ids_BT, ends_B = pad(
+                [[*row, *(self.trie.tokens[node] for node in chain)] for row in rows],
+                self._padding,
+                device=self.language_model.device,
+            )
             hidden_BTH = self._backbone(input_ids=ids_BT, use_cache=False).last_hidden_state
             picks = torch.arange(len(rows), device=ids_BT.device)
             for back, node in enumerate(reversed([0, *chain])):
                 found.setdefault(node, hidden_BTH[picks, ends_B - 1 - back])
         return torch.stack([found[node] for node in sorted(found)], dim=1)
-
-    def _pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Rows padded on the right, [B, T], and their lengths, [B]."""
-        width = max(len(row) for row in rows)
-        ids = torch.full((len(rows), width), self._padding, dtype=torch.long)
-        for index, row in enumerate(rows):
-            ids[index, : len(row)] = torch.tensor(row)
-        device = self.language_model.device
-        return ids.to(device), torch.tensor([len(row) for row in rows], device=device)
 
     @torch.inference_mode()
     def _start(self, probe: Sequence[int], *, reuse_prefix: bool) -> None:
@@ -236,32 +198,30 @@ class LabelScorer:
                 {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(self._model.forward).parameters else {}
             )
             ids = torch.tensor([begin], device=self.language_model.device)
-            output = self._model(input_ids=ids, use_cache=True, **{self._cache_argument: cache}, **options)
+            argument = "cache" if "cache" in inspect.signature(self._model.forward).parameters else "past_key_values"
+            output = self._model(input_ids=ids, use_cache=True, **{argument: cache}, **options)
         finally:
             hook.remove()
         tolerance = 1e-3 if self.language_model.dtype == torch.float32 else 0.25
         self._head.check(seen[0], output.logits[0, -1], tolerance=tolerance)
-        plain = all(type(layer) is DynamicLayer for layer in cache.layers)
         standard = bool(getattr(self._model, "_supports_attention_backend", False))
-        known = self._model.config._attn_implementation in ("sdpa", "eager")
-        if reuse_prefix and plain and standard and known and len(self.prefix) >= _SHORTEST_PREFIX:
-            self._cache = Cache(layers=_frozen(cache))
-            fast = self._after_prefix([list(probe[len(self.prefix) :])])[0]
-            chains = self.trie.chains[:1]
-            nodes = [0, *(chains[0] if chains else [])]
-            plain_NH = self._whole([list(probe)], chains)[0]
-            difference = (
-                (self._head.logits(fast[nodes], self._tokens) - self._head.logits(plain_NH, self._tokens)).abs().max()
-            )
-            if not float(difference) <= tolerance:
-                self._cache = None
+        if reuse_prefix and standard and len(self.prefix) >= _SHORTEST_PREFIX:
+            self._cache = freeze(cache)
+        if self._cache is not None and not self._agree(probe, tolerance):
+            self._cache = None
         if self._cache is None:
             self.prefix = ()
 
-
-def _frozen(cache: Cache) -> list[Any]:
-    """A cache's layers, to be read only."""
-    return [SharedPrefixLayer(layer.keys, layer.values) for layer in cast("list[Any]", cache.layers)]
+    def _agree(self, probe: Sequence[int], tolerance: float) -> bool:
+        """True if a prompt gets the same logits after the shared prefix as when it is run whole."""
+        chains = self.trie.chains[:1]
+        nodes = [0, *(chains[0] if chains else [])]
+        shared_NH = self._after_prefix([list(probe[len(self.prefix) :])])[0, nodes]
+        whole_NH = self._whole([list(probe)], chains)[0]
+        difference = (
+            (self._head.logits(shared_NH, self._tokens) - self._head.logits(whole_NH, self._tokens)).abs().max()
+        )
+        return float(difference) <= tolerance
 
 
 def _shared_beginning(rows: Sequence[Sequence[int]]) -> tuple[int, ...]:

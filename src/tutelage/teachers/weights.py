@@ -95,15 +95,18 @@ def models_folder() -> Path:
 
 
 @contextmanager
-def without_bars() -> Iterator[None]:
-    """Hide transformers' own progress bars inside; they are as they were afterwards."""
+def without_bars(*, only_errors: bool = False) -> Iterator[None]:
+    """Hide transformers' own progress bars inside, and if asked its warnings; all is as it was afterwards."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    if only_errors:
+        logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 

@@ -1,0 +1,56 @@
+"""Checkpoints are whole or not there, safe formats, the newest two."""
+
+import json
+
+import torch
+
+from tutelage.train.checkpoints import read_newest, write_checkpoint
+
+
+def write(folder, step):
+    return write_checkpoint(folder, step, {"a": torch.full((2,), float(step)), "n": torch.tensor(step)}, {"step": step})
+
+
+def test_round_trip_of_every_type(tmp_path):
+    tensors = {
+        "float": torch.randn(3, 2),
+        "transposed": torch.randn(3, 2).T,
+        "long": torch.tensor(7),
+        "bytes": torch.get_rng_state(),
+        "double": torch.randn(2, dtype=torch.float64),
+    }
+    tensors["shared"] = tensors["float"]
+    write_checkpoint(tmp_path / "checkpoints", 3, tensors, {"x": 0.1, "y": None})
+    found = read_newest(tmp_path / "checkpoints")
+    assert found is not None
+    assert found[1] == {"x": 0.1, "y": None}
+    assert found[0].keys() == tensors.keys()
+    assert all(torch.equal(found[0][name], value) for name, value in tensors.items())
+
+
+def test_the_newest_two_are_kept_and_nothing_else(tmp_path):
+    (tmp_path / ".writing").mkdir()
+    (tmp_path / ".writing" / "tensors.safetensors").write_bytes(b"half")
+    for step in (9, 10, 100):
+        write(tmp_path, step)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
+    names = {path.name for path in (tmp_path / "step-00000100").iterdir()}
+    assert names == {"tensors.safetensors", "state.json"}
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
+    write(tmp_path, 1)
+    file = write(tmp_path, 2) / "tensors.safetensors"
+    file.write_bytes(file.read_bytes()[:-3])
+    found = read_newest(tmp_path)
+    assert found is not None
+    assert found[1]["step"] == 1
+    write(tmp_path, 2)
+    assert json.loads((tmp_path / "step-00000002" / "state.json").read_text()) == {"step": 2}
+    found = read_newest(tmp_path)
+    assert found is not None
+    assert found[0]["n"].item() == 2
+
+
+def test_nothing_there_is_nothing(tmp_path):
+    assert read_newest(tmp_path / "checkpoints") is None

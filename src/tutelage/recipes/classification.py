@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from tutelage.config import Recipe, dump_recipe
 from tutelage.data import Prepared, augment
+from tutelage.errors import TargetsCorrupt, TargetsIncomplete
 from tutelage.recipes.evaluating import evaluate_run, held_out_quality
 from tutelage.recipes.inputs import prepare_data, recipe_hash
 from tutelage.recipes.provenance import write_provenance
@@ -93,6 +94,7 @@ def run(
             targets_print,
             work=lambda: write_targets(teacher, asked, out=folder.targets_path, progress=progress),
             folder=folder.targets_path,
+            is_whole=lambda: is_whole(folder.targets_path, progress),
         )
         store = TargetStore.open(folder.targets_path, labels=recipe.task.labels)
         quality = held_out_quality(recipe, data, store)
@@ -128,6 +130,16 @@ def run(
                     work=lambda: {"file": str(write_report(folder.path))},
                 )
     return Outcome(folder, tuple(stages.outcomes), tuple(str(warning) for warning in data.warnings), quality)
+
+
+def is_whole(targets: Path, progress: Progress) -> bool:
+    """False if a store that was finished has lost or damaged parts since: labelling then fills in what is missing."""
+    try:
+        TargetStore.open(targets)
+    except (TargetsCorrupt, TargetsIncomplete) as error:
+        progress.say(f"{error}")
+        return False
+    return True
 
 
 def transfer_set(recipe: Recipe, data: Prepared) -> list[Example]:

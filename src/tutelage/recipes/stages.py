@@ -49,6 +49,7 @@ class Stages:
         *,
         work: Callable[[], Mapping[str, Any] | None],
         folder: Path | None = None,
+        is_whole: Callable[[], bool] = lambda: True,
     ) -> StageOutcome:
         """Do the work unless it has been done for the same inputs.
 
@@ -58,14 +59,15 @@ class Stages:
             work: Does it; facts it returns are kept with the stage.
             folder: The folder the stage fills, if it may be taken over from a sibling run: its files are linked,
                 so removing either run harms nothing.
+            is_whole: Asked when the stage was done before: False does it again, because what it made was damaged since.
 
         Returns:
             What became of it.
         """
         stage = self.folder.stage(name)
-        if stage.is_done(fingerprint):
+        if stage.is_done(fingerprint) and is_whole():
             return self._record(name, "kept", stage.seconds)
-        if folder is not None:
+        if folder is not None and not stage.is_done(fingerprint):
             sibling = find_stage(self.root, name, fingerprint)
             if sibling is not None and sibling.path.resolve() != self.folder.path.resolve():
                 source = sibling.path / folder.relative_to(self.folder.path)

@@ -30,6 +30,7 @@ from tutelage.data.assets import SNIPPETS, fetch
 from tutelage.recipes.demo import read_snippets
 from tutelage.teachers import LanguageModel, PromptedTeacher, draw_shots, load_language_model
 from tutelage.teachers.loading import has_fast_bfloat16
+from tutelage.teachers.prompts import build_prompt
 from tutelage.types import Example
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,16 +62,15 @@ def plain_loop(teacher: PromptedTeacher, examples: Sequence[Example], *, batch_s
 
 
 def build_teacher(language_model: LanguageModel, examples: Sequence[Example], *, batch_tokens: int) -> PromptedTeacher:
-    """A teacher whose prompt has as many balanced shots as fit into about 200 tokens."""
-    teacher = None
-    for count in range(3, 30, 3):
-        shots = draw_shots([e for e in examples if len(e.text) < 120], count, num_classes=len(LABELS), seed=0)
-        longer = PromptedTeacher(language_model, LABELS, shots=shots, chat=False, batch_tokens=batch_tokens)
-        if teacher is not None and longer.prefix_tokens > PROMPT_TOKENS * 1.1:
-            return teacher
-        teacher = longer
-    assert teacher is not None
-    return teacher
+    """A teacher with as many balanced shots as bring its prompt nearest to 200 tokens."""
+    tokenizer = language_model.tokenizer
+    short = [example for example in examples if len(example.text) < 120]
+    choices = [draw_shots(short, count, num_classes=len(LABELS), seed=0) for count in range(1, 20)]
+    sizes = [
+        len(tokenizer(build_prompt(tokenizer, LABELS, chat=False, shots=shots).before).input_ids) for shots in choices
+    ]
+    nearest = min(range(len(sizes)), key=lambda index: abs(sizes[index] - PROMPT_TOKENS))
+    return PromptedTeacher(language_model, LABELS, shots=choices[nearest], chat=False, batch_tokens=batch_tokens)
 
 
 def timed(work: Callable[[], np.ndarray], *, repeats: int) -> tuple[float, np.ndarray]:

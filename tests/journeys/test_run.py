@@ -30,8 +30,9 @@ def test_a_run_leaves_everything_it_promises(finished: Path) -> None:
         for metric in ("accuracy", "macro_f1", "nll", "brier", "ece", "parameters", "disk_bytes", "latency_ms_p50"):
             assert set(metrics[metric]) >= {"value", "low", "high"}, metric
     assert evaluation["students"]["gru"]["kl"]["value"] >= 0
-    # The words tell the class: a student that learned anything is far above a third.
-    assert evaluation["students"]["gru"]["accuracy"]["value"] > 0.6
+    # One word tells the class, so labels teach it well; the untrained teacher says a third right, and is imitated.
+    assert evaluation["controls"]["gru"]["accuracy"]["value"] > 0.7
+    assert evaluation["students"]["gru"]["agreement"]["value"] > 0.45
     assert pq.read_table(run / "predictions.parquet").num_rows == evaluation["rows"] == 50
     assert not (run / "students" / "gru" / "checkpoints").exists()
     page = (run / "report.html").read_text()
@@ -64,7 +65,7 @@ def test_a_run_folder_of_another_recipe_is_left_alone(finished: Path) -> None:
     run = finished / "runs" / "tiny"
     before = (run / "evaluation.json").read_bytes()
     done = tutelage("run", "recipe.yaml", "--set", "train.epochs=1", "--out", run, cwd=finished, check=2)
-    assert "train.epochs 3 → 1" in done.stderr
+    assert "train.epochs 8 → 1" in done.stderr
     assert "--out" in done.stderr
     assert (run / "evaluation.json").read_bytes() == before
 

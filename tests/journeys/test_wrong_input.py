@@ -30,7 +30,7 @@ def test_run_refuses_with_exit_2_and_starts_nothing(job: Path, case: str) -> Non
 
 def test_every_problem_is_reported_at_once_with_its_line(job: Path) -> None:
     recipe = job / "recipe.yaml"
-    recipe.write_text(recipe.read_text().replace("epochs: 3", "epoch: 3").replace("kind: rnn", "kind: rnm"))
+    recipe.write_text(recipe.read_text().replace("epochs: 8", "epoch: 8").replace("kind: rnn", "kind: rnm"))
     done = tutelage("check", "recipe.yaml", cwd=job, check=2)
     assert "recipe.yaml:7" in done.stderr
     assert "recipe.yaml:6" in done.stderr
@@ -39,7 +39,7 @@ def test_every_problem_is_reported_at_once_with_its_line(job: Path) -> None:
 def test_check_estimates_and_writes_nothing(job: Path) -> None:
     found = tutelage_json("check", "recipe.yaml", cwd=job)
     assert found["ok"] is True
-    assert found["estimate"]["steps"] == 2 * 3 * 8
+    assert found["estimate"]["steps"] == 2 * 8 * 8
     assert found["estimate"]["disk_bytes"] > 0
     assert not (job / "runs").exists()
 
@@ -52,7 +52,7 @@ def test_check_warns_of_leaks_and_contradictions(job: Path) -> None:
     found = tutelage_json("check", "recipe.yaml", cwd=job)
     warnings = " ".join(problem["message"] for problem in found["problems"])
     assert "test" in warnings
-    assert "different labels" in warnings
+    assert "more than one label" in warnings
 
 
 def test_errors_as_json(job: Path) -> None:

@@ -42,7 +42,7 @@ data: {{train: train.csv, validation: validation.csv, test: test.csv}}
 teacher: {{kind: classifier, model: {model}, fit: {{method: head, cross_fit: 2}}}}
 students:
   gru: {{kind: rnn, hidden_size: 16, embedding_size: 16, tokenizer: {{vocabulary_size: 300}}, embeddings: teacher}}
-train: {{epochs: 3, batch_size: 16, learning_rate: 5e-3, checkpoint_every_steps: 4}}
+train: {{epochs: 8, batch_size: 16, learning_rate: 2e-2, checkpoint_every_steps: 5}}
 evaluate: {{control: true, bootstrap_samples: 100, latency_examples: 5}}
 """
 

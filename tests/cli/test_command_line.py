@@ -1,0 +1,113 @@
+"""Command words, exit codes, and how results look."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tutelage.cli.commands import COMMANDS
+from tutelage.cli.failures import explain
+from tutelage.cli.main import build_parser
+from tutelage.cli.tables import results_table
+from tutelage.cli.terminal import TerminalProgress, format_bytes, format_seconds
+from tutelage.errors import DataError, Problem, RecipeError, RunExists, TargetsCorrupt, TrainingDiverged
+
+WORDS = ["check", "demo", "evaluate", "init", "label", "predict", "report", "run", "targets", "train"]
+
+
+def words_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    (commands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(commands.choices)
+
+
+def test_command_words_are_a_contract() -> None:
+    assert sorted(words_of(build_parser())) == WORDS == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("word", [word for word in WORDS if word != "targets"])
+def test_every_command_takes_json_and_quiet(word: str) -> None:
+    options = {option for action in words_of(build_parser())[word]._actions for option in action.option_strings}
+    assert {"--json", "--quiet", "--help"} <= options
+    if word in ("check", "label", "train", "evaluate", "report", "run"):
+        assert "--set" in options
+    if word in ("label", "train", "evaluate", "report", "run", "predict", "demo"):
+        assert "--out" in options
+
+
+def test_help_answers_at_once_and_names_every_command() -> None:
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "tutelage", "--help"], capture_output=True, text=True, check=True, timeout=60
+        )
+        seconds.append(time.perf_counter() - started)
+    assert all(word in done.stdout for word in WORDS)
+    assert min(seconds) < 0.3
+
+
+def test_no_command_shows_the_help_and_a_wrong_word_exits_2() -> None:
+    assert subprocess.run([sys.executable, "-m", "tutelage"], capture_output=True, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-m", "tutelage", "rnu"], capture_output=True, check=False).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (RecipeError([Problem("r.yaml:3", "wrong"), Problem("", "also wrong")]), 2, ["r.yaml:3: wrong", "2 problems"]),
+        (DataError("a.csv, row 3: broken"), 2, ["DataError: a.csv, row 3"]),
+        (RunExists("runs/a is another's"), 2, ["runs/a"]),
+        (TargetsCorrupt("part-0 is damaged"), 1, ["TargetsCorrupt: part-0"]),
+        (TrainingDiverged("loss nan"), 1, ["loss nan"]),
+        (KeyboardInterrupt(), 130, ["run the same command again"]),
+        (ZeroDivisionError("by zero"), 1, ["--traceback"]),
+    ],
+)
+def test_errors_become_words_and_exit_codes(error, code, words, capsys) -> None:
+    assert explain(error, command="run", as_json=False) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert all(word in captured.err for word in words)
+
+
+def metric(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.02, "high": value + 0.02}
+
+
+def test_the_table_shows_teacher_student_control_and_baseline_with_how_many_times_faster() -> None:
+    quality = {name: metric(0.75) for name in ("accuracy", "macro_f1", "nll", "brier", "ece")}
+    cost = {"parameters": metric(2_000_000), "disk_bytes": metric(8_000_000), "latency_ms_p50": metric(50.0)}
+    student = {**quality, "agreement": metric(0.9), "kl": metric(0.1), **cost, "latency_ms_p50": metric(0.5)}
+    evaluation = {
+        "rows": 740, "teacher": {**quality, **cost}, "students": {"gru": student}, "controls": {"gru": student},
+        "baselines": {"majority": quality},
+    }  # fmt: skip
+    lines = [line for line in results_table(evaluation).splitlines() if line.strip()]
+    assert "75.0 [73.0, 77.0]" in lines[2]
+    assert lines[2].split()[-1] == "1x"
+    assert lines[3].split()[0] == "gru"
+    assert lines[3].split()[-1] == "100x"
+    assert lines[4].startswith("  on labels only")
+    assert lines[5].startswith("commonest class")
+    assert "…" not in results_table(evaluation)
+    assert lines[-1].startswith("740 test rows")
+
+
+def test_sizes_and_durations_read_as_people_say_them() -> None:
+    assert [format_bytes(n) for n in (512, 1_400_000, 540e6)] == ["512 B", "1.4 MB", "540 MB"]
+    assert [format_seconds(s) for s in (0.42, 12.3, 185, 7300)] == ["0.4 s", "12 s", "3 min 05 s", "2 h 01 min"]
+
+
+def test_progress_is_plain_lines_where_nobody_watches(capsys) -> None:
+    progress = TerminalProgress()
+    with progress.bar("Labelling", total=3, unit="texts") as advance:
+        advance(3)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("Labelling")
+    assert "3 texts in" in captured.err
+    assert "\r" not in captured.err

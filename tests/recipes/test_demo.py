@@ -12,7 +12,7 @@ import pytest
 
 from tutelage.config import load_recipe
 from tutelage.errors import AssetError
-from tutelage.recipes.demo import Snippet, label_of_rating, read_snippets, split_of_review
+from tutelage.recipes.demo import Snippet, label_of_rating, read_snippets, split_of_review, without_repeats
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,12 @@ EXPECTED = [
     "train", "test", "train", "train", "train", "train",
     "validation", "train", "train", "train", "test", "train",
 ]  # fmt: skip
+
+
+def test_a_text_stands_in_one_split_only() -> None:
+    repeated = Snippet("1", "wonderful.", 3.0)
+    splits = {"train": [repeated, Snippet("2", "bad", -2.0)], "validation": [repeated], "test": [repeated, repeated]}
+    assert without_repeats(splits) == {"test": [repeated], "validation": [], "train": [Snippet("2", "bad", -2.0)]}
 
 
 def archive_with(path: Path, name: str, content: bytes) -> Path:

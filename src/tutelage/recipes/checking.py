@@ -109,7 +109,6 @@ def estimate_run(recipe: Recipe, data: Prepared, facts: Any, *, root: Path) -> d
         student_bytes += runs * 4 * total * 4  # weights, two optimiser moments, one checkpoint more
     target_bytes = len(rows) * (copies + 1) * 2 * (16 + 4 * len(recipe.task.labels))
     converted = 4 * weights if facts is not None and facts.needs_conversion else 0
-    free_at = root if root.exists() else Path.cwd()
     return {
         "teacher_tokens": round(asked),
         "teacher_parameters": weights,
@@ -117,7 +116,7 @@ def estimate_run(recipe: Recipe, data: Prepared, facts: Any, *, root: Path) -> d
         "steps": steps,
         "training_seconds": round(training_seconds, 1),
         "disk_bytes": int(converted + student_bytes + target_bytes),
-        "free_disk_bytes": min(shutil.disk_usage(free_at).free, _free(cache_folder())),
+        "free_disk_bytes": min(_free(root.absolute()), _free(cache_folder())),
     }
 
 

@@ -8,6 +8,7 @@ where it was; with only the students changed, teacher and targets are taken over
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any, Literal
 
 from tutelage.config import Recipe, dump_recipe
 from tutelage.data import Prepared, augment
-from tutelage.errors import TargetsCorrupt, TargetsIncomplete
+from tutelage.errors import RecipeError, TargetsCorrupt, TargetsIncomplete
+from tutelage.recipes.checking import estimate_run, require_disk
 from tutelage.recipes.evaluating import evaluate_run, held_out_quality
 from tutelage.recipes.inputs import prepare_data, recipe_hash
 from tutelage.recipes.provenance import write_provenance
@@ -25,6 +27,7 @@ from tutelage.recipes.training import student_fingerprint, train_student
 from tutelage.report import write_report
 from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
 from tutelage.targets import TargetStore
+from tutelage.teachers import model_facts
 from tutelage.types import SILENT, Example, Progress
 
 Until = Literal["label", "train", "evaluate", "report"]
@@ -65,12 +68,15 @@ def run(
         RecipeError: The data cannot be used; every problem at once.
         RunExists: `out` belongs to another recipe.
         ModelError: A model cannot be loaded.
+        NotEnoughDisk: What the run would write does not fit.
         TrainingDiverged: A student's loss is not a number or exploded.
     """
+    require_one_process()
     data = prepare_data(recipe)
     for warning in data.warnings:
         progress.say(f"warning: {warning}")
     teacher_print = teacher_fingerprint(recipe, data)  # finds the model, or says that it is not there
+    require_disk(estimate_run(recipe, data, model_facts(str(recipe.teacher.model)), root=root if out is None else out))
     text = dump_recipe(recipe)
     folder = open_run(root, recipe.name, text, out=out)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -130,6 +136,19 @@ def run(
                     work=lambda: {"file": str(write_report(folder.path))},
                 )
     return Outcome(folder, tuple(stages.outcomes), tuple(str(warning) for warning in data.warnings), quality)
+
+
+def require_one_process() -> None:
+    """Refuse to run under a launcher of several processes, which would each do the whole recipe.
+
+    Raises:
+        RecipeError: There are several.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RecipeError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: a recipe runs in one process in this version. Start it without a "
+            "launcher; for several processes call tutelage.train.train_classifier from a script of your own"
+        )
 
 
 def is_whole(targets: Path, progress: Progress) -> bool:

@@ -23,5 +23,5 @@ def test_a_recipe_runs_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "1")
     require_one_process()
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RecipeError, match="WORLD_SIZE is 2.*one process"):
+    with pytest.raises(RecipeError, match=r"WORLD_SIZE is 2.*one process"):
         require_one_process()

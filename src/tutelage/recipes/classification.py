@@ -146,8 +146,8 @@ def require_one_process() -> None:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: a recipe runs in one process in this version. Start it without a "
-            "launcher; for several processes call tutelage.train.train_classifier from a script of your own"
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: a recipe runs in one process in this version. Start it without "
+            "a launcher; for several processes call tutelage.train.train_classifier from a script of your own"
         )
 
 

@@ -30,7 +30,7 @@ LABELS = ("negative", "neutral", "positive")
 NEUTRAL_WITHIN = 0.5
 FAST_ROWS = {"train": 900, "validation": 200, "test": 300}
 """Rows of each split in the smaller demo: whole reviews but for the last one."""
-UNLABELED_SENTENCES = 4000
+UNLABELED_SENTENCES = 4600
 """Sentences about films that read like product reviews; only the teacher speaks about them."""
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.1

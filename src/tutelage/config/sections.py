@@ -170,7 +170,7 @@ class Train(Schedule):
     """How students are trained."""
 
     seed: int = Field(default=0, ge=0)
-    """Every random choice of the run follows from this number."""
+    """Every random choice in splitting the data and training students follows from this number."""
 
 
 class Evaluate(Section):

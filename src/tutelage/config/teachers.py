@@ -107,6 +107,9 @@ class TeacherModel(Section):
     max_length: int = Field(default=512, ge=1)
     """The most tokens of one text; longer texts are cut."""
 
+    seed: int = Field(default=0, ge=0)
+    """Of folds, shots and fitting. Apart from `train.seed`, so that students trained under several seeds share targets."""
+
 
 class PromptedTeacherSpec(TeacherModel):
     """Any causal language model, asked for the label in its own words."""

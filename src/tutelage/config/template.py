@@ -34,7 +34,7 @@ teacher:
   # instruction: Does the customer like the product?
   # shots: 8                  # labelled examples shown in the prompt
   # verbalizers: {negative: bad, neutral: okay, positive: good}    # the word the model should say for each label
-  # calibration: batch        # none, contextual, batch (no labels needed) or fitted (uses the validation rows)
+  # calibration: batch        # none, contextual, batch (no labels needed) or fitted (uses the labelled rows)
 
 students:                     # as many as you like; all learn from the same targets, and the report compares them
   transformer:

@@ -24,7 +24,6 @@ def teacher_fingerprint(recipe: Recipe, data: Prepared) -> str:
     uses_train = section.kind == "prompted" or section.fit.method != "none"
     rows = [(example.example_id, example.label) for example in data.train] if uses_train else []
     groups = data.train_groups if uses_train else None
-    seed = recipe.train.seed if uses_train else 0
     weights = model_fingerprint(str(section.model))
     return fingerprint(
         "teacher",
@@ -100,7 +99,7 @@ def _prompted(recipe: Recipe, data: Prepared, calibration: Any = None) -> Prompt
     assert section.kind == "prompted"
     labels = recipe.task.labels
     shots = (
-        draw_shots(data.train, section.shots, num_classes=len(labels), seed=recipe.train.seed) if section.shots else []
+        draw_shots(data.train, section.shots, num_classes=len(labels), seed=recipe.teacher.seed) if section.shots else []
     )
     return PromptedTeacher(
         _language_model(recipe, "causal_lm"),
@@ -137,6 +136,6 @@ def _classifier(recipe: Recipe, data: Prepared, *, progress: Progress) -> Classi
         max_length=section.max_length,
         groups=data.train_groups,
         trust_remote_code=section.trust_remote_code,
-        seed=recipe.train.seed,
+        seed=recipe.teacher.seed,
         progress=progress,
     )

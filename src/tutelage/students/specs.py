@@ -22,7 +22,7 @@ from tutelage.students.trimming import trim_tokenizer
 from tutelage.types import SILENT, Progress
 
 RECURRENT_STD = 0.5
-TRANSFORMER_STD = 0.05
+TRANSFORMER_STD = 0.3
 MOST_CONTEXTS = 3000
 """Texts in which `teacher_contextual` looks at tokens; more would cost teacher time and change little."""
 """Sizes of first embeddings that trained best: a recurrent cell reads them as they are, an encoder normalises them."""

@@ -32,7 +32,6 @@ def teacher_fingerprint(recipe: Recipe, data: Prepared) -> str:
         recipe.task.labels,
         rows,
         groups,
-        seed,
     )
 
 
@@ -99,7 +98,9 @@ def _prompted(recipe: Recipe, data: Prepared, calibration: Any = None) -> Prompt
     assert section.kind == "prompted"
     labels = recipe.task.labels
     shots = (
-        draw_shots(data.train, section.shots, num_classes=len(labels), seed=recipe.teacher.seed) if section.shots else []
+        draw_shots(data.train, section.shots, num_classes=len(labels), seed=recipe.teacher.seed)
+        if section.shots
+        else []
     )
     return PromptedTeacher(
         _language_model(recipe, "causal_lm"),

@@ -288,7 +288,9 @@ def _run(
         if lengths[0] != longest:
             mask = (torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None] + len(prefix)).long().to(device)
         states = _states_after(backbone, ids.to(device), mask, layer=layer, layers=layers).float().cpu()
-        if layer < layers:  # as the norms inside the model do; a few states of a causal model are far larger than the rest
+        if (
+            layer < layers
+        ):  # as the norms inside the model do; a few states of a causal model are far larger than the rest
             states = nn.functional.rms_norm(states, states.shape[-1:], eps=1e-6)
         for row, length, of_row in zip(batch, lengths, states, strict=True):
             take(row, of_row[len(prefix) : len(prefix) + length])

@@ -68,6 +68,16 @@ def test_a_stage_whose_result_was_damaged_is_done_again(tmp_path: Path) -> None:
     assert work.count == 2
 
 
+def test_a_stage_whose_file_was_removed_is_done_again(tmp_path: Path) -> None:
+    work = Work(tmp_path / "a" / "report")
+    file = tmp_path / "a" / "report" / "result"
+    assert stages(tmp_path, "a").do("report", "1", work=work, leaves=file).how == "done"
+    assert stages(tmp_path, "a").do("report", "1", work=work, leaves=file).how == "kept"
+    file.unlink()
+    file.parent.rmdir()
+    assert stages(tmp_path, "a").do("report", "1", work=work, leaves=file).how == "done"
+
+
 def test_link_tree_replaces_what_is_there(tmp_path: Path) -> None:
     for name in ("new", "old"):
         (tmp_path / name).mkdir()

@@ -108,7 +108,7 @@ class TeacherModel(Section):
     """The most tokens of one text; longer texts are cut."""
 
     seed: int = Field(default=0, ge=0)
-    """Of folds, shots and fitting. Apart from `train.seed`, so that students trained under several seeds share targets."""
+    """Of folds, shots and fitting. Apart from `train.seed`, so that students of several seeds share targets."""
 
 
 class PromptedTeacherSpec(TeacherModel):

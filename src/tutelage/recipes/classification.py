@@ -89,6 +89,7 @@ def run(
             teacher_print,
             work=lambda: fit_teacher(recipe, data, out=folder.teacher_path, progress=progress),
             folder=folder.teacher_path,
+            leaves=folder.teacher_path,
         )
         teacher = Deferred(lambda: load_teacher(recipe, data, folder.teacher_path))
 
@@ -112,6 +113,7 @@ def run(
                     stages.do(
                         f"{prefix}/{name}",
                         student_fingerprint(recipe, name, targets_print, data, control=control),
+                        leaves=folder.path / prefix / name / "config.json",
                         work=lambda name=name, control=control: train_student(
                             recipe, name, folder, transfer, data, store, teacher, control=control, progress=progress
                         ),
@@ -124,6 +126,7 @@ def run(
             stages.do(
                 "evaluation",
                 evaluation_print,
+                leaves=folder.evaluation_path,
                 work=lambda: evaluate_run(recipe, folder, data, store, teacher, progress=progress),
             )
             prints = {"teacher": teacher_print, "targets": targets_print, "evaluation": evaluation_print}
@@ -133,6 +136,7 @@ def run(
                 stages.do(
                     "report",
                     fingerprint("report", evaluation_print),
+                    leaves=folder.report_path,
                     work=lambda: {"file": str(write_report(folder.path))},
                 )
     return Outcome(folder, tuple(stages.outcomes), tuple(str(warning) for warning in data.warnings), quality)

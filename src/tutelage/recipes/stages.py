@@ -49,6 +49,7 @@ class Stages:
         *,
         work: Callable[[], Mapping[str, Any] | None],
         folder: Path | None = None,
+        leaves: Path | None = None,
         is_whole: Callable[[], bool] = lambda: True,
     ) -> StageOutcome:
         """Do the work unless it has been done for the same inputs.
@@ -59,13 +60,14 @@ class Stages:
             work: Does it; facts it returns are kept with the stage.
             folder: The folder the stage fills, if it may be taken over from a sibling run: its files are linked,
                 so removing either run harms nothing.
+            leaves: A file that the stage leaves; where somebody removed it since, the stage is done again.
             is_whole: Asked when the stage was done before: False does it again, because what it made was damaged since.
 
         Returns:
             What became of it.
         """
         stage = self.folder.stage(name)
-        if stage.is_done(fingerprint) and is_whole():
+        if stage.is_done(fingerprint) and (leaves is None or leaves.exists()) and is_whole():
             return self._record(name, "kept", stage.seconds)
         if folder is not None and not stage.is_done(fingerprint):
             sibling = find_stage(self.root, name, fingerprint)

@@ -14,14 +14,18 @@ from tutelage.recipes.stages import Deferred
 from tutelage.runs import RunFolder, fingerprint
 from tutelage.students import RNN, Pretrained, Transformer
 from tutelage.targets import TargetStore
+from tutelage.teachers import model_fingerprint
 from tutelage.train import TrainSettings
 from tutelage.types import SILENT, Example, Progress
 
 
 def student_fingerprint(recipe: Recipe, name: str, targets_print: str, data: Prepared, *, control: bool) -> str:
     """The fingerprint of what a trained student depends on."""
+    student = recipe.students[name]
+    weights = model_fingerprint(str(student.model)) if student.kind == "pretrained" else None
     return fingerprint(
-        "student", control, targets_print, data_fingerprint(data), recipe.students[name], recipe.train_for(name),
+        "student",
+        weights, control, targets_print, data_fingerprint(data), recipe.students[name], recipe.train_for(name),
         recipe.objective_for(name), recipe.task.labels,
     )  # fmt: skip
 

@@ -117,7 +117,7 @@ def demo(options: argparse.Namespace) -> int:
     progress = progress_for(quiet=options.quiet)
     folder = options.out or Path("tutelage-demo-fast" if options.fast else "tutelage-demo")
     recipe_path = write_demo(folder, fast=options.fast, seed=options.seed, progress=progress)
-    progress.say(f"Recipe: {recipe_path} (the same as: tutelage run {recipe_path})")
+    progress.say(f"Recipe: {recipe_path} (an ordinary one: change it and run it again)")
     return _run_recipe(load_recipe(recipe_path), options, out=None, until="report", root=folder / "runs")
 
 

@@ -54,7 +54,7 @@ class TransformerSpec(StudentSpec):
     """Attention heads; must divide `hidden_size`. None: about one for every 32 of the width."""
 
     intermediate_size: int | None = Field(default=None, ge=1)
-    """The width inside each block's feed-forward part; None: four times `hidden_size`."""
+    """The width inside each block's feed-forward part; None: twice `hidden_size`, the part being gated."""
 
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """The probability that a value is dropped during training."""

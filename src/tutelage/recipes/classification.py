@@ -9,6 +9,7 @@ where it was; with only the students changed, teacher and targets are taken over
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +17,22 @@ from typing import Any, Literal
 
 from tutelage.config import Recipe, dump_recipe
 from tutelage.data import Prepared, augment
-from tutelage.errors import RecipeError, TargetsCorrupt, TargetsIncomplete
+from tutelage.errors import RecipeError, TargetsCorrupt, TargetsError, TargetsIncomplete
 from tutelage.recipes.checking import estimate_run, require_disk
 from tutelage.recipes.evaluating import evaluate_run, held_out_quality
 from tutelage.recipes.inputs import prepare_data, recipe_hash
 from tutelage.recipes.provenance import write_provenance
-from tutelage.recipes.stages import Deferred, StageOutcome, Stages
+from tutelage.recipes.stages import STAGE_VERSION, Deferred, StageOutcome, Stages
 from tutelage.recipes.teaching import fit_teacher, load_teacher, teacher_fingerprint
 from tutelage.recipes.training import student_fingerprint, train_student
 from tutelage.report import write_report
 from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
-from tutelage.targets import TargetStore
+from tutelage.targets import TargetStore, read_manifest
 from tutelage.teachers import model_facts
 from tutelage.types import SILENT, Example, Progress
+
+AUGMENTED = "augmented"
+"""Source of texts that were made from training texts."""
 
 Until = Literal["label", "train", "evaluate", "report"]
 
@@ -95,7 +99,7 @@ def run(
 
         transfer = transfer_set(recipe, data)
         asked = [*transfer, *data.validation, *data.test]
-        targets_print = fingerprint(teacher_print, sorted({example.example_id for example in asked}))
+        targets_print = fingerprint(STAGE_VERSION, teacher_print, sorted({example.example_id for example in asked}))
         stages.do(
             "targets",
             targets_print,
@@ -142,6 +146,16 @@ def run(
     return Outcome(folder, tuple(stages.outcomes), tuple(str(warning) for warning in data.warnings), quality)
 
 
+def remove_targets_of_others(teacher: Any, targets: Path) -> None:
+    """Remove a run's own targets where its data changed since, and with them the teacher: they answer nothing now."""
+    try:
+        manifest = read_manifest(targets)
+    except TargetsError:
+        return
+    if (manifest.teacher, manifest.labels) != (teacher.fingerprint, tuple(teacher.labels)):
+        shutil.rmtree(targets)
+
+
 def require_one_process() -> None:
     """Refuse to run under a launcher of several processes, which would each do the whole recipe.
 
@@ -180,7 +194,9 @@ def transfer_set(recipe: Recipe, data: Prepared) -> list[Example]:
             mask_token=settings.mask_token,
             seed=recipe.train.seed,
         )
-        examples += [Example(text=text, source="augmented", row=row) for row, text in enumerate(texts, start=1)]
+        examples += [Example(text=text, source=AUGMENTED, row=row) for row, text in enumerate(texts, start=1)]
+    judged = {example.example_id for example in (*data.validation, *data.test)}
+    examples = [example for example in examples if example.source != AUGMENTED or example.example_id not in judged]
     unique: dict[bytes, Example] = {}
     for example in examples:
         known = unique.get(example.example_id)
@@ -195,5 +211,6 @@ def write_targets(
     """Let the teacher write its soft targets; a killed call goes on where it was."""
     from tutelage.teachers import label
 
+    remove_targets_of_others(teacher.get(), out)
     store = label(teacher.get(), examples, out=out, progress=progress)
     return {"rows": len(store)}

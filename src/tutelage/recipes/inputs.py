@@ -15,8 +15,9 @@ def prepare_data(recipe: Recipe) -> Prepared:
         RecipeError: Every problem of every file at once.
     """
     prepared, problems = read_data(recipe)
-    if prepared is None:
-        raise RecipeError([problem for problem in problems if problem.severity == "error"])
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if prepared is None or errors:
+        raise RecipeError(errors)
     return prepared
 
 
@@ -38,7 +39,22 @@ def read_data(recipe: Recipe) -> tuple[Prepared | None, list[Problem]]:
         )
     except RecipeError as error:
         return None, list(error.problems)
-    return prepared, list(prepared.warnings)
+    return prepared, [*_needs_labels(recipe, prepared), *prepared.warnings]
+
+
+def _needs_labels(recipe: Recipe, prepared: Prepared) -> list[Problem]:
+    """What the recipe asks for that only labelled training rows can give."""
+    if any(example.label is not None for example in prepared.train):
+        return []
+    wishes = {
+        "evaluate.control": (recipe.evaluate.control, "a control learns from labels alone: set it to false"),
+        "teacher.shots": (recipe.teacher.kind == "prompted" and recipe.teacher.shots > 0, "shots are labelled: set 0"),
+        "teacher.calibration": (
+            recipe.teacher.kind == "prompted" and recipe.teacher.calibration == "fitted",
+            "it is fitted to labels: choose batch, which needs none",
+        ),
+    }
+    return [Problem(key, f"no training row has a label, but {why}") for key, (asked, why) in wishes.items() if asked]
 
 
 def data_fingerprint(prepared: Prepared) -> str:

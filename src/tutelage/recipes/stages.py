@@ -17,6 +17,9 @@ from typing import Any, Generic, Literal, TypeVar
 from tutelage.runs import RunFolder, find_stage
 from tutelage.types import Progress
 
+STAGE_VERSION = 1
+"""Raised when a change of code changes what a stage makes of the same inputs: then older results are not reused."""
+
 How = Literal["done", "kept", "reused"]
 Value = TypeVar("Value")
 
@@ -78,6 +81,7 @@ class Stages:
                 stage.mark_done(fingerprint, seconds=done.seconds, **done.facts)
                 self.progress.say(f"{name}: reused from {sibling.path}")
                 return self._record(name, "reused", done.seconds)
+        stage.withdraw()  # killed during the work, the old record must not vouch for what the work left
         started = time.monotonic()
         facts = dict(work() or {})
         seconds = time.monotonic() - started

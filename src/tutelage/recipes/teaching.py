@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.config import Recipe
 from tutelage.data import Prepared
+from tutelage.recipes.stages import STAGE_VERSION
 from tutelage.runs import fingerprint
 from tutelage.types import SILENT, Progress
 
@@ -27,6 +29,7 @@ def teacher_fingerprint(recipe: Recipe, data: Prepared) -> str:
     weights = model_fingerprint(str(section.model))
     return fingerprint(
         "teacher",
+        STAGE_VERSION,
         section.model_dump(exclude={"model", "batch_tokens"}),
         weights,
         recipe.task.labels,
@@ -45,7 +48,8 @@ def fit_teacher(recipe: Recipe, data: Prepared, *, out: Path, progress: Progress
     """
     from tutelage.teachers import ClassifierTeacher
 
-    out.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out, ignore_errors=True)  # its files may be links into another run: never written into
+    out.mkdir(parents=True)
     if recipe.teacher.kind == "prompted":
         teacher = _prompted(recipe, data)
         if recipe.teacher.calibration in ("batch", "fitted"):

@@ -38,6 +38,10 @@ class Stage:
         """
         atomic_write_json(self.path, {"fingerprint": fingerprint, "seconds": seconds, "facts": facts})
 
+    def withdraw(self) -> None:
+        """Forget that the stage was done."""
+        self.path.unlink(missing_ok=True)
+
     @property
     def facts(self) -> dict[str, Any]:
         """What was kept with the stage; empty if it is not done."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ def extract_features(
     rows = _encode(language_model, texts, max_length)
     if not rows:
         return np.zeros((0, 0), dtype=np.float32)
-    masked = not _is_causal(language_model, layers)
+    masked = not _is_causal(language_model, max(layers))
     out = None
     batches = length_batches([len(row) for row in rows], batch_tokens=batch_tokens, device=language_model.device)
     with progress.bar("Reading features", total=len(rows), unit="texts") as advance:
@@ -189,10 +190,18 @@ def _blocks(backbone: nn.Module, depth: int) -> nn.ModuleList:
     return lists[0]
 
 
-def _is_causal(language_model: LanguageModel, layers: Sequence[int]) -> bool:
+_CAUSAL: WeakKeyDictionary[LanguageModel, dict[int, bool]] = WeakKeyDictionary()
+"""What was found out for a model, so that answering one text does not cost two more passes each time."""
+
+
+def _is_causal(language_model: LanguageModel, layer: int) -> bool:
     """True if what stands after a token leaves its hidden state as it is; found out by padding one row."""
-    deepest = [max(layers)]
+    known = _CAUSAL.setdefault(language_model, {})
+    if layer in known:
+        return known[layer]
+    deepest = [layer]
     first, second, third = 5, 6, 7  # any ids
     alone = _pooled(language_model, [[first, second]], deepest, ["last"], masked=False)
     padded = _pooled(language_model, [[first, second], [first, second, third]], deepest, ["last"], masked=False)
-    return bool(torch.allclose(alone[0], padded[0], atol=1e-4, rtol=1e-3))
+    known[layer] = bool(torch.allclose(alone[0], padded[0], atol=1e-4, rtol=1e-3))
+    return known[layer]

@@ -233,7 +233,7 @@ def _merged_groups(examples: Sequence[Example], groups: Sequence[Hashable] | Non
     first: dict[Hashable, int] = {}
     for row, example in enumerate(examples):
         keys: list[Hashable] = [("text", example.example_id)]
-        if groups is not None:
+        if groups is not None and groups[row] is not None:
             keys.append(("group", groups[row]))
         for key in keys:
             parent[root(row)] = root(first.setdefault(key, row))

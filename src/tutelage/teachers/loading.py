@@ -28,7 +28,7 @@ from tutelage.teachers.weights import (
 Head = Literal["causal_lm", "backbone", "sequence"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LanguageModel:
     """A loaded model and its tokenizer, in evaluation mode."""
 

@@ -30,7 +30,7 @@ Kullback-Leibler divergence; a report says how much of the teacher survived and 
 
 EPILOG = """\
 first steps:
-  tutelage demo --fast              the whole flow on real reviews, in about a minute
+  tutelage demo --fast              the whole flow on real reviews, in a minute or two
   tutelage init recipe.yaml         write a commented recipe, then edit its data and labels
   tutelage check recipe.yaml        every problem at once, with an estimate of time and disk
   tutelage run recipe.yaml          do everything; run it again to go on where it stopped
@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         action.add_argument("store", type=Path, help="a store, or a run folder that holds one")
 
     demo = _command(commands, "demo", "the main job on real reviews: fetch, label, train, evaluate, report")
-    demo.add_argument("--fast", action="store_true", help="a smaller version, about a minute")
+    demo.add_argument("--fast", action="store_true", help="a smaller version, a minute or two")
     demo.add_argument("--out", type=Path, help="folder for the demo's data, recipe and run [tutelage-demo]")
     demo.add_argument("--seed", type=int, default=0, help="seed of the students' training [0]")
     return parser

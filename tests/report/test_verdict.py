@@ -80,7 +80,7 @@ def test_the_good_case_reads_as_the_numbers_do():
         "at 1/140 of its parameters, and answers 210 times faster." in text
     )
     assert "It is less accurate than its teacher, by 3.0 points [0.5, 5.0]." in text
-    assert "Without the teacher the same network reaches 65.5 %: the teacher bought 7.6 points [5.0, 10.0]." in text
+    assert "On labels alone the same network reaches 65.5 %: the teacher bought 7.6 points [5.0, 10.0]." in text
     assert "negative log-likelihood lower by 0.200 nats" in text
     assert verdict.cautions == []
 
@@ -94,7 +94,7 @@ def test_an_interval_with_zero_buys_nothing():
 
 def test_a_better_control_stands_in_the_headline():
     verdict, text = words(changed("control", "accuracy", number(-0.021, -0.04, -0.002)))
-    assert verdict.headline.endswith("but trained without the teacher it does better.")
+    assert verdict.headline.endswith("but trained on labels alone it does better.")
     assert "distillation cost 2.1 points [0.2, 4.0]" in text
 
 

@@ -65,7 +65,7 @@ train:
   seed: 0                     # every random choice follows from it; the same seed gives the same student
 
 evaluate:
-  control: true               # also train each student without the teacher: the difference is what the teacher bought
+  control: true               # also train each student on the labels alone: the difference is what soft targets bought
   # baselines: true           # TF-IDF with logistic regression, and the majority class
 
 export: [transformers]

@@ -209,10 +209,10 @@ def _learning(records: Records) -> list[dict[str, Any]]:
                 )
             )
         if hard:
-            title = f"{name} without the teacher"
+            title = f"{name} on labels alone"
             pictures.append(
                 (
-                    "Loss without the teacher",
+                    "Loss on labels alone",
                     charts.losses(hard, slot=slot, control=True, key=f"loss-hard-{slot}", name=title),
                 )
             )

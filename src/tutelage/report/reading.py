@@ -35,7 +35,7 @@ class Predictions:
     students: dict[str, Probs]
     """Probabilities [N, C] by student."""
     controls: dict[str, Probs]
-    """Probabilities [N, C] by student, of the same network trained without the teacher."""
+    """Probabilities [N, C] by student, of the same network trained on labels alone."""
 
 
 @dataclass(frozen=True)

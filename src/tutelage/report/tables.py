@@ -95,7 +95,7 @@ def score_lines(evaluation: Mapping[str, Any]) -> list[Line]:
     for slot, (name, model) in enumerate(evaluation["students"].items()):
         lines.append(line(name, "student", slot, model))
         if name in evaluation.get("controls", {}):
-            lines.append(line("without teacher", "control", slot, evaluation["controls"][name]))
+            lines.append(line("on labels alone", "control", slot, evaluation["controls"][name]))
     for name, model in evaluation.get("baselines", {}).items():
         lines.append(line(baseline_title(name), "baseline", None, model))
     return lines

@@ -89,10 +89,10 @@ def _headline(evaluation: Mapping[str, Any], name: str, *, judged: bool) -> str:
 
 
 def _better_without(evaluation: Mapping[str, Any], name: str) -> str:
-    """What does clearly better than the student without its teacher; no headline may leave that out."""
+    """What does clearly better than the student; no headline may leave that out."""
     row = find_comparison(evaluation, name, "control", "accuracy")
     if row is not None and row["difference"]["high"] < 0:
-        return ", but trained without the teacher it does better"
+        return ", but trained on labels alone it does better"
     best = best_baseline(evaluation)
     difference = baseline_difference(evaluation, name, best)
     if difference is not None and difference["high"] < 0:
@@ -175,14 +175,14 @@ def _control_sentence(evaluation: Mapping[str, Any], name: str) -> str:
         )
     difference, reached = row["difference"], percent(control["accuracy"]["value"])
     if difference["low"] > 0:
-        return f"Without the teacher the same network reaches {reached}: the teacher bought {_points(difference)}."
+        return f"On labels alone the same network reaches {reached}: the teacher bought {_points(difference)}."
     if difference["high"] < 0:
         return (
-            f"Without the teacher the same network does better and reaches {reached}: distillation cost "
+            f"On labels alone the same network does better and reaches {reached}: distillation cost "
             f"{_points(difference)}."
         )
     return (
-        f"Without the teacher the same network reaches {reached}. The difference, {_signed_points(difference)}, "
+        f"On labels alone the same network reaches {reached}. The difference, {_signed_points(difference)}, "
         "includes zero: "
         "these rows do not show that the teacher helped accuracy."
     )
@@ -308,7 +308,7 @@ def _figures(evaluation: Mapping[str, Any], name: str, *, judged: bool) -> list[
         caption = (
             "points of accuracy bought by the teacher"
             if low > 0
-            else "points of accuracy beside the same network without teacher"
+            else "points of accuracy beside the same network on labels alone"
         )
         if low <= 0 <= high:
             caption += ": not settled"

@@ -99,7 +99,11 @@ def teacher_embeddings(
     pieces = _pieces(tokenizer, teacher_tokenizer)
     rows = [row for row, ids in enumerate(pieces) if ids]
     key = fingerprint(
-        getattr(language_model, "fingerprint", None), contextual_layer, [pieces[row] for row in rows], list(texts)
+        getattr(language_model, "fingerprint", None),
+        tokenizer.model_max_length,
+        contextual_layer,
+        [pieces[row] for row in rows],
+        list(texts),
     )
     file = None if cache is None or not hasattr(language_model, "fingerprint") else cache / f"{key}.safetensors"
     if file is not None and file.is_file():

@@ -71,6 +71,8 @@ def test_contextual_rows_are_hidden_states_of_that_layer(tokenizer, teacher, lay
         ids = torch.tensor([[teacher.tokenizer.bos_token_id, *ids]])
         with torch.inference_mode():
             states = teacher.model(ids, output_hidden_states=True).hidden_states[layer]
+        if layer < 4:  # below the final norm states are divided by their root mean square
+            states = torch.nn.functional.rms_norm(states, states.shape[-1:], eps=1e-6)
         rows.append(tokenizer.convert_tokens_to_ids(token))
         expected.append(states[0, 1:].mean(0).double())
     got = full_rank(tokenizer, teacher, contextual_layer=layer)[rows]
@@ -84,9 +86,8 @@ def test_running_text_is_mixed_in_by_how_often_a_token_occurs(tokenizer, teacher
     def states(text):
         ids = teacher.tokenizer(text, add_special_tokens=False)["input_ids"]
         with torch.inference_mode():
-            return (
-                teacher.model(torch.tensor([[bos, *ids]]), output_hidden_states=True).hidden_states[2][0, 1:].double()
-            )
+            states = teacher.model(torch.tensor([[bos, *ids]]), output_hidden_states=True).hidden_states[2][0, 1:]
+            return torch.nn.functional.rms_norm(states, states.shape[-1:], eps=1e-6).double()
 
     def last(text):  # causal: the state at a word's end does not see what follows
         return states(text)[-1]

@@ -206,7 +206,7 @@ def test_refused(tmp_path: Path, section: str, message: str) -> None:
         ("kind: prompted, model: owner/name", "kind: classifier, model: m, fit: {method: head, cross_fit: 1}", "one fold leaves nothing"),  # noqa: E501
         ("gru: {kind: rnn}", "{}", "`students` is {}; expected at least one entry"),
         ("gru: {kind: rnn}", "t: {kind: transformer, hidden_size: 100, heads: 3}", "cannot be divided among 3 heads"),
-        ("gru: {kind: rnn}", "t: {kind: transformer, tokenizer: {kind: word}}", "did you mean `wordpiece`?"),
+        ("gru: {kind: rnn}", "t: {kind: transformer, tokenizer: {kind: wordpeice}}", "did you mean `wordpiece`?"),
     ],
 )  # fmt: skip
 def test_refused_inside(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.journeys.tiny_job import environment, tutelage
@@ -21,24 +22,30 @@ def _start(job: Path, out: str) -> subprocess.Popen[str]:
     )
 
 
-def test_killed_at_random_moments_a_run_ends_with_the_same_bytes(job: Path) -> None:
-    started = time.monotonic()
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+def test_killed_in_every_stage_a_run_ends_with_the_same_bytes(job: Path) -> None:
     tutelage("run", "recipe.yaml", "--out", "a/unbroken", cwd=job)
-    whole = time.monotonic() - started
     moments = random.Random(0)
-    kills = 0
-    for _ in range(4):
+    killed = job / "b/killed"
+    stages: list[Callable[[], bool]] = [
+        lambda: (killed / "recipe.yaml").is_file(),
+        lambda: (killed / "targets").is_dir(),
+        lambda: _lines(killed / "students/gru/metrics.jsonl") >= moments.randint(1, 30),
+        lambda: _lines(killed / "controls/gru/metrics.jsonl") >= moments.randint(1, 30),
+    ]
+    for reached in stages:
         process = _start(job, "b/killed")
-        try:
-            process.communicate(timeout=moments.uniform(0.35, 0.95) * whole)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            kills += 1
-    assert kills >= 1
+        while not reached() and process.poll() is None:
+            time.sleep(0.01)
+        assert process.poll() is None, process.communicate()[1]
+        process.kill()
+        process.communicate()
     tutelage("run", "recipe.yaml", "--out", "b/killed", cwd=job)
     for name in RESULTS:
-        assert (job / "a/unbroken" / name).read_bytes() == (job / "b/killed" / name).read_bytes(), name
+        assert (job / "a/unbroken" / name).read_bytes() == (killed / name).read_bytes(), name
 
 
 def test_control_c_says_how_to_go_on_and_leaves_a_run_that_does(job: Path) -> None:

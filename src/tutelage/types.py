@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 EXAMPLE_ID_BYTES = 16
 
@@ -47,6 +51,37 @@ def example_id(text: str) -> bytes:
         '8cb26042'
     """
     return blake2b(text.encode("utf-8"), digest_size=EXAMPLE_ID_BYTES).digest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Document:
+    """One document of a language-model task, as teacher and student read it.
+
+    There is one soft target for each trained token t, in order: the teacher's distribution given the tokens before t.
+    """
+
+    token_ids: NDArray[np.int32]
+    """Its tokens, [T]."""
+    trained: NDArray[np.bool_]
+    """Which tokens the student learns to predict, [T]; the first never is, for nothing comes before it."""
+    source: str = ""
+    """The file it came from."""
+    row: int = 0
+    """The 1-based data row in that file."""
+    num_bytes: int = 0
+    """UTF-8 bytes of the text that the trained tokens spell, the unit of bits per byte."""
+
+    @property
+    def example_id(self) -> bytes:
+        """The content id that soft targets are stored under, 16 bytes: of its tokens and of which are trained."""
+        content = blake2b(self.token_ids.astype("<i4").tobytes(), digest_size=EXAMPLE_ID_BYTES)
+        content.update(self.trained.astype("u1").tobytes())
+        return content.digest()
+
+    @property
+    def positions(self) -> int:
+        """P, the number of trained tokens."""
+        return int(self.trained.sum())
 
 
 class Progress(Protocol):

@@ -11,9 +11,10 @@ import pytest
 
 from tutelage.cli.commands import COMMANDS
 from tutelage.cli.failures import explain
-from tutelage.cli.main import build_parser
+from tutelage.cli.main import build_parser, main
 from tutelage.cli.tables import results_table
 from tutelage.cli.terminal import TerminalProgress, format_bytes, format_seconds
+from tutelage.config import LanguageRecipe, Recipe, load_recipe
 from tutelage.errors import DataError, Problem, RecipeError, RunExists, TargetsCorrupt, TrainingDiverged
 
 WORDS = ["check", "demo", "evaluate", "init", "label", "predict", "report", "run", "targets", "train"]
@@ -53,6 +54,16 @@ def test_help_answers_at_once_and_names_every_command() -> None:
 def test_no_command_shows_the_help_and_a_wrong_word_exits_2() -> None:
     assert subprocess.run([sys.executable, "-m", "tutelage"], capture_output=True, check=False).returncode == 0
     assert subprocess.run([sys.executable, "-m", "tutelage", "rnu"], capture_output=True, check=False).returncode == 2
+
+
+@pytest.mark.parametrize(("task", "expected"), [([], Recipe), (["--task", "causal_lm"], LanguageRecipe)])
+def test_init_writes_a_recipe_of_the_task_that_loads(task, expected, tmp_path, capsys) -> None:
+    path = tmp_path / "recipe.yaml"
+    assert main(["init", str(path), *task]) == 0
+    assert type(load_recipe(path)) is expected
+    assert f"tutelage check {path}" in capsys.readouterr().out
+    assert main(["init", str(path), *task]) == 2
+    assert "exists and is left as it is" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ train:
 export: [onnx]
 """
     assert problems(tmp_path, text) == [
-        "reviews.yaml:1: `task.kind` is 'clasification'; expected one of classification; did you mean `classification`?",  # noqa: E501
+        "reviews.yaml:1: `task.kind` is 'clasification'; expected one of classification, causal_lm; did you mean `classification`?",  # noqa: E501
         'reviews.yaml:1: `task.labels.2` is 3; expected text; put it in quotes: "3"',
         "reviews.yaml:2: `data.train` is missing; expected a csv, tsv, jsonl or parquet file",
         "reviews.yaml:3: unknown key `trian` in `data`; did you mean `train`?",
@@ -181,7 +181,7 @@ def test_refused(tmp_path: Path, section: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("kind: classification", "kind: causal_lm", "causal_lm recipes are not available in this version"),
+        ("kind: classification, ", "", "`task.kind` is missing; expected kind: classification or causal_lm"),
         ("[bad, good]", "[bad]", "there is 1 label; a classification needs at least two"),
         ("[bad, good]", "[bad, good, bad]", "the label 'bad' is listed 2 times"),
         ("[bad, good]", "[bad, ' good']", "the label ' good' is empty or has space around it"),

@@ -26,8 +26,11 @@ STUDENT_NAMES = [
     "Pretrained",
     "RNN",
     "RecurrentConfig",
+    "RecurrentForCausalLM",
     "RecurrentForSequenceClassification",
+    "RecurrentLanguageConfig",
     "Transformer",
+    "build_language_rnn",
     "build_rnn",
     "build_transformer",
     "load_pretrained",
@@ -88,12 +91,13 @@ def test_importing_is_quick():
     assert min(float(python(code)) for _ in range(5)) < 0.03
 
 
-def test_the_configuration_needs_no_torch():
+def test_the_configurations_need_no_torch():
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from tutelage.students.configuration import RecurrentConfig\n"
+        "from tutelage.students import RecurrentConfig, RecurrentLanguageConfig\n"
         "from transformers import AutoConfig\n"
         "assert type(AutoConfig.for_model('tutelage_rnn')) is RecurrentConfig\n"
+        "assert type(AutoConfig.for_model('tutelage_recurrent_lm')) is RecurrentLanguageConfig\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

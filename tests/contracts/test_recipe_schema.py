@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tutelage.config import schema
 
 SCHEMA_FILE = Path(__file__).parent / "golden" / "recipe_schema.json"
@@ -23,8 +25,7 @@ def test_schema_is_the_one_checked_in() -> None:
 
 
 def test_every_key_is_described() -> None:
-    described = schema()
-    sections: dict[str, Any] = {"Recipe": described, **described["$defs"]}
+    sections: dict[str, Any] = schema()["$defs"]
     bare = [
         f"{name}.{key}"
         for name, one in sections.items()
@@ -32,12 +33,32 @@ def test_every_key_is_described() -> None:
         if "description" not in value
     ]
     assert bare == []
-    assert len(sections) > 15
+    assert len(sections) > 35
 
 
 def test_unknown_keys_are_refused_everywhere() -> None:
+    assert all(one["additionalProperties"] is False for one in schema()["$defs"].values())
+
+
+@pytest.mark.parametrize(
+    ("task", "recipe"),
+    [
+        ({"task": {"kind": "causal_lm"}}, "LanguageRecipe"),
+        ({"task": {"kind": "classification"}}, "Recipe"),
+        ({"task": {}}, "Recipe"),
+        ({}, "Recipe"),
+    ],
+)
+def test_the_kind_of_task_chooses_the_recipe(task: dict[str, Any], recipe: str) -> None:
     described = schema()
-    assert all(one["additionalProperties"] is False for one in (described, *described["$defs"].values()))
+    condition, value = described["if"], task
+    holds = True
+    for key in ("task", "kind"):  # what a schema checker does with nested `properties` and `required`
+        holds = holds and key in condition["required"] and key in value
+        condition, value = condition["properties"][key], value.get(key, {})
+    holds = holds and value == condition["const"]
+    assert described["then" if holds else "else"] == {"$ref": f"#/$defs/{recipe}"}
+    assert described["$defs"][recipe]["required"][0] == "task"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.journeys.tiny_job import RECIPE, sentences, write_csv
+from tests.journeys.tiny_job import sentences, tutelage, write_job
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +47,12 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def job(tmp_path: Path, model_folder: Path) -> Path:
     """A folder with recipe.yaml and its data."""
-    rows = sentences(200, seed=0)
-    for name, part in (("train", rows[:120]), ("validation", rows[120:150]), ("test", rows[150:])):
-        write_csv(tmp_path / f"{name}.csv", part)
-    (tmp_path / "recipe.yaml").write_text(RECIPE.format(model=model_folder), encoding="utf-8")
-    return tmp_path
+    return write_job(tmp_path, model_folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
+    """Such a folder after `tutelage run recipe.yaml`; shared, so what lies in it is not changed."""
+    folder = write_job(tmp_path_factory.mktemp("finished"), model_folder)
+    tutelage("run", "recipe.yaml", cwd=folder)
+    return folder

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tests.journeys.tiny_job import LABELS, tutelage, tutelage_json
-
-
-@pytest.fixture
-def finished(job: Path) -> Path:
-    tutelage("run", "recipe.yaml", cwd=job)
-    return job
+from tests.journeys.tiny_job import LABELS, run_here, tutelage, tutelage_json
 
 
 def test_a_run_leaves_everything_it_promises(finished: Path) -> None:
@@ -92,7 +87,7 @@ def test_stages_are_commands(job: Path) -> None:
     assert (run / "report.html").is_file()
 
 
-def test_targets_can_be_looked_into_and_verified(finished: Path) -> None:
+def test_targets_can_be_looked_into_and_verified(finished: Path, tmp_path: Path) -> None:
     run = finished / "runs" / "tiny"
     facts = tutelage_json("targets", "inspect", run, cwd=finished)
     assert set(facts) >= {
@@ -102,38 +97,35 @@ def test_targets_can_be_looked_into_and_verified(finished: Path) -> None:
     assert facts["rows"] == 200
     assert facts["complete"] is True
     tutelage("targets", "verify", run / "targets", cwd=finished)
-    part = next((run / "targets").glob("*.parquet"))
+    copy = shutil.copytree(run / "targets", tmp_path / "targets")
+    part = next(copy.glob("*.parquet"))
     content = bytearray(part.read_bytes())
     content[len(content) // 2] ^= 1
     part.write_bytes(bytes(content))
-    done = tutelage("targets", "verify", run / "targets", cwd=finished, check=1)
+    done = tutelage("targets", "verify", copy, cwd=finished, check=1)
     assert part.name in done.stdout
 
 
-def test_predict_answers_texts_and_files(finished: Path) -> None:
+def test_predict_answers_texts_and_files(finished: Path, tmp_path: Path) -> None:
     answers = json.loads(tutelage("predict", "runs/tiny", "it was superb", "--json", cwd=finished).stdout)
     assert answers[0]["label"] in LABELS
     assert sum(answers[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     plain = tutelage("predict", "runs/tiny/students/gru", "it was superb", cwd=finished).stdout
     assert plain.split("\t")[0] == answers[0]["label"]
-    tutelage("predict", "runs/tiny", "--file", "test.csv", "--out", "answers.csv", cwd=finished)
-    lines = (finished / "answers.csv").read_text().splitlines()
+    tutelage("predict", "runs/tiny", "--file", "test.csv", "--out", tmp_path / "answers.csv", cwd=finished)
+    lines = (tmp_path / "answers.csv").read_text().splitlines()
     assert lines[0] == "row,text,label,p_negative,p_neutral,p_positive"
     assert len(lines) == 51
 
 
 def test_unlabeled_rows_and_augmented_copies_are_labelled_too(job: Path) -> None:
     (job / "more.jsonl").write_text('{"text": "a grey cable of sound"}\n{"text": "lovely lovely camera"}\n')
-    record = tutelage_json(
-        "label", "recipe.yaml", "--set", "data.unlabeled=more.jsonl", "--set", "data.augment={copies: 1}", cwd=job
-    )
-    rows = tutelage_json("targets", "inspect", record["run"], cwd=job)["rows"]
+    outcome = run_here(job, "data.unlabeled=more.jsonl", "data.augment={copies: 1}", until="label")
+    rows = outcome.folder.stage("targets").facts["rows"]
     assert 202 + 60 < rows <= 202 + 120
 
 
 def test_prompted_teacher_writes_targets(job: Path, model_folder: Path) -> None:
-    teacher = f"{{kind: prompted, model: {model_folder}, shots: 3, calibration: batch}}"
-    record = tutelage_json("label", "recipe.yaml", "--set", f"teacher={teacher}", cwd=job)
-    assert record["teacher_held_out"]["rows"] == 30
-    again = tutelage_json("label", "recipe.yaml", "--set", f"teacher={teacher}", cwd=job)
-    assert {stage["how"] for stage in again["stages"]} == {"kept"}
+    teacher = f"teacher={{kind: prompted, model: {model_folder}, shots: 3, calibration: batch}}"
+    assert run_here(job, teacher, until="label").teacher_held_out["rows"] == 30
+    assert {stage.how for stage in run_here(job, teacher, until="label").stages} == {"kept"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tutelage.recipes.stages import Deferred, Stages, link_tree
-from tutelage.runs import RunFolder
+from tutelage.recipes.stages import Deferred, StageOutcome, Stages, link_tree
+from tutelage.runs import RunFolder, lock
 from tutelage.types import SILENT
 
 
@@ -18,8 +20,9 @@ class Work:
     def __call__(self) -> dict[str, int]:
         self.count += 1
         if self.folder is not None:
-            self.folder.mkdir(parents=True)
-            (self.folder / "result").write_text("made")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for name in ("result", "metrics.jsonl", "model.safetensors"):
+                (self.folder / name).write_text("made")
         return {"count": self.count}
 
 
@@ -44,16 +47,82 @@ def test_a_stage_that_failed_is_not_done(tmp_path: Path) -> None:
     assert stages(tmp_path, "a").do("teacher", "1", work=Work()).how == "done"
 
 
-def test_a_sibling_gives_its_files_and_may_be_removed_afterwards(tmp_path: Path) -> None:
-    import shutil
+def make(root: Path, run: str, **options: Any) -> tuple[StageOutcome, Work]:
+    """Ask for the same stage in a run, telling where it lies."""
+    folder = root / run / "students" / "gru"
+    work = Work(folder)
+    return stages(root, run).do("students/gru", "1", work=work, folder=folder, **options), work
 
-    stages(tmp_path, "a").do("teacher", "1", work=Work(tmp_path / "a" / "teacher"), folder=tmp_path / "a" / "teacher")
-    work = Work()
-    done = stages(tmp_path, "b").do("teacher", "1", work=work, folder=tmp_path / "b" / "teacher")
+
+def test_a_sibling_gives_its_files_and_may_be_removed_afterwards(tmp_path: Path) -> None:
+    make(tmp_path, "a")
+    done, work = make(tmp_path, "b")
     assert (done.how, work.count) == ("reused", 0)
     shutil.rmtree(tmp_path / "a")
-    assert (tmp_path / "b" / "teacher" / "result").read_text() == "made"
-    assert stages(tmp_path, "b").folder.stage("teacher").facts == {"count": 1}
+    assert (tmp_path / "b" / "students" / "gru" / "result").read_text() == "made"
+    assert stages(tmp_path, "b").folder.stage("students/gru").facts == {"count": 1}
+    assert [path.name for path in (tmp_path / "b" / "students").iterdir()] == ["gru"]
+
+
+def test_what_is_appended_to_is_copied_and_work_in_progress_left_out(tmp_path: Path) -> None:
+    make(tmp_path, "a")
+    mine = tmp_path / "a" / "students" / "gru"
+    for place in ("checkpoints/step-1", "tensorboard", ".saving-7"):
+        (mine / place).mkdir(parents=True)
+        (mine / place / "events").write_text("1")
+    make(tmp_path, "b")
+    theirs = tmp_path / "b" / "students" / "gru"
+    assert {path.name for path in theirs.iterdir()} == {"result", "metrics.jsonl", "model.safetensors", "tensorboard"}
+    with (theirs / "metrics.jsonl").open("a") as file:
+        file.write("more")
+    (theirs / "tensorboard" / "events").write_text("2")
+    assert (mine / "metrics.jsonl").read_text() == "made"
+    assert (mine / "tensorboard" / "events").read_text() == "1"
+    assert (theirs / "model.safetensors").samefile(mine / "model.safetensors")
+
+
+def test_a_sibling_that_is_being_written_gives_nothing(tmp_path: Path) -> None:
+    make(tmp_path, "a")
+    with lock(tmp_path / "a"):
+        done, work = make(tmp_path, "b")
+    assert (done.how, work.count) == ("done", 1)
+    assert make(tmp_path, "c")[0].how == "reused"  # from b, or from a again
+    assert not (tmp_path / "a" / ".lock").exists()
+
+
+def test_a_sibling_that_lost_its_files_gives_nothing_but_the_next_one_does(tmp_path: Path) -> None:
+    for run in ("a", "b"):
+        make(tmp_path, run)
+    shutil.rmtree(tmp_path / "a" / "students")
+    assert make(tmp_path, "c")[0].how == "reused"
+    for run in ("b", "c"):
+        (tmp_path / run / "students" / "gru" / "result").unlink()
+    result = tmp_path / "d" / "students" / "gru" / "result"
+    assert make(tmp_path, "d", leaves=result)[0].how == "done"
+    assert make(tmp_path, "e", is_whole=lambda: False)[0].how == "done"
+
+
+def test_a_stage_that_lost_its_files_takes_them_from_a_sibling(tmp_path: Path) -> None:
+    for run in ("a", "b"):
+        make(tmp_path, run)
+    shutil.rmtree(tmp_path / "b" / "students")
+    assert make(tmp_path, "b")[0].how == "reused"
+
+
+def test_killed_while_files_are_taken_over_the_old_record_does_not_vouch_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "a")
+    folder = tmp_path / "b" / "students" / "gru"
+    stages(tmp_path, "b").do("students/gru", "2", work=Work(folder), folder=folder)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tutelage.recipes.stages.link_tree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path, "b")
+    assert not stages(tmp_path, "b").folder.stage("students/gru").is_done("2")
 
 
 def test_without_a_folder_nothing_is_taken_over(tmp_path: Path) -> None:
@@ -74,7 +143,6 @@ def test_a_stage_whose_file_was_removed_is_done_again(tmp_path: Path) -> None:
     assert stages(tmp_path, "a").do("report", "1", work=work, leaves=file).how == "done"
     assert stages(tmp_path, "a").do("report", "1", work=work, leaves=file).how == "kept"
     file.unlink()
-    file.parent.rmdir()
     assert stages(tmp_path, "a").do("report", "1", work=work, leaves=file).how == "done"
 
 
@@ -82,8 +150,10 @@ def test_link_tree_replaces_what_is_there(tmp_path: Path) -> None:
     for name in ("new", "old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).write_text(name)
-    link_tree(tmp_path / "new", tmp_path / "old")
+    (tmp_path / "staging").mkdir()  # what a kill has left
+    link_tree(tmp_path / "new", tmp_path / "old", staging=tmp_path / "staging")
     assert [path.name for path in (tmp_path / "old").iterdir()] == ["new"]
+    assert not (tmp_path / "staging").exists()
 
 
 def test_a_deferred_value_is_made_once_and_only_if_asked_for() -> None:

@@ -91,6 +91,12 @@ def test_charts_take_their_colours_from_the_page(text):
     assert ">transformer</text>" in charts[0]
 
 
+def test_a_control_is_trained_on_labels_alone_not_without_something(text):
+    assert "by step, trained on soft targets and on labels alone." in text
+    assert "dashed: on labels alone" in text
+    assert "without the teacher" not in text
+
+
 def test_the_same_run_gives_the_same_bytes(reviews, tmp_path):
     first = write_report(reviews, out=tmp_path / "a.html").read_bytes()
     assert write_report(reviews, out=tmp_path / "b.html").read_bytes() == first

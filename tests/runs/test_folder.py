@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tutelage.errors import RunExists
-from tutelage.runs import RunFolder, atomic_write_text, describe_changes, find_stage, open_run
+from tutelage.runs import RunFolder, atomic_write_text, describe_changes, find_stages, open_run
 
 RECIPE = "name: reviews\ntrain:\n  epochs: 3\n  seed: 0\nstudents:\n  gru: {kind: rnn}\n"
 
@@ -74,7 +74,7 @@ def test_out_of_another_recipe_is_refused_with_what_changed(tmp_path):
     out = make_run(tmp_path / "mine").path
     changed = RECIPE.replace("epochs: 3", "epochs: 10").replace("  gru: {kind: rnn}", "  tiny: {kind: transformer}")
     changes = r"\(students.gru.kind removed, students.tiny.kind added, train.epochs 3 → 10\)"
-    message = rf"another recipe {changes} .* with --out, for instance --out .*mine-2"
+    message = rf"another recipe {changes} .* --out .*mine-2: what is still the same is taken over from .*mine$"
     with pytest.raises(RunExists, match=message):
         open_run(tmp_path, "reviews", changed, out=out)
     assert (out / "recipe.yaml").read_text("utf-8") == RECIPE
@@ -120,12 +120,14 @@ def test_a_damaged_record_means_not_done(tmp_path, content):
     assert stage.facts == {}
 
 
-def test_a_stage_is_found_in_a_run_beside(tmp_path):
-    make_run(tmp_path / "a").stage("teacher").mark_done("t1", seconds=1.0)
+def test_a_stage_is_found_in_every_run_beside(tmp_path):
+    a = make_run(tmp_path / "a")
+    a.stage("teacher").mark_done("t1", seconds=1.0)
     b = make_run(tmp_path / "b")
     b.stage("teacher").mark_done("t2", seconds=1.0)
+    a.stage("students/gru").mark_done("s1", seconds=1.0)
     b.stage("students/gru").mark_done("s1", seconds=1.0)
-    assert find_stage(tmp_path, "teacher", "t2") == b
-    assert find_stage(tmp_path, "students/gru", "s1") == b
-    assert find_stage(tmp_path, "teacher", "t3") is None
-    assert find_stage(tmp_path / "nowhere", "teacher", "t1") is None
+    assert list(find_stages(tmp_path, "teacher", "t2")) == [b]
+    assert list(find_stages(tmp_path, "students/gru", "s1")) == [a, b]
+    assert list(find_stages(tmp_path, "teacher", "t3")) == []
+    assert list(find_stages(tmp_path / "nowhere", "teacher", "t1")) == []

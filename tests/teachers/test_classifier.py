@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,8 +11,8 @@ import torch
 from transformers import LlamaForSequenceClassification, LlamaModel
 
 from tutelage.errors import ModelError, ShapeMismatch
-from tutelage.teachers import ClassifierTeacher, LanguageModel, extract_features
-from tutelage.teachers.finetuning import fine_tune, sequence_logprobs
+from tutelage.teachers import ClassifierTeacher, LanguageModel, extract_features, load_language_model
+from tutelage.teachers.finetuning import fine_tune, sequence_logprobs, with_lora
 from tutelage.teachers.fitting import labelled_rows
 from tutelage.teachers.head import assign_folds, fit_heads, linear_logprobs
 from tutelage.types import Example
@@ -201,8 +204,6 @@ def test_gradient_methods_lower_the_loss_and_survive_saving(
     base = tmp_path / "base"
     sequence_model.model.save_pretrained(base)
     sequence_model.tokenizer.save_pretrained(base)
-    from tutelage.teachers import load_language_model
-
     given = load_language_model(str(base), dtype="float32", head="sequence", labels=LABELS)
     frozen = given.model.model.layers[0].mlp.up_proj.weight.detach().clone()
     teacher = ClassifierTeacher.fit(
@@ -221,6 +222,58 @@ def test_gradient_methods_lower_the_loss_and_survive_saving(
     loaded = ClassifierTeacher.load(tmp_path / "teacher")
     np.testing.assert_allclose(loaded.label(rows), expected, atol=1e-5)
     assert loaded.fingerprint == teacher.fingerprint
+
+
+def in_bfloat16(language_model: LanguageModel) -> LanguageModel:
+    for parameter in language_model.model.parameters():
+        parameter.data = parameter.data.bfloat16()
+    return replace(language_model, dtype=torch.bfloat16)
+
+
+def test_every_weight_of_a_bfloat16_model_is_fitted_in_float32(make_model, labelled):
+    texts, gold = [row.text for row in labelled], [row.label for row in labelled]
+    low, high = (in_bfloat16(make_model(LlamaForSequenceClassification, num_labels=3)) for _ in range(2))
+    start = {name: weight.detach().clone() for name, weight in low.model.named_parameters()}
+    high.model.float()
+    losses = [
+        fine_tune(given.model, given.tokenizer, texts, gold, epochs=2, learning_rate=2e-5) for given in (low, high)
+    ]
+    assert losses[0] == losses[1]
+    for (name, weight), exact in zip(low.model.named_parameters(), high.model.parameters(), strict=True):
+        assert torch.equal(weight, exact.bfloat16()), name
+    assert any(not torch.equal(weight, start[name]) for name, weight in low.model.named_parameters())
+
+
+def test_adapters_and_head_of_a_bfloat16_model_are_fitted_in_float32(make_model, labelled):
+    model = with_lora(
+        in_bfloat16(make_model(LlamaForSequenceClassification, num_labels=3)).model, rank=4, adapters=["one"]
+    )
+    head = model.base_model.model.score.modules_to_save["one"].weight
+    before, seen = head.detach().clone(), set()
+
+    @contextmanager
+    def bar(title, *, total, unit):
+        yield lambda _: seen.update((p.requires_grad, p.dtype) for p in model.parameters())
+
+    texts, gold = [row.text for row in labelled], [row.label for row in labelled]
+    tokenizer = make_model().tokenizer
+    fine_tune(model, tokenizer, texts, gold, epochs=1, learning_rate=1e-3, progress=SimpleNamespace(bar=bar))
+    assert seen == {(True, torch.float32), (False, torch.bfloat16)}
+    assert head.dtype == torch.bfloat16  # as it is when it is loaded again
+    assert not torch.equal(head, before)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_bfloat16_teacher_saved_and_loaded_is_the_same(sequence_model, labelled, tmp_path, method):
+    sequence_model.model.save_pretrained(tmp_path / "base")
+    sequence_model.tokenizer.save_pretrained(tmp_path / "base")
+    given = load_language_model(str(tmp_path / "base"), dtype="bfloat16", head="sequence", labels=LABELS)
+    teacher = ClassifierTeacher.fit(given, LABELS, labelled, method=method, epochs=1, rank=4)
+    teacher.save(tmp_path / "teacher")
+    loaded = ClassifierTeacher.load(tmp_path / "teacher")
+    np.testing.assert_array_equal(loaded.label(labelled[:5]), teacher.label(labelled[:5]))
+    assert loaded.fingerprint == teacher.fingerprint
+    assert loaded.language_model.dtype == torch.bfloat16
 
 
 def test_lora_cross_fits_with_an_adapter_per_fold(sequence_model, labelled):

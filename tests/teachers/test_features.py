@@ -67,6 +67,24 @@ def test_no_hook_is_left_behind(language_model):
     assert all(not layer._forward_pre_hooks for layer in language_model.model.model.layers)
 
 
+def test_whether_a_model_is_causal_is_found_out_once(make_model):
+    one, other = make_model(), make_model()
+    passes = []
+    for language_model in (one, other):
+        language_model.model.base_model.register_forward_pre_hook(lambda module, _: passes.append(module))
+
+    def count(language_model, **options) -> int:
+        passes.clear()
+        extract_features(language_model, ["good"], **options)
+        assert set(passes) == {language_model.model.base_model}
+        return len(passes)
+
+    probed = 3  # a row alone, the same row padded, and the text
+    assert [count(one, layers=[1]) for _ in range(3)] == [probed, 1, 1]
+    assert count(one, layers=[0, 1], pooling=["last"]) == 1
+    assert count(other, layers=[1]) == probed  # what is known of one model is not believed of another
+
+
 def test_an_encoder_is_given_its_mask(tokenizer, examples):
     torch.manual_seed(0)
     config = BertConfig(

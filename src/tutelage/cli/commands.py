@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.cli import failures
-from tutelage.cli.terminal import format_bytes, format_seconds, progress_for, write_result
-from tutelage.errors import Problem, RecipeError, RunIncomplete
+from tutelage.cli.targets import targets
+from tutelage.cli.terminal import format_seconds, progress_for, write_result
+from tutelage.errors import Problem, RecipeError
 
 
 def _read_recipe(path: Path, overrides: list[str]) -> tuple[Any, Path | None]:
@@ -29,16 +30,20 @@ def _read_recipe(path: Path, overrides: list[str]) -> tuple[Any, Path | None]:
 
 def init(options: argparse.Namespace) -> int:
     """`tutelage init`: write the commented recipe, never over an existing file."""
-    from tutelage.config import TEMPLATE
+    from tutelage.config import LANGUAGE_TEMPLATE, TEMPLATE
 
+    template, first = {
+        "classification": (TEMPLATE, "data and labels"),
+        "causal_lm": (LANGUAGE_TEMPLATE, "data and students"),
+    }[options.task]
     if options.recipe.exists():
         raise RecipeError([Problem(str(options.recipe), "exists and is left as it is: give another name")])
     options.recipe.parent.mkdir(parents=True, exist_ok=True)
-    options.recipe.write_text(TEMPLATE, encoding="utf-8")
+    options.recipe.write_text(template, encoding="utf-8")
     if options.json:
         write_result(json.dumps({"recipe": str(options.recipe)}))
     else:
-        write_result(f"Wrote {options.recipe}. Edit data and labels, then: tutelage check {options.recipe}")
+        write_result(f"Wrote {options.recipe}. Edit {first}, then: tutelage check {options.recipe}")
     return 0
 
 
@@ -150,32 +155,6 @@ def predict(options: argparse.Namespace) -> int:
     for answer in answers:
         probs = "  ".join(f"{label} {prob:.3f}" for label, prob in answer["probabilities"].items())
         write_result(f"{answer['label']}\t{probs}\t{answer['text']}")
-    return 0
-
-
-def targets(options: argparse.Namespace) -> int:
-    """`tutelage targets inspect | verify`."""
-    from tutelage.targets import inspect, verify
-
-    path = options.store / "targets" if (options.store / "targets").is_dir() else options.store
-    if not (path / "manifest.json").is_file():
-        raise RunIncomplete(
-            f"{path} holds no manifest.json, so it is no store of soft targets. Make one: tutelage label recipe.yaml"
-        )
-    if options.action == "verify":
-        broken = verify(path)
-        if options.json:
-            write_result(json.dumps({"ok": not broken, "broken": broken}, ensure_ascii=False))
-        else:
-            write_result("\n".join(broken) if broken else f"{path}: every part matches its checksum")
-        return 1 if broken else 0
-    facts = inspect(path)
-    if options.json:
-        write_result(json.dumps(facts, ensure_ascii=False))
-        return 0
-    for key, value in facts.items():
-        shown = format_bytes(value) if key == "bytes" else f"{value:,.3f}" if isinstance(value, float) else value
-        write_result(f"{key:<22} {shown}")
     return 0
 
 

@@ -50,6 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     init = _command(commands, "init", "write a commented recipe to start from")
     init.add_argument("recipe", nargs="?", default="recipe.yaml", type=Path, help="file to write [recipe.yaml]")
+    init.add_argument(
+        "--task", choices=("classification", "causal_lm"), default="classification", help="what for [classification]"
+    )
 
     check = _command(commands, "check", "validate recipe and data without training; estimate time and disk")
     _recipe(check)
@@ -74,14 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--text-field", default="text", help="text column of --file [text]")
     predict.add_argument("--batch-size", type=int, default=64, help="texts at a time [64]")
 
-    targets = _command(commands, "targets", "look into a store of soft targets, or verify it")
-    actions = targets.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
-    for word, summary in (
-        ("inspect", "what is in it: kind, rows, bytes, entropy, teacher"),
-        ("verify", "check every checksum; exit 1 and name each broken part"),
-    ):
-        action = _command(actions, word, summary)
-        action.add_argument("store", type=Path, help="a store, or a run folder that holds one")
+    _targets(_command(commands, "targets", "look into a store of soft targets, verify, merge or export it"))
 
     demo = _command(commands, "demo", "the main job on real reviews: fetch, label, train, evaluate, report")
     demo.add_argument("--fast", action="store_true", help="a smaller version, a minute or two")
@@ -96,6 +92,22 @@ def _command(commands: argparse._SubParsersAction, word: str, summary: str) -> a
     parser.add_argument("--quiet", action="store_true", help="no progress and no talk on stderr")
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     return parser
+
+
+def _targets(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+    inspect = _command(actions, "inspect", "what is in it: kind, rows, bytes, entropy, teacher, samples")
+    verify = _command(actions, "verify", "check every checksum; exit 1 and name each broken part")
+    merge = _command(actions, "merge", "put stores of one teacher, tokenizer and encoding into one, each row once")
+    export = _command(actions, "export", "write the targets as JSON Lines, one object a row")
+    for action in (inspect, verify, export):
+        action.add_argument("store", type=Path, help="a store, or a run folder that holds one")
+    inspect.add_argument("--samples", type=int, help="positions to show [3 where the tokenizer is known]")
+    inspect.add_argument("--tokenizer", help="folder or name of the teacher's tokenizer [that of the run's recipe]")
+    merge.add_argument("stores", type=Path, nargs="+", help="stores, or run folders that hold one")
+    merge.add_argument("--out", type=Path, required=True, help="folder of the merged store")
+    export.add_argument("--format", choices=["jsonl"], default="jsonl", help="what to write [jsonl]")
+    export.add_argument("--out", type=Path, help="the file [stdout]")
 
 
 def _recipe(parser: argparse.ArgumentParser) -> None:

@@ -9,24 +9,27 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tutelage.config.problems import explain
+from tutelage.config.language_checks import language_problems
+from tutelage.config.language_recipe import LanguageRecipe
+from tutelage.config.problems import TASKS, explain
 from tutelage.config.recipe import Recipe
 from tutelage.config.source import Source, read_source
 from tutelage.config.values import nearest
 from tutelage.errors import Problem, RecipeError
 
 
-def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe | LanguageRecipe:
     """Read a recipe, lay the overrides over it, and check all of it.
 
-    Relative paths become absolute, starting from the folder of the recipe. No data file or model is opened.
+    `task.kind` says which class the recipe becomes. Relative paths become absolute, starting from the folder of the
+    recipe. No data file or model is opened.
 
     Args:
         path: The recipe file.
         overrides: Texts such as `train.epochs=3`; the value is read as YAML.
 
     Returns:
-        The recipe with every default filled in.
+        The recipe with every default filled in: `Recipe` for classification, `LanguageRecipe` for causal_lm.
 
     Raises:
         RecipeError: The recipe cannot be used; `problems` holds every reason, each with its line.
@@ -39,23 +42,26 @@ def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(path)
     source = read_source(path, overrides=overrides)
     values = source.values
-    if _at(values, "task", "kind") == "causal_lm":
-        where = source.where(("task", "kind"))
-        raise RecipeError(
-            [Problem(where, "causal_lm recipes are not available in this version; use kind: classification")]
-        )
+    model = _recipe_class(_at(values, "task", "kind"))
     # A section whose lines are all commented out reads as null; it means its defaults.
-    given = {key: value for key, value in values.items() if value is not None or key not in Recipe.model_fields}
+    given = {key: value for key, value in values.items() if value is not None or key not in model.model_fields}
     given.setdefault("name", re.sub(r"[^A-Za-z0-9_-]", "-", path.stem) or "recipe")
-    problems = [*source.problems, *_verbalizer_problems(source)]
+    checked = language_problems(source) if model is LanguageRecipe else _verbalizer_problems(source)
+    problems = [*source.problems, *checked]
     try:
-        recipe = Recipe.model_validate(given, context={"folder": path.parent})
+        recipe = model.model_validate(given, context={"folder": path.parent})
     except ValidationError as error:
-        problems += explain(error.errors(include_url=False), source)
+        problems += explain(error.errors(include_url=False), source, recipe=model)
         recipe = None
     if recipe is None or problems:
         raise RecipeError(sorted(problems, key=_by_line))
     return recipe
+
+
+def _recipe_class(kind: Any) -> type[Recipe] | type[LanguageRecipe]:
+    """The class for a kind of task; a misspelled kind is checked as the task that it is most like."""
+    meant = nearest(kind, list(TASKS)) if isinstance(kind, str) else None
+    return LanguageRecipe if meant == "causal_lm" else Recipe
 
 
 def _verbalizer_problems(source: Source) -> list[Problem]:

@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from tutelage.config.recipe import Recipe
 from tutelage.config.source import Keys, Source
 from tutelage.config.values import REFUSED, nearest
 from tutelage.errors import Problem
+
+TASKS = ("classification", "causal_lm")
+"""The kinds of task there are; each has a recipe class of its own."""
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -29,38 +31,40 @@ _EXPECTED = {
 }
 
 
-def explain(errors: list[Any], source: Source) -> list[Problem]:
+def explain(errors: list[Any], source: Source, *, recipe: type[BaseModel]) -> list[Problem]:
     """Put every validation error into words and at its place.
 
     Args:
         errors: What `ValidationError.errors()` gave for the recipe.
         source: The recipe as it was read, with the places.
+        recipe: The class that the values were checked against.
 
     Returns:
         One problem for each error, in the order of the file.
     """
-    return [_explain(error, source) for error in errors]
+    return [_explain(error, source, recipe) for error in errors]
 
 
-def _explain(error: Mapping[str, Any], source: Source) -> Problem:
-    keys = _keys_of(error["loc"], source.values)
+def _explain(error: Mapping[str, Any], source: Source, recipe: type[BaseModel]) -> Problem:
+    keys = _keys_of(error["loc"], source.values, recipe)
     where, name = source.where(keys), ".".join(str(key) for key in keys)
     context = error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
-            return Problem(where, _unknown_key(keys, known=_known_keys(error["loc"][:-1])))
+            return Problem(where, _unknown_key(keys, known=_known_keys(error["loc"][:-1], recipe), recipe=recipe))
         case "missing":
-            return Problem(where, f"`{name}` is missing; {_missing_hint(keys)}")
+            return Problem(where, f"`{name}` is missing; {_missing_hint(keys, recipe)}")
         case "union_tag_not_found":
             tag = context["discriminator"].strip("'")
-            return Problem(where, f"`{name}` has no `{tag}`; expected one of {', '.join(_tags(error['loc']))}")
+            return Problem(where, f"`{name}` has no `{tag}`; expected one of {', '.join(_tags(error['loc'], recipe))}")
         case "union_tag_invalid":
             tag = context["discriminator"].strip("'")
-            known = _tags(error["loc"])
+            known = _tags(error["loc"], recipe)
             return Problem(source.where((*keys, tag)), _not_one_of(f"{name}.{tag}", context["tag"], known))
         case "literal_error":
             known = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
             known = [{"True": "true", "False": "false"}.get(word, word) for word in known]
+            known = list(TASKS) if keys == ("task", "kind") else known
             return Problem(where, _not_one_of(name, error["input"], known))
         case kind if kind == REFUSED:
             return Problem(where, f"`{name}`: {error['msg']}")
@@ -99,22 +103,22 @@ def _not_one_of(name: str, value: object, known: list[str]) -> str:
     return f"`{name}` is {_shown(value)}; expected one of {', '.join(known)}{meant}"
 
 
-def _unknown_key(keys: Keys, *, known: list[str]) -> str:
+def _unknown_key(keys: Keys, *, known: list[str], recipe: type[BaseModel]) -> str:
     key, section = str(keys[-1]), ".".join(str(one) for one in keys[:-1])
     inside = f" in `{section}`" if section else ""
     guess = nearest(key, known)
     if guess:
         return f"unknown key `{key}`{inside}; did you mean `{guess}`?"
-    elsewhere = [name for name in Recipe.model_fields if name != section and key in _known_keys((name,))]
+    elsewhere = [name for name in recipe.model_fields if name != section and key in _known_keys((name,), recipe)]
     if elsewhere:
         return f"unknown key `{key}`{inside}; it belongs in `{elsewhere[0]}`"
     return f"unknown key `{key}`{inside}; known here: {', '.join(known)}"
 
 
-def _missing_hint(keys: Keys) -> str:
+def _missing_hint(keys: Keys, recipe: type[BaseModel]) -> str:
     match keys:
         case ("task",):
-            return "expected task: {kind: classification, labels: [...]}"
+            return "expected task: {kind: classification, labels: [...]} or task: {kind: causal_lm}"
         case ("task", "labels"):
             return "expected the class names, such as [negative, positive]"
         case ("data",):
@@ -124,18 +128,19 @@ def _missing_hint(keys: Keys) -> str:
         case ("data", "test"):
             return "expected a file, or a share of train such as 0.2"
         case ("teacher",):
-            return "expected teacher: {kind: prompted or classifier, model: ...}"
+            return f"expected teacher: {{kind: {' or '.join(_tags(keys, recipe))}, model: ...}}"
         case (*_, "model"):
             return "expected a folder, a .gguf file, a hub id, or package:NAME"
         case ("students",):
             return "expected at least one student, such as students: {small: {kind: rnn}}"
         case (*_, "kind"):
-            return "expected kind: classification" if keys[0] == "task" else "say which kind"
+            known = TASKS if keys[0] == "task" else _tags(keys[:-1], recipe)
+            return f"expected kind: {' or '.join(known)}" if known else "say which kind"
         case _:
             return "it has no default"
 
 
-def _keys_of(loc: Keys, values: Any) -> Keys:
+def _keys_of(loc: Keys, values: Any, recipe: type[BaseModel]) -> Keys:
     """The way through the recipe that an error's location means: tags of alternatives are not keys."""
     keys: list[str | int] = []
     for position, element in enumerate(loc):
@@ -144,7 +149,7 @@ def _keys_of(loc: Keys, values: Any) -> Keys:
             keys.append(element)
             values = found[0]
         elif position == len(loc) - 1 and isinstance(values, dict) and element != "[key]":
-            keys.append(element)
+            keys += [] if element in _tags(loc[:-1], recipe) else [element]
     return tuple(keys)
 
 
@@ -175,9 +180,9 @@ def _tag(model: Any) -> str | None:
     return None
 
 
-def _annotation_at(loc: tuple[str | int, ...]) -> Any:
+def _annotation_at(loc: tuple[str | int, ...], recipe: type[BaseModel]) -> Any:
     """What the recipe's classes say about the value at an error's location."""
-    annotation: Any = Recipe
+    annotation: Any = recipe
     for element in loc:
         annotation = _step(_options(annotation), element)
     return annotation
@@ -196,10 +201,11 @@ def _step(options: list[Any], element: str | int) -> Any:
     return inner[0][0] if isinstance(element, int) else inner[0][-1]
 
 
-def _known_keys(loc: tuple[str | int, ...]) -> list[str]:
-    models = [one for one in _options(_annotation_at(loc)) if isinstance(one, type) and issubclass(one, BaseModel)]
+def _known_keys(loc: tuple[str | int, ...], recipe: type[BaseModel]) -> list[str]:
+    found = _options(_annotation_at(loc, recipe))
+    models = [one for one in found if isinstance(one, type) and issubclass(one, BaseModel)]
     return list(models[0].model_fields) if len(models) == 1 else []
 
 
-def _tags(loc: tuple[str | int, ...]) -> list[str]:
-    return [tag for option in _options(_annotation_at(loc)) if (tag := _tag(option))]
+def _tags(loc: tuple[str | int, ...], recipe: type[BaseModel]) -> list[str]:
+    return [tag for option in _options(_annotation_at(loc, recipe)) if (tag := _tag(option))]

@@ -1,9 +1,7 @@
-"""A whole recipe, as frozen objects in the order of the flow, and its JSON schema."""
+"""A whole classification recipe, as frozen objects in the order of the flow."""
 
 from __future__ import annotations
 
-import ast
-import inspect
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -83,42 +81,3 @@ class Recipe(Section):
 
 def _given(section: Schedule | Objective) -> dict[str, Any]:
     return {key: getattr(section, key) for key in section.model_fields_set}
-
-
-def schema() -> dict[str, Any]:
-    """The JSON schema of a recipe file, for editors that complete and check YAML.
-
-    Returns:
-        A JSON schema (draft 2020-12) with a description for every section and key.
-    """
-    described = Recipe.model_json_schema()
-    described["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    # A recipe file may leave its name out; only the object always has one.
-    described["required"].remove("name")
-    for model in [Recipe, *_sections(Section)]:
-        properties = (described if model is Recipe else described["$defs"].get(model.__name__, {})).get(
-            "properties", {}
-        )
-        for base in reversed(model.__mro__):
-            for key, text in _field_notes(base).items():
-                if key in properties:
-                    properties[key]["description"] = text
-    return described
-
-
-def _sections(model: type[Section]) -> list[type[Section]]:
-    return [found for child in model.__subclasses__() for found in (child, *_sections(child))]
-
-
-def _field_notes(model: type) -> dict[str, str]:
-    """The strings under the fields of a class. Read on demand: pydantic would do it at every import (see tests)."""
-    if not issubclass(model, Section) or model is Section:
-        return {}
-    body = ast.parse(inspect.getsource(model)).body[0]
-    assert isinstance(body, ast.ClassDef)
-    notes = {}
-    for field, note in zip(body.body, body.body[1:], strict=False):
-        match field, note:
-            case (ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(text)))):
-                notes[key] = text
-    return notes

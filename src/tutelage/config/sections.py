@@ -1,4 +1,4 @@
-"""The sections of a recipe that have one form only: task, data, targets, objective, train, evaluate.
+"""The sections of a classification recipe that have one form only: task, data, targets, objective, train, evaluate.
 
 Teachers and students, which come in kinds, have files of their own.
 """
@@ -21,7 +21,7 @@ class Task(Section):
     """What the student must be able to do: choose one of the labels for a text."""
 
     kind: Literal["classification"]
-    """The kind of task; only classification in this version."""
+    """The kind of task; causal_lm has a recipe of its own."""
 
     labels: Annotated[tuple[str, ...], FrozenList]
     """The class names, at least two. Their order is the order of probabilities everywhere."""
@@ -170,7 +170,8 @@ class Train(Schedule):
     """How students are trained."""
 
     seed: int = Field(default=0, ge=0)
-    """Every random choice in splitting the data and training students follows from this number."""
+    """Every random choice in splitting the data, making texts from it and training students follows from this number.
+    Runs with several seeds hold the data fixed only where validation and test are files and augment is left out."""
 
 
 class Evaluate(Section):

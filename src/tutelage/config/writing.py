@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from tutelage.config.language_recipe import LanguageRecipe
 from tutelage.config.recipe import Recipe
 
 _PLAIN = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_/.-]|:(?=[A-Za-z0-9]))*")
@@ -17,7 +18,7 @@ _UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """What JSON may hold as it is and YAML would take for a line break or refuse."""
 
 
-def dump_recipe(recipe: Recipe) -> str:
+def dump_recipe(recipe: Recipe | LanguageRecipe) -> str:
     """Write a recipe as YAML, with every default spelled out.
 
     Args:

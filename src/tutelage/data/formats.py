@@ -225,7 +225,6 @@ def _column_values(column: Any) -> list[Any]:
 def _value(scalar: Any) -> Any:
     try:
         return scalar.as_py()
-    except (
-        UnicodeDecodeError
-    ):  # written by a tool that did not check; the bytes are refused as "not text" with their row
-        return bytes(scalar.as_buffer())
+    except UnicodeDecodeError as error:
+        # Written by a tool that did not check; the bytes are refused as "not text" with their row.
+        return bytes(error.object)

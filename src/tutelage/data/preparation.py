@@ -76,7 +76,7 @@ def prepare(
         RecipeError: The data cannot be used; `problems` holds every reason, each with its file and row.
     """
     files = [train, *[one for one in (validation, test) if isinstance(one, Path)], *unlabeled]
-    names = _short_names(files)
+    names = short_names(files)
     problems: list[Problem] = []
 
     def read(path: Path, label: str | None, group: str | None, required: bool) -> Table:
@@ -190,7 +190,7 @@ def _facts(part: _Part, labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _short_names(paths: Sequence[Path]) -> dict[Path, str]:
+def short_names(paths: Sequence[Path]) -> dict[Path, str]:
     """The file name where it is the only one of its kind among the paths, otherwise the whole path."""
     different = Counter(path.name for path in dict.fromkeys(paths))
     return {path: path.name if different[path.name] == 1 else str(path) for path in paths}

@@ -5,12 +5,12 @@ Comes in: a path and the names of its columns. Goes out: a `Table`, and the prob
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
+from tutelage.data.columns import check_columns, is_missing, text_usable
 from tutelage.data.formats import Rows, read_rows
 from tutelage.data.problems import Problems, nearest, shown
 from tutelage.errors import DataError, Problem
@@ -68,7 +68,8 @@ def read_table(
     fields = [field for field in (text_field, label_field, group_field) if field is not None]
     rows = read_rows(path, problems, fields=fields)
     optional = set() if labels_required or label_field is None else {label_field}
-    usable = _check_columns(rows, fields, optional, problems) if rows.columns else False
+    keys = "text_field, label_field or group_field"
+    usable = bool(rows.columns) and check_columns(rows, fields, problems, keys=keys, optional=optional)
     checked = _checked(rows, text_field, label_field, group_field, problems) if usable else []
     names = tuple(labels) if labels is not None else _names_in(checked)
     examples, groups = [], []
@@ -124,64 +125,19 @@ _BROKEN = -1
 """The index of a label that is not in the list."""
 
 
-def _check_columns(rows: Rows, fields: Sequence[str], optional: set[str], problems: Problems) -> bool:
-    usable = True
-    for field in fields:
-        count = rows.columns.count(field)
-        if count == 1 or (count == 0 and field in optional):
-            continue
-        usable = False
-        existing = ", ".join(f"`{column}`" for column in rows.columns)
-        if count:
-            problems.add_file(f"the column `{field}` is there {count} times; rename all but one")
-            continue
-        guess = nearest(field, rows.columns)
-        meant = f"; did you mean `{guess}`?" if guess else "."
-        problems.add_file(
-            f"no column `{field}`{meant} The columns are {existing}.{rows.hint} "
-            f"Name the right one in the recipe: text_field, label_field or group_field under data"
-        )
-    return usable
-
-
 def _checked(
     rows: Rows, text_field: str, label_field: str | None, group_field: str | None, problems: Problems
 ) -> list[_Row]:
     checked = []
     for number, values in rows.values:
         text = values.get(text_field)
-        if not _text_usable(text, number, text_field, problems):
+        if not text_usable(text, number, text_field, problems):
             continue
         label = _label_value(values, label_field, number, problems)
         if label is not _BROKEN_VALUE:
             group = values.get(group_field) if group_field is not None else None
-            checked.append(_Row(number, text, label, None if _is_missing(group) or group == "" else str(group)))
+            checked.append(_Row(number, text, label, None if is_missing(group) or group == "" else str(group)))
     return checked
-
-
-def _text_usable(text: Any, number: int, field: str, problems: Problems) -> TypeGuard[str]:
-    if _is_missing(text):
-        message = f"`{field}` is missing{' (NaN)' if text is not None else ''}; delete the row or fill it in"
-        problems.add("with a missing text", number, message)
-    elif not isinstance(text, str):
-        message = f"`{field}` is {shown(text)} ({type(text).__name__}); expected text: write it as a string"
-        problems.add("whose text is not a string", number, message)
-    elif not text.strip():
-        problems.add("with an empty text", number, f"`{field}` is empty; delete the row or fill it in")
-    elif not _is_whole(text):
-        message = f"`{field}` holds half of a character (a lone surrogate): a text was cut inside it; write it again"
-        problems.add("with a broken character", number, message)
-    else:
-        return True
-    return False
-
-
-def _is_whole(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class _BrokenValue:
@@ -193,7 +149,7 @@ _BROKEN_VALUE = _BrokenValue()
 
 def _label_value(values: Mapping[str, Any], field: str | None, number: int, problems: Problems) -> Any:
     value = values.get(field) if field is not None else None
-    if _is_missing(value):
+    if is_missing(value):
         return None
     if isinstance(value, str):
         return value.strip() or None
@@ -229,7 +185,3 @@ def _label_index(row: _Row, names: Sequence[str], problems: Problems) -> int | N
         message = f"the label {shown(row.label)} is not one of {listed}; {meant}"
     problems.add("with a label outside the list", row.number, message)
     return _BROKEN
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))

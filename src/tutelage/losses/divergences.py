@@ -47,7 +47,7 @@ def forward_kl(
     Source: Hinton, Vinyals, Dean 2015 (arXiv:1503.02531), section 2. KL rather than cross-entropy, so that the value
         reads as a distance; the gradient is the same.
     """
-    student, teacher = _softened(student_logits, teacher_logprobs, loss_temperature)
+    student, teacher = softened(student_logits, teacher_logprobs, loss_temperature)
     probs = teacher.exp()
     # Where the teacher gives no mass, 0 * (-inf - x) is not a number but the term is 0.
     terms = torch.where(probs > 0, probs * (teacher - student), torch.zeros_like(probs))
@@ -66,7 +66,7 @@ def soft_cross_entropy(
 
     Source: Hinton, Vinyals, Dean 2015 (arXiv:1503.02531), section 2.
     """
-    student, teacher = _softened(student_logits, teacher_logprobs, loss_temperature)
+    student, teacher = softened(student_logits, teacher_logprobs, loss_temperature)
     probs = teacher.exp()
     return torch.where(probs > 0, -probs * student, torch.zeros_like(probs)).sum(dim=-1) * loss_temperature**2
 
@@ -93,8 +93,13 @@ def hard_cross_entropy(student_logits: Float[Tensor, "*B V"], labels: Int[Tensor
     return flat.reshape(labels.shape)
 
 
-def _softened(student_logits: Tensor, teacher_logprobs: Tensor, loss_temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of both sides at the loss temperature."""
+def softened(student_logits: Tensor, teacher_logprobs: Tensor, loss_temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of both sides at the loss temperature, in float32 (float64 stays).
+
+    Raises:
+        ShapeMismatch: The two shapes differ.
+        ValueError: The temperature is not above 0.
+    """
     if student_logits.shape != teacher_logprobs.shape:
         raise ShapeMismatch(
             f"student logits {tuple(student_logits.shape)} and teacher log-probabilities "

@@ -1,7 +1,15 @@
-"""Numbers about classifiers in plain numpy: quality, fidelity, calibration, and how sure they are."""
+"""Numbers about models in plain numpy: quality, fidelity, calibration, and how sure they are."""
 
-from tutelage.metrics.calibration import ece, ece_of, reliability
-from tutelage.metrics.intervals import Interval, bootstrap, mcnemar, mean_interval, paired_bootstrap
+from tutelage.metrics.calibration import ece, ece_of, equal_mass_bins, reliability, reliability_of
+from tutelage.metrics.intervals import (
+    LEVEL,
+    Interval,
+    bootstrap,
+    mcnemar,
+    mean_interval,
+    paired_bootstrap,
+    ratio_interval,
+)
 from tutelage.metrics.quality import (
     accuracy,
     agreement,
@@ -20,6 +28,7 @@ from tutelage.metrics.quality import (
 )
 
 __all__ = [
+    "LEVEL",
     "Interval",
     "accuracy",
     "agreement",
@@ -31,6 +40,7 @@ __all__ = [
     "correct",
     "ece",
     "ece_of",
+    "equal_mass_bins",
     "kl",
     "kls",
     "macro_f1",
@@ -41,5 +51,7 @@ __all__ = [
     "nll",
     "nlls",
     "paired_bootstrap",
+    "ratio_interval",
     "reliability",
+    "reliability_of",
 ]

@@ -63,7 +63,11 @@ def reliability(probs: ArrayLike, gold: ArrayLike, bins: int = BINS) -> list[dic
         ShapeMismatch: The two do not fit each other.
         ValueError: `bins` is less than 1.
     """
-    confidence, is_correct = _confidence(probs), correct(probs, gold)
+    return reliability_of(_confidence(probs), correct(probs, gold), bins=bins)
+
+
+def reliability_of(confidence: Values, is_correct: Values, *, bins: int = BINS) -> list[dict[str, float | int]]:
+    """As `reliability`, from the confidence and the correctness (0 or 1) of each row, both `[N]`."""
     if not confidence.size:
         return []
     in_order, shared, starts = _binned(confidence, is_correct, bins)
@@ -71,6 +75,14 @@ def reliability(probs: ArrayLike, gold: ArrayLike, bins: int = BINS) -> list[dic
         {"confidence": float(said.mean()), "accuracy": float(was.mean()), "count": len(said)}
         for said, was in zip(np.split(in_order, starts[1:]), np.split(shared, starts[1:]), strict=True)
     ]
+
+
+def equal_mass_bins(confidence: Values, *, bins: int = BINS) -> NDArray[np.int64]:
+    """The bin of each row, `[N]` in 0 .. bins - 1, when rows sorted by confidence are cut into bins of equal mass."""
+    order = np.argsort(confidence, kind="stable")
+    found = np.empty(len(order), dtype=np.int64)
+    found[order] = np.arange(len(order)) * bins // max(1, len(order))
+    return found
 
 
 def _confidence(probs: ArrayLike) -> Values:

@@ -121,6 +121,39 @@ def paired_bootstrap(values_a: ArrayLike, values_b: ArrayLike, *, samples: int =
     return mean_interval(a - b, samples=samples, seed=seed)
 
 
+def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, *, samples: int = 2000, seed: int = 0) -> Interval:
+    """Percentile bootstrap of a ratio of totals, such as nats per token over documents of different length.
+
+    Documents are drawn, not tokens: tokens of one document depend on each other. Under one seed the rows are those that
+    `bootstrap` and `mean_interval` draw.
+
+    Args:
+        numerators: One sum a document, `[N]`, such as its nats.
+        denominators: What it is divided by, `[N]`, such as its tokens; at least 0.
+        samples: Resamples drawn, at least 1.
+        seed: Of the resampling.
+
+    Returns:
+        sum(numerators) / sum(denominators) with its interval; resamples without any mass are left out. All NaN if
+        there are no rows, nothing to divide by, or a NaN.
+
+    Raises:
+        ShapeMismatch: The two are not one value each for the same documents.
+        ValueError: `samples` is less than 1.
+
+    Source: Efron and Tibshirani 1993, chapter 13; the ratio estimator over clusters, Cochran 1977, section 6.
+    """
+    _refuse_no_samples(samples)
+    above, below = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
+    _refuse_unpaired(above, below)
+    if not below.sum() > 0 or np.isnan(above).any():
+        return _UNKNOWN
+    tops, bottoms = _resampled_means(above, samples, seed), _resampled_means(below, samples, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn = np.where(bottoms > 0, tops / bottoms, np.nan)
+    return _between(float(above.sum() / below.sum()), drawn)
+
+
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     """Two-sided p-value of McNemar's exact test of two models' accuracies on the same rows, in [0, 1].
 

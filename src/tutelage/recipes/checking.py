@@ -116,7 +116,7 @@ def estimate_run(recipe: Recipe, data: Prepared, facts: Any, *, root: Path) -> d
         "steps": steps,
         "training_seconds": round(training_seconds, 1),
         "disk_bytes": int(converted + student_bytes + target_bytes),
-        "free_disk_bytes": min(_free(root.absolute()), _free(cache_folder())),
+        "free_disk_bytes": min(free_disk_bytes(root.absolute()), free_disk_bytes(cache_folder())),
     }
 
 
@@ -142,9 +142,9 @@ def describe(recipe: Recipe, data: Prepared, estimate: dict[str, Any]) -> str:
             f"{recipe.name}: the recipe and its data are fine.",
             f"  rows      {len(data.train):,} train ({labelled:,} labelled), {len(data.unlabeled):,} unlabeled, "
             f"{len(data.validation):,} validation, {len(data.test):,} test",
-            f"  teacher   about {estimate['teacher_tokens']:,} tokens, {_minutes(estimate['teacher_seconds'])}",
+            f"  teacher   about {estimate['teacher_tokens']:,} tokens, {describe_minutes(estimate['teacher_seconds'])}",
             f"  students  {len(recipe.students)}{' and their controls' if recipe.evaluate.control else ''}, "
-            f"{estimate['steps']:,} steps, {_minutes(estimate['training_seconds'])}",
+            f"{estimate['steps']:,} steps, {describe_minutes(estimate['training_seconds'])}",
             f"  disk      about {estimate['disk_bytes'] / 1e6:,.0f} MB "
             f"({estimate['free_disk_bytes'] / 1e9:,.0f} GB free)",
             "Times are rough: within a factor of two on a quiet machine.",
@@ -186,11 +186,14 @@ def _student_weights(student: Any) -> tuple[float, float]:
     return body, body + width * student.tokenizer.vocabulary_size
 
 
-def _free(folder: Path) -> int:
+def free_disk_bytes(folder: Path) -> int:
+    """What is free on the disk where a folder is, or will be."""
+    folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
-def _minutes(seconds: float) -> str:
+def describe_minutes(seconds: float) -> str:
+    """A duration as an estimate is told."""
     return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"

@@ -3,7 +3,7 @@
     examples -> teacher -> soft targets -> students (and controls) -> evaluation -> report
 
 Each stage is named by the fingerprint of its inputs. Run again, a finished stage costs nothing; killed, it goes on
-where it was; with only the students changed, teacher and targets are taken over from the run beside.
+where it was; with one student more, teacher, targets and the other students are taken over from the run beside.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, Literal
 
 from tutelage.config import Recipe, dump_recipe
 from tutelage.data import Prepared, augment
-from tutelage.errors import RecipeError, TargetsCorrupt, TargetsError, TargetsIncomplete
+from tutelage.errors import RecipeError, TargetsError
 from tutelage.recipes.checking import estimate_run, require_disk
 from tutelage.recipes.evaluating import evaluate_run, held_out_quality
 from tutelage.recipes.inputs import prepare_data, recipe_hash
 from tutelage.recipes.provenance import write_provenance
 from tutelage.recipes.stages import STAGE_VERSION, Deferred, StageOutcome, Stages
 from tutelage.recipes.teaching import fit_teacher, load_teacher, teacher_fingerprint
-from tutelage.recipes.training import student_fingerprint, train_student
+from tutelage.recipes.training import STUDENT_FILES, student_fingerprint, train_student
 from tutelage.report import write_report
 from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
 from tutelage.targets import TargetStore, read_manifest
@@ -61,7 +61,7 @@ def run(
     Args:
         recipe: From `tutelage.load_recipe`.
         out: Run folder; None means `root/NAME`, or `root/NAME-2` and so on where NAME belongs to another recipe.
-        root: Where runs lie; teachers and targets of runs there are reused when their inputs are the same.
+        root: Where runs lie; teachers, targets and students of runs there are reused when their inputs are the same.
         until: The last stage to do.
         progress: Where bars and talk go.
 
@@ -93,7 +93,7 @@ def run(
             teacher_print,
             work=lambda: fit_teacher(recipe, data, out=folder.teacher_path, progress=progress),
             folder=folder.teacher_path,
-            leaves=folder.teacher_path,
+            leaves=folder.teacher_path / ("calibration.json" if recipe.teacher.kind == "prompted" else "teacher.json"),
         )
         teacher = Deferred(lambda: load_teacher(recipe, data, folder.teacher_path))
 
@@ -117,7 +117,8 @@ def run(
                     stages.do(
                         f"{prefix}/{name}",
                         student_fingerprint(recipe, name, targets_print, data, control=control),
-                        leaves=folder.path / prefix / name / "config.json",
+                        folder=folder.path / prefix / name,
+                        leaves=[folder.path / prefix / name / file for file in STUDENT_FILES],
                         work=lambda name=name, control=control: train_student(
                             recipe, name, folder, transfer, data, store, teacher, control=control, progress=progress
                         ),
@@ -170,10 +171,10 @@ def require_one_process() -> None:
 
 
 def is_whole(targets: Path, progress: Progress) -> bool:
-    """False if a store that was finished has lost or damaged parts since: labelling then fills in what is missing."""
+    """False if a store that was finished cannot be read (any more): labelling then fills in what is missing."""
     try:
         TargetStore.open(targets)
-    except (TargetsCorrupt, TargetsIncomplete) as error:
+    except TargetsError as error:
         progress.say(f"{error}")
         return False
     return True

@@ -8,25 +8,102 @@ from typing import TYPE_CHECKING, Any
 
 from tutelage.config import Recipe
 from tutelage.data import Prepared
+from tutelage.errors import ModelError
 from tutelage.recipes.stages import STAGE_VERSION
 from tutelage.runs import fingerprint
 from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
-    from tutelage.teachers import ClassifierTeacher, LanguageModel, PromptedTeacher
+    from tutelage.teachers import ClassifierTeacher, LanguageModel, ModelFacts, PromptedTeacher
+    from tutelage.teachers.classifier_folder import Description
 
 _CALIBRATION = "calibration.json"
 
 
+def saved_teacher(recipe: Recipe) -> Description | None:
+    """What the recipe's model is, if it is the folder of a teacher that was saved and is used as it is.
+
+    Returns:
+        Its description; None for a language model or for a classifier that tutelage did not save.
+
+    Raises:
+        ModelError: The teacher answers with other labels, or runs code that the recipe does not allow.
+    """
+    from tutelage.teachers.classifier_folder import is_saved_teacher, read_description
+
+    section = recipe.teacher
+    folder = str(section.model)
+    if section.kind != "classifier" or section.fit.method != "none" or not is_saved_teacher(folder):
+        return None
+    description = read_description(Path(folder))
+    if description.labels != recipe.task.labels:
+        raise ModelError(
+            f"{folder} is a saved teacher for the labels {list(description.labels)}, but task.labels are "
+            f"{list(recipe.task.labels)}: write the same labels in the same order, or fit a teacher for these"
+        )
+    if description.trust_remote_code and not section.trust_remote_code:
+        raise ModelError(
+            f"{folder} is a saved teacher on {description.model}, which brings code of its own: read that code, then "
+            "set teacher.trust_remote_code to true, or take another teacher"
+        )
+    return description
+
+
+def teacher_model(recipe: Recipe) -> str:
+    """The name of the teacher's language model: the recipe's, or the one that a saved teacher stands on.
+
+    Raises:
+        ModelError: As for `saved_teacher`.
+    """
+    saved = saved_teacher(recipe)
+    return str(recipe.teacher.model) if saved is None or saved.method == "full" else saved.model
+
+
+def teacher_facts(recipe: Recipe) -> ModelFacts:
+    """Size and shape of the teacher's language model, from files' headers.
+
+    Raises:
+        ModelError: The model is not there or cannot be read, or is a fitted classifier for other labels.
+    """
+    from tutelage.teachers import model_facts
+
+    section = recipe.teacher
+    model = teacher_model(recipe)
+    if section.kind == "classifier" and section.fit.method == "none" and saved_teacher(recipe) is None:
+        _require_labels(recipe, model)
+    return model_facts(model, trust_remote_code=section.trust_remote_code)
+
+
+def _require_labels(recipe: Recipe, model: str) -> None:
+    """Refuse a fitted classifier whose configuration names other classes; their order may differ."""
+    from tutelage.teachers.reading import read_config
+
+    config = read_config(model, trust_remote_code=recipe.teacher.trust_remote_code)
+    names = sorted(map(str, config.id2label.values()))
+    if names != sorted(recipe.task.labels):
+        raise ModelError(
+            f"{model} classifies as {names}, but task.labels are {list(recipe.task.labels)}: name the labels as the "
+            "model does, correct id2label in its config.json, or let it be fitted (fit: {method: head})"
+        )
+
+
 def teacher_fingerprint(recipe: Recipe, data: Prepared) -> str:
-    """The fingerprint of what the teacher depends on: its weights, its section, the rows it is fitted to."""
+    """The fingerprint of what the teacher depends on: its weights, its section, the rows it is fitted to.
+
+    Raises:
+        ModelError: The model is not there, or is a saved teacher that cannot be used here.
+    """
     from tutelage.teachers import model_fingerprint
+    from tutelage.teachers.classifier_folder import saved_teacher_fingerprint
 
     section = recipe.teacher
     uses_train = section.kind == "prompted" or section.fit.method != "none"
     rows = [(example.example_id, example.label) for example in data.train] if uses_train else []
     groups = data.train_groups if uses_train else None
-    weights = model_fingerprint(str(section.model))
+    if saved_teacher(recipe) is None:
+        weights = model_fingerprint(str(section.model), trust_remote_code=section.trust_remote_code)
+    else:
+        weights = saved_teacher_fingerprint(Path(str(section.model)))
     return fingerprint(
         "teacher",
         STAGE_VERSION,
@@ -128,7 +205,7 @@ def _classifier(recipe: Recipe, data: Prepared, *, progress: Progress) -> Classi
     options = section.fit.model_dump()
     method = options.pop("method")
     labels = recipe.task.labels
-    if method == "none" and (Path(str(section.model)) / "teacher.json").is_file():
+    if saved_teacher(recipe) is not None:
         return ClassifierTeacher.load(str(section.model), batch_tokens=section.batch_tokens)
     fresh = labels if method in ("lora", "full") else ()
     return ClassifierTeacher.fit(

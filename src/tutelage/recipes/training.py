@@ -18,6 +18,9 @@ from tutelage.teachers import model_fingerprint
 from tutelage.train import TrainSettings
 from tutelage.types import SILENT, Example, Progress
 
+STUDENT_FILES = ("config.json", "model.safetensors", "metrics.jsonl")
+"""What training leaves in a student's folder, whatever the student."""
+
 
 def student_fingerprint(recipe: Recipe, name: str, targets_print: str, data: Prepared, *, control: bool) -> str:
     """The fingerprint of what a trained student depends on."""

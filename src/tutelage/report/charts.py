@@ -103,7 +103,7 @@ def losses(records: Sequence[Mapping[str, Any]], *, slot: int, control: bool, ke
 def validation_accuracy(
     soft: Sequence[Mapping[str, Any]], hard: Sequence[Mapping[str, Any]], *, slot: int, key: str, name: str
 ) -> Markup:
-    """Validation accuracy per epoch with the teacher (solid) and without (dashed)."""
+    """Validation accuracy per epoch, trained on soft targets (solid) and on labels alone (dashed)."""
     colour = SERIES[slot % 6]
     figure, axes = frame(340, 210, left=44, right=12, top=12, bottom=42)
     shown: list[float] = []
@@ -129,7 +129,9 @@ def validation_accuracy(
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
     axes.set_xlabel("optimiser step", fontsize=10.5)
     return inline_svg(
-        figure, key=key, description=f"Validation accuracy of {name} by step, with and without the teacher."
+        figure,
+        key=key,
+        description=f"Validation accuracy of {name} by step, trained on soft targets and on labels alone.",
     )
 
 

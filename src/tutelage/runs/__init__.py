@@ -2,7 +2,7 @@
 
 from tutelage.runs.files import atomic_write_bytes, atomic_write_json, atomic_write_text, cache_folder, sync_folder
 from tutelage.runs.fingerprints import fingerprint, fingerprint_file, seed_sequence
-from tutelage.runs.folder import RunFolder, Stage, describe_changes, find_stage, open_run
+from tutelage.runs.folder import RunFolder, Stage, describe_changes, find_stages, open_run
 from tutelage.runs.locks import LOCK_FILE, lock
 from tutelage.runs.metrics_log import MetricsLog
 from tutelage.runs.provenance import provenance
@@ -17,7 +17,7 @@ __all__ = [
     "atomic_write_text",
     "cache_folder",
     "describe_changes",
-    "find_stage",
+    "find_stages",
     "fingerprint",
     "fingerprint_file",
     "lock",

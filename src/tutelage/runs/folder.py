@@ -6,7 +6,7 @@ In: a root and a name. Out: paths and stage records. A folder made for one recip
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,8 +137,8 @@ def open_run(root: Path, name: str, recipe_text: str, *, out: Path | None = None
         if owner is not None and owner != recipe_text:
             raise RunExists(
                 f"{out} was made by another recipe ({describe_changes(owner, recipe_text)}) and is left as it is. "
-                f"Give another folder with --out, for instance --out {out}-2: teacher and targets are taken over "
-                f"from {out} where they are still the same"
+                f"Give another folder with --out, for instance --out {out}-2: what is still the same is taken over "
+                f"from {out}"
             )
         if owner is None and _holds_other_things(out):
             raise RunExists(
@@ -158,12 +158,14 @@ def open_run(root: Path, name: str, recipe_text: str, *, out: Path | None = None
         number += 1
 
 
-def find_stage(root: Path, name: str, fingerprint: str) -> RunFolder | None:
-    """A run under `root` in which a stage is done for inputs of this fingerprint; None if there is none."""
+def find_stages(root: Path, name: str, fingerprint: str) -> Iterator[RunFolder]:
+    """The runs under `root` in which a stage is done for inputs of this fingerprint, by name.
+
+    Their files may have been removed since, and another process may be at work there: whoever takes them looks first.
+    """
     for record in sorted(root.glob(f"*/.stages/{name}.json")):
         if Stage(record).is_done(fingerprint):
-            return RunFolder(root / record.relative_to(root).parts[0])
-    return None
+            yield RunFolder(root / record.relative_to(root).parts[0])
 
 
 def describe_changes(old: str, new: str) -> str:

@@ -1,7 +1,7 @@
-"""Telling transformers about the recurrent student when, and only when, transformers' Auto classes are imported.
+"""Telling transformers about the recurrent students when, and only when, transformers' Auto classes are imported.
 
-In: nothing. Out: `AutoConfig` and `AutoModelForSequenceClassification` know the student. This runs on
-`import tutelage`, so it imports next to nothing itself (a ready-made library of import hooks takes 60 ms).
+In: nothing. Out: `AutoConfig`, `AutoModelForSequenceClassification` and `AutoModelForCausalLM` know the students. This
+runs on `import tutelage`, so it imports next to nothing itself (a ready-made library of import hooks takes 60 ms).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def register_recurrent_student() -> None:
-    """Register the student with the Auto classes of transformers: now if they are imported, else once they are."""
+    """Register both models with the Auto classes of transformers: now if these are imported, else once they are."""
     waiting: dict[str, Hook] = {}
     for name, hook in HOOKS.items():
         if name in sys.modules:
@@ -74,28 +74,33 @@ class AfterImport:
         return found
 
 
-def _register_configuration(module: Any) -> None:
+def _register_configurations(module: Any) -> None:
     from tutelage.students.configuration import RecurrentConfig
+    from tutelage.students.language_configuration import RecurrentLanguageConfig
 
-    module.AutoConfig.register(RecurrentConfig.model_type, RecurrentConfig, exist_ok=True)
+    for config in (RecurrentConfig, RecurrentLanguageConfig):
+        module.AutoConfig.register(config.model_type, config, exist_ok=True)
 
 
-def _register_model(module: Any) -> None:
+def _register_models(module: Any) -> None:
     from importlib.util import find_spec
 
-    # modeling_auto can be imported where torch is not installed; there is no model to register then.
+    # modeling_auto can be imported where torch is not installed; there are no models to register then.
     if find_spec("torch") is None:
         return
     from tutelage.students.configuration import RecurrentConfig
+    from tutelage.students.language_configuration import RecurrentLanguageConfig
+    from tutelage.students.language_rnn import RecurrentForCausalLM
     from tutelage.students.rnn import RecurrentForSequenceClassification
 
     module.AutoModelForSequenceClassification.register(
         RecurrentConfig, RecurrentForSequenceClassification, exist_ok=True
     )
+    module.AutoModelForCausalLM.register(RecurrentLanguageConfig, RecurrentForCausalLM, exist_ok=True)
 
 
 HOOKS: dict[str, Hook] = {
-    "transformers.models.auto.configuration_auto": _register_configuration,
-    "transformers.models.auto.modeling_auto": _register_model,
+    "transformers.models.auto.configuration_auto": _register_configurations,
+    "transformers.models.auto.modeling_auto": _register_models,
 }
 """Which module of transformers to wait for, and what to do then."""

@@ -167,7 +167,7 @@ class RecurrentForSequenceClassification(PreTrainedModel):
                     init.zeros_(module.bias)
             case nn.GRU() | nn.LSTM():
                 for name, weight in module.named_parameters():
-                    init.copy_(weight, _recurrent_start(name, weight, is_lstm=isinstance(module, nn.LSTM)))
+                    init.copy_(weight, recurrent_start(name, weight, is_lstm=isinstance(module, nn.LSTM)))
             case _:
                 pass
 
@@ -275,8 +275,17 @@ def _max(states: Tensor, mask: Tensor | None) -> Tensor:
     return states.amax(1)
 
 
-def _recurrent_start(name: str, weight: Tensor, *, is_lstm: bool) -> Tensor:
-    """First values of one weight of a recurrent layer, its gates stacked along the first axis."""
+def recurrent_start(name: str, weight: Tensor, *, is_lstm: bool) -> Tensor:
+    """First values of one weight of a recurrent layer, every gate on its own: Glorot, orthogonal, forget bias one.
+
+    Args:
+        name: As PyTorch names it, for instance `weight_hh_l0`.
+        weight: Of the right shape, its gates stacked along the first axis; left as it is.
+        is_lstm: Four gates, of which the second forgets; else the three of a GRU.
+
+    Returns:
+        Values of the shape of `weight`, drawn from the global random state.
+    """
     gates = torch.zeros_like(weight).chunk(4 if is_lstm else 3)
     if name.startswith("weight_ih"):
         gates = [nn.init.xavier_uniform_(gate) for gate in gates]

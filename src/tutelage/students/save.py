@@ -18,11 +18,7 @@ CONFIG_FILE = "config.json"
 
 
 def save(model: Any, tokenizer: Any, folder: Path | str) -> Path:
-    """Save model and tokenizer; other files of the folder are left alone.
-
-    Everything is written beside and synced first. Then the old `config.json` is removed, the files are moved in, and
-    the new `config.json` comes last: a folder with `config.json` holds a whole model, one without is refused by whoever
-    loads it.
+    """Save a classifier and its tokenizer; other files of the folder are left alone.
 
     Args:
         model: A sequence classifier of transformers whose configuration names its classes.
@@ -39,6 +35,24 @@ def save(model: Any, tokenizer: Any, folder: Path | str) -> Path:
         raise ModelError(
             f"the model's classes are named {list(model.config.id2label.values())}: build it with the task's labels"
         )
+    return save_model(model, tokenizer, folder)
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path | str) -> Path:
+    """Save any model of transformers and its tokenizer; other files of the folder are left alone.
+
+    Everything is written beside and synced first. Then the old `config.json` is removed, the files are moved in, and
+    the new `config.json` comes last: a folder with `config.json` holds a whole model, one without is refused by whoever
+    loads it.
+
+    Args:
+        model: A model of transformers.
+        tokenizer: Its tokenizer.
+        folder: Made if absent; may already hold metrics, checkpoints or an older model.
+
+    Returns:
+        The folder.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f".saving-{os.getpid()}"

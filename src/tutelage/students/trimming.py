@@ -62,7 +62,7 @@ def trim_tokenizer(
     used = {names[index] for index in {index for ids in encoded for index in ids} if index in names} - added_names
     applied: set[int] = set()
     for token in used:
-        applied.update(_merges_of(token, rank))
+        applied.update(merges_of(token, rank))
     kept = [merges[index] for index in sorted(applied)]
     wanted = used | set(pre_tokenizers.ByteLevel.alphabet()) | {left + right for left, right in kept}
     tokens = sorted((token for token in wanted if token in vocabulary), key=vocabulary.__getitem__)
@@ -97,8 +97,16 @@ def _special(token: str) -> dict[str, Any]:
     }
 
 
-def _merges_of(token: str, rank: Mapping[tuple[str, ...], int]) -> set[int]:
-    """Ranks of the merges that build a token from its bytes."""
+def merges_of(token: str, rank: Mapping[tuple[str, ...], int]) -> set[int]:
+    """Ranks of the merges that build a token from its bytes.
+
+    Args:
+        token: As the vocabulary writes it.
+        rank: Of every merge, by its two parts.
+
+    Returns:
+        Those that byte-pair encoding applies to the token on its own; none for a single letter.
+    """
     pieces, applied = list(token), set()
     while len(pieces) > 1:
         best = min(rank.get(pair, len(rank)) for pair in pairwise(pieces))

@@ -1,20 +1,34 @@
 """Soft targets on disk: a folder of Parquet parts and a manifest, keyed by content, checksummed, resumable."""
 
 from tutelage.targets.checking import inspect, verify
-from tutelage.targets.encoding import ClassProbabilities, TargetEncoder
+from tutelage.targets.classes import ClassProbabilities
+from tutelage.targets.encoding import KINDS, TargetEncoder
+from tutelage.targets.exporting import export_jsonl, jsonl_lines
 from tutelage.targets.manifest import FORMAT, Manifest, Part, read_manifest
+from tutelage.targets.merging import merge
+from tutelage.targets.output_matrix import OutputMatrix, read_output_matrix, write_output_matrix
 from tutelage.targets.reader import TargetStore
+from tutelage.targets.values import HiddenTargets, SparseTargets
 from tutelage.targets.writer import TargetWriter
 
 __all__ = [
     "FORMAT",
+    "KINDS",
     "ClassProbabilities",
+    "HiddenTargets",
     "Manifest",
+    "OutputMatrix",
     "Part",
+    "SparseTargets",
     "TargetEncoder",
     "TargetStore",
     "TargetWriter",
+    "export_jsonl",
     "inspect",
+    "jsonl_lines",
+    "merge",
     "read_manifest",
+    "read_output_matrix",
     "verify",
+    "write_output_matrix",
 ]

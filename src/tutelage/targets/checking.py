@@ -1,17 +1,28 @@
-"""Looking at a target store without using it: its numbers, and whether every part is whole."""
+"""Looking at a target store without using it: its numbers, samples, and whether every part is whole."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tutelage.errors import TargetsCorrupt
+from tutelage.targets.encoding import LoadedPart
+from tutelage.targets.ids import from_ids
 from tutelage.targets.manifest import read_manifest
-from tutelage.targets.reader import advice, encoder_of, read_rows
+from tutelage.targets.output_matrix import OUTPUT_FILE
+from tutelage.targets.reader import advice, encoder_of, read_index
+from tutelage.targets.values import SparseTargets
+
+_ROWS_AT_A_TIME = 256
+_SHOWN_ENTRIES = 8
 
 
 def verify(path: Path | str) -> list[str]:
-    """Check every part of a store: there, whole, readable, made for this store, no row twice.
+    """Check every part of a store: there, whole, readable, made for this store, no row twice, every row decodable.
 
     An interrupted store is fine: all that it has so far must be whole.
 
@@ -28,21 +39,41 @@ def verify(path: Path | str) -> list[str]:
     folder = Path(path)
     try:
         manifest = read_manifest(folder)
-        return read_rows(folder, manifest, encoder_of(folder, manifest))[2]
+        index = read_index(folder, manifest, encoder_of(folder, manifest))
     except TargetsCorrupt as error:
         return [str(error)]
+    broken = list(index.broken)
+    if not broken:
+        for part in index.parts:
+            try:
+                for _ in _decoded(part):
+                    pass
+            except TargetsCorrupt as error:
+                broken.append(str(error))
+    return broken
 
 
-def inspect(path: Path | str) -> dict[str, Any]:
+def inspect(
+    path: Path | str, *, decode: Callable[[list[int]], str] | None = None, samples: int = 0, seed: int = 0
+) -> dict[str, Any]:
     """What a store holds, in numbers; an interrupted store too.
 
     Args:
         path: Folder of the store.
+        decode: Text of token ids, a tokenizer's own `decode`; None shows the ids alone.
+        samples: How many positions of `sampled` or `top_k` to show.
+        seed: Which ones.
 
     Returns:
-        `kind`, `rows`, `positions` (distributions), `bytes` (of the parts), `bytes_per_position` and
-        `mean_entropy_nats` (None while there are no rows), `kept_mass` (mean probability that is stored: 1.0 where
-        distributions are whole), `teacher`, `tokenizer`, `complete`.
+        `kind`, `rows`, `positions` (distributions), `bytes` (of the parts), `bytes_per_position`, `mean_entropy_nats`
+        and `kept_mass` (None while there are no positions), `teacher`, `tokenizer`, `complete`. `kept_mass` is the mean
+        probability that is stored rather than drawn or left out: of the head for `sampled`, of all entries for
+        `top_k`, 1.0 where distributions are whole.
+
+        For tokens also `vocabulary_size`, `encoding`; for `sampled` and `top_k` `mean_head` and `mean_tail`, the
+        entries of a position; for `hidden` `output_bytes`, the size of the output matrix. With samples, `samples`: for
+        each a dict of `example_id`, `position`, `entropy_nats`, and of `head` and `tail`, lists of the first entries
+        as `{"id", "text", "prob"}`.
 
     Raises:
         TargetsIncomplete: There is no store.
@@ -52,19 +83,72 @@ def inspect(path: Path | str) -> dict[str, Any]:
     folder = Path(path)
     manifest = read_manifest(folder)
     encoder = encoder_of(folder, manifest)
-    _, values, broken = read_rows(folder, manifest, encoder)
-    if broken:
-        raise TargetsCorrupt(f"{'; '.join(broken)}. {advice(folder)}")
-    positions = manifest.positions
-    return {
+    index = read_index(folder, manifest, encoder)
+    if index.broken:
+        raise TargetsCorrupt(f"{'; '.join(index.broken)}. {advice(folder)}")
+    positions, sums = manifest.positions, dict[str, float]()
+    for part in index.parts:
+        for values in _decoded(part):
+            for name, numbers in encoder.measures(values).items():
+                sums[name] = sums.get(name, 0.0) + float(np.sum(numbers, dtype=np.float64))
+    means = {name: total / positions for name, total in sums.items()} if positions else {}
+    facts: dict[str, Any] = {
         "kind": manifest.kind,
         "rows": manifest.rows,
         "positions": positions,
         "bytes": manifest.bytes,
         "bytes_per_position": manifest.bytes / positions if positions else None,
-        "mean_entropy_nats": float(encoder.entropies(values).mean()) if positions else None,
-        "kept_mass": 1.0,
+        "mean_entropy_nats": means.pop("entropy_nats", None),
+        "kept_mass": means.pop("kept_mass", None),
         "teacher": manifest.teacher,
         "tokenizer": manifest.tokenizer,
         "complete": manifest.complete,
     }
+    if manifest.kind != "class_probabilities":
+        facts |= {"vocabulary_size": manifest.vocabulary_size, "encoding": dict(manifest.encoding)}
+        facts |= {f"mean_{name}": mean for name, mean in means.items()}
+    if manifest.kind == "hidden":
+        facts["output_bytes"] = (folder / OUTPUT_FILE).stat().st_size
+    if samples:
+        facts["samples"] = _samples(index.parts, decode, samples, seed)
+    return facts
+
+
+def _decoded(part: LoadedPart) -> Iterator[Any]:
+    """All targets of a part, some rows at a time."""
+    for start in range(0, len(part.ids), _ROWS_AT_A_TIME):
+        yield part.decode(np.arange(start, min(start + _ROWS_AT_A_TIME, len(part.ids))))
+
+
+def _samples(
+    parts: tuple[LoadedPart, ...], decode: Callable[[list[int]], str] | None, samples: int, seed: int
+) -> list[dict[str, Any]]:
+    """Positions of documents drawn at random, as people read them."""
+    chance, shown = np.random.default_rng(seed), []
+    rows = np.array([(owner, row) for owner, part in enumerate(parts) for row in range(len(part.ids))])
+    for owner, row in chance.permutation(rows)[:samples]:
+        value = parts[owner].decode(np.array([row]))[0]
+        if not isinstance(value, SparseTargets) or not len(value):
+            continue
+        position = int(chance.integers(len(value)))
+        start = int(value.counts[:position].sum(dtype=np.int64))
+        middle, end = start + int(value.heads[position]), start + int(value.counts[position])
+        shown.append(
+            {
+                "example_id": from_ids(parts[owner].ids[row : row + 1])[0].hex(),
+                "position": position,
+                "entropy_nats": float(value.entropies[position]),
+                "head": _entries(value, slice(start, middle), decode),
+                "tail": _entries(value, slice(middle, end), decode),
+            }
+        )
+    return shown
+
+
+def _entries(value: SparseTargets, here: slice, decode: Callable[[list[int]], str] | None) -> list[dict[str, Any]]:
+    ids: NDArray[np.int32] = value.ids[here][:_SHOWN_ENTRIES]
+    probs = np.exp(value.logprobs[here].astype(np.float64))[:_SHOWN_ENTRIES]
+    return [
+        {"id": int(number), "text": None if decode is None else decode([int(number)]), "prob": float(prob)}
+        for number, prob in zip(ids, probs, strict=True)
+    ]

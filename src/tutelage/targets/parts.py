@@ -6,7 +6,7 @@ In: a folder, a manifest, and rows or the entry of a part. Out: the entry, or th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from tutelage.errors import TargetsCorrupt
 from tutelage.runs import atomic_write_bytes
-from tutelage.targets.encoding import Ids, TargetEncoder
+from tutelage.targets.encoding import LoadedPart, TargetEncoder
+from tutelage.targets.ids import Ids
 from tutelage.targets.manifest import Manifest, Part
 
 METADATA_KEY = b"tutelage"
@@ -26,9 +26,9 @@ METADATA_KEY = b"tutelage"
 
 
 def write_part(
-    folder: Path, name: str, *, manifest: Manifest, encoder: TargetEncoder, ids: Ids, values: NDArray[Any]
+    folder: Path, name: str, *, manifest: Manifest, encoder: TargetEncoder, ids: Ids, rows: Sequence[Any]
 ) -> Part:
-    """Write rows as one Parquet file: under a temporary name, synced, renamed.
+    """Write packed rows as one Parquet file: under a temporary name, synced, renamed.
 
     Rows are sorted by id, so the same rows make the same file whatever order they came in.
 
@@ -36,71 +36,76 @@ def write_part(
         The entry for the manifest.
     """
     order = np.argsort(ids)
-    table = encoder.encode(ids[order], values[order])
+    table = encoder.encode(ids[order], [rows[place] for place in order])
     identity = json.dumps({"format": manifest.format, **manifest.identity}, ensure_ascii=False)
-    sink = pa.BufferOutputStream()
-    # Ids are random and probabilities nearly so: a dictionary would only add to them.
-    pq.write_table(
-        table.replace_schema_metadata({METADATA_KEY: identity.encode()}), sink, compression="zstd", use_dictionary=False
-    )
-    content = sink.getvalue().to_pybytes()
+    content = encoder.write(table, {METADATA_KEY: identity.encode()})
     atomic_write_bytes(folder / name, content)
     return Part(
         file=name,
         rows=len(ids),
-        positions=encoder.positions(values),
+        positions=encoder.positions(rows),
         bytes=len(content),
         sha256=sha256(content).hexdigest(),
     )
 
 
-def read_part(folder: Path, part: Part, *, manifest: Manifest, encoder: TargetEncoder) -> tuple[Ids, NDArray[Any]]:
+def read_part(folder: Path, part: Part, *, manifest: Manifest, encoder: TargetEncoder) -> LoadedPart:
     """The rows of one part, checked byte by byte against the manifest.
 
     Returns:
-        Ids `[N]` and values, in the order of the file.
+        Its ids, in the order of the file, and the way to its targets.
 
     Raises:
         TargetsCorrupt: The file is missing, damaged, or not what the manifest says; the message names it.
     """
     path = folder / part.file
     try:
-        content = path.read_bytes()
+        # Unless the part stays on disk, the very bytes that were checked are parsed.
+        content = None if encoder.lazy else path.read_bytes()
+        size = path.stat().st_size if content is None else len(content)
+        digest = _digest(path) if content is None else sha256(content).hexdigest()
     except FileNotFoundError as error:
         raise TargetsCorrupt(f"{path} is missing ({part.rows:,} rows)") from error
-    if len(content) != part.bytes:
+    if size != part.bytes:
         raise TargetsCorrupt(
-            f"{path} is damaged: it has {len(content):,} bytes, not the {part.bytes:,} written ({part.rows:,} rows)"
+            f"{path} is damaged: it has {size:,} bytes, not the {part.bytes:,} written ({part.rows:,} rows)"
         )
-    if (digest := sha256(content).hexdigest()) != part.sha256:
+    if digest != part.sha256:
         raise TargetsCorrupt(
             f"{path} is damaged: its SHA-256 is {digest[:12]}..., not {part.sha256[:12]}... as written "
             f"({part.rows:,} rows)"
         )
     try:
-        # The very bytes that were checked are parsed; a part is too small for threads to help.
-        table = pq.read_table(pa.BufferReader(content), use_threads=False)
+        # A part is too small for threads to help.
+        with pq.ParquetFile(path if content is None else pa.BufferReader(content), memory_map=True) as file:
+            _refuse_other_identity(file.schema_arrow.metadata or {}, manifest)
+            loaded = encoder.load(file, str(path))
     except (pa.ArrowException, OSError) as error:
         raise TargetsCorrupt(f"{path} is not readable as Parquet ({error})") from error
-    _refuse_other_identity(path, table.schema.metadata or {}, manifest)
-    try:
-        ids, values = encoder.decode(table)
     except TargetsCorrupt as error:
         raise TargetsCorrupt(f"{path} {error}") from error
-    found = (len(ids), encoder.positions(values))
+    found = (len(loaded.ids), loaded.positions)
     if found != (part.rows, part.positions):
         raise TargetsCorrupt(
             f"{path} holds {found[0]:,} rows and {found[1]:,} positions; the manifest says {part.rows:,} and "
             f"{part.positions:,}"
         )
-    return ids, values
+    return loaded
 
 
-def _refuse_other_identity(path: Path, metadata: Mapping[bytes, bytes], manifest: Manifest) -> None:
+def _digest(path: Path) -> str:
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _refuse_other_identity(metadata: Mapping[bytes, bytes], manifest: Manifest) -> None:
     """A part carries what its rows depend on: a manifest edited by hand or moved between stores is noticed."""
     if METADATA_KEY not in metadata:  # written by another program; its checksum speaks for it
         return
     if differences := manifest.differences(json.loads(metadata[METADATA_KEY])):
         raise TargetsCorrupt(
-            f"{path} belongs to another store, or the manifest was edited: {'; '.join(differences)} as in the part"
+            f"belongs to another store, or the manifest was edited: {'; '.join(differences)} as in the part"
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,26 +11,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import TargetsCorrupt, TargetsIncomplete, TargetsMismatch
-from tutelage.targets.encoding import Ids, TargetEncoder, as_ids, encoder_for, no_ids
+from tutelage.targets.encoding import LoadedPart, TargetEncoder, encoder_for
+from tutelage.targets.ids import Ids, as_ids, from_ids, no_ids
 from tutelage.targets.manifest import Manifest, read_manifest
+from tutelage.targets.output_matrix import OutputMatrix, output_problem, read_output_matrix
 from tutelage.targets.parts import read_part
 
 _SHOWN_IDS = 3
+_ROWS_AT_A_TIME = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Index:
+    """Where every row of a store lies."""
+
+    ids: Ids = field(default_factory=no_ids)
+    """Content ids, sorted."""
+    owners: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """The place in `parts` of the part that holds each."""
+    rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """The row of that part."""
+    parts: tuple[LoadedPart, ...] = ()
+    """Those that can be used."""
+    broken: tuple[str, ...] = ()
+    """A message for each that cannot."""
 
 
 class TargetStore:
     """Soft targets of many examples, found by content id; order, batches and packing never matter.
 
-    The store is a snapshot: rows that a writer adds later are seen by the next `open`.
+    The store is a snapshot: rows that a writer adds later are seen by the next `open`. In memory it takes about what it
+    takes on disk, for targets are decoded when they are looked up; hidden states stay on disk.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, ids: Ids, values: NDArray[np.float32]) -> None:
-        """Use `TargetStore.open`; ids come sorted and distinct."""
+    def __init__(self, path: Path, manifest: Manifest, index: Index) -> None:
+        """Use `TargetStore.open`."""
         self.path = path
         """The folder."""
         self.manifest = manifest
         """What the store says of itself."""
-        self._ids, self._values = ids, values
+        self._index = index
+        self._encoder = encoder_of(path, manifest)
 
     @classmethod
     def open(
@@ -69,22 +91,26 @@ class TargetStore:
                 f"{folder} holds {manifest.rows:,}{of_all} rows: labelling has not finished. Go on where it was: "
                 "tutelage label recipe.yaml (what is there is kept)"
             )
-        ids, values, broken = read_rows(folder, manifest, encoder_of(folder, manifest))
-        if broken:
-            raise TargetsCorrupt(f"{'; '.join(broken)}. {advice(folder)}")
-        return cls(folder, manifest, ids, values)
+        index = read_index(folder, manifest, encoder_of(folder, manifest))
+        if index.broken:
+            raise TargetsCorrupt(f"{'; '.join(index.broken)}. {advice(folder)}")
+        return cls(folder, manifest, index)
 
-    def lookup(self, ids: Sequence[bytes]) -> NDArray[np.float32]:
-        """The soft targets of examples, row by row; 100,000 rows take a tenth of a second.
+    def lookup(self, ids: Sequence[bytes]) -> Any:
+        """The soft targets of examples or documents, one after the other.
+
+        100,000 rows of class probabilities take a tenth of a second, and 200,000 positions of token targets a second.
 
         Args:
-            ids: N content ids (`Example.example_id`); the same id may come more than once.
+            ids: N content ids (`Example.example_id`, `Document.example_id`); the same id may come more than once.
 
         Returns:
-            Probabilities at temperature 1, float32 `[N, C]`, a copy.
+            For class probabilities: at temperature 1, float32 `[N, C]`, a copy. For tokens: a list of N
+            `SparseTargets` or `HiddenTargets`.
 
         Raises:
             TargetsIncomplete: Ids without targets: how many, and the first of them.
+            TargetsCorrupt: A part contradicts itself, or hidden states changed on disk since the store was opened.
         """
         ids = list(ids)
         places, found = self._find(as_ids(ids))
@@ -93,11 +119,40 @@ class TargetStore:
             shown = ", ".join(name.hex() for name in absent[:_SHOWN_IDS]) + (
                 ", ..." if len(absent) > _SHOWN_IDS else ""
             )
+            what = "texts" if self.manifest.kind == "class_probabilities" else "documents"
             raise TargetsIncomplete(
-                f"{self.path} has no targets for {len(absent):,} of the {len(set(ids)):,} texts asked for (content "
+                f"{self.path} has no targets for {len(absent):,} of the {len(set(ids)):,} {what} asked for (content "
                 f"ids {shown}): they were changed or added after labelling. Label them too: tutelage label recipe.yaml"
             )
-        return self._values[places]
+        return self._encoder.gather(self._index.parts, self._index.owners[places], self._index.rows[places])
+
+    def output_matrix(self) -> OutputMatrix:
+        """What turns the states of a `hidden` store into logits, read from disk.
+
+        Raises:
+            ValueError: A store of another kind.
+            TargetsCorrupt: The file changed since the store was opened.
+        """
+        if self.manifest.kind != "hidden":
+            raise ValueError(
+                f"{self.path} holds targets of kind {self.manifest.kind}, which need no output matrix; expected hidden"
+            )
+        return read_output_matrix(self.path)
+
+    def packed(self, ids: Sequence[bytes]) -> Iterator[tuple[list[bytes], Sequence[Any]]]:
+        """Rows that the store holds, some at a time, as they lie on disk: `TargetWriter.add_packed` takes them."""
+        places, _ = self._find(as_ids(ids))
+        owners, rows = self._index.owners[places], self._index.rows[places]
+        for owner in np.unique(owners):
+            mine = np.flatnonzero(owners == owner)
+            for start in range(0, len(mine), _ROWS_AT_A_TIME):
+                chosen = mine[start : start + _ROWS_AT_A_TIME]
+                yield [ids[place] for place in chosen], self._index.parts[owner].packed(rows[chosen])
+
+    @property
+    def ids(self) -> list[bytes]:
+        """The content id of every row, sorted."""
+        return from_ids(self._index.ids)
 
     def __contains__(self, name: bytes) -> bool:
         """Whether an example has targets."""
@@ -105,51 +160,54 @@ class TargetStore:
 
     def __len__(self) -> int:
         """Rows in the store."""
-        return len(self._ids)
+        return len(self._index.ids)
 
     def _find(self, wanted: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Where each id lies, and whether it is there at all."""
-        if not len(self._ids):
+        known = self._index.ids
+        if not len(known):
             return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
-        places = np.minimum(np.searchsorted(self._ids, wanted), len(self._ids) - 1)
-        return places, self._ids[places] == wanted
+        places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return places, known[places] == wanted
 
 
-def read_rows(folder: Path, manifest: Manifest, encoder: TargetEncoder) -> tuple[Ids, NDArray[Any], list[str]]:
-    """All rows of a store, sorted by id, and a message for each part that cannot be used."""
+def read_index(folder: Path, manifest: Manifest, encoder: TargetEncoder) -> Index:
+    """Where all rows of a store lie, and what is wrong with parts that cannot be used."""
     broken: list[str] = []
-    ids, values, origins = [no_ids()], [encoder.empty()], []
-    for number, part in enumerate(manifest.parts):
+    if manifest.kind == "hidden":
+        problem = output_problem(folder, str(manifest.encoding.get("output_sha256")))
+        broken += [problem] if problem else []
+    parts, files = [], []
+    for part in manifest.parts:
         try:
-            part_ids, part_values = read_part(folder, part, manifest=manifest, encoder=encoder)
+            parts.append(read_part(folder, part, manifest=manifest, encoder=encoder))
+            files.append(part.file)
         except TargetsCorrupt as error:
             broken.append(str(error))
-            continue
-        ids.append(part_ids)
-        values.append(part_values)
-        origins.append(np.full(len(part_ids), number))
-    all_ids = np.concatenate(ids)
-    order = np.argsort(all_ids, kind="stable")
-    sorted_ids = all_ids[order]
-    repeated = np.flatnonzero(sorted_ids[1:] == sorted_ids[:-1])
+    ids = np.concatenate([no_ids(), *(part.ids for part in parts)])
+    sizes = [len(part.ids) for part in parts]
+    owners = np.repeat(np.arange(len(parts)), sizes)
+    rows = np.concatenate([np.zeros(0, np.int64), *map(np.arange, sizes)])
+    order = np.argsort(ids, kind="stable")
+    ids, owners, rows = ids[order], owners[order], rows[order]
+    repeated = np.flatnonzero(ids[1:] == ids[:-1])
     if repeated.size:
-        owner = np.concatenate(origins)
-        later = sorted({manifest.parts[number].file for number in owner[order[repeated + 1]]})
+        later = sorted({files[owner] for owner in owners[repeated + 1]})
         broken.append(
             f"{', '.join(str(folder / file) for file in later)}: {repeated.size:,} rows that another part, or the "
             "same, holds too"
         )
-    return sorted_ids, np.concatenate(values)[order], broken
+    return Index(ids, owners, rows, tuple(parts), tuple(broken))
 
 
 def encoder_of(folder: Path, manifest: Manifest) -> TargetEncoder:
     """The encoder of a store.
 
     Raises:
-        TargetsCorrupt: The manifest names a kind or labels that this version cannot read.
+        TargetsCorrupt: The manifest names a kind, labels or an encoding that this version cannot read.
     """
     try:
-        return encoder_for(manifest.kind, labels=manifest.labels)
+        return encoder_for(manifest)
     except ValueError as error:
         raise TargetsCorrupt(f"{folder} cannot be read: {error}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,19 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from tutelage.errors import RunExists, TargetsError, TargetsIncomplete
+from tutelage.runs import lock
+from tutelage.targets.encoding import encoder_for
+from tutelage.targets.ids import as_ids
+from tutelage.targets.manifest import FILE, Manifest, write_manifest
+from tutelage.targets.output_matrix import output_digest, output_shape
+from tutelage.targets.parts import write_part
+from tutelage.targets.resuming import refuse_other_things, remove_strays, resume
 
-from tutelage.errors import RunExists, TargetsCorrupt, TargetsError, TargetsIncomplete, TargetsMismatch
-from tutelage.runs import LOCK_FILE, lock
-from tutelage.targets.encoding import as_ids, encoder_for, from_ids
-from tutelage.targets.manifest import FILE, PART_NAME, Manifest, read_manifest, write_manifest
-from tutelage.targets.parts import read_part, write_part
-from tutelage.targets.reader import advice, encoder_of
-
-Row = tuple[bytes, NDArray[Any]]
-
-_TEMPORARY = re.compile(r"\.(manifest\.json|part-\d{5,}\.parquet)\..*\.tmp")
+Row = tuple[bytes, Any]
+"""A content id and a packed row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +48,18 @@ class TargetWriter:
         known: set[bytes],
         rows_per_part: int,
         seconds_per_part: float,
+        bytes_per_part: int,
         clock: Callable[[], float],
         held: ExitStack,
     ) -> None:
         """Use `TargetWriter.open`."""
         self._folder, self._known, self._held = folder, known, held
         self._rows_per_part, self._seconds_per_part, self._clock = rows_per_part, seconds_per_part, clock
-        self._encoder = encoder_for(manifest.kind, labels=manifest.labels)
+        self._bytes_per_part = bytes_per_part
+        self._encoder = encoder_for(manifest)
         self._state = _State(manifest, [])
         self._pending_since = 0.0
+        self._pending_bytes = 0
         self._next_number = 1 + max((_number(part.file) for part in manifest.parts), default=-1)
         self._expected_rows: int | None = None
 
@@ -77,22 +77,25 @@ class TargetWriter:
         seed: int = 0,
         rows_per_part: int = 4096,
         seconds_per_part: float = 30.0,
+        bytes_per_part: int = 64 * 2**20,
         clock: Callable[[], float] = time.monotonic,
     ) -> Self:
         """Start a store, or go on with one.
 
         Args:
             path: Folder of the store; made if missing.
-            kind: What a target is: `class_probabilities`.
+            kind: What a target is: `class_probabilities`, or for tokens `sampled`, `top_k` or `hidden`.
             teacher: Fingerprint of who writes.
             labels: Class names in the order of the probabilities.
             tokenizer: Fingerprint of the tokenizer, for targets over tokens.
             vocabulary_size: Its number of ids.
-            encoding: Parameters of the encoder, JSON values.
+            encoding: Parameters of the encoder, JSON values: for `sampled` `{"threshold": 0.05}` or `{"budget": 12}`,
+                for `top_k` `{"k": 50}`, for `hidden` nothing. What this kind does not know is kept as it is.
             seed: Of random draws in the encoding.
             rows_per_part: Rows after which a part is closed, at least 1.
             seconds_per_part: Seconds after which a part is closed, at the next `add`, however small: with a slow
                 teacher, a kill loses no more than this.
+            bytes_per_part: Bytes in memory after which a part is closed.
             clock: Tells the seconds.
 
         Raises:
@@ -100,25 +103,30 @@ class TargetWriter:
                 named.
             TargetsCorrupt: The manifest or a part is damaged. A part that was removed is no error: its rows are
                 missing again.
+            TargetsIncomplete: Kind `hidden`, and `write_output_matrix` has not been called.
             TargetsError: The folder holds other things, or another process is writing it.
-            ValueError: An unknown kind, or labels that are not at least two different names.
+            ValueError: An unknown kind, labels that are not at least two different names, or an encoding that the kind
+                cannot have.
         """
         folder = Path(path)
         if rows_per_part < 1:
             raise ValueError(f"rows_per_part={rows_per_part} was given; expected at least 1")
+        encoding = _with_output(folder, encoding or {}) if kind == "hidden" else dict(encoding or {})
         fresh = Manifest(
             kind=kind, teacher=teacher, labels=tuple(labels), tokenizer=tokenizer, vocabulary_size=vocabulary_size,
-            encoding=dict(encoding or {}), seed=seed,
+            encoding=encoding, seed=seed,
         )  # fmt: skip
-        encoder_for(kind, labels=fresh.labels)
-        _refuse_other_things(folder)
+        encoder_for(fresh)
+        if kind != "class_probabilities" and not tokenizer:
+            raise ValueError(f"no tokenizer was given for targets of kind {kind}; expected its fingerprint")
+        refuse_other_things(folder)
         with ExitStack() as held:
             try:
                 held.enter_context(lock(folder))
             except RunExists as error:
                 raise TargetsError(str(error)) from error
-            manifest, known = _resume(folder, fresh) if (folder / FILE).exists() else (fresh, set())
-            _remove_strays(folder, manifest)
+            manifest, known = resume(folder, fresh) if (folder / FILE).exists() else (fresh, set())
+            remove_strays(folder, manifest)
             if not (folder / FILE).exists():
                 write_manifest(folder, manifest)
             return cls(
@@ -127,6 +135,7 @@ class TargetWriter:
                 known=known,
                 rows_per_part=rows_per_part,
                 seconds_per_part=seconds_per_part,
+                bytes_per_part=bytes_per_part,
                 clock=clock,
                 held=held.pop_all(),
             )
@@ -141,33 +150,39 @@ class TargetWriter:
         self._expected_rows = max(self._expected_rows or 0, len(self._known) + len(positions))
         return positions
 
-    def add(self, ids: Sequence[bytes], probs: ArrayLike) -> None:
+    def add(self, ids: Sequence[bytes], values: Any) -> None:
         """Take rows; they are on disk once their part is closed, or at `flush`.
 
         Args:
             ids: N content ids of 16 bytes. Rows whose id is already there are passed over: the first word counts.
-            probs: `[N, C]`, at temperature 1, each row summing to 1 within 1e-4.
+            values: For `class_probabilities` an array `[N, C]`, each row summing to 1 within 1e-4; for tokens N
+                `SparseTargets` or `HiddenTargets`. At temperature 1.
 
         Raises:
-            ShapeMismatch: The two do not fit each other or the labels.
-            ValueError: A row is no distribution; it is named, and nothing of this call is taken.
+            ShapeMismatch: The two do not fit each other, the labels or the kind.
+            ValueError: A row is no distribution, or no target of this kind; it is named, and nothing of this call is
+                taken.
         """
         as_ids(ids)  # refuses what is no id
-        values = self._encoder.check(probs, ids=ids)
+        self.add_packed(ids, self._encoder.check(values, ids=ids))
+
+    def add_packed(self, ids: Sequence[bytes], rows: Sequence[Any]) -> None:
+        """Take rows as another store of the same identity holds them; see `add` and `merge`."""
         if not self._state.pending:
             self._pending_since = self._clock()
         for position in self._unknown(ids):
             self._known.add(ids[position])
-            self._state.pending.append((ids[position], values[position].copy()))
-        while len(self._state.pending) >= self._rows_per_part:
-            self._write(self._rows_per_part)
+            self._state.pending.append((ids[position], rows[position]))
+            self._pending_bytes += rows[position].nbytes
+            if len(self._state.pending) >= self._rows_per_part or self._pending_bytes >= self._bytes_per_part:
+                self.flush()
         if self._clock() - self._pending_since >= self._seconds_per_part:
             self.flush()
 
     def flush(self) -> None:
         """Close the part in hand, however small: what was added is safe when this returns."""
         if self._state.pending:
-            self._write(len(self._state.pending))
+            self._write()
 
     def finish(self) -> None:
         """Close the last part and mark the store complete.
@@ -212,17 +227,17 @@ class TargetWriter:
                 first.setdefault(name, position)
         return list(first.values())
 
-    def _write(self, rows: int) -> None:
-        """Close a part of the first `rows` in hand."""
-        manifest, taken = self._state.manifest, self._state.pending[:rows]
+    def _write(self) -> None:
+        """Close a part of what is in hand."""
+        manifest, taken = self._state.manifest, self._state.pending
         # A number is never used twice, so a part that Ctrl-C keeps out of the manifest is a stray, never overwritten.
         file = f"part-{self._next_number:05d}.parquet"
         self._next_number += 1
-        ids, values = as_ids([name for name, _ in taken]), np.stack([value for _, value in taken])
-        part = write_part(self._folder, file, manifest=manifest, encoder=self._encoder, ids=ids, values=values)
+        ids, rows = as_ids([name for name, _ in taken]), [row for _, row in taken]
+        part = write_part(self._folder, file, manifest=manifest, encoder=self._encoder, ids=ids, rows=rows)
         manifest = replace(manifest, parts=(*manifest.parts, part), complete=False, expected_rows=self._expected_rows)
-        self._enter(manifest, pending=self._state.pending[rows:])
-        self._pending_since = self._clock()
+        self._enter(manifest, pending=[])
+        self._pending_since, self._pending_bytes = self._clock(), 0
 
     def _enter(self, manifest: Manifest, *, pending: list[Row]) -> None:
         state = _State(manifest, pending)
@@ -230,59 +245,10 @@ class TargetWriter:
         self._state = state
 
 
+def _with_output(folder: Path, encoding: Mapping[str, Any]) -> dict[str, Any]:
+    """The encoding of hidden states, which depends on the output matrix beside them."""
+    return {"bits": 8, **encoding, "hidden_size": output_shape(folder)[1], "output_sha256": output_digest(folder)}
+
+
 def _number(file: str) -> int:
     return int(file.removeprefix("part-").removesuffix(".parquet"))
-
-
-def _refuse_other_things(folder: Path) -> None:
-    """A folder that is no store is left alone: not a file of it is touched."""
-    if not folder.exists() or (folder / FILE).exists():
-        return
-    if not folder.is_dir():
-        raise TargetsError(f"{folder} is a file; expected a folder for soft targets. Give another path")
-    other = sorted(
-        found.name for found in folder.iterdir() if found.name != LOCK_FILE and not _TEMPORARY.fullmatch(found.name)
-    )
-    if other and all(PART_NAME.fullmatch(name) for name in other):
-        raise TargetsCorrupt(
-            f"{folder} holds {len(other):,} parts but no {FILE}, without which they cannot be trusted. Restore it "
-            "from a copy, or move the folder away and label again"
-        )
-    if other:
-        raise TargetsError(
-            f"{folder} holds other files ({', '.join(other[:3])}{', ...' if len(other) > 3 else ''}) and no {FILE}, "
-            "so it is no store of soft targets and is left as it is. Give a new or empty folder"
-        )
-
-
-def _resume(folder: Path, fresh: Manifest) -> tuple[Manifest, set[bytes]]:
-    """The manifest of a store that is there already, and the ids it holds."""
-    manifest = read_manifest(folder)
-    if differences := manifest.differences(fresh.identity):
-        raise TargetsMismatch(
-            f"{folder} holds targets made with other settings and is left as it is: its {'; its '.join(differences)} "
-            "as asked for now. Write to another folder, or remove this one"
-        )
-    encoder = encoder_of(folder, manifest)
-    kept = tuple(part for part in manifest.parts if (folder / part.file).exists())
-    known: set[bytes] = set()
-    broken: list[str] = []
-    for part in kept:
-        try:
-            known.update(from_ids(read_part(folder, part, manifest=manifest, encoder=encoder)[0]))
-        except TargetsCorrupt as error:
-            broken.append(str(error))
-    if broken:
-        raise TargetsCorrupt(f"{'; '.join(broken)}. {advice(folder)}")
-    if len(kept) < len(manifest.parts):
-        manifest = replace(manifest, parts=kept, complete=False)
-        write_manifest(folder, manifest)
-    return manifest, known
-
-
-def _remove_strays(folder: Path, manifest: Manifest) -> None:
-    """What a kill left behind: temporary files, and parts that never came into the manifest."""
-    named = {part.file for part in manifest.parts}
-    for found in folder.iterdir():
-        if _TEMPORARY.fullmatch(found.name) or (PART_NAME.fullmatch(found.name) and found.name not in named):
-            found.unlink()

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 from tutelage.errors import ModelError
-from tutelage.runs import atomic_write_text
+from tutelage.runs import atomic_write_text, fingerprint
 from tutelage.teachers.features import Pooling
 from tutelage.teachers.finetuning import quiet_peft
 from tutelage.teachers.fitting import Fitted, adapter_name
-from tutelage.teachers.loading import LanguageModel, load_language_model
-from tutelage.teachers.weights import without_bars
+from tutelage.teachers.loading import LanguageModel, load_language_model, model_fingerprint
+from tutelage.teachers.weights import folder_sha256, without_bars
 from tutelage.types import EXAMPLE_ID_BYTES
 
 Method = Literal["head", "lora", "full", "none"]
@@ -89,6 +89,46 @@ def write_teacher(folder: Path, fitted: Fitted, description: Description) -> Non
     atomic_write_text(folder / DESCRIPTION_FILE, json.dumps(content, indent=2) + "\n")
 
 
+def read_description(folder: Path) -> Description:
+    """What a saved teacher is, without its arrays and weights.
+
+    Raises:
+        ModelError: The folder holds no teacher, or one that this version cannot read.
+    """
+    if not (folder / DESCRIPTION_FILE).is_file():
+        raise ModelError(
+            f"{folder} holds no {DESCRIPTION_FILE}, so it is no saved teacher; give the folder that save wrote"
+        )
+    try:
+        fields = json.loads((folder / DESCRIPTION_FILE).read_text("utf-8"))
+        if (fields.pop("format"), fields.pop("kind")) != (_FORMAT, "classifier"):
+            raise ModelError(f"{folder / DESCRIPTION_FILE} is of another kind or version; fit the teacher again")
+        for name in ("labels", "layers", "pooling"):
+            fields[name] = tuple(fields[name])
+        return Description(**fields)
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{folder / DESCRIPTION_FILE} is damaged ({error}); fit the teacher again") from error
+
+
+def is_saved_teacher(model: str) -> bool:
+    """Whether a model's name, as a recipe writes it, is the folder of a saved teacher."""
+    return (Path(model).expanduser() / DESCRIPTION_FILE).is_file()
+
+
+def saved_teacher_fingerprint(folder: Path) -> str:
+    """Names a saved teacher by the content of its files, without loading them or the weights below.
+
+    Raises:
+        ModelError: The folder holds no teacher, or the model below it is not the one it was fitted on.
+    """
+    description = read_description(folder)
+    if description.method != "full":
+        known = model_fingerprint(description.model, trust_remote_code=description.trust_remote_code)
+        _require_same_weights(folder, description, name=description.model, fingerprint=known)
+    folds = [folder / adapter_name(fold + 1) for fold in range(description.folds)]
+    return fingerprint("saved teacher", [folder_sha256(place) for place in (folder, *folds) if place.is_dir()])
+
+
 def read_teacher(folder: Path, *, language_model: LanguageModel | None = None) -> tuple[Fitted, Description]:
     """Read what `write_teacher` wrote.
 
@@ -102,26 +142,13 @@ def read_teacher(folder: Path, *, language_model: LanguageModel | None = None) -
     from safetensors.numpy import load_file
 
     folder = Path(folder)
-    if not (folder / DESCRIPTION_FILE).is_file():
-        raise ModelError(
-            f"{folder} holds no {DESCRIPTION_FILE}, so it is no saved teacher; give the folder that save wrote"
-        )
-    fields = json.loads((folder / DESCRIPTION_FILE).read_text("utf-8"))
-    if fields.pop("format") != _FORMAT or fields.pop("kind") != "classifier":
-        raise ModelError(f"{folder / DESCRIPTION_FILE} is of another kind or version; fit the teacher again")
-    for name in ("labels", "layers", "pooling"):
-        fields[name] = tuple(fields[name])
-    description = Description(**fields)
+    description = read_description(folder)
     arrays = load_file(folder / _ARRAYS_FILE)
     fold_of = {row.tobytes(): int(fold) for row, fold in zip(arrays["example_ids"], arrays["folds"], strict=True)}
     if language_model is None or description.method in ("lora", "full"):
         language_model = _load_below(folder, description)
-    if description.method != "full" and language_model.fingerprint != description.model_fingerprint:
-        raise ModelError(
-            f"{folder} was fitted on {description.model} with fingerprint {description.model_fingerprint}, but "
-            f"{language_model.name} has {language_model.fingerprint}; give the same weights, or fit "
-            "the teacher again"
-        )
+    if description.method != "full":
+        _require_same_weights(folder, description, name=language_model.name, fingerprint=language_model.fingerprint)
     if description.method == "lora":
         language_model = replace(language_model, model=_load_adapters(folder, description, language_model.model))
     answers: dict[bytes, np.ndarray] = {}
@@ -138,6 +165,15 @@ def read_teacher(folder: Path, *, language_model: LanguageModel | None = None) -
         regularisation=description.regularisation,
     )
     return fitted, description
+
+
+def _require_same_weights(folder: Path, description: Description, *, name: str, fingerprint: str) -> None:
+    """Refuse a model below a saved teacher that is not the one it was fitted on."""
+    if fingerprint != description.model_fingerprint:
+        raise ModelError(
+            f"{folder} was fitted on {description.model} with fingerprint {description.model_fingerprint}, but "
+            f"{name} has {fingerprint}; give the same weights, or fit the teacher again"
+        )
 
 
 def _load_below(folder: Path, description: Description) -> LanguageModel:

@@ -1,4 +1,4 @@
-"""What a model is, told from its headers: for an estimate before anything is loaded.
+"""What a model is, told from its configuration and the headers of its weight files, before anything is loaded.
 
 In: a model's name as a recipe writes it. Out: a `ModelFacts`.
 """
@@ -8,65 +8,103 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tutelage.errors import ModelError
-from tutelage.teachers.loading import locate
-from tutelage.teachers.weights import file_sha256, models_folder
+from tutelage.teachers.places import locate
+from tutelage.teachers.reading import read_config
+from tutelage.teachers.weights import converted_folder
+
+_OUTSIDE_LAYERS = ("embed", "embd", "wte", "wpe", "lm_head", "score", "classifier")
+"""Parts of the names of matrices that low-rank additions leave alone; in GGUF files also `output.weight`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Size of a model."""
+    """Size and shape of a model."""
 
     parameters: int
-    """Number of weights; 0 for a hub model that is not here yet."""
+    """Number of weights; 0 for a hub model, whose weights are not looked at."""
     disk_bytes: int
     """Size of its weight files here; 0 for a hub model."""
     needs_conversion: bool
     """True for a GGUF file whose float32 copy has not been made."""
+    layers: int | None = None
+    """Number of layers; None where the configuration does not say."""
+    embedding_width: int | None = None
+    """Values of a token's input embedding; None where the configuration does not say."""
+    matrix_sides: int = 0
+    """Rows plus columns of all matrices in the layers: low-rank additions of rank r have r times as many weights."""
 
 
-def model_facts(spec: str) -> ModelFacts:
-    """Size of a model, from the headers of its weight files.
+def model_facts(spec: str, *, trust_remote_code: bool = False) -> ModelFacts:
+    """Size and shape of a model, from its configuration and the headers of its weight files.
 
     Args:
         spec: As for `load_language_model`.
+        trust_remote_code: Run configuration code that comes with the model. Off unless asked for by name.
 
     Returns:
-        Its size; zeros for a hub id, about which nothing is asked over the network.
+        What is known; of a hub model only its configuration is asked for.
 
     Raises:
-        ModelError: The model is not there, or its files are damaged.
+        ModelError: The model is not there, its files are damaged, or transformers does not know its kind.
     """
     source = locate(spec)
-    if source is None:
-        return ModelFacts(0, 0, needs_conversion=False)
-    if source.is_file():
-        made = (models_folder() / file_sha256(source)).is_dir()
-        return ModelFacts(_gguf_parameters(source), source.stat().st_size, needs_conversion=not made)
-    files = sorted(source.glob("*.safetensors"))
-    weights = [path for path in files if path.name.startswith("model")] or files
-    counts = [_safetensors_parameters(path) for path in weights]
-    return ModelFacts(sum(counts), sum(path.stat().st_size for path in weights), needs_conversion=False)
+    files: list[Path] = []
+    needs_conversion = False
+    shapes: dict[str, Sequence[int]] = {}
+    if source is not None and source.is_file():
+        files, needs_conversion = [source], not converted_folder(source).is_dir()
+        shapes = _gguf_shapes(source)
+    elif source is not None:
+        found = sorted(source.glob("*.safetensors"))
+        files = [path for path in found if path.name.startswith("model")] or found
+        shapes = {name: shape for path in files for name, shape in _safetensors_shapes(path).items()}
+    config = read_config(spec, trust_remote_code=trust_remote_code).get_text_config()
+    return ModelFacts(
+        parameters=sum(math.prod(shape) for shape in shapes.values()),
+        disk_bytes=sum(path.stat().st_size for path in files),
+        needs_conversion=needs_conversion,
+        layers=getattr(config, "num_hidden_layers", None),
+        embedding_width=_embedding_width(config),
+        matrix_sides=_matrix_sides(shapes),
+    )
 
 
-def _gguf_parameters(path: Path) -> int:
+def _embedding_width(config: Any) -> int | None:
+    """Some models widen their embeddings after the lookup and name both widths."""
+    narrow = getattr(config, "embedding_size", None) or getattr(config, "word_embed_proj_dim", None)
+    return narrow or getattr(config, "hidden_size", None)
+
+
+def _matrix_sides(shapes: Mapping[str, Sequence[int]]) -> int:
+    inside = [
+        shape
+        for name, shape in shapes.items()
+        if len(shape) == 2 and name != "output.weight" and not any(part in name for part in _OUTSIDE_LAYERS)
+    ]
+    return sum(map(sum, inside))
+
+
+def _gguf_shapes(path: Path) -> dict[str, Sequence[int]]:
     from gguf import GGUFReader
 
     try:
-        return sum(int(tensor.n_elements) for tensor in GGUFReader(str(path)).tensors)
+        return {str(tensor.name): [int(side) for side in tensor.shape] for tensor in GGUFReader(str(path)).tensors}
     except (ValueError, KeyError, IndexError) as error:
         raise ModelError(f"{path} cannot be read as a GGUF file ({error}); download it again") from error
 
 
-def _safetensors_parameters(path: Path) -> int:
-    """Elements of all tensors, from the JSON header that follows its own length."""
+def _safetensors_shapes(path: Path) -> dict[str, Sequence[int]]:
+    """Shapes of all tensors, from the JSON header that follows its own length."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(min(length, path.stat().st_size)))
     except (struct.error, ValueError) as error:
         raise ModelError(f"{path} cannot be read as safetensors ({error}); download it again") from error
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}

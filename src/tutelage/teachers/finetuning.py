@@ -1,7 +1,8 @@
 """Fitting a language model with a classification head to labelled texts: LoRA adapters or every weight.
 
 In: a sequence-classification model, texts, labels. Out: the same model with fitted weights, and its log-probabilities
-for other texts. A short plain loop: AdamW, warm-up, linear decay, clipped gradients.
+for other texts. A short plain loop: AdamW, warm-up, linear decay, clipped gradients. Weights are float32 while they are
+trained, whatever the precision that the model labels in.
 """
 
 from __future__ import annotations
@@ -74,6 +75,9 @@ def fine_tune(
 ) -> list[float]:
     """Fit the trainable weights of a model to labelled texts, in place.
 
+    Weights of lower precision are raised to float32 for the fit and rounded back after it. Frozen ones (below adapters)
+    stay as they are, and the products with them are of their precision.
+
     Args:
         model: A sequence-classification model (or its PEFT wrapping); left in evaluation mode.
         tokenizer: Its tokenizer.
@@ -108,7 +112,9 @@ def fine_tune(
     )
     rng = np.random.default_rng(seed)
     losses: list[float] = []
+    mixed = any(parameter.dtype == torch.bfloat16 for parameter in model.parameters() if not parameter.requires_grad)
     with (
+        in_float32(trainable),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         progress.bar(title, total=steps, unit="steps") as advance,
     ):
@@ -119,7 +125,8 @@ def fine_tune(
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
                 inputs = _inputs([encoded[i] for i in batch], tokenizer.pad_token_id, device=device)
-                logits_BC = model(**inputs).logits.float()
+                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
+                    logits_BC = model(**inputs).logits.float()
                 loss = torch.nn.functional.cross_entropy(logits_BC, labels_N[torch.from_numpy(batch).to(device)])
                 if not torch.isfinite(loss):
                     raise TrainingDiverged(
@@ -134,6 +141,23 @@ def fine_tune(
                 advance(1)
     model.eval()
     return losses
+
+
+@contextmanager
+def in_float32(weights: Sequence[Tensor]) -> Iterator[None]:
+    """Hold weights in float32 inside; afterwards each is of its own type again, rounded to it.
+
+    A bfloat16 number has 8 binary digits: of a step below about 1/512 of a weight, which is what a learning rate of
+    2e-5 makes of most, nothing is left.
+    """
+    types = [weight.dtype for weight in weights]
+    for weight in weights:
+        weight.data = weight.data.float()
+    try:
+        yield
+    finally:
+        for weight, dtype in zip(weights, types, strict=True):
+            weight.data = weight.data.to(dtype)
 
 
 @torch.inference_mode()

@@ -164,6 +164,8 @@ def fit_by_gradient(
 ) -> Fitted:
     """Fit adapters of a `rank`, one per fold and one for all rows, or with rank None every weight.
 
+    The fit is in float32 (`fine_tune`); held-out rows are predicted in the precision that the teacher labels in.
+
     Args:
         language_model: With a sequence-classification head.
         rows: The labelled rows.

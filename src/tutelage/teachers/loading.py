@@ -6,7 +6,6 @@ tokenizer, and a fingerprint of both.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,14 +15,10 @@ from typing import Any, Literal, cast
 import torch
 
 from tutelage.errors import ModelError
-from tutelage.runs import cache_folder, fingerprint
-from tutelage.teachers.weights import (
-    check_model_folder,
-    convert_gguf,
-    file_sha256,
-    folder_sha256,
-    without_bars,
-)
+from tutelage.runs import fingerprint
+from tutelage.teachers.places import locate
+from tutelage.teachers.reading import UNREADABLE, read_config, unreadable
+from tutelage.teachers.weights import convert_gguf, file_sha256, folder_sha256, without_bars
 
 Head = Literal["causal_lm", "backbone", "sequence"]
 
@@ -86,16 +81,13 @@ def load_language_model(
     Raises:
         ModelError: The model cannot be found or read; the message says what to do.
     """
-    from transformers import (
-        AutoConfig,
-        AutoModel,
-        AutoModelForCausalLM,
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-    )
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+    if head not in ("causal_lm", "backbone", "sequence"):
+        raise ValueError(f"head={head!r} given; expected causal_lm, backbone or sequence")
     source = locate(spec)
     location = convert_gguf(source) if source is not None and source.is_file() else source
+    config = read_config(spec, trust_remote_code=trust_remote_code)  # a model of an unknown kind ends here
     name_or_path = str(location) if location is not None else spec
     torch_dtype = choose_dtype(dtype)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
@@ -110,7 +102,6 @@ def load_language_model(
                 case "backbone":
                     model = AutoModel.from_pretrained(name_or_path, **options)
                 case "sequence":
-                    config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
                     if labels:
                         config.id2label = dict(enumerate(labels))
                         config.label2id = {label: index for index, label in enumerate(labels)}
@@ -119,52 +110,32 @@ def load_language_model(
                         model = AutoModelForSequenceClassification.from_pretrained(
                             name_or_path, config=config, **options
                         )
-                case _:
-                    raise ValueError(f"head={head!r} given; expected causal_lm, backbone or sequence")
-    except (OSError, ImportError) as error:
-        raise ModelError(_unreadable(spec, location, error)) from error
+    except UNREADABLE as error:
+        raise unreadable(spec, error, location=location) from error
     _give_padding_token(tokenizer, model)
     model.eval()
     if torch.cuda.is_available():
         cast("Any", model).to("cuda")
-    return LanguageModel(model, tokenizer, spec, model_fingerprint(spec), torch_dtype, location)
+    known = model_fingerprint(spec, trust_remote_code=trust_remote_code)
+    return LanguageModel(model, tokenizer, spec, known, torch_dtype, location)
 
 
-def locate(spec: str) -> Path | None:
-    """The model folder or .gguf file that a name means, None for a hub id; nothing is read or converted.
-
-    Raises:
-        ModelError: A path or package that is not there, or a folder that is no model.
-    """
-    inside = spec.startswith("package:")
-    path = _inside_package(spec.removeprefix("package:")) if inside else Path(spec).expanduser()
-    if path.suffix.lower() == ".gguf":
-        if not path.is_file():
-            raise ModelError(f"{path}: no such file. Check the path of the .gguf file")
-        return path
-    if path.is_dir():
-        check_model_folder(path)
-        return path
-    if path.is_file():
-        raise ModelError(f"{path} is a file; expected a model folder or a .gguf file")
-    if path.is_absolute() or spec.startswith((".", "~")) or spec.count("/") != 1:
-        raise ModelError(
-            f"{spec}: no such model folder. Give a folder, a .gguf file, a hub id (owner/name) or package:NAME"
-        )
-    return None
-
-
-def model_fingerprint(spec: str) -> str:
+def model_fingerprint(spec: str, *, trust_remote_code: bool = False) -> str:
     """The fingerprint that `load_language_model` gives to a model, without loading its weights.
 
     A local model is named by the content of its files, a hub model by its name and the commit in the hub's cache.
+
+    Args:
+        spec: As for `load_language_model`.
+        trust_remote_code: As for `load_language_model`; some hub models cannot even be described without their code.
 
     Raises:
         ModelError: The model is not there.
     """
     source = locate(spec)
     if source is None:
-        return fingerprint("language model", f"hub:{spec}@{getattr(_hub_config(spec), '_commit_hash', None)}")
+        config = read_config(spec, trust_remote_code=trust_remote_code)
+        return fingerprint("language model", f"hub:{spec}@{getattr(config, '_commit_hash', None)}")
     return fingerprint("language model", file_sha256(source) if source.is_file() else folder_sha256(source))
 
 
@@ -192,33 +163,6 @@ def has_fast_bfloat16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _inside_package(name: str) -> Path:
-    """The one .gguf file or model folder inside an installed package, found without importing it."""
-    roots: list[Path] = []
-    try:
-        found = importlib.util.find_spec(name) if name.isidentifier() else None
-    except (ImportError, ValueError):
-        found = None
-    if found is not None:
-        roots += [Path(place) for place in found.submodule_search_locations or ()]
-    roots.append(cache_folder() / "packages" / name)
-    roots = [root for root in roots if root.is_dir()]
-    if not roots:
-        raise ModelError(
-            f"package:{name}: no Python package of that name is installed. Install it: "
-            f"pip install {name.replace('_', '-')}"
-        )
-    models = sorted({path for root in roots[:1] for path in root.rglob("*.gguf")})
-    models += sorted({path.parent for root in roots[:1] for path in root.rglob("config.json")})
-    if len(models) != 1:
-        which = ", ".join(str(path) for path in models) or "none"
-        raise ModelError(
-            f"package:{name}: expected exactly one .gguf file or model folder inside {roots[0]}, found {which}. "
-            "Name the file itself instead of the package"
-        )
-    return models[0]
-
-
 def _give_padding_token(tokenizer: Any, model: Any) -> None:
     """Use the end-of-text token for padding where the tokenizer has no padding token."""
     if tokenizer.pad_token_id is None:
@@ -231,25 +175,3 @@ def _give_padding_token(tokenizer: Any, model: Any) -> None:
     tokenizer.padding_side = "right"
     if model.config.get_text_config().pad_token_id is None:
         model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-
-
-def _unreadable(spec: str, location: Path | None, error: Exception) -> str:
-    if location is None:
-        return (
-            f"{spec}: not a folder here, and the model hub did not give it ({_first_line(error)}). Check the name and "
-            "the network, or download the model and give its folder"
-        )
-    return f"{spec}: {location} could not be loaded: {_first_line(error)}"
-
-
-def _hub_config(spec: str) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(spec)
-    except OSError as error:
-        raise ModelError(_unreadable(spec, None, error)) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

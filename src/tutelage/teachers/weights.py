@@ -71,6 +71,11 @@ def check_model_folder(folder: Path) -> None:
         ModelError: No config.json, no tokenizer, or no weights; the message names what is missing.
     """
     if not (folder / "config.json").is_file():
+        if (folder / "teacher.json").is_file():
+            raise ModelError(
+                f"{folder} is a teacher that tutelage saved, not a model. Use it as it is, with kind: classifier and "
+                "fit: {method: none}, or give the model that it stands on"
+            )
         raise ModelError(
             f"{folder} holds no config.json, so it is no model folder. Give the folder that save_pretrained wrote "
             "(config.json, model.safetensors, tokenizer.json), a .gguf file, or a hub id"
@@ -92,6 +97,19 @@ def check_model_folder(folder: Path) -> None:
 def models_folder() -> Path:
     """Where converted models are kept: a folder per content of the file they came from."""
     return cache_folder() / "models"
+
+
+def converted_folder(path: Path) -> Path:
+    """Where the plain copy of a GGUF file is, or will be once it has been converted."""
+    return models_folder() / file_sha256(path)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; of a missing key, whose message is the key alone, also the kind."""
+    text = str(error).strip()
+    if not text or isinstance(error, KeyError):
+        return f"{type(error).__name__} {text}".strip()
+    return text.splitlines()[0]
 
 
 @contextmanager
@@ -129,7 +147,7 @@ def convert_gguf(path: Path) -> Path:
     """
     if not path.is_file():
         raise ModelError(f"{path}: no such file. Check the path of the .gguf file")
-    target = models_folder() / file_sha256(path)
+    target = converted_folder(path)
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -166,8 +184,11 @@ def _write_plain_copy(path: Path, folder: Path) -> None:
             **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
         )
     except (ValueError, KeyError, NotImplementedError, OSError) as error:
+        advice = (
+            "Upgrade transformers" if "is not supported yet" in str(error) else "Take another file of the same model"
+        )
         raise ModelError(
-            f"{path} could not be read as a language model: {error}. Take another file of the same model, or its "
+            f"{path} could not be read as a language model: {first_line(error)}. {advice}, or give the model's "
             "safetensors folder"
         ) from error
     for part in (model, model.base_model):

@@ -22,11 +22,13 @@ class Guard:
     """Its square multiplies the loss; 1 where there is no teacher."""
     checkpoints: Path
     """Where the last good checkpoint lies, if there is one."""
+    times: float = EXPLODED_TIMES
+    """A loss this many times that of guessing has exploded."""
 
     @property
     def ceiling(self) -> float:
         """The highest loss that is still sane."""
-        return EXPLODED_TIMES * max(1.0, log(self.num_classes)) * max(1.0, self.loss_temperature**2)
+        return self.times * max(1.0, log(self.num_classes)) * max(1.0, self.loss_temperature**2)
 
     def check(self, loss: float, *, step: int) -> float:
         """The loss, if it is sane.

@@ -1,0 +1,173 @@
+"""Which documents share a row, a micro-batch, a step: plans by index, made from lengths alone.
+
+In: the lengths of documents, in tokens. Out: lists of indexes that hold every document exactly once. The same seed and
+epoch always give the same plan, so a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.runs import seed_sequence
+
+Row = list[int]
+"""Indexes of the documents that lie behind each other in one row."""
+
+_WINDOW_ROWS = 64
+"""Rows filled from one window of documents: enough that few tokens are wasted, few enough that rows stay mixed."""
+
+_WINDOW_MICRO_BATCHES = 32
+"""Micro-batches cut from one window of documents that was sorted by length, so that they need little padding."""
+
+
+def pack(lengths: Sequence[int] | NDArray[np.integer], *, sequence_length: int, seed: int) -> list[Row]:
+    """Fill rows with whole documents, first-fit decreasing inside shuffled windows.
+
+    Sorting all documents by length would waste the least but put alike documents together in every epoch; windows
+    waste about half a row each and keep the order random.
+
+    Args:
+        lengths: Tokens of each document, at least 1.
+        sequence_length: The most tokens of a row.
+        seed: Of the order of documents and of rows.
+
+    Returns:
+        Rows in random order; every index in exactly one of them.
+
+    Raises:
+        ValueError: A document is longer than a row, or empty.
+    """
+    sizes = _checked(lengths, sequence_length)
+    return _filled(np.arange(len(sizes)), sizes, sequence_length, np.random.default_rng(seed))
+
+
+def micro_batches(
+    lengths: Sequence[int] | NDArray[np.integer],
+    *,
+    tokens_per_step: int,
+    tokens_per_micro_batch: int,
+    sequence_length: int,
+    pack: bool,
+    seed: int,
+    epoch: int,
+) -> list[list[list[Row]]]:
+    """Lay out one epoch: steps of micro-batches of rows of documents.
+
+    Without packing a row is one document, and the documents of a micro-batch are of similar length.
+
+    Args:
+        lengths: Tokens of each document, at least 1.
+        tokens_per_step: The most tokens of one optimizer step.
+        tokens_per_micro_batch: The most tokens that go through a model at once, padding included.
+        sequence_length: The most tokens of a row.
+        pack: Whether several documents may share a row.
+        seed: Of all random choices.
+        epoch: Its number; every epoch has an order of its own.
+
+    Returns:
+        Steps; every document is in exactly one row. A budget is exceeded only by a document that is longer than it,
+        which is then alone.
+
+    Raises:
+        ValueError: A document is longer than `sequence_length`, or empty, or a budget is below 1.
+    """
+    if tokens_per_step < 1 or tokens_per_micro_batch < 1:
+        raise ValueError(
+            f"tokens_per_step={tokens_per_step}, tokens_per_micro_batch={tokens_per_micro_batch}; expected at least 1"
+        )
+    sizes = _checked(lengths, sequence_length)
+    draw = np.random.default_rng(seed_sequence(seed, "packing", epoch))
+    # A micro-batch is the largest equal part of a step that fits, so that steps come out full.
+    budget = tokens_per_step // -(-tokens_per_step // tokens_per_micro_batch)
+    if pack:
+        width = min(sequence_length, budget)
+        short, long = np.flatnonzero(sizes <= width), np.flatnonzero(sizes > width)
+        rows = [*_filled(short, sizes, width, draw), *([int(index)] for index in long)]
+        rows = [rows[place] for place in draw.permutation(len(rows))]
+        micros = _grouped(rows, sizes, budget)
+    else:
+        micros = []
+        for window in _windows(draw.permutation(len(sizes)), sizes, tokens=_WINDOW_MICRO_BATCHES * budget):
+            in_order = window[np.argsort(-sizes[window], kind="stable")]
+            micros += _grouped([[int(index)] for index in in_order], sizes, budget)
+        micros = [micros[place] for place in draw.permutation(len(micros))]
+    return _steps(micros, sizes, tokens_per_step)
+
+
+def _checked(lengths: Sequence[int] | NDArray[np.integer], sequence_length: int) -> NDArray[np.int64]:
+    sizes = np.asarray(lengths, dtype=np.int64)
+    if len(sizes) and not 1 <= sizes.min() <= sizes.max() <= sequence_length:
+        raise ValueError(
+            f"documents of {sizes.min():,} to {sizes.max():,} tokens were given for rows of {sequence_length:,}; "
+            "expected at least 1 and at most a row: split or truncate long documents first"
+        )
+    return sizes
+
+
+def _windows(order: NDArray[np.int64], sizes: NDArray[np.int64], *, tokens: int) -> list[NDArray[np.int64]]:
+    """Stretches of the order with about so many tokens each."""
+    if not len(order):
+        return []
+    before = np.cumsum(sizes[order]) - sizes[order]
+    starts = np.flatnonzero(np.diff(before // tokens)) + 1
+    return np.split(order, starts)
+
+
+def _filled(
+    indexes: NDArray[np.int64], sizes: NDArray[np.int64], sequence_length: int, draw: np.random.Generator
+) -> list[Row]:
+    """Rows that hold these documents, in random order."""
+    order = draw.permutation(indexes)
+    rows = [
+        row
+        for window in _windows(order, sizes, tokens=_WINDOW_ROWS * sequence_length)
+        for row in _first_fit(window[np.argsort(-sizes[window], kind="stable")], sizes, sequence_length)
+    ]
+    return [rows[place] for place in draw.permutation(len(rows))]
+
+
+def _first_fit(order: NDArray[np.int64], sizes: NDArray[np.int64], sequence_length: int) -> list[Row]:
+    rows: list[Row] = []
+    free = np.zeros(len(order), dtype=np.int64)
+    for index in order:
+        size = sizes[index]
+        fits = free[: len(rows)] >= size
+        place = int(fits.argmax()) if fits.any() else len(rows)
+        if place == len(rows):
+            rows.append([])
+            free[place] = sequence_length
+        rows[place].append(int(index))
+        free[place] -= size
+    return rows
+
+
+def _grouped(rows: Iterable[Row], sizes: NDArray[np.int64], budget: int) -> list[list[Row]]:
+    """Rows in micro-batches, whose rectangle of rows times the longest row stays within the budget."""
+    micros: list[list[Row]] = []
+    longest = 0
+    for row in rows:
+        longest = max(longest, int(sizes[row].sum()))
+        if micros and longest * (len(micros[-1]) + 1) <= budget:
+            micros[-1].append(row)
+        else:
+            micros.append([row])
+            longest = int(sizes[row].sum())
+    return micros
+
+
+def _steps(micros: Iterable[list[Row]], sizes: NDArray[np.int64], budget: int) -> list[list[list[Row]]]:
+    """Micro-batches in steps, whose documents together stay within the budget."""
+    steps: list[list[list[Row]]] = []
+    tokens = 0
+    for micro in micros:
+        size = sum(int(sizes[row].sum()) for row in micro)
+        if steps and tokens + size <= budget:
+            steps[-1].append(micro)
+            tokens += size
+        else:
+            steps.append([micro])
+            tokens = size
+    return steps

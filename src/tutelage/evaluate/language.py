@@ -1,0 +1,301 @@
+"""The quality half of evaluation.json for language models: every model reads the same held-out documents.
+
+In: a teacher, students, documents. Out: nats per token, bits per byte, distance from the teacher, agreement, acceptance
+and calibration, each with an interval over *documents*: tokens of one document are not independent of each other, so
+resampling tokens would claim more than was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tutelage import metrics
+from tutelage.data.packed import collate_packed
+from tutelage.losses import linear_logits
+from tutelage.students import final_states, output_layer
+from tutelage.teachers import CausalTeacher
+from tutelage.types import SILENT, Document, Progress
+
+Values = NDArray[np.float64]
+
+FORMAT = 1
+CALIBRATION_BINS = 15
+_LOGITS_AT_ONCE = 2**24  # elements of one chunk of logits: 64 MB in float32
+
+
+@dataclass(frozen=True, eq=False)
+class TokenScores:
+    """What one model said about every trained token of the test documents, in order."""
+
+    nats: Values
+    """Negative log-probability of the token that stands there, [P]."""
+    confidence: Values
+    """Probability of the model's own first choice, [P]."""
+    correct: Values
+    """1 where that choice is the token that stands there, [P]."""
+    kl: Values | None = None
+    """KL(teacher || model) in nats, [P]; None for the teacher itself."""
+    agreement: Values | None = None
+    """1 where the first choice is the teacher's, [P]."""
+    acceptance: Values | None = None
+    """Sum over tokens of min(teacher, model), [P]: how often speculative decoding would accept the model's draft."""
+
+
+@torch.no_grad()
+def score_models(
+    teacher: CausalTeacher,
+    models: Mapping[str, Any],
+    documents: Sequence[Document],
+    *,
+    batch_tokens: int = 4096,
+    progress: Progress = SILENT,
+) -> dict[str, TokenScores]:
+    """Let the teacher and every model read the documents, each document alone.
+
+    Args:
+        teacher: Its distribution is what others are compared with; listed in the result as `""`.
+        models: Causal language models of the students room over the teacher's vocabulary, by name.
+        documents: Held-out documents.
+        batch_tokens: Tokens read at once.
+        progress: Shows how far it is.
+
+    Returns:
+        Scores by name over all trained tokens, document after document in the order given. Whole distributions are
+        compared a chunk at a time, so nothing of size tokens x vocabulary is held.
+    """
+    positions = [document.positions for document in documents]
+    starts = np.concatenate([[0], np.cumsum(positions)]).astype(np.int64)
+    found = {name: _Gathered(int(starts[-1]), alone=name == "") for name in ("", *models)}
+    order = np.argsort([-len(document.token_ids) for document in documents], kind="stable")
+    was_training = {name: model.training for name, model in models.items()}
+    for model in models.values():
+        model.eval()
+    vocabulary = teacher.vocabulary
+    with progress.bar("Reading the test documents", total=int(starts[-1]), unit="tokens") as advance:
+        for group in _groups([len(documents[index].token_ids) for index in order], batch_tokens):
+            indexes = [int(order[place]) for place in group if positions[order[place]]]
+            if not indexes:
+                continue
+            batch = [documents[index] for index in indexes]
+            packed = collate_packed(batch, [[place] for place in range(len(batch))], pad_id=0)
+            places = np.concatenate([np.arange(starts[index], starts[index + 1]) for index in indexes])
+            teacher_states = torch.cat(teacher.hidden_states(batch))
+            states = {
+                name: final_states(
+                    model,
+                    packed.input_ids.to(model.device),
+                    packed.position_ids.to(model.device),
+                    packed.segments.to(model.device),
+                ).flatten(0, 1)[packed.positions.to(model.device)]
+                for name, model in models.items()
+            }
+            rows = max(1, _LOGITS_AT_ONCE // teacher.head.weight.shape[0])
+            for start in range(0, len(places), rows):
+                chunk = slice(start, start + rows)
+                labels = packed.labels[chunk]
+                teacher_logprobs = _logprobs(teacher.head.logits(teacher_states[chunk]), vocabulary)
+                found[""].put(places[chunk], teacher_logprobs, labels.to(teacher_logprobs.device))
+                for name, model in models.items():
+                    output = output_layer(model)
+                    logits = linear_logits(
+                        states[name][chunk],
+                        output.weight,
+                        bias=output.bias,
+                        logit_scale=output.scale,
+                        soft_cap=output.cap,
+                    )
+                    logprobs = _logprobs(logits, vocabulary).to(teacher_logprobs.device)
+                    found[name].put(places[chunk], logprobs, labels.to(logprobs.device), teacher_logprobs)
+            advance(len(places))
+    for name, model in models.items():
+        model.train(was_training[name])
+    return {name: gathered.scores() for name, gathered in found.items()}
+
+
+def compare_language_models(
+    documents: Sequence[Document],
+    *,
+    teacher: TokenScores,
+    students: Mapping[str, TokenScores],
+    controls: Mapping[str, TokenScores] | None = None,
+    bootstrap_samples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Judge every model on the test documents, and every student against its teacher, its control and the others.
+
+    Args:
+        documents: As they were scored.
+        teacher: Its scores.
+        students: Scores by student.
+        controls: Scores of the same networks trained on the text alone, by student.
+        bootstrap_samples: Resamples of the documents behind each interval.
+        seed: Of the resampling; the same documents are drawn for every model.
+
+    Returns:
+        The dict of evaluation.json without the cost metrics. Each comparison is student minus the other side.
+    """
+    judge = _Judge(documents, samples=bootstrap_samples, seed=seed)
+    groups = {"students": dict(students), "controls": dict(controls or {})}
+    comparisons = []
+    for name, scores in groups["students"].items():
+        opponents: list[tuple[str, dict[str, str], TokenScores]] = [("teacher", {}, teacher)]
+        if name in groups["controls"]:
+            opponents.append(("control", {}, groups["controls"][name]))
+        opponents += [("student", {"other": other}, groups["students"][other]) for other in students if other != name]
+        for against, more, other_scores in opponents:
+            for metric in ("nats_per_token", "bits_per_byte", "kl", "top1_agreement", "acceptance"):
+                difference = judge.difference(metric, scores, other_scores)
+                if difference is not None:
+                    row = {"student": name, "against": against, **more, "metric": metric, "difference": difference}
+                    comparisons.append(row)
+    return {
+        "format": FORMAT,
+        "task": "causal_lm",
+        "documents": len(documents),
+        "tokens": int(judge.positions.sum()),
+        "bytes": int(judge.bytes.sum()),
+        "teacher": judge.all_of(teacher),
+        **{group: {name: judge.all_of(scores) for name, scores in models.items()} for group, models in groups.items()},
+        "comparisons": comparisons,
+        "calibration": {
+            "teacher": judge.reliability(teacher),
+            **{
+                group: {name: judge.reliability(scores) for name, scores in models.items()}
+                for group, models in groups.items()
+            },
+        },
+        "bootstrap": {"samples": bootstrap_samples, "seed": seed, "level": metrics.LEVEL, "unit": "document"},
+    }
+
+
+class _Gathered:
+    """Scores of one model while they come in, chunk by chunk in any order."""
+
+    def __init__(self, positions: int, *, alone: bool) -> None:
+        names = ["nats", "confidence", "correct", *([] if alone else ["kl", "agreement", "acceptance"])]
+        self._values = {name: np.full(positions, np.nan) for name in names}
+
+    def put(
+        self,
+        places: NDArray[np.int64],
+        logprobs: torch.Tensor,
+        labels: torch.Tensor,
+        teacher_logprobs: torch.Tensor | None = None,
+    ) -> None:
+        """Take a chunk: log-probabilities [C, V] of the model and of the teacher, and the tokens that stand there."""
+        best, choice = logprobs.max(dim=-1)
+        found = {
+            "nats": -logprobs.gather(-1, labels[:, None])[:, 0],
+            "confidence": best.exp(),
+            "correct": choice == labels,
+        }
+        if teacher_logprobs is not None:
+            probs = teacher_logprobs.exp()
+            found["acceptance"] = torch.minimum(probs, logprobs.exp()).sum(-1)
+            # Padded ids are -inf on both sides and weigh nothing.
+            gap = torch.where(probs > 0, teacher_logprobs - logprobs, 0.0)
+            found["kl"] = (probs * gap).sum(-1)
+            found["agreement"] = choice == teacher_logprobs.argmax(dim=-1)
+        for name, values in found.items():
+            self._values[name][places] = values.double().cpu().numpy()
+
+    def scores(self) -> TokenScores:
+        """All of them."""
+        return TokenScores(**self._values)
+
+
+class _Judge:
+    """The test documents, ready to turn token scores into numbers with intervals."""
+
+    def __init__(self, documents: Sequence[Document], *, samples: int, seed: int) -> None:
+        self.samples, self.seed = samples, seed
+        self.positions = np.array([document.positions for document in documents], dtype=np.float64)
+        self.bytes = np.array([document.num_bytes for document in documents], dtype=np.float64)
+        self._document_of = np.repeat(np.arange(len(documents)), self.positions.astype(np.int64))
+
+    def all_of(self, scores: TokenScores) -> dict[str, dict[str, float]]:
+        """Every metric of a model that it has."""
+        found: dict[str, dict[str, float]] = {}
+        for metric in ("nats_per_token", "bits_per_byte", "kl", "top1_agreement", "acceptance", "accuracy"):
+            sums = self._sums(metric, scores)
+            if sums is not None:
+                found[metric] = metrics.ratio_interval(*sums, samples=self.samples, seed=self.seed).as_dict()
+        found["ece"] = self._ece(scores)
+        return found
+
+    def difference(self, metric: str, ours: TokenScores, theirs: TokenScores) -> dict[str, float] | None:
+        """Ours minus theirs on the same documents; None where one side has no such metric."""
+        our_sums, their_sums = self._sums(metric, ours), self._sums(metric, theirs)
+        if our_sums is None or their_sums is None:
+            return None
+        interval = metrics.ratio_interval(
+            our_sums[0] - their_sums[0], our_sums[1], samples=self.samples, seed=self.seed
+        )
+        return interval.as_dict()
+
+    def reliability(self, scores: TokenScores) -> list[dict[str, Any]]:
+        """The points of the calibration curve of the next token."""
+        return metrics.reliability_of(scores.confidence, scores.correct, bins=CALIBRATION_BINS)
+
+    def _sums(self, metric: str, scores: TokenScores) -> tuple[Values, Values] | None:
+        """Numerator and denominator of each document; the metric is the ratio of their totals."""
+        match metric:
+            case "nats_per_token":
+                return self._by_document(scores.nats), self.positions
+            case "bits_per_byte":
+                return (self._by_document(scores.nats) / log(2), self.bytes) if self.bytes.sum() else None
+            case "kl":
+                values = scores.kl
+            case "top1_agreement":
+                values = scores.agreement
+            case "acceptance":
+                values = scores.acceptance
+            case "accuracy":
+                values = scores.correct
+            case _:
+                raise AssertionError(metric)
+        return None if values is None else (self._by_document(values), self.positions)
+
+    def _by_document(self, values: Values) -> Values:
+        return np.bincount(self._document_of, weights=values, minlength=len(self.positions))
+
+    def _ece(self, scores: TokenScores) -> dict[str, float]:
+        """Expected calibration error of the next token; its interval is centred, for resampling inflates it."""
+        bins = metrics.equal_mass_bins(scores.confidence, bins=CALIBRATION_BINS)
+        cells = self._document_of * CALIBRATION_BINS + bins
+        size = len(self.positions) * CALIBRATION_BINS
+        gaps = np.bincount(cells, weights=scores.confidence - scores.correct, minlength=size)
+        gaps_DB = gaps.reshape(-1, CALIBRATION_BINS)
+        generator = np.random.default_rng(self.seed)
+        num_documents = len(self.positions)
+        drawn = np.empty(self.samples)
+        for sample in range(self.samples):
+            rows = generator.integers(0, num_documents, num_documents)
+            drawn[sample] = np.abs(gaps_DB[rows].sum(axis=0)).sum() / max(1.0, self.positions[rows].sum())
+        value = float(np.abs(gaps_DB.sum(axis=0)).sum() / max(1.0, self.positions.sum()))
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        shift = value - (low + high) / 2
+        return {"value": value, "low": max(0.0, float(low + shift)), "high": float(high + shift)}
+
+
+def _logprobs(logits: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """Log-probabilities over the ids that the tokenizer makes; rows beyond them are padding of the matrix."""
+    return torch.log_softmax(logits[:, :vocabulary].float(), dim=-1)
+
+
+def _groups(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Places of documents, longest first, in batches of at most `batch_tokens` with their padding."""
+    groups: list[list[int]] = []
+    for place in range(len(lengths)):
+        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= batch_tokens:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return groups

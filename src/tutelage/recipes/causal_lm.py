@@ -1,0 +1,183 @@
+"""The language-model recipe: from documents to a report, top to bottom as the flow goes.
+
+    documents -> teacher -> soft targets -> students (and controls) -> evaluation -> report
+
+The stages behave as those of a classification: each is named by the fingerprint of its inputs, costs nothing when it
+was done before, goes on where it was killed, and is taken over from a run beside where its inputs are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tutelage.config import LanguageRecipe, dump_recipe
+from tutelage.data import PreparedDocuments
+from tutelage.recipes.checking import require_disk
+from tutelage.recipes.classification import Outcome, Until, is_whole, require_one_process
+from tutelage.recipes.language_checking import estimate_language_run, require_language_students
+from tutelage.recipes.language_evaluating import evaluate_language_run, held_out_targets
+from tutelage.recipes.language_inputs import language_data_fingerprint, prepare_language_data, teacher_tokenizer
+from tutelage.recipes.language_training import language_student_fingerprint, train_language_student
+from tutelage.recipes.provenance import write_provenance
+from tutelage.recipes.stages import STAGE_VERSION, Deferred, Stages
+from tutelage.report import write_report
+from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
+from tutelage.targets import TargetStore
+from tutelage.teachers import CausalTeacher, label_documents, load_language_model, model_fingerprint
+from tutelage.train import LiveTargets, StoredTargets, TargetSource
+from tutelage.types import SILENT, Document, Progress
+
+
+def run_language_model(
+    recipe: LanguageRecipe,
+    *,
+    out: Path | None = None,
+    root: Path = Path("runs"),
+    until: Until = "report",
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Do what a causal_lm recipe says, up to a stage, and nothing twice.
+
+    Args:
+        recipe: From `tutelage.load_recipe`.
+        out: Run folder; None means `root/NAME`, or `root/NAME-2` and so on where NAME belongs to another recipe.
+        root: Where runs lie; targets and students of runs there are reused when their inputs are the same.
+        until: The last stage to do.
+        progress: Where bars and talk go.
+
+    Returns:
+        The run folder, what became of each stage, and what the teacher's targets look like.
+
+    Raises:
+        RecipeError: The data or the students cannot be used; every problem at once.
+        RunExists: `out` belongs to another recipe.
+        ModelError: A model cannot be loaded.
+        NotEnoughDisk: What the run would write does not fit.
+        TrainingDiverged: A student's loss is not a number or exploded.
+    """
+    require_one_process()
+    tokenizer = teacher_tokenizer(recipe)
+    data = prepare_language_data(recipe, tokenizer)
+    for warning in data.warnings:
+        progress.say(f"warning: {warning}")
+    require_language_students(recipe, data, tokenizer)
+    teacher_print = fingerprint(
+        "causal teacher", STAGE_VERSION, model_fingerprint(str(recipe.teacher.model)), recipe.teacher.dtype
+    )
+    require_disk(estimate_language_run(recipe, data, root=root if out is None else out))
+    text = dump_recipe(recipe)
+    folder = open_run(root, recipe.name, text, out=out)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with lock(folder.path):
+        atomic_write_text(folder.recipe_path, text)
+        stages = Stages(folder, root if out is None else out.parent, progress)
+        teacher = Deferred(lambda: load_causal_teacher(recipe))
+
+        asked = [*data.train, *data.validation]
+        targets_print = fingerprint(
+            STAGE_VERSION, teacher_print, recipe.targets, sorted({document.example_id for document in asked})
+        )
+        source: TargetSource
+        quality: dict[str, Any] = {}
+        if recipe.targets.kind == "live":
+            source = LiveTargets(teacher.get())
+        else:
+            stages.do(
+                "targets",
+                targets_print,
+                work=lambda: write_token_targets(recipe, teacher, asked, out=folder.targets_path, progress=progress),
+                folder=folder.targets_path,
+                is_whole=lambda: is_whole(folder.targets_path, progress),
+            )
+            source = StoredTargets(TargetStore.open(folder.targets_path))
+            quality = held_out_targets(source.store, folder.targets_path)
+            progress.say(quality["sentence"])
+        prints = {"teacher": teacher_print, "targets": targets_print}
+        if until != "label":
+            for name in recipe.students:
+                for control in (False, True) if recipe.evaluate.control else (False,):
+                    prefix = "controls" if control else "students"
+                    stages.do(
+                        f"{prefix}/{name}",
+                        language_student_fingerprint(recipe, name, targets_print, data, control=control),
+                        folder=folder.path / prefix / name,
+                        leaves=folder.path / prefix / name / "config.json",
+                        work=lambda name=name, control=control: train_language_student(
+                            recipe, name, folder, data, None if control else source, teacher, progress=progress
+                        ),
+                    )
+        if until in ("evaluate", "report"):
+            _judge(recipe, folder, data, teacher, stages, prints, until=until, progress=progress)
+    return Outcome(folder, tuple(stages.outcomes), tuple(str(warning) for warning in data.warnings), quality)
+
+
+def _judge(
+    recipe: LanguageRecipe,
+    folder: RunFolder,
+    data: PreparedDocuments,
+    teacher: Deferred[CausalTeacher],
+    stages: Stages,
+    prints: dict[str, str],
+    *,
+    until: Until,
+    progress: Progress,
+) -> None:
+    """The last two stages: evaluation and report."""
+    everyone = [
+        language_student_fingerprint(recipe, name, prints["targets"], data, control=False) for name in recipe.students
+    ]
+    evaluation_print = fingerprint(
+        "language evaluation", prints, everyone, recipe.evaluate, language_data_fingerprint(data), recipe
+    )
+    stages.do(
+        "evaluation",
+        evaluation_print,
+        leaves=folder.evaluation_path,
+        work=lambda: evaluate_language_run(recipe, folder, data, teacher, progress=progress),
+    )
+    if not stages.nothing_done or not folder.provenance_path.is_file():
+        write_provenance(recipe, folder, data, {**prints, "evaluation": evaluation_print}, seconds=stages.outcomes)
+    if until == "report":
+        stages.do(
+            "report",
+            fingerprint("report", evaluation_print),
+            leaves=folder.report_path,
+            work=lambda: {"file": str(write_report(folder.path))},
+        )
+
+
+def load_causal_teacher(recipe: LanguageRecipe) -> CausalTeacher:
+    """The teacher of a recipe, loaded."""
+    section = recipe.teacher
+    language_model = load_language_model(
+        str(section.model), dtype=section.dtype, trust_remote_code=section.trust_remote_code
+    )
+    return CausalTeacher(language_model, batch_tokens=section.batch_tokens, sequence_length=recipe.task.sequence_length)
+
+
+def write_token_targets(
+    recipe: LanguageRecipe,
+    teacher: Deferred[CausalTeacher],
+    documents: Sequence[Document],
+    *,
+    out: Path,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Let the teacher score every document once; a killed call goes on where it was.
+
+    Returns:
+        Facts for the stage: rows and positions.
+    """
+    section = recipe.targets
+    store = label_documents(
+        teacher.get(),
+        documents,
+        out=out,
+        kind=section.kind,
+        encoding=section.encoding(),
+        seed=recipe.train.seed,
+        progress=progress,
+    )
+    return {"rows": len(store), "positions": store.manifest.positions, "bytes": store.manifest.bytes}

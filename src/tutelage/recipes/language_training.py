@@ -1,0 +1,200 @@
+"""The students of a causal_lm recipe, each trained on soft targets and, as a control, on the text alone."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import torch
+
+from tutelage.config import LanguageRecipe
+from tutelage.data import PreparedDocuments
+from tutelage.losses import Divergence
+from tutelage.recipes.language_inputs import language_data_fingerprint
+from tutelage.recipes.stages import STAGE_VERSION, Deferred
+from tutelage.runs import RunFolder, fingerprint, seed_sequence
+from tutelage.students import (
+    add_lora,
+    build_language_rnn,
+    build_language_transformer,
+    language_embeddings,
+    load_language_student,
+    merge_lora,
+    prune,
+    save_model,
+    set_language_embeddings,
+)
+from tutelage.teachers import CausalTeacher, has_fast_bfloat16, model_fingerprint
+from tutelage.train import LanguageObjective, LanguageTrainSettings, TargetSource, train_language_model
+from tutelage.types import SILENT, Progress
+
+CALIBRATION_TOKENS = 4096
+"""Tokens of the training text on which a pruned student's parts are ranked."""
+
+
+def language_student_fingerprint(
+    recipe: LanguageRecipe, name: str, targets_print: str, data: PreparedDocuments, *, control: bool
+) -> str:
+    """The fingerprint of what a trained student depends on.
+
+    A control does not depend on the soft targets, only on the teacher that it may be cut from.
+    """
+    student = recipe.students[name]
+    weights = model_fingerprint(str(student.model)) if student.kind == "pretrained" else None
+    teacher = model_fingerprint(str(recipe.teacher.model))
+    return fingerprint(
+        "language student",
+        STAGE_VERSION, weights, control, teacher if control else targets_print, language_data_fingerprint(data),
+        student, recipe.train_for(name), recipe.objective_for(name), recipe.task,
+    )  # fmt: skip
+
+
+def train_language_student(
+    recipe: LanguageRecipe,
+    name: str,
+    folder: RunFolder,
+    data: PreparedDocuments,
+    source: TargetSource | None,
+    teacher: Deferred[CausalTeacher],
+    *,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Train one student, or its control, and save it in the run.
+
+    A control sees the same initial weights, documents, order and number of steps; only the loss is the cross-entropy
+    to the text alone.
+
+    Args:
+        recipe: The recipe.
+        name: Which student.
+        folder: The run.
+        data: Its documents.
+        source: Where soft targets come from; None trains the control.
+        teacher: Loaded if the student is made from it.
+        progress: Where bars and talk go.
+
+    Returns:
+        Facts for the stage: best step, best validation loss, steps.
+    """
+    out = (folder.controls_path if source is None else folder.students_path) / name
+    model = build_language_student(recipe, name, data, teacher, progress=progress)
+    tokenizer = teacher.get().tokenizer
+    section = recipe.students[name]
+    if section.lora is not None:
+        model = add_lora(model, rank=section.lora.rank, alpha=section.lora.alpha)
+    result = train_language_model(
+        model,
+        int(tokenizer.pad_token_id),
+        data.train,
+        data.validation,
+        source=source,
+        objective=objective_of(recipe, name),
+        settings=settings_of(recipe, name),
+        out=out,
+        vocabulary=teacher.get().vocabulary,
+        progress=progress,
+        title=f"Training {name}" if source is not None else f"Training {name} on the text alone",
+    )
+    if section.lora is not None:
+        model = merge_lora(model)
+    save_model(model, tokenizer, out)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)  # some hundred megabytes that nobody goes on from
+    return {
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "best_validation_loss": result.best_validation_loss,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def build_language_student(
+    recipe: LanguageRecipe,
+    name: str,
+    data: PreparedDocuments,
+    teacher: Deferred[CausalTeacher],
+    *,
+    progress: Progress = SILENT,
+) -> Any:
+    """A student as it is before its first step; the same recipe gives the same weights.
+
+    Args:
+        recipe: The recipe.
+        name: Which student.
+        data: Text for ranking what is pruned.
+        teacher: What is pruned, and whose embeddings are reduced.
+        progress: Told what takes time.
+    """
+    section = recipe.students[name]
+    seed = seed_sequence(recipe.train.seed, "student", name)
+    tokenizer = teacher.get().tokenizer
+    match section.kind:
+        case "pruned":
+            progress.say(f"{name}: pruning the teacher")
+            return prune(
+                teacher.get().language_model.model,
+                layers=section.layers,
+                choice=section.choice,
+                hidden_size=section.hidden_size,
+                heads=section.heads,
+                intermediate_size=section.intermediate_size,
+                calibration=calibration_ids(data),
+                seed=seed,
+            )
+        case "transformer":
+            model = build_language_transformer(
+                tokenizer=tokenizer,
+                layers=section.layers,
+                hidden_size=section.hidden_size,
+                heads=section.heads,
+                kv_heads=section.kv_heads,
+                intermediate_size=section.intermediate_size,
+                sequence_length=recipe.task.sequence_length,
+                seed=seed,
+            )
+        case "rnn":
+            model = build_language_rnn(
+                tokenizer=tokenizer,
+                cell=section.cell,
+                hidden_size=section.hidden_size,
+                embedding_size=section.embedding_size,
+                layers=section.layers,
+                dropout=section.dropout,
+                seed=seed,
+            )
+        case "pretrained":
+            return load_language_student(str(section.model))
+    if section.embeddings == "teacher":
+        width = model.get_input_embeddings().weight.shape[1]
+        set_language_embeddings(model, language_embeddings(teacher.get().language_model, width=width))
+    return model
+
+
+def calibration_ids(data: PreparedDocuments) -> list[torch.Tensor]:
+    """Some training documents as `[1, T]` ids."""
+    chosen, read = [], 0
+    for document in data.train:
+        if read >= CALIBRATION_TOKENS:
+            break
+        chosen.append(torch.from_numpy(document.token_ids.astype("int64"))[None])
+        read += len(document.token_ids)
+    return chosen
+
+
+def objective_of(recipe: LanguageRecipe, name: str) -> LanguageObjective:
+    """What training of one student minimises."""
+    section = recipe.objective_for(name)
+    return LanguageObjective(
+        divergence=Divergence(section.divergence, alpha=section.alpha, beta=section.beta, head_mass=section.head_mass),
+        loss_temperature=section.loss_temperature,
+        soft_weight=section.soft_weight,
+        soft_weight_final=section.soft_weight_final,
+        hidden_weight=getattr(recipe.students[name], "hidden_weight", 0.0),
+    )
+
+
+def settings_of(recipe: LanguageRecipe, name: str) -> LanguageTrainSettings:
+    """How one student is trained."""
+    values = recipe.train_for(name).model_dump()
+    if values["precision"] == "auto":
+        values["precision"] = "bfloat16" if has_fast_bfloat16() else "float32"
+    return LanguageTrainSettings(sequence_length=recipe.task.sequence_length, **values)

@@ -1,0 +1,272 @@
+"""One way to read every language-model student: its final states, and the output matrix that makes logits of them.
+
+In: a causal language model, token ids, perhaps several documents a row. Out: states that see their own document only,
+whatever kind of model it is. Training and evaluation go through here and nowhere else, so they never hold logits of a
+whole batch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.errors import ModelError, ShapeMismatch
+from tutelage.students.components import principal_components
+from tutelage.students.embeddings import set_embeddings
+from tutelage.students.quiet import no_progress_bars
+
+EMBEDDING_STD = 0.02
+"""Of fresh embeddings in most language models; with it a tied output matrix gives small first logits."""
+MASKED_ATTENTION = ("sdpa", "eager")
+"""Attention that takes a mask of its own; others find documents by rules that do not hold for several rows."""
+ISOLATED = {"full_attention", "sliding_attention"}
+"""Kinds of layers that look back through a mask only, and so can be kept from looking into another document."""
+
+
+@dataclass(frozen=True)
+class OutputLayer:
+    """Final state -> logits: scale * (states @ weight.T + bias), then cap * tanh(logits / cap)."""
+
+    weight: Tensor
+    """The output matrix [V, H]."""
+    bias: Tensor | None
+    """Its bias [V], which few models have."""
+    scale: float
+    """Logits are multiplied by this."""
+    cap: float | None
+    """The soft cap; None: there is none."""
+
+
+def final_states(
+    model: Any, input_ids: Tensor, position_ids: Tensor | None = None, segments: Tensor | None = None
+) -> Tensor:
+    """What the output matrix multiplies at every token, each document read as if it were alone.
+
+    Where every row holds one document and padding comes last, no mask is made at all: attention is causal, so nothing
+    sees the padding, and the fastest kernels apply. Rows of several documents get a block-diagonal causal mask of their
+    own, since transformers recognises such rows only as long as nobody passes a mask or keeps a cache.
+
+    Args:
+        model: A causal language model: of transformers, one with adapters, or a recurrent student.
+        input_ids: Token ids, int [B, T], padded on the right.
+        position_ids: [B, T], starting from 0 in every document; None counts from `segments`.
+        segments: int [B, T], 0 at padding, 1 and more name the documents of a row, each in one piece; None means one
+            document a row.
+
+    Returns:
+        States [B, T, H] in the type of the model; those of padding mean nothing.
+
+    Raises:
+        ValueError: Rows of several documents, for a model that cannot keep them apart (see `packs`).
+    """
+    model = _inner(model)
+    packed = segments is not None and bool((segments > 1).any())
+    if packed and not packs(model):
+        raise ValueError(
+            f"{type(model).__name__} lets one document run into the next, but a row holds several: put one document in "
+            "each row"
+        )
+    if getattr(model, "reads_one_document_a_row", False):
+        return model.hidden_states(input_ids)
+    inputs: dict[str, Any] = {}
+    if packed and segments is not None:
+        inputs["position_ids"] = positions_within(segments) if position_ids is None else position_ids
+        inputs["attention_mask"] = _attention_masks(model, segments)
+    return model.base_model(input_ids=input_ids, use_cache=False, **inputs).last_hidden_state
+
+
+def packs(model: Any) -> bool:
+    """True if rows may hold several documents.
+
+    False for recurrent models, for models that count positions by themselves, for layers that look back by other means
+    than a mask, and for attention kernels that take no mask.
+
+    Args:
+        model: As in `final_states`.
+    """
+    model = _inner(model)
+    if getattr(model, "reads_one_document_a_row", False) or getattr(model, "_is_stateful", False):
+        return False
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ())
+    takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
+    return takes_positions and kinds <= ISOLATED and config._attn_implementation in MASKED_ATTENTION
+
+
+def positions_within(segments: Tensor) -> Tensor:
+    """The place of every token in its document, from 0.
+
+    Args:
+        segments: int [B, T], each document in one piece.
+
+    Returns:
+        int64 [B, T].
+
+    Example:
+        >>> positions_within(torch.tensor([[1, 1, 2, 2, 2, 0]]))
+        tensor([[0, 1, 0, 1, 2, 0]])
+    """
+    places = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
+    starts = torch.ones_like(segments, dtype=torch.bool)
+    starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    return places - torch.where(starts, places, 0).cummax(dim=1).values
+
+
+def output_layer(model: Any) -> OutputLayer:
+    """How a model makes logits of its final states.
+
+    Args:
+        model: As in `final_states`.
+
+    Returns:
+        The matrix itself, not a copy, so that gradients reach it.
+
+    Raises:
+        ModelError: The model has no output matrix.
+    """
+    model = _inner(model)
+    if getattr(model, "reads_one_document_a_row", False):
+        return OutputLayer(*model.output_layer())
+    layer = model.get_output_embeddings()
+    if layer is None or not hasattr(layer, "weight"):
+        raise ModelError(f"{type(model).__name__} has no output matrix: give a causal language model")
+    config = model.config.get_text_config()
+    scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+    cap = getattr(config, "final_logit_softcapping", None)
+    return OutputLayer(layer.weight, getattr(layer, "bias", None), float(scale), cap)
+
+
+def load_language_student(folder_or_id: Path | str, *, dtype: torch.dtype = torch.float32) -> Any:
+    """A causal language model from a folder or by its hub id.
+
+    Args:
+        folder_or_id: A folder saved by transformers, ours or not, or `owner/name`.
+        dtype: Of the weights; float32 by default, since students are trained.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        ModelError: There is no such model, it is no causal language model, or it makes its logits in a way that is not
+            known here.
+    """
+    from transformers import AutoModelForCausalLM
+
+    name, place = str(folder_or_id), Path(folder_or_id)
+    if place.exists() and not (place / "config.json").is_file():
+        raise ModelError(f"{name} has no config.json: give a folder saved by transformers' save_pretrained")
+    if not place.exists() and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
+        raise ModelError(f"{name}: no such folder. Give one saved by transformers, or a hub id (owner/name)")
+    try:
+        with no_progress_bars():
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype).eval()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"{name} does not load as a causal language model ({reason}): give a folder with its weights in "
+            "safetensors, or a hub id that can be reached"
+        ) from error
+    _require_known_output(model)
+    return model
+
+
+def language_embeddings(
+    language_model: Any, *, width: int, power: float = 0.5, standard_deviation: float = EMBEDDING_STD
+) -> Tensor:
+    """The teacher's token embeddings, reduced to `width` by principal components.
+
+    The same tokens mean the same in a student with the teacher's vocabulary, so it need not learn from scratch which
+    of them are alike. The mean that is taken out would, in a tied output matrix, add the same to all logits.
+
+    Args:
+        language_model: Has `model` and `tokenizer`; its vocabulary is the student's.
+        width: The student's embedding size, at most the teacher's hidden size.
+        power: How much components are evened out: 0 keeps their spread, 1 gives all the same.
+        standard_deviation: Of all entries of the result.
+
+    Returns:
+        float32 [V, width] on the CPU, V the number of tokens of the tokenizer, without padded rows.
+
+    Raises:
+        ShapeMismatch: `width` exceeds the teacher's hidden size, or the teacher has fewer rows than tokens.
+
+    Source: principal components keep most of the geometry of embeddings (Raunak et al. 2019, RepL4NLP).
+    """
+    weight = language_model.model.get_input_embeddings().weight.detach()
+    rows, teacher_width = weight.shape
+    tokens = len(language_model.tokenizer)
+    if width > teacher_width:
+        raise ShapeMismatch(
+            f"the student's embeddings are {width} wide, the teacher's only {teacher_width}: choose an embedding size "
+            f"of at most {teacher_width}, or embeddings: random"
+        )
+    if tokens > rows:
+        raise ShapeMismatch(f"the teacher's tokenizer has {tokens} tokens, its model embeddings for {rows} only")
+    vectors = weight[:tokens].float().cpu()
+    return principal_components(vectors, width, standard_deviation=standard_deviation, power=power)
+
+
+def set_language_embeddings(model: Any, matrix: Tensor) -> None:
+    """Put a matrix in the place of a student's token embeddings, and of its output matrix where the two are one.
+
+    Args:
+        model: As in `final_states`; changed in place.
+        matrix: [V, width].
+
+    Raises:
+        ShapeMismatch: The model's embeddings have another shape.
+    """
+    set_embeddings(_inner(model), matrix)
+
+
+def _inner(model: Any) -> Any:
+    """The transformers model below adapters."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _attention_masks(model: Any, segments: Tensor) -> Tensor | dict[str, Tensor]:
+    """What each kind of layer may look at: earlier tokens of the same document, within its window if it has one."""
+    config = model.config.get_text_config()
+    places = torch.arange(segments.shape[1], device=segments.device)
+    back = places[:, None] - places[None, :]
+    # Padding looks at padding: a token that looks at nothing would be not a number, and spread.
+    full = ((segments[:, :, None] == segments[:, None, :]) & (back >= 0))[:, None]
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if window is None or window >= segments.shape[1] or kinds == {"full_attention"}:
+        return _as_taken(model, full)
+    sliding = full & (back < window)
+    if not kinds or kinds == {"sliding_attention"}:
+        return _as_taken(model, sliding)
+    return {"full_attention": _as_taken(model, full), "sliding_attention": _as_taken(model, sliding)}
+
+
+def _as_taken(model: Any, mask: Tensor) -> Tensor:
+    """True and False for SDPA, numbers to add to the scores for attention in plain PyTorch."""
+    if model.config.get_text_config()._attn_implementation == "sdpa":
+        return mask
+    dtype = model.get_input_embeddings().weight.dtype
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
+
+
+@torch.inference_mode()
+def _require_known_output(model: Any) -> None:
+    """Refuse a model whose logits are not made as `output_layer` says: losses would be those of another model."""
+    output = output_layer(model)
+    ids = torch.arange(min(4, output.weight.shape[0]), device=output.weight.device)[None]
+    states = final_states(model, ids)
+    if states.shape[-1] == output.weight.shape[1]:
+        logits = torch.nn.functional.linear(states, output.weight, output.bias).float() * output.scale
+        logits = torch.tanh(logits / output.cap) * output.cap if output.cap else logits
+        expected = model(input_ids=ids).logits.float()
+        tolerance = 10 * torch.finfo(output.weight.dtype).eps * float(expected.abs().max().clamp_min(1.0))
+        if float((logits - expected).abs().max()) <= max(tolerance, 1e-4):
+            return
+    raise ModelError(
+        f"{type(model).__name__} computes its logits in a way that is not known here: use a stock causal language model"
+    )

@@ -1,0 +1,110 @@
+"""Content ids as arrays and as a Parquet column: what a row of a store is found by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tutelage.errors import TargetsCorrupt
+from tutelage.types import EXAMPLE_ID_BYTES
+
+_ID_DTYPE = np.dtype(f"S{EXAMPLE_ID_BYTES}")
+
+Ids = NDArray[np.bytes_]
+"""Content ids `[N]`, 16 bytes each. Compare whole arrays only: numpy cuts trailing zeros off a single element."""
+
+ID_FIELD = pa.field("example_id", pa.binary(EXAMPLE_ID_BYTES), nullable=False)
+"""The column that every part has."""
+STATISTICS: dict[str, Any] = {"write_statistics": ["example_id"]}
+"""Of the other columns of token targets, smallest and largest values would tell nothing."""
+
+
+def as_ids(ids: Sequence[bytes]) -> Ids:
+    """Content ids as one array `[N]`.
+
+    Raises:
+        TypeError: One is not bytes.
+        ValueError: One has not 16 bytes.
+    """
+    for name in ids:
+        if not isinstance(name, bytes):
+            raise TypeError(
+                f"the id {name!r} of type {type(name).__name__} was given; expected the bytes of "
+                "tutelage.types.example_id(text)"
+            )
+        if len(name) != EXAMPLE_ID_BYTES:
+            raise ValueError(
+                f"the id {name.hex()} of {len(name)} bytes was given; expected {EXAMPLE_ID_BYTES}: "
+                "tutelage.types.example_id(text)"
+            )
+    return np.frombuffer(b"".join(ids), _ID_DTYPE)
+
+
+def from_ids(ids: Ids) -> list[bytes]:
+    """The ids of an array as bytes, each whole."""
+    content = ids.tobytes()
+    return [content[start : start + EXAMPLE_ID_BYTES] for start in range(0, len(content), EXAMPLE_ID_BYTES)]
+
+
+def no_ids() -> Ids:
+    """An array of no ids."""
+    return np.empty(0, _ID_DTYPE)
+
+
+def id_column(ids: Ids) -> pa.Array:
+    """Ids as the column of a part."""
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(EXAMPLE_ID_BYTES), len(ids), [None, pa.py_buffer(ids.tobytes())]
+    )
+
+
+def read_id_column(column: pa.ChunkedArray) -> Ids:
+    """The ids of a part's column.
+
+    Raises:
+        TargetsCorrupt: One is null.
+    """
+    names = column.combine_chunks()
+    if names.null_count:
+        raise TargetsCorrupt("has null values; expected none")
+    if not len(names):
+        return no_ids()
+    return np.frombuffer(names.buffers()[1], _ID_DTYPE)[names.offset : names.offset + len(names)]
+
+
+def refuse_other_columns(found: pa.Schema, expected: pa.Schema) -> None:
+    """Refuse a table whose columns are not those of its kind.
+
+    The name and nullability of a list's element differ between writers and do not matter.
+
+    Raises:
+        TargetsCorrupt: One lacks, or has another type.
+    """
+    kinds = _kinds(found)
+    if any(kinds.get(name) != kind for name, kind in _kinds(expected).items()):
+        raise TargetsCorrupt(f"has the columns {_named(found)}; expected {_named(expected)}")
+
+
+def _kinds(schema: pa.Schema) -> dict[str, tuple[object, ...]]:
+    return {field.name: _kind(field.type) for field in schema}
+
+
+def _kind(kind: pa.DataType) -> tuple[object, ...]:
+    if pa.types.is_fixed_size_list(kind):
+        return ("fixed list", kind.list_size, kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return ("list", kind.value_type)
+    return (kind,)
+
+
+def _named(schema: pa.Schema) -> str:
+    def name(kind: pa.DataType) -> str:
+        if pa.types.is_fixed_size_list(kind):
+            return f"fixed_size_list<{kind.value_type}>[{kind.list_size}]"
+        return f"list<{kind.value_type}>" if pa.types.is_list(kind) else str(kind)
+
+    return ", ".join(f"{field.name}: {name(field.type)}" for field in schema)

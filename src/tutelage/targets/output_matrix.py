@@ -1,0 +1,218 @@
+"""The output matrix of a `hidden` store, kept once beside the parts: what turns states into logits.
+
+`output.safetensors` holds `weight` [V, H], perhaps `bias` [V] and `channels` [H], and as metadata `scale` and `cap`. A
+matrix whose values bfloat16 holds exactly is written as bfloat16, else as float32: it is never rounded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors import TensorSpec, serialize
+
+from tutelage.errors import ShapeMismatch, TargetsCorrupt, TargetsIncomplete, TargetsMismatch
+from tutelage.runs import atomic_write_bytes
+from tutelage.targets.manifest import FILE, read_manifest
+
+OUTPUT_FILE = "output.safetensors"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutputMatrix:
+    """Logits are `cap * tanh(z / cap)`, z = `scale * (weight @ (states * scales) + bias)`; without a cap, z."""
+
+    weight: NDArray[np.float32]
+    """[V, H]; what multiplies `states * scales`. Where there are channels, they are in it already."""
+    bias: NDArray[np.float32] | None
+    """[V]."""
+    scale: float
+    """Factor of the logits."""
+    cap: float | None
+    """Bound of the logits; None: unbounded."""
+    channels: NDArray[np.float32] | None = None
+    """[H]; the teacher's hidden state is `states * scales * channels`. None stands for ones."""
+
+
+def write_output_matrix(
+    folder: Path | str,
+    *,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    scale: float = 1.0,
+    cap: float | None = None,
+    channels: ArrayLike | None = None,
+) -> str:
+    """Write the output matrix of a `hidden` store, atomically, before the store's writer is opened.
+
+    Writing the same again changes nothing, so labelling that goes on after a kill may simply call this anew.
+
+    Args:
+        folder: Of the store; made if missing.
+        weight: [V, H], in float32 whatever type the teacher has.
+        bias: [V].
+        scale: Factor of the logits.
+        cap: Logits become cap * tanh(logits / cap).
+        channels: [H], > 0: states were divided by these before they were rounded. Hidden states of most language models
+            have a few values many times larger than all others; one scale for a position then leaves little of its 8
+            bits to the rest. The root mean square of each channel over some hundred positions is a good choice: on
+            SmolLM2-135M it lowers the divergence that rounding causes from 6.7e-3 to 5e-4 nats.
+
+    Returns:
+        SHA-256 of the file.
+
+    Raises:
+        ShapeMismatch: The arrays do not fit each other.
+        ValueError: A number is not finite, or a channel or the cap is not above 0.
+        TargetsMismatch: The folder holds a store with another output matrix, which is left as it is.
+    """
+    arrays = _checked(weight, bias, channels, scale, cap)
+    metadata = {"scale": repr(float(scale))} | ({} if cap is None else {"cap": repr(float(cap))})
+    content = _serialize(arrays, metadata)
+    digest = sha256(content).hexdigest()
+    folder = Path(folder)
+    if (folder / FILE).exists():
+        known = read_manifest(folder).encoding.get("output_sha256")
+        if known != digest:
+            raise TargetsMismatch(
+                f"{folder} holds targets of {'another output matrix' if known else 'another kind'} and is left as it "
+                "is. Write to another folder, or remove this one"
+            )
+    if output_digest(folder) != digest:
+        atomic_write_bytes(folder / OUTPUT_FILE, content)
+    return digest
+
+
+def read_output_matrix(folder: Path | str) -> OutputMatrix:
+    """The output matrix of a `hidden` store.
+
+    Raises:
+        TargetsIncomplete: There is none.
+        TargetsCorrupt: It cannot be understood.
+    """
+    path = Path(folder) / OUTPUT_FILE
+    header, content = _open(path)
+    try:
+        found = {name: _tensor(record, content) for name, record in header.items() if name != "__metadata__"}
+        metadata = header.get("__metadata__", {})
+        channels = found.get("channels")
+        weight = found["weight"] if channels is None else found["weight"] * channels
+        return OutputMatrix(
+            weight,
+            found.get("bias"),
+            float(metadata["scale"]),
+            float(metadata["cap"]) if "cap" in metadata else None,
+            channels,
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise TargetsCorrupt(f"{path} is not the output matrix of a store ({error!r})") from error
+
+
+def output_shape(folder: Path) -> tuple[int, int]:
+    """V and H of the output matrix, from its header alone.
+
+    Raises:
+        TargetsIncomplete: There is none.
+        TargetsCorrupt: It cannot be understood.
+    """
+    path = folder / OUTPUT_FILE
+    header, _ = _open(path)
+    try:
+        rows, columns = header["weight"]["shape"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise TargetsCorrupt(f"{path} is not the output matrix of a store ({error!r})") from error
+    return int(rows), int(columns)
+
+
+def output_digest(folder: Path) -> str | None:
+    """SHA-256 of the output matrix, None if there is none."""
+    try:
+        with (folder / OUTPUT_FILE).open("rb") as file:
+            digest = sha256()
+            while block := file.read(2**20):
+                digest.update(block)
+            return digest.hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def output_problem(folder: Path, digest: str) -> str | None:
+    """What is wrong with the output matrix of a store whose manifest names this SHA-256; None if nothing is."""
+    found = output_digest(folder)
+    if found is None:
+        return f"{folder / OUTPUT_FILE} is missing"
+    if found != digest:
+        return f"{folder / OUTPUT_FILE} is damaged: its SHA-256 is {found[:12]}..., not {digest[:12]}... as written"
+    return None
+
+
+def _checked(
+    weight: ArrayLike, bias: ArrayLike | None, channels: ArrayLike | None, scale: float, cap: float | None
+) -> dict[str, NDArray[np.float32]]:
+    given = {"weight": weight, "bias": bias, "channels": channels}
+    arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in given.items() if value is not None}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if arrays["weight"].ndim != 2:
+        raise ShapeMismatch(f"a weight of shape {shapes['weight']} was given; expected [V, H]")
+    rows, columns = shapes["weight"]
+    if shapes.get("bias", (rows,)) != (rows,) or shapes.get("channels", (columns,)) != (columns,):
+        raise ShapeMismatch(f"arrays of shapes {shapes} were given; expected weight [V, H], bias [V], channels [H]")
+    if not all(np.isfinite(array).all() for array in arrays.values()) or not math.isfinite(scale):
+        raise ValueError("the output matrix holds numbers that are not finite")
+    if not (cap is None or 0 < cap < math.inf) or not (channels is None or (arrays["channels"] > 0).all()):
+        raise ValueError(f"cap={cap} or a channel is not above 0; expected positive numbers")
+    return arrays
+
+
+def _serialize(arrays: dict[str, NDArray[np.float32]], metadata: dict[str, str]) -> bytes:
+    held, specs = [], {}
+    for name, array in arrays.items():
+        bits = array.view(np.uint32)
+        exact = not (bits & 0xFFFF).any()
+        stored = (bits >> 16).astype(np.uint16) if exact else array
+        held.append(stored)  # the specification holds an address only
+        specs[name] = TensorSpec(
+            dtype="bfloat16" if exact else "float32",
+            shape=list(array.shape),
+            data_ptr=stored.ctypes.data,
+            data_len=stored.nbytes,
+        )
+    return bytes(serialize(specs, metadata=metadata))
+
+
+def _open(path: Path) -> tuple[dict[str, Any], memoryview]:
+    """The header of a safetensors file, and its data without reading them."""
+    try:
+        with path.open("rb") as file:
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        size = int.from_bytes(content[:8], "little")
+        header = json.loads(bytes(content[8 : 8 + size]))
+        if not isinstance(header, dict):
+            raise TypeError("its header is no object")
+        return header, content[8 + size :]
+    except FileNotFoundError as error:
+        raise TargetsIncomplete(
+            f"{path} is missing, without which hidden states are no targets. Write it first: "
+            "tutelage.targets.write_output_matrix(folder, weight=...)"
+        ) from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise TargetsCorrupt(f"{path} is not readable as safetensors ({error})") from error
+
+
+def _tensor(record: dict[str, Any], content: memoryview) -> NDArray[np.float32]:
+    """One tensor as float32."""
+    start, end = record["data_offsets"]
+    if record["dtype"] == "BF16":
+        array = (np.frombuffer(content[start:end], "<u2").astype(np.uint32) << 16).view(np.float32)
+    elif record["dtype"] == "F32":
+        array = np.frombuffer(content[start:end], "<f4").copy()
+    else:
+        raise ValueError(f"dtype {record['dtype']}")
+    return array.reshape(record["shape"])

@@ -1,0 +1,125 @@
+"""Token ids in few bytes: numbered by how often a part uses them, then an exponent for zstd and bits as they are.
+
+1. A part counts its ids. Those seen four times or more come first, in classes of doubling frequency; within a class,
+   and after the last, ids ascend. The place of an id in this order is its rank; frequent ids have small ones.
+2. rank + 16 is written like a small floating-point number: a bucket (4 bits of mantissa, the rest exponent), and
+   `bucket >> 4` bits of remainder. A bucket fits a byte for vocabularies up to 1,048,560 ids. Buckets have a skewed
+   distribution that zstd makes use of; the remainders have none, and are packed as they are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.errors import TargetsCorrupt
+
+_FEWEST_USES = 4
+
+
+class RankTable:
+    """The order of the ids of one part."""
+
+    def __init__(self, frequent: NDArray[np.int32]) -> None:
+        """Take the ids that come first, in order; all others follow, ascending."""
+        self.frequent = frequent
+        self._order = np.argsort(frequent, kind="stable")
+        self._sorted = frequent[self._order].astype(np.int64)
+        # The k-th id that is not frequent is k plus the number of frequent ids before it.
+        self._rare_before = self._sorted - np.arange(len(frequent))
+
+    @classmethod
+    def counting(cls, ids: NDArray[np.int32]) -> RankTable:
+        """The table of a part with these ids, the same in whatever order they come."""
+        uses = np.bincount(ids)
+        classes = np.frexp(uses)[1]  # 1 + floor(log2)
+        frequent = np.flatnonzero(uses >= _FEWEST_USES)
+        return cls(frequent[np.argsort(-classes[frequent], kind="stable")].astype(np.int32))
+
+    @classmethod
+    def from_steps(cls, steps: NDArray[np.uint32]) -> RankTable:
+        """The table that `steps` was written for."""
+        return cls(np.cumsum(steps, dtype=np.uint32).view(np.int32))
+
+    def steps(self) -> NDArray[np.uint32]:
+        """Differences between neighbours, modulo 2^32: small numbers, for most of the table ascends."""
+        return np.diff(self.frequent.view(np.uint32), prepend=np.uint32(0))
+
+    def ranks(self, ids: NDArray[np.int32]) -> NDArray[np.int64]:
+        """The rank of each id."""
+        if not len(self.frequent):
+            return ids.astype(np.int64)
+        places = np.searchsorted(self._sorted, ids)
+        inside = np.minimum(places, len(self._sorted) - 1)
+        return np.where(self._sorted[inside] == ids, self._order[inside], len(self._sorted) + ids - places)
+
+    def ids(self, ranks: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The id of each rank."""
+        if not len(self.frequent):
+            return ranks.astype(np.int32)
+        rare = ranks - len(self.frequent)
+        found = rare + np.searchsorted(self._rare_before, rare, side="right")
+        return np.where(rare < 0, self.frequent[np.minimum(ranks, len(self.frequent) - 1)], found).astype(np.int32)
+
+
+def split_ranks(ranks: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Bucket and remainder of each rank."""
+    shifted = ranks + 16
+    widths = np.frexp(shifted)[1].astype(np.int64) - 5
+    return (16 * widths + (shifted >> widths) - 16).astype(np.uint8), shifted & ((1 << widths) - 1)
+
+
+def join_ranks(buckets: NDArray[np.uint8], remainders: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The ranks that `split_ranks` split."""
+    wide = buckets.astype(np.int64)
+    return (((wide & 15) + 16) << (wide >> 4)) - 16 + remainders
+
+
+def pack_bits(
+    remainders: NDArray[np.int64], buckets: NDArray[np.uint8], *, entries: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Remainders one behind the other, most significant bit first; every document starts at a byte.
+
+    Args:
+        remainders: `[N]`, of all documents.
+        buckets: `[N]`, which say how many bits each has.
+        entries: `[D]`, how many of them each document has.
+
+    Returns:
+        The bytes, and how many each document has, `[D]`.
+    """
+    widths = buckets.astype(np.int64) >> 4
+    offsets, sizes = _bit_offsets(widths, entries)
+    bits = np.zeros(8 * int(sizes.sum()), np.uint8)
+    for place in range(int(widths.max(initial=0))):
+        here = np.flatnonzero(widths > place)
+        bits[offsets[here] + widths[here] - 1 - place] = (remainders[here] >> place) & 1
+    return np.packbits(bits), sizes
+
+
+def read_bits(
+    content: NDArray[np.uint8], buckets: NDArray[np.uint8], *, entries: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The remainders that `pack_bits` packed, `[N]`.
+
+    Raises:
+        TargetsCorrupt: The bytes of a document are not as many as its buckets ask for.
+    """
+    widths = buckets.astype(np.int64) >> 4
+    offsets, expected = _bit_offsets(widths, entries)
+    if not np.array_equal(sizes, expected):
+        raise TargetsCorrupt("has fewer or more bits than its buckets ask for")
+    # 15 bits that start anywhere in a byte lie in three bytes.
+    padded = np.concatenate([content, np.zeros(3, np.uint8)]).astype(np.int64)
+    words = (padded[:-2] << 16) | (padded[1:-1] << 8) | padded[2:]
+    return (words[offsets >> 3] >> (24 - (offsets & 7) - widths)) & ((1 << widths) - 1)
+
+
+def _bit_offsets(widths: NDArray[np.int64], entries: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the bits of each entry begin, and the bytes of each document."""
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(widths)])
+    ends = np.cumsum(entries)
+    firsts = before[ends - entries]
+    sizes = (before[ends] - firsts + 7) >> 3
+    starts = 8 * (np.cumsum(sizes) - sizes)
+    return before[:-1] + np.repeat(starts - firsts, entries), sizes

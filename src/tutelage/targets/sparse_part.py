@@ -1,0 +1,157 @@
+"""A part of kind `sampled` or `top_k` in memory: the columns as they lie on disk, decoded document by document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tutelage.errors import TargetsCorrupt
+from tutelage.targets.ids import Ids, read_id_column
+from tutelage.targets.packing import Packed, sorted_within, split, unpack
+from tutelage.targets.ranks import RankTable, join_ranks, read_bits
+from tutelage.targets.sparse_rules import SparseRules
+from tutelage.targets.values import SparseTargets
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lists:
+    """A column of lists: all their elements, and where each row begins."""
+
+    elements: NDArray[Any]
+    """Those of all rows."""
+    offsets: NDArray[np.int64]
+    """[D + 1]."""
+
+    @classmethod
+    def of(cls, column: pa.ChunkedArray) -> Lists:
+        """A column of lists of numbers, or of bytes.
+
+        Raises:
+            TargetsCorrupt: Something in it is null.
+        """
+        rows = column.combine_chunks()
+        if rows.null_count:
+            raise TargetsCorrupt("has null values; expected none")
+        if pa.types.is_binary(rows.type):
+            _, offsets, content = rows.buffers()
+            places = (
+                np.frombuffer(offsets, "<i4")[rows.offset : rows.offset + len(rows) + 1] if offsets else np.zeros(1)
+            )
+            elements = np.frombuffer(content, np.uint8) if content else np.zeros(0, np.uint8)
+            return cls(elements, places.astype(np.int64))
+        if rows.values.null_count:
+            raise TargetsCorrupt("has null values; expected none")
+        return cls(rows.values.to_numpy(), rows.offsets.to_numpy().astype(np.int64))
+
+    def lengths(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How long each of these rows is."""
+        return self.offsets[rows + 1] - self.offsets[rows]
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """The elements of these rows, one after the other."""
+        pieces = [self.elements[self.offsets[row] : self.offsets[row + 1]] for row in rows]
+        return np.concatenate(pieces) if pieces else self.elements[:0]
+
+
+class SparsePart:
+    """Encoded documents of one part; memory is about what they take on disk."""
+
+    def __init__(self, table: pa.Table, rules: SparseRules, path: str) -> None:
+        """Take the columns of a part whose schema has been checked.
+
+        Raises:
+            TargetsCorrupt: Something is null, or positions are counted differently in two columns.
+        """
+        self.ids: Ids = read_id_column(table["example_id"])
+        self._rules, self._path = rules, path
+        self._columns = {name: Lists.of(table[name]) for name in table.schema.names if name != "example_id"}
+        self._ranks = RankTable.from_steps(self._columns.pop("rank_steps").elements.astype(np.uint32))
+        heads = self._columns["heads"]
+        self.positions = int(heads.offsets[-1] - heads.offsets[0])
+        for name in ("entropies", *(["tail_surplus"] if rules.closed else [])):
+            if not np.array_equal(np.diff(heads.offsets), np.diff(self._columns[name].offsets)):
+                raise TargetsCorrupt(f"has other numbers of positions in {name} than in heads")
+
+    def decode(self, rows: NDArray[np.int64]) -> list[SparseTargets]:
+        """The targets of these documents.
+
+        Raises:
+            TargetsCorrupt: The columns contradict each other.
+        """
+        return unpack(self._packed(rows), rules=self._rules)
+
+    def packed(self, rows: NDArray[np.int64]) -> list[Packed]:
+        """These documents as they were given to the encoder, for another part to hold."""
+        return split(self._packed(rows))
+
+    def _packed(self, rows: NDArray[np.int64]) -> Packed:
+        try:
+            return self._read(rows)
+        except TargetsCorrupt as error:
+            raise TargetsCorrupt(f"{self._path} {error}") from error
+
+    def _read(self, rows: NDArray[np.int64]) -> Packed:
+        heads = self._take("heads", rows).astype(np.int64)
+        codes, positions = self._take("head_codes", rows), self._columns["heads"].lengths(rows)
+        if not np.array_equal(_sums(heads, positions), self._columns["head_codes"].lengths(rows)):
+            raise TargetsCorrupt("has other numbers of head entries than heads says")
+        tails = self._rules.expected_tails(codes, heads)
+        tail_ids = np.zeros(0, np.int32)
+        if self._rules.closed:
+            tails = tails + self._take("tail_surplus", rows)
+            tail_ids = self._tail_ids(rows, tails, positions)
+        head_ids = self._ids("head", self._take("head_buckets", rows), rows)
+        return Packed(
+            positions=positions,
+            heads=heads.astype(np.uint16),
+            tails=tails.astype(np.uint16),
+            entropies=self._take("entropies", rows),
+            codes=codes,
+            head_ids=head_ids,
+            tail_ids=tail_ids,
+        )
+
+    def _tail_ids(
+        self, rows: NDArray[np.int64], tails: NDArray[np.int64], positions: NDArray[np.int64]
+    ) -> NDArray[np.int32]:
+        if (tails < 0).any() or not np.array_equal(_sums(tails, positions), self._columns["tail_steps"].lengths(rows)):
+            raise TargetsCorrupt("has other numbers of tail entries than heads and tail_surplus say")
+        climbed = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._take("tail_steps", rows), dtype=np.int64)])
+        buckets = climbed[1:] - np.repeat(climbed[np.cumsum(tails) - tails], tails)
+        if buckets.max(initial=0) > 255:
+            raise TargetsCorrupt("has tail_steps that lead beyond the last bucket")
+        return sorted_within(self._ids("tail", buckets.astype(np.uint8), rows), tails)
+
+    def _ids(self, side: str, buckets: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        entries = self._columns["head_codes" if side == "head" else "tail_steps"].lengths(rows)
+        bits = self._columns[f"{side}_bits"]
+        remainders = read_bits(bits.take(rows), buckets, entries=entries, sizes=bits.lengths(rows))
+        ids = self._ranks.ids(join_ranks(buckets, remainders))
+        if len(ids) and not 0 <= ids.min() <= ids.max() < self._rules.vocabulary_size:
+            raise TargetsCorrupt(f"has ids that a vocabulary of {self._rules.vocabulary_size:,} does not have")
+        return ids
+
+    def _take(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        return self._columns[name].take(rows)
+
+
+def _sums(values: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sum of each run of `counts` values."""
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(values)])
+    ends = np.cumsum(counts)
+    return before[ends] - before[ends - counts]
+
+
+def gather_lists(parts: Sequence, owners: NDArray[np.int64], rows: NDArray[np.int64]) -> list:
+    """Row `rows[i]` of part `owners[i]`, for every i; each part decodes its rows in one go."""
+    found: list = [None] * len(rows)
+    for owner in np.unique(owners):
+        here = np.flatnonzero(owners == owner)
+        for place, value in zip(here.tolist(), parts[owner].decode(rows[here]), strict=True):
+            found[place] = value
+    return found

@@ -1,0 +1,182 @@
+"""What the teacher says about the documents of a batch, from a store or from the teacher itself.
+
+In: documents. Out: the teacher side of the loss over their trained positions, one document after the other. Targets are
+found by content, so order, batching and packing never matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tutelage.errors import TargetsIncomplete
+from tutelage.losses import BucketTeacher, HiddenTeacher, SampledTeacher
+from tutelage.runs import fingerprint
+from tutelage.targets import HiddenTargets, SparseTargets, TargetStore
+from tutelage.teachers import CausalTeacher
+from tutelage.types import Document
+
+TeacherSide = BucketTeacher | HiddenTeacher | SampledTeacher
+
+
+class TargetSource(Protocol):
+    """Gives the teacher side of a batch."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names everything that the answers depend on."""
+        ...
+
+    def require(self, documents: Sequence[Document]) -> None:
+        """Make sure, before anything is computed, that there will be an answer for each document.
+
+        Raises:
+            TargetsIncomplete: There is none for some; the message names them.
+        """
+        ...
+
+    def teacher_side(self, documents: Sequence[Document], device: torch.device) -> TeacherSide:
+        """The teacher's distributions at every trained position of the documents, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class OutputTensors:
+    """The output matrix that a `hidden` store keeps, as tensors."""
+
+    weight: Tensor
+    """`[V, H]`."""
+    bias: Tensor | None
+    """`[V]`."""
+    scale: float
+    """Logits are multiplied by this."""
+    cap: float | None
+    """Logits become cap * tanh(logits / cap)."""
+    channels: Tensor | None
+    """What stored states are multiplied by to be the teacher's own, `[H]`."""
+
+
+@dataclass(frozen=True)
+class StoredTargets:
+    """Soft targets that were written before."""
+
+    store: TargetStore
+    """Of kind `sampled`, `top_k` or `hidden`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the teacher, the encoding and the seed of its draws."""
+        return fingerprint("stored targets", self.store.manifest.identity)
+
+    def require(self, documents: Sequence[Document]) -> None:
+        """Make sure that the store holds every document.
+
+        Raises:
+            TargetsIncomplete: It lacks some; the first is named by file and row.
+        """
+        missing = [document for document in documents if document.example_id not in self.store]
+        if missing:
+            first = missing[0]
+            raise TargetsIncomplete(
+                f"there are no soft targets for {len(missing):,} of {len(documents):,} documents, the first is "
+                f"{first.source or 'document'} row {first.row} ({len(first.token_ids)} tokens). Its text, the "
+                "tokenizer or the choice of trained tokens changed since labelling; label again: "
+                "tutelage label recipe.yaml"
+            )
+
+    def teacher_side(self, documents: Sequence[Document], device: torch.device) -> TeacherSide:
+        """The stored distributions, padded to the longest support of the batch."""
+        found = self.store.lookup([document.example_id for document in documents])
+        if self.store.manifest.kind == "hidden":
+            return self._hidden(found, device)
+        return sparse_side(found, kind=self.store.manifest.kind, device=device)
+
+    def _hidden(self, found: Sequence[HiddenTargets], device: torch.device) -> HiddenTeacher:
+        states = [torch.from_numpy(values.states).to(device) for values in found]
+        scales = [torch.from_numpy(values.scales).to(device) for values in found]
+        output = self._output
+        hidden = torch.cat(states).float() * torch.cat(scales)[:, None]
+        if output.channels is not None:
+            hidden *= output.channels.to(device)
+        return HiddenTeacher(
+            hidden,
+            output.weight.to(device),
+            bias=None if output.bias is None else output.bias.to(device),
+            scale=output.scale,
+            cap=output.cap,
+        )
+
+    @cached_property
+    def _output(self) -> OutputTensors:
+        """The teacher's output matrix, read once."""
+        matrix = self.store.output_matrix()
+        weight = torch.from_numpy(matrix.weight)
+        bias = None if matrix.bias is None else torch.from_numpy(matrix.bias)
+        channels = None if matrix.channels is None else torch.from_numpy(matrix.channels)
+        if channels is not None:
+            weight = weight / channels  # so that states are the teacher's own, which hidden matching needs
+        return OutputTensors(weight, bias, matrix.scale, matrix.cap, channels)
+
+
+@dataclass(frozen=True)
+class LiveTargets:
+    """The teacher itself, run beside the student: nothing is written, every epoch pays for it again."""
+
+    teacher: CausalTeacher
+    """Who answers."""
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the teacher."""
+        return f"live {self.teacher.fingerprint}"
+
+    def require(self, documents: Sequence[Document]) -> None:
+        """A living teacher has an answer for everything."""
+        del documents
+
+    def teacher_side(self, documents: Sequence[Document], device: torch.device) -> TeacherSide:
+        """Final hidden states now, to be multiplied with the teacher's output matrix chunk by chunk."""
+        head = self.teacher.head
+        hidden = torch.cat(self.teacher.hidden_states(documents)).to(device)
+        bias = None if head.bias is None else head.bias.detach().to(device)
+        return HiddenTeacher(hidden, head.weight.detach().to(device), bias=bias, scale=head.scale, cap=head.cap)
+
+
+def sparse_side(
+    found: Sequence[SparseTargets], *, kind: str, device: torch.device | str = "cpu"
+) -> SampledTeacher | BucketTeacher:
+    """Ragged entries of many documents as one padded rectangle.
+
+    Args:
+        found: The targets of each document.
+        kind: `sampled` or `top_k`.
+        device: Where the tensors go.
+
+    Returns:
+        `[P, K]` ids and values; K is the largest number of entries a position has.
+    """
+    counts = np.concatenate([values.counts for values in found] or [np.zeros(0, np.int64)]).astype(np.int64)
+    ids = np.concatenate([values.ids for values in found] or [np.zeros(0, np.int32)])
+    logprobs = np.concatenate([values.logprobs for values in found] or [np.zeros(0, np.float32)])
+    width = max(1, int(counts.max(initial=0)))
+    filled = np.arange(width) < counts[:, None]
+    ids_PK = np.zeros(filled.shape, np.int64)
+    ids_PK[filled] = ids
+    if kind == "top_k":
+        logprobs_PK = np.full(filled.shape, -np.inf, np.float32)
+        logprobs_PK[filled] = logprobs
+        return BucketTeacher(torch.from_numpy(ids_PK).to(device), torch.from_numpy(logprobs_PK).to(device))
+    probs_PK = np.zeros(filled.shape, np.float32)
+    probs_PK[filled] = np.exp(logprobs)
+    entropies = np.concatenate([values.entropies for values in found] or [np.zeros(0, np.float32)]).astype(np.float32)
+    return SampledTeacher(
+        torch.from_numpy(ids_PK).to(device),
+        torch.from_numpy(probs_PK).to(device),
+        torch.from_numpy(entropies).to(device),
+    )

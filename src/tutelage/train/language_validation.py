@@ -1,0 +1,69 @@
+"""The objective and the cross-entropy of a language-model student on held-out documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tutelage.data.packing import micro_batches
+from tutelage.train.language_step import LanguageStep, micro_batch
+from tutelage.train.language_targets import TargetSource
+from tutelage.types import Document
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageValidation:
+    """What a validation found, per trained token."""
+
+    loss: float
+    """Mean of the objective, in nats; without a teacher the cross-entropy to the text."""
+    nats: float
+    """Mean cross-entropy to the text, in nats."""
+    divergence: float | None
+    """Mean divergence from the teacher times the squared loss temperature, in nats; None without a teacher."""
+
+
+@torch.no_grad()
+def validate_language(
+    step: LanguageStep,
+    documents: Sequence[Document],
+    source: TargetSource | None,
+    *,
+    pad_id: int,
+    tokens: int,
+    sequence_length: int,
+) -> LanguageValidation:
+    """Mean objective of a student over documents; the model is left in the mode it was in.
+
+    Args:
+        step: The student with its objective.
+        documents: Held-out ones, at least one trained token.
+        source: Where soft targets come from; None: there is no teacher.
+        pad_id: Fills short rows.
+        tokens: Tokens that go through the student at once.
+        sequence_length: The longest row.
+    """
+    was_training = step.training
+    step.eval()
+    device = next(step.parameters()).device
+    lengths = np.array([len(document.token_ids) for document in documents])
+    steps = micro_batches(
+        lengths, tokens_per_step=tokens, tokens_per_micro_batch=tokens, sequence_length=sequence_length, pack=False,
+        seed=0, epoch=0,
+    )  # fmt: skip
+    soft = hard = torch.zeros((), device=device)
+    for micros in steps:
+        for rows in micros:
+            batch = micro_batch(documents, rows, source=source, pad_id=pad_id, device=device)
+            _, soft_sum, hard_sum = step(batch, soft_weight=step.objective.soft_weight, total=1.0)
+            soft, hard = soft + soft_sum, hard + hard_sum
+    step.train(was_training)
+    positions = max(1, sum(document.positions for document in documents))
+    nats, divergence = float(hard) / positions, float(soft) / positions
+    if source is None:
+        return LanguageValidation(nats, nats, None)
+    weight = step.objective.soft_weight
+    return LanguageValidation(weight * divergence + (1 - weight) * nats, nats, divergence)

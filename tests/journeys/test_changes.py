@@ -1,0 +1,90 @@
+"""A recipe or its data changed after a run: what depends on it is made again, everything else is taken as it is.
+
+The command line is not the point here, so these runs happen in this process.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.journeys.tiny_job import run_here, sentences, write_csv
+
+from tutelage.config import load_recipe
+from tutelage.errors import RecipeError
+from tutelage.recipes.classification import Outcome
+
+ONE_MORE = "students.lstm={kind: rnn, cell: lstm, hidden_size: 8, embedding_size: 8, tokenizer: {vocabulary_size: 300}}"
+SHORT = "train.epochs=2"
+
+
+def how(outcome: Outcome) -> dict[str, str]:
+    return {stage.name: stage.how for stage in outcome.stages}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a run that clocks and locks have no part in, by its path."""
+    names = ["metrics.jsonl", "model.safetensors", "config.json", "head.safetensors", "manifest.json"]
+    return {str(path.relative_to(folder)): path.read_bytes() for name in names for path in folder.rglob(name)}
+
+
+def test_a_student_more_is_trained_and_the_other_taken_over(job: Path) -> None:
+    first = run_here(job, SHORT)
+    second = run_here(job, SHORT, ONE_MORE, until="report")
+    assert second.folder.path.name == "tiny-2"
+    assert how(second) == {
+        "teacher": "reused", "targets": "reused", "students/gru": "reused", "controls/gru": "reused",
+        "students/lstm": "done", "controls/lstm": "done", "evaluation": "done", "report": "done",
+    }  # fmt: skip
+    before, after = contents(first.folder.path), contents(second.folder.path)
+    assert len(before) == 8
+    assert {name: after[name] for name in before} == before
+    fresh = run_here(job, SHORT, ONE_MORE, root="elsewhere")
+    assert contents(fresh.folder.path) == after
+    evaluation = json.loads(second.folder.evaluation_path.read_text())
+    assert list(evaluation["students"]) == list(evaluation["controls"]) == ["gru", "lstm"]
+    assert set(how(run_here(job, SHORT, ONE_MORE, until="report")).values()) == {"kept"}
+
+
+def test_other_settings_of_the_evaluation_train_nobody_again(job: Path) -> None:
+    first = run_here(job, SHORT, "evaluate.control=false")
+    assert how(run_here(job, SHORT)) == {**dict.fromkeys(how(first), "reused"), "controls/gru": "done"}
+    third = run_here(job, SHORT, "evaluate.bootstrap_samples=120")
+    assert third.folder.path.name == "tiny-3"
+    assert set(how(third).values()) == {"reused"}
+
+
+def test_changed_rows_are_done_again_in_the_same_folder_and_harm_no_sibling(job: Path) -> None:
+    first = run_here(job, SHORT, "evaluate.control=false")
+    run_here(job, SHORT, until="evaluate")  # holds links to what the first made
+    before = contents(first.folder.path)
+    rows = sentences(200, seed=0)[:120]
+    write_csv(job / "train.csv", [*rows[10:], *sentences(230, seed=2)[200:]])
+    again = run_here(job, SHORT, until="evaluate")
+    assert again.folder.path.name == "tiny-2"
+    assert set(how(again).values()) == {"done"}
+    assert json.loads(again.folder.provenance_path.read_text())["data"]["train"]["rows"] == 140
+    fresh = run_here(job, SHORT, root="elsewhere")
+    assert contents(again.folder.path) == contents(fresh.folder.path)
+    assert contents(first.folder.path) == before
+
+
+def test_a_prompted_teacher_needs_no_label_to_train_students(job: Path) -> None:
+    write_csv(job / "train.csv", [(text, "") for text, _ in sentences(200, seed=0)[:120]])
+    model = load_recipe(job / "recipe.yaml").teacher.model
+    teacher = f"teacher={{kind: prompted, model: '{model}', calibration: batch}}"
+    with pytest.raises(RecipeError, match=r"evaluate\.control: no training row has a label.*set it to false"):
+        run_here(job, SHORT, teacher)
+    outcome = run_here(job, SHORT, teacher, "evaluate.control=false", until="report")
+    evaluation = json.loads(outcome.folder.evaluation_path.read_text())
+    assert evaluation["students"]["gru"]["accuracy"]["value"] >= 0
+    assert evaluation["labelled_rows"] == 50
+    assert "no control" in outcome.folder.report_path.read_text()
+
+
+def test_a_classifier_that_is_fitted_needs_labels_and_says_so(job: Path) -> None:
+    write_csv(job / "train.csv", [(text, "") for text, _ in sentences(200, seed=0)[:120]])
+    with pytest.raises(RecipeError, match=r"train\.csv: no training row is labelled negative, neutral, positive"):
+        run_here(job, SHORT)
+    assert not (job / "runs").exists()

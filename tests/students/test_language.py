@@ -1,0 +1,331 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    BloomConfig,
+    BloomForCausalLM,
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from tutelage.errors import ModelError, ShapeMismatch
+from tutelage.students.language import (
+    final_states,
+    language_embeddings,
+    load_language_student,
+    output_layer,
+    packs,
+    positions_within,
+    set_language_embeddings,
+)
+from tutelage.students.language_sizes import language_parameters
+from tutelage.students.language_transformer import build_language_transformer
+from tutelage.students.lora import add_lora
+
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+SLIDING = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
+MODELS = {
+    "llama sdpa": (LlamaForCausalLM, LlamaConfig(**SIZES), "sdpa"),
+    "llama eager": (LlamaForCausalLM, LlamaConfig(**SIZES), "eager"),
+    "one window, sdpa": (MistralForCausalLM, MistralConfig(**SIZES, sliding_window=4), "sdpa"),
+    "some layers with a window, eager": (Qwen2ForCausalLM, Qwen2Config(**SIZES, **SLIDING), "eager"),
+    "some layers with a window, sdpa": (Qwen2ForCausalLM, Qwen2Config(**SIZES, **SLIDING), "sdpa"),
+    "gemma": (Gemma2ForCausalLM, Gemma2Config(**SIZES, head_dim=8, sliding_window=4), "eager"),
+    "learned positions": (GPT2LMHeadModel, GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=4), "sdpa"),
+}
+LENGTHS = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=3)
+
+
+def built(kind, config, attention="sdpa"):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = kind._from_config(config, attn_implementation=attention).eval()
+    for weight in model.parameters():
+        weight.data.mul_(3)  # attention that prefers some tokens to others
+    return model
+
+
+@pytest.fixture(scope="module", params=list(MODELS))
+def model(request):
+    return built(*MODELS[request.param])
+
+
+@pytest.fixture(scope="module")
+def llama():
+    return built(*MODELS["llama sdpa"][:2])
+
+
+class Recurrent(nn.Module):
+    """What is known here of a recurrent student."""
+
+    reads_one_document_a_row = True
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(60, 6)
+
+    def hidden_states(self, input_ids):
+        return self.embedding(input_ids).cumsum(1)
+
+    def output_layer(self):
+        return self.embedding.weight, None, 1.0, None
+
+
+def packed(rows, *, vocabulary=60, seed=0):
+    """Ids, positions and segments of rows of documents of these lengths, padded on the right with anything."""
+    longest = max(sum(row) for row in rows)
+    ids = torch.randint(0, vocabulary, (len(rows), longest), generator=torch.Generator().manual_seed(seed))
+    segments = torch.zeros(len(rows), longest, dtype=torch.int32)
+    positions = torch.zeros(len(rows), longest, dtype=torch.long)
+    for row, lengths in enumerate(rows):
+        start = 0
+        for number, length in enumerate(lengths, 1):
+            segments[row, start : start + length] = number
+            positions[row, start : start + length] = torch.arange(length)
+            start += length
+    return ids, positions, segments
+
+
+def alone(model, ids):
+    """As transformers reads one document with nothing beside it."""
+    inner = getattr(model, "base_model", model)
+    return inner(input_ids=ids[None]).last_hidden_state[0]
+
+
+@given(rows=LENGTHS, seed=st.integers(0, 9))
+@settings(max_examples=12, deadline=None)
+def test_packed_documents_read_as_if_each_were_alone(model, rows, seed):
+    ids, positions, segments = packed(rows, seed=seed)
+    with torch.inference_mode():
+        found = [final_states(model, ids, positions, segments), final_states(model, ids, None, segments)]
+        for row in range(len(rows)):
+            for number in range(1, len(rows[row]) + 1):
+                inside = segments[row] == number
+                expected = alone(model, ids[row][inside])
+                for states in found:
+                    torch.testing.assert_close(states[row][inside], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_stay_inside_a_document(llama):
+    ids, positions, segments = packed([[3, 4], [2, 2]])
+    embedded = {}
+    handle = llama.model.embed_tokens.register_forward_hook(lambda _m, _i, output: embedded.update(it=output))
+    states = final_states(llama, ids, positions, segments)
+    handle.remove()
+    embedded["it"].retain_grad()
+    states[0, 3:7].sum().backward()
+    reached = embedded["it"].grad.abs().sum(-1) > 0
+    assert reached.tolist() == [[False] * 3 + [True] * 4, [False] * 7]
+    llama.zero_grad()
+
+
+@pytest.mark.parametrize("rows", [[[5], [8], [3]], [[1]]])
+def test_no_mask_is_made_for_one_document_a_row(llama, rows):
+    ids, positions, segments = packed(rows)
+    seen = []
+    handle = llama.model.layers[0].self_attn.register_forward_pre_hook(
+        lambda _m, _args, settings: seen.append((settings["attention_mask"], settings["cache"])), with_kwargs=True
+    )
+    with torch.inference_mode():
+        states = final_states(llama, ids, positions, segments)
+        assert torch.equal(final_states(llama, ids), states)
+        final_states(llama, *packed([[2, 3]]))
+    handle.remove()
+    assert seen[0] == seen[1] == (None, None)
+    assert seen[2][0].dtype == torch.bool
+    assert seen[2][0].shape == (1, 1, 5, 5)
+    with torch.inference_mode():
+        for row, (length,) in enumerate(rows):
+            torch.testing.assert_close(states[row, :length], alone(llama, ids[row, :length]), atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_with_adapters_is_read_the_same_way():
+    wrapped = add_lora(built(*MODELS["llama sdpa"][:2]), rank=2, alpha=4).eval()
+    ids, positions, segments = packed([[3, 4]])
+    with torch.no_grad():
+        expected = alone(wrapped.get_base_model(), ids[0, 3:])
+        torch.testing.assert_close(final_states(wrapped, ids, positions, segments)[0, 3:], expected)
+    assert packs(wrapped)
+    assert output_layer(wrapped).weight is wrapped.get_base_model().lm_head.weight
+
+
+def test_positions():
+    segments = packed([[3, 1, 2], [6]])[2]
+    assert positions_within(segments).tolist() == [[0, 1, 2, 0, 0, 1], [0, 1, 2, 3, 4, 5]]
+
+
+def test_recurrent_students_take_one_document_a_row():
+    model = Recurrent()
+    ids, positions, segments = packed([[4], [2]])
+    assert not packs(model)
+    assert torch.equal(final_states(model, ids, positions, segments), model.hidden_states(ids))
+    assert output_layer(model).weight is model.embedding.weight
+    assert output_layer(model).scale == 1.0
+    with pytest.raises(ValueError, match=r"Recurrent lets one document run into the next.*one document in each row"):
+        final_states(model, *packed([[2, 2]]))
+
+
+def test_models_that_look_back_by_other_means_do_not_pack():
+    mamba = MambaForCausalLM(MambaConfig(vocab_size=60, hidden_size=8, state_size=2, num_hidden_layers=1))
+    bloom = BloomForCausalLM(BloomConfig(vocab_size=60, hidden_size=8, n_layer=1, n_head=2)).eval()
+    assert not packs(mamba)
+    assert not packs(bloom)
+    ids, positions, segments = packed([[4], [2]])
+    with torch.inference_mode():
+        states = final_states(bloom, ids, positions, segments)
+        torch.testing.assert_close(states[1, :2], alone(bloom, ids[1, :2]), atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="BloomForCausalLM lets one document run into the next"):
+        final_states(bloom, *packed([[2, 2]]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (LlamaForCausalLM, LlamaConfig(**SIZES)),
+        (GraniteForCausalLM, GraniteConfig(**SIZES, logits_scaling=4.0)),
+        (CohereForCausalLM, CohereConfig(**SIZES, logit_scale=0.25, pad_token_id=0)),
+        (Gemma2ForCausalLM, Gemma2Config(**SIZES, head_dim=8, final_logit_softcapping=0.5)),
+    ],
+)
+def test_states_and_output_layer_make_the_models_own_logits(kind, config):
+    model = built(kind, config, "eager")
+    ids = packed([[6]])[0]
+    with torch.inference_mode():
+        output = output_layer(model)
+        logits = nn.functional.linear(final_states(model, ids), output.weight, output.bias) * output.scale
+        if output.cap:
+            logits = output.cap * torch.tanh(logits / output.cap)
+        torch.testing.assert_close(logits, model(input_ids=ids).logits)
+
+
+def test_a_classifier_has_no_output_matrix():
+    with pytest.raises(ModelError, match="LlamaForSequenceClassification has no output matrix: give a causal"):
+        output_layer(LlamaForSequenceClassification(LlamaConfig(**SIZES)))
+
+
+def test_loading(llama, tmp_path):
+    llama.to(torch.bfloat16).save_pretrained(tmp_path / "model")
+    llama.to(torch.float32)
+    loaded = load_language_student(str(tmp_path / "model"))
+    assert not loaded.training
+    assert loaded.dtype == torch.float32
+    assert load_language_student(tmp_path / "model", dtype=torch.bfloat16).dtype == torch.bfloat16
+    with pytest.raises(ModelError, match=r"absent: no such folder\. Give one saved by transformers, or a hub id"):
+        load_language_student(tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"empty has no config\.json: give a folder saved"):
+        load_language_student(tmp_path / "empty")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model does not load as a causal language model \(.*safetensors"):
+        load_language_student(tmp_path / "model")
+
+
+class Doubled(LlamaForCausalLM):
+    """Does something of its own with its logits."""
+
+    def forward(self, *args, **settings):
+        output = super().forward(*args, **settings)
+        output.logits = output.logits * 2
+        return output
+
+
+class DoubledConfig(LlamaConfig):
+    model_type = "doubled_llama"
+
+
+def test_unknown_ways_to_make_logits_are_refused(tmp_path):
+    AutoConfig.register("doubled_llama", DoubledConfig)
+    Doubled.config_class = DoubledConfig
+    AutoModelForCausalLM.register(DoubledConfig, Doubled)
+    Doubled(DoubledConfig(**SIZES)).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="Doubled computes its logits in a way that is not known here"):
+        load_language_student(tmp_path)
+
+
+def test_embeddings_of_the_teacher(teacher):
+    tokens = len(teacher.tokenizer)
+    full = language_embeddings(teacher, width=32, power=0).double()
+    weight = teacher.model.get_input_embeddings().weight.detach()[:tokens].double()
+    ratio = torch.pdist(full) / torch.pdist(weight)  # a rotation and a scale
+    torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio), rtol=1e-4, atol=0)
+    narrow = language_embeddings(teacher, width=8)
+    assert narrow.shape == (tokens, 8)
+    assert abs(float(narrow.square().mean().sqrt()) - 0.02) < 1e-6
+    assert torch.equal(narrow, language_embeddings(teacher, width=8))
+    with pytest.raises(ShapeMismatch, match=r"embeddings are 40 wide, the teacher's only 32: choose"):
+        language_embeddings(teacher, width=40)
+
+
+def test_padded_rows_of_the_teacher_are_left_out(teacher):
+    model = LlamaForCausalLM(LlamaConfig(**{**SIZES, "vocab_size": len(teacher.tokenizer) + 24}))
+    padded = SimpleNamespace(model=model, tokenizer=teacher.tokenizer)
+    found = language_embeddings(padded, width=8)
+    model.get_input_embeddings().weight.data[len(teacher.tokenizer) :] = 100.0
+    assert torch.equal(language_embeddings(padded, width=8), found)
+    short = SimpleNamespace(model=LlamaForCausalLM(LlamaConfig(**SIZES)), tokenizer=teacher.tokenizer)
+    with pytest.raises(ShapeMismatch, match=r"has \d+ tokens, its model embeddings for 60 only"):
+        language_embeddings(short, width=8)
+
+
+def test_embeddings_reach_a_tied_output_matrix(teacher):
+    student = build_language_transformer(tokenizer=teacher.tokenizer, layers=1, hidden_size=16, sequence_length=32)
+    matrix = language_embeddings(teacher, width=16)
+    set_language_embeddings(student, matrix)
+    assert torch.equal(student.model.embed_tokens.weight, matrix)
+    assert torch.equal(output_layer(student).weight, matrix)
+    with pytest.raises(ShapeMismatch, match="make them with the model's own tokenizer and width"):
+        set_language_embeddings(student, matrix[:, :8])
+
+
+def test_parameters_of_other_kinds(teacher, llama, tmp_path):
+    pytest.importorskip("tutelage.students.language_rnn")
+    from tutelage.students.language_rnn import build_language_rnn
+
+    def count(model):
+        return sum(weight.numel() for weight in model.parameters())
+
+    config, tokenizer = teacher.model.config, teacher.tokenizer
+    sizes = {"layers": 2, "hidden_size": 32, "heads": 4, "kv_heads": 2, "intermediate_size": 40}
+    fresh = build_language_transformer(tokenizer=tokenizer, sequence_length=64, **sizes)
+    assert language_parameters(SimpleNamespace(kind="transformer", **sizes), config) == count(fresh)
+    sizes = {"layers": 2, "hidden_size": 24, "embedding_size": 16, "cell": "lstm"}
+    recurrent = build_language_rnn(tokenizer=tokenizer, **sizes)
+    assert language_parameters(SimpleNamespace(kind="rnn", **sizes), config) == count(recurrent)
+    whole = {"layers": None, "hidden_size": None, "heads": None, "intermediate_size": None}
+    section = SimpleNamespace(kind="pruned", **whole)
+    saved = count(teacher.model) - language_parameters(section, config, vocabulary=300)
+    assert saved == 2 * 32 * (config.vocab_size - 300)
+    llama.save_pretrained(tmp_path)
+    assert language_parameters(SimpleNamespace(kind="pretrained", model=tmp_path), config) == count(llama)
+    with pytest.raises(ModelError, match=r"absent: its configuration cannot be read"):
+        language_parameters(SimpleNamespace(kind="pretrained", model=tmp_path / "absent"), config)
+    with pytest.raises(ModelError, match="kind is 'tree': expected pruned, transformer"):
+        language_parameters(SimpleNamespace(kind="tree"), config)

@@ -1,0 +1,54 @@
+"""Recurrent language models in their folders, loaded by transformers alone once tutelage is imported."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tutelage.students import build_language_rnn
+
+
+@pytest.fixture(scope="module")
+def folder(teacher, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("language")
+    model = build_language_rnn(tokenizer=teacher.tokenizer, hidden_size=12, embedding_size=8, layers=2)
+    model.save_pretrained(folder)
+    teacher.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def python(code):
+    done = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "not supported" not in done.stderr
+    return done.stdout.strip()
+
+
+def test_transformers_knows_the_language_model_when_generation_is_imported_first(folder):
+    """Its class needs the generation code, and is registered while other parts of transformers are being imported."""
+    code = f"""
+import tutelage
+import transformers.generation.utils
+from transformers import AutoConfig, AutoModelForCausalLM
+print(AutoConfig.from_pretrained({str(folder)!r}).model_type)
+print(type(AutoModelForCausalLM.from_pretrained({str(folder)!r})).__name__)
+"""
+    assert python(code).split() == ["tutelage_recurrent_lm", "RecurrentForCausalLM"]
+
+
+def test_a_pipeline_generates_with_it(folder):
+    """Prompts of several lengths together, which are padded on the left, and each alone."""
+    code = f"""
+import tutelage, json
+from transformers import pipeline
+generate = pipeline("text-generation", {str(folder)!r}, max_new_tokens=8, do_sample=False)
+generate.tokenizer.pad_token_id = generate.tokenizer.eos_token_id
+prompts = ["Good film", "A very boring plot, and acting", "the"]
+together = generate(prompts, batch_size=3)
+alone = [generate(prompt) for prompt in prompts]
+print(json.dumps([[row[0]["generated_text"] for row in together], [row[0]["generated_text"] for row in alone]]))
+"""
+    together, alone = json.loads(python(code))
+    assert together == alone
+    assert all(len(text) > len(prompt) for text, prompt in zip(together, ["Good film", "A very", "the"], strict=True))

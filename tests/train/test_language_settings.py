@@ -1,0 +1,50 @@
+"""Learning rate and soft weight of every step of a language-model run."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tutelage.train.language_settings import (
+    LanguageTrainSettings,
+    decay_progress,
+    language_learning_rate_scale,
+    soft_weight_at,
+)
+
+
+@given(st.integers(1, 300), st.sampled_from(["cosine", "wsd"]), st.floats(0, 0.5), st.floats(0, 1), st.integers(0, 299))
+def test_no_step_is_wasted_and_none_exceeds_the_peak(
+    total: int, schedule: str, warmup: float, decay: float, step: int
+) -> None:
+    settings = LanguageTrainSettings(schedule=schedule, warmup_share=warmup, decay_share=decay)  # type: ignore[arg-type]
+    scale = language_learning_rate_scale(min(step, total - 1), total, settings)
+    assert 0 < scale <= 1
+
+
+def test_wsd_is_flat_between_warm_up_and_decay() -> None:
+    settings = LanguageTrainSettings(schedule="wsd", warmup_share=0.1, decay_share=0.2)
+    scales = [language_learning_rate_scale(step, 100, settings) for step in range(100)]
+    assert scales[9:80] == [1.0] * 71
+    assert scales[80] > scales[90] > scales[99] > 0
+
+
+def test_cosine_falls_from_the_end_of_the_warm_up() -> None:
+    settings = LanguageTrainSettings(schedule="cosine", warmup_share=0.1)
+    scales = [language_learning_rate_scale(step, 100, settings) for step in range(100)]
+    assert scales[9] == 1.0
+    assert all(later < earlier for earlier, later in zip(scales[10:], scales[11:], strict=False))
+
+
+def test_the_soft_weight_moves_only_in_the_decay() -> None:
+    def weight(step: int) -> float:
+        return soft_weight_at(step, 100, soft_weight=0.9, soft_weight_final=0.5, decay_share=0.2)
+
+    assert [weight(step) for step in (0, 50, 79)] == [0.9] * 3
+    assert weight(80) < 0.9
+    assert weight(99) == pytest.approx(0.5, abs=0.02)
+    assert soft_weight_at(99, 100, soft_weight=0.9, soft_weight_final=None, decay_share=0.2) == 0.9
+
+
+def test_no_decay_share_means_no_decay() -> None:
+    assert decay_progress(99, 100, 0.0) == 0.0

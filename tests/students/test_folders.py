@@ -1,13 +1,14 @@
 """Building, saving, loading and asking students, by us and by transformers alone."""
 
 import json
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertModel
+from transformers import BertConfig, BertForSequenceClassification, BertModel, WhisperConfig
 
 from tutelage.errors import ModelError
 from tutelage.students import (
@@ -20,6 +21,7 @@ from tutelage.students import (
     save,
     train_tokenizer,
 )
+from tutelage.students.pretrained import read_pretrained
 
 SMALL_RNN = {"hidden_size": 8, "embedding_size": 8, "vocabulary_size": 400}
 SMALL_TRANSFORMER = {"layers": 2, "hidden_size": 32, "vocabulary_size": 400, "max_length": 16}
@@ -83,8 +85,13 @@ print(sorted(row["label"] for row in answer(["Good film", "bad, very bad plot"],
 """
 
 
-def python(code):
-    done = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True)
+def python(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == 0, done.stderr
     assert "not supported" not in done.stderr
     return done.stdout.strip()
@@ -233,6 +240,44 @@ def test_a_folder_without_model_or_tokenizer_is_refused(tmp_path, labels):
     BertModel(bert_config()).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"has no tokenizer .*tokenizer\.save_pretrained"):
         load_pretrained(tmp_path, labels=labels)
+
+
+def test_a_folder_with_pickled_weights_is_refused(bert, labels):
+    BertModel(bert_config()).save_pretrained(bert)
+    (bert / "model.safetensors").rename(bert / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"has no weights in safetensors: save them again"):
+        load_pretrained(bert, labels=labels)
+
+
+def test_a_model_of_another_kind_is_refused_by_its_configuration(bert, labels):
+    BertModel(bert_config()).save_pretrained(bert)
+    WhisperConfig().save_pretrained(bert)
+    with pytest.raises(ModelError, match="is of the kind whisper, which transformers has no sequence classifier for"):
+        read_pretrained(bert, labels=labels)
+
+
+def test_a_model_of_the_hub_is_taken_by_its_id(bert, labels, texts, tmp_path):
+    BertForSequenceClassification(bert_config(**names(labels))).save_pretrained(bert)
+    cached = tmp_path / "home" / "hub" / "models--owner--name"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("c0ffee")
+    files = [path for path in bert.iterdir() if path.is_file()]
+    (cached / "snapshots" / "c0ffee").mkdir(parents=True)
+    for path in files:
+        path.rename(cached / "snapshots" / "c0ffee" / path.name)
+    code = f"""
+from tutelage.students import Predictor, Pretrained
+from tutelage.students.pretrained import read_pretrained
+model, tokenizer = Pretrained(labels={labels!r}, model="owner/name", max_length=12).build()
+print(Predictor(model, tokenizer).labels, tokenizer.model_max_length)
+try:
+    read_pretrained("owner/absent", labels={labels!r})
+except ValueError as error:
+    print(error)
+"""
+    answer = python(code, HF_HOME=str(tmp_path / "home"), HF_HUB_OFFLINE="1").splitlines()
+    assert answer[0] == f"{labels} 12"
+    assert answer[1].startswith("owner/absent is not a folder here, and the model hub did not give a model")
 
 
 def test_labels_must_be_distinct(texts):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
@@ -119,6 +119,7 @@ def logits(model, ids):
 
 @settings(max_examples=30, deadline=None)
 @given(texts=TEXTS, other=st.text("abcé 1.東🙂\x00<>|tol", max_size=20))
+@example(texts=[""], other="1 b")  # a mark of spaces that nobody kept must not come back as bytes
 def test_the_corpus_is_encoded_as_before_and_everything_else_is_spelled(language_model, texts, other):
     old = language_model.tokenizer
     _, tokenizer, remap = trim(language_model, texts)

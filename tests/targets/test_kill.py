@@ -26,7 +26,7 @@ writer_to_kill = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(writer_to_kill)
 
 
-def rows_there(path: Path) -> int:
+def rows_there(path: Path, kind: str = "class_probabilities") -> int:
     """How many rows a killed writer left, after checking that each is right."""
     try:
         store = TargetStore.open(path, allow_incomplete=True)
@@ -35,19 +35,25 @@ def rows_there(path: Path) -> int:
     assert verify(path) == []
     present = [number for number in range(len(store) + 10) if example_id(f"text {number}") in store]
     assert present == list(range(len(store)))
-    names, probs = zip(*map(writer_to_kill.name_and_probs, present), strict=True) if present else ((), np.empty((0, 3)))
-    assert np.array_equal(store.lookup(names), np.stack(probs) if present else probs)
+    rows = [writer_to_kill.name_and_value(number, kind) for number in present]
+    found = store.lookup([name for name, _ in rows])
+    for value, (_, expected) in zip(found, rows, strict=True):
+        fields = [] if kind == "class_probabilities" else type(expected).__slots__
+        assert all(np.array_equal(getattr(value, field), getattr(expected, field)) for field in fields)
+        assert fields or np.array_equal(value, expected)
     return len(store)
 
 
-def assert_finishes(path: Path) -> None:
+def assert_finishes(path: Path, kind: str = "class_probabilities") -> None:
     """A later writer goes on, and leaves nothing but the store."""
-    rows = max(rows_there(path), writer_to_kill.ROWS)
-    writer_to_kill.write(path, rows, per_flush=4)
+    rows = max(rows_there(path, kind), writer_to_kill.ROWS)
+    writer_to_kill.write(path, rows, per_flush=4, kind=kind)
     assert TargetStore.open(path).manifest.complete
-    assert rows_there(path) == rows
-    manifest = TargetStore.open(path).manifest
-    assert {found.name for found in path.iterdir()} == {"manifest.json", *(part.file for part in manifest.parts)}
+    assert rows_there(path, kind) == rows
+    expected = {"manifest.json", *(part.file for part in TargetStore.open(path).manifest.parts)}
+    assert {found.name for found in path.iterdir()} == expected | (
+        {"output.safetensors"} if kind == "hidden" else set()
+    )
 
 
 DRIVER = """
@@ -62,7 +68,7 @@ for k in range(1, 200):
     if not child:
         w.before(k, path, getattr(w, sys.argv[3]))
         try:
-            w.write(path, w.ROWS, per_flush=4)
+            w.write(path, w.ROWS, per_flush=4, kind=sys.argv[4])
         except KeyboardInterrupt:
             os._exit(1)
         os._exit(0)
@@ -74,22 +80,23 @@ for k in range(1, 200):
 """Forks a writer that is stopped before its first file operation, one before its second, and so on to the last."""
 
 
-def rows_left_by_each(tmp_path: Path, act: str, *, exit_code: int) -> list[int]:
-    command = [sys.executable, "-c", DRIVER, str(SCRIPT.parent), str(tmp_path), act]
+def rows_left_by_each(tmp_path: Path, act: str, *, exit_code: int, kind: str = "class_probabilities") -> list[int]:
+    command = [sys.executable, "-c", DRIVER, str(SCRIPT.parent), str(tmp_path), act, kind]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     exit_codes = [int(code) for code in done.stdout.split()]
     assert exit_codes == [exit_code] * (len(exit_codes) - 1) + [0]
     assert len(exit_codes) > 20  # lock, three parts and five manifests, each written beside and renamed
-    return [rows_there(tmp_path / str(number) / "targets") for number in range(1, len(exit_codes) + 1)]
+    return [rows_there(tmp_path / str(number) / "targets", kind) for number in range(1, len(exit_codes) + 1)]
 
 
-def test_killed_before_every_single_file_operation(tmp_path):
-    left = rows_left_by_each(tmp_path, "kill", exit_code=-signal.SIGKILL)
+@pytest.mark.parametrize("kind", ["class_probabilities", "sampled", "hidden"])
+def test_killed_before_every_single_file_operation(tmp_path, kind):
+    left = rows_left_by_each(tmp_path, "kill", exit_code=-signal.SIGKILL, kind=kind)
     assert sorted(set(left)) == [0, 4, 8, 12]
     assert left == sorted(left)
     for number in range(1, len(left) + 1):
-        assert_finishes(tmp_path / str(number) / "targets")
+        assert_finishes(tmp_path / str(number) / "targets", kind)
 
 
 def test_ctrl_c_before_every_single_file_operation(tmp_path):

@@ -206,9 +206,10 @@ def test_a_manifest_that_contradicts_itself_is_refused(store, changes, message):
 
 
 def test_a_kind_of_a_later_version_is_refused(store):
-    edit_manifest(store, kind="sampled")
+    edit_manifest(store, kind="logits")
     with pytest.raises(
-        TargetsCorrupt, match=r"cannot be read: targets of kind 'sampled' .* knows only class_probabilities"
+        TargetsCorrupt,
+        match=r"cannot be read: targets of kind 'logits' .* knows class_probabilities, hidden, sampled, ",
     ):
         TargetStore.open(store)
     assert len(verify(store)) == 1

@@ -311,7 +311,7 @@ def test_what_is_no_id_is_refused(tmp_path, name, error, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "sampled"}, "targets of kind 'sampled' were asked for; this version knows only class_probabilities"),
+        ({"kind": "logits"}, "targets of kind 'logits' were asked for; this version knows class_probabilities, hidden"),
         ({"labels": ["a"]}, r"labels \['a'\] were given; expected at least two names, all different"),
         ({"labels": ["a", "b", "a"]}, "all different"),
         ({"rows_per_part": 0}, "rows_per_part=0 was given; expected at least 1"),

@@ -324,3 +324,34 @@ def test_sequence_logprobs_do_not_depend_on_batches(sequence_model, examples):
     wide = sequence_logprobs(model, tokenizer, texts)
     np.testing.assert_allclose(sequence_logprobs(model, tokenizer, texts[::-1], batch_tokens=1)[::-1], wide, atol=1e-5)
     assert sequence_logprobs(model, tokenizer, []).shape == (0, 3)
+
+
+def numel(module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("kind", [LlamaModel, LlamaForSequenceClassification])
+def test_only_weights_that_run_are_counted_under_a_head(make_model, labelled, kind):
+    language_model = make_model(kind)
+    backbone = language_model.model.base_model
+    sizes = {}
+    for deepest in (0, 1, 2):
+        teacher = ClassifierTeacher.fit(language_model, LABELS, labelled, layers=[0, deepest], pooling=["last"])
+        head = 3 * 64 + 3  # whatever the number of folds
+        sizes[deepest] = teacher.parameters - head
+        assert teacher.disk_bytes == 4 * sizes[deepest] + 8 * head
+    layer = numel(backbone.layers[0])
+    assert sizes[2] == numel(backbone)
+    assert sizes[1] == sizes[2] - layer - numel(backbone.norm)
+    assert sizes[0] == sizes[1] - layer == numel(backbone.embed_tokens)
+
+
+def test_only_the_adapter_that_answers_is_counted(make_model, labelled):
+    sizes = []
+    for folds in (0, 2):
+        given = make_model(LlamaForSequenceClassification, num_labels=3)
+        whole = numel(given.model)
+        teacher = ClassifierTeacher.fit(given, LABELS, labelled, method="lora", epochs=1, rank=2, cross_fit=folds)
+        sizes.append((teacher.parameters, teacher.disk_bytes))
+    adapters = 2 * 2 * ((32 + 32) * 2 + (32 + 16) * 2 + (32 + 48) * 3)
+    assert sizes == [(whole + adapters, 4 * (whole + adapters))] * 2

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import os
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from tutelage.runs import cache_folder
 from tutelage.teachers import PromptedTeacher, extract_features, load_language_model, model_facts, model_fingerprint
 from tutelage.teachers import loading as loading_module
 from tutelage.teachers.loading import choose_dtype, locate
+from tutelage.teachers.reading import read_tokenizer
 from tutelage.teachers.weights import convert_gguf, file_sha256
 from tutelage.types import Example
 
@@ -68,6 +71,8 @@ def test_facts_are_read_from_headers(folder, language_model):
     assert facts.parameters == language_model.parameters
     assert facts.disk_bytes == (folder / "model.safetensors").stat().st_size
     assert not facts.needs_conversion
+    assert (facts.layers, facts.embedding_width) == (2, 32)
+    assert facts.matrix_sides == 2 * ((32 + 32) * 2 + (32 + 16) * 2 + (32 + 48) * 3)  # q, o; k, v; gate, up, down
     (folder / "model.safetensors").write_bytes(b"\x08")
     with pytest.raises(ModelError, match="cannot be read as safetensors"):
         model_facts(str(folder))
@@ -139,11 +144,105 @@ def test_a_hub_that_cannot_be_reached_says_so(monkeypatch):
     def unreachable(*_args, **_options):
         raise OSError("We couldn't connect to the hub\nand more")
 
-    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", unreachable)
-    with pytest.raises(
-        ModelError, match=r"owner/name: not a folder here, and the model hub did not give it \(We couldn't"
-    ):
-        load_language_model("owner/name")
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", unreachable)
+    for ask in (load_language_model, model_fingerprint, model_facts):
+        with pytest.raises(
+            ModelError, match=r"owner/name: not a folder here, and the model hub did not give it \(We couldn't"
+        ):
+            ask("owner/name")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "unheard_of"}, r"transformers [\d.]+ does not know this kind of model .*pip install --upgrade"),
+        ({"architectures": ["Unheard"]}, r"does not know this kind of model \(Unrecognized model.*another model"),
+        (
+            {"model_type": "unheard_of", "auto_map": {"AutoConfig": "code.Config"}},
+            r"brings code of its own.*Read that code, then set trust_remote_code: true",
+        ),
+    ],
+)
+def test_a_kind_that_transformers_does_not_know_says_what_to_do(folder, config, message):
+    (folder / "config.json").write_text(json.dumps(config))
+    for ask in (load_language_model, model_facts):
+        with pytest.raises(ModelError, match=message):
+            ask(str(folder))
+
+
+def test_damaged_files_say_what_to_do(folder):
+    (folder / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0damaged!")
+    with pytest.raises(ModelError, match=r"could not be loaded: .*Save model and tokenizer again with save_pretrained"):
+        load_language_model(str(folder))
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"could not be loaded: .*Save model and tokenizer again with save_pretrained"):
+        read_tokenizer(str(folder))
+
+
+def test_a_wrong_head_is_no_matter_of_the_model(folder):
+    with pytest.raises(ValueError, match="head='tail' given; expected causal_lm, backbone or sequence") as refusal:
+        load_language_model(str(folder), head="tail")
+    assert not isinstance(refusal.value, ModelError)
+
+
+def test_only_who_trusts_a_models_code_lets_it_describe_itself(monkeypatch):
+    asked = []
+
+    def describe(name_or_path, **options):
+        asked.append((name_or_path, options["trust_remote_code"]))
+        return SimpleNamespace(_commit_hash="abc", get_text_config=SimpleNamespace)
+
+    monkeypatch.setattr(
+        "transformers.AutoConfig.from_pretrained",
+        lambda pretrained_model_name_or_path, **rest: describe(pretrained_model_name_or_path, **rest),
+    )
+    assert model_fingerprint("owner/name") == model_fingerprint("owner/name", trust_remote_code=True)
+    facts = model_facts("owner/name", trust_remote_code=True)
+    assert (facts.parameters, facts.layers, facts.embedding_width) == (0, None, None)
+    assert asked == [("owner/name", False), ("owner/name", True), ("owner/name", True)]
+
+
+def write_gguf(path: Path, architecture: str) -> Path:
+    """A GGUF file with a header, a vocabulary and one matrix of a layer, but no whole model."""
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(str(path), architecture)
+    writer.add_context_length(64)
+    writer.add_embedding_length(32)
+    writer.add_block_count(2)
+    writer.add_feed_forward_length(48)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(["<|end|>", "a", "b", "ab"])
+    writer.add_token_merges(["a b"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(0)
+    for name, shape in {"token_embd.weight": (4, 32), "blk.0.attn_q.weight": (32, 32)}.items():
+        writer.add_tensor(name, np.zeros(shape, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_a_gguf_file_is_described_without_being_converted(tmp_path):
+    path = write_gguf(tmp_path / "tiny.gguf", "llama")
+    facts = model_facts(str(path))
+    assert (facts.parameters, facts.layers, facts.embedding_width) == (36 * 32, 2, 32)
+    assert (facts.matrix_sides, facts.needs_conversion) == (64, True)
+    assert read_tokenizer(str(path)).tokenize("ab") == ["ab"]
+    assert not (cache_folder() / "models").exists()
+
+
+def test_a_gguf_file_of_an_unknown_architecture_says_what_to_do(tmp_path):
+    path = write_gguf(tmp_path / "tiny.gguf", "unheard_of")
+    with pytest.raises(ModelError, match=r"does not know this kind of model .*unheard_of.*pip install --upgrade"):
+        model_facts(str(path))
+    with pytest.raises(ModelError, match=r"could not be read as a language model: .*unheard_of.*Upgrade transformers"):
+        load_language_model(str(path))
 
 
 def test_a_package_is_found_without_being_imported(folder, tmp_path, monkeypatch):

@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--file", type=Path, help="csv, jsonl or parquet with a text column")
     predict.add_argument("--out", type=Path, help="where --file's answers go (csv, jsonl or parquet)")
     predict.add_argument("--student", help="which student of a run folder [the most accurate one]")
-    predict.add_argument("--text-field", default="text", help="text column of --file [text]")
+    predict.add_argument("--text-field", help="text column of --file [the one of the run's data]")
     predict.add_argument("--batch-size", type=int, default=64, help="texts at a time [64]")
 
     _targets(_command(commands, "targets", "look into a store of soft targets, verify, merge or export it"))
@@ -103,7 +103,7 @@ def _targets(parser: argparse.ArgumentParser) -> None:
     for action in (inspect, verify, export):
         action.add_argument("store", type=Path, help="a store, or a run folder that holds one")
     inspect.add_argument("--samples", type=int, help="positions to show [3 where the tokenizer is known]")
-    inspect.add_argument("--tokenizer", help="folder or name of the teacher's tokenizer [that of the run's recipe]")
+    inspect.add_argument("--tokenizer", help="the teacher, whose tokenizer spells the ids [that of the run]")
     merge.add_argument("stores", type=Path, nargs="+", help="stores, or run folders that hold one")
     merge.add_argument("--out", type=Path, required=True, help="folder of the merged store")
     export.add_argument("--format", choices=["jsonl"], default="jsonl", help="what to write [jsonl]")

@@ -11,7 +11,13 @@ from tutelage.data.problems import Problems, nearest, shown
 
 
 def check_columns(
-    rows: Rows, fields: Sequence[str], problems: Problems, *, keys: str, optional: Collection[str] = ()
+    rows: Rows,
+    fields: Sequence[str],
+    problems: Problems,
+    *,
+    keys: str,
+    optional: Collection[str] = (),
+    advice: str | None = None,
 ) -> bool:
     """Whether every needed column is there once.
 
@@ -21,6 +27,7 @@ def check_columns(
         problems: Takes what is wrong.
         keys: The keys of the recipe that name columns, for the advice.
         optional: Those of the columns that may be missing.
+        advice: Where to name another column; None means in the recipe, under these keys.
     """
     usable = True
     for field in fields:
@@ -36,7 +43,7 @@ def check_columns(
         meant = f"; did you mean `{guess}`?" if guess else "."
         problems.add_file(
             f"no column `{field}`{meant} The columns are {existing}.{rows.hint} "
-            f"Name the right one in the recipe: {keys} under data"
+            f"{advice or f'Name the right one in the recipe: {keys} under data'}"
         )
     return usable
 

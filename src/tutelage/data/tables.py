@@ -46,6 +46,7 @@ def read_table(
     group_field: str | None = None,
     labels_required: bool = False,
     source: str | None = None,
+    column_advice: str | None = None,
 ) -> tuple[Table, list[Problem]]:
     """Read a csv, tsv, jsonl or parquet file and check every row.
 
@@ -57,6 +58,7 @@ def read_table(
         group_field: A column whose equal values must stay together in splits; None: no groups.
         labels_required: Whether a missing label column is a problem; otherwise every row is unlabeled.
         source: The name of the file in messages; None: its name without folders.
+        column_advice: What to do about a missing column, for messages; None: name another in the recipe.
 
     Returns:
         The rows that can be used, and the problems of all others (5 rows of each kind by name, then their count). A
@@ -69,7 +71,9 @@ def read_table(
     rows = read_rows(path, problems, fields=fields)
     optional = set() if labels_required or label_field is None else {label_field}
     keys = "text_field, label_field or group_field"
-    usable = bool(rows.columns) and check_columns(rows, fields, problems, keys=keys, optional=optional)
+    usable = bool(rows.columns) and check_columns(
+        rows, fields, problems, keys=keys, optional=optional, advice=column_advice
+    )
     checked = _checked(rows, text_field, label_field, group_field, problems) if usable else []
     names = tuple(labels) if labels is not None else _names_in(checked)
     examples, groups = [], []

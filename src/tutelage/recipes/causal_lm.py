@@ -64,7 +64,10 @@ def run_language_model(
         progress.say(f"warning: {warning}")
     require_language_students(recipe, data, tokenizer)
     teacher_print = fingerprint(
-        "causal teacher", STAGE_VERSION, model_fingerprint(str(recipe.teacher.model)), recipe.teacher.dtype
+        "causal teacher",
+        STAGE_VERSION,
+        model_fingerprint(str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code),
+        recipe.teacher.dtype,
     )
     require_disk(estimate_language_run(recipe, data, root=root if out is None else out))
     text = dump_recipe(recipe)

@@ -10,16 +10,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tutelage.config import HeadFit, NoFit, Recipe
+from tutelage.config import FullFit, HeadFit, LoraFit, NoFit, Recipe
 from tutelage.data import Prepared
 from tutelage.errors import ModelError, NotEnoughDisk, Problem
 from tutelage.recipes.inputs import read_data
+from tutelage.recipes.teaching import saved_teacher, teacher_facts
 from tutelage.runs import cache_folder
 from tutelage.types import SILENT, Example, Progress
+
+if TYPE_CHECKING:
+    from tutelage.teachers import ModelFacts
 
 CHARACTERS_PER_TOKEN = 4.0
 """Rule of thumb for byte-pair vocabularies on English; estimates say that they are rough."""
@@ -50,24 +54,16 @@ def check_recipe(recipe: Recipe, *, root: Path = Path("runs"), progress: Progres
     Returns:
         Every problem found, and an estimate, rough on purpose: within a factor of two on a quiet machine.
     """
-    from tutelage.teachers import model_facts
+    from tutelage.recipes.student_checking import student_problems
 
     progress.say("Reading data")
     data, problems = read_data(recipe)
     facts = None
-    named = {"teacher.model": str(recipe.teacher.model)}
-    named |= {
-        f"students.{name}.model": str(student.model)
-        for name, student in recipe.students.items()
-        if student.kind == "pretrained"
-    }
-    for where, model in named.items():
-        try:
-            found = model_facts(model)
-        except ModelError as error:
-            problems.append(Problem(where, str(error)))
-        else:
-            facts = found if where == "teacher.model" else facts
+    try:
+        facts = teacher_facts(recipe)
+    except ModelError as error:
+        problems.append(Problem("teacher.model", str(error)))
+    problems += student_problems(recipe, facts)
     if data is None or any(problem.severity == "error" for problem in problems):
         return Check(problems, {}, "")
     estimate = estimate_run(recipe, data, facts, root=root)
@@ -78,7 +74,7 @@ def check_recipe(recipe: Recipe, *, root: Path = Path("runs"), progress: Progres
     return Check(problems, estimate, describe(recipe, data, estimate))
 
 
-def estimate_run(recipe: Recipe, data: Prepared, facts: Any, *, root: Path) -> dict[str, Any]:
+def estimate_run(recipe: Recipe, data: Prepared, facts: ModelFacts | None, *, root: Path) -> dict[str, Any]:
     """Rough time and disk of a run on this machine.
 
     The teacher multiplies each token with each of its weights once (two operations a weight); training costs three
@@ -115,9 +111,36 @@ def estimate_run(recipe: Recipe, data: Prepared, facts: Any, *, root: Path) -> d
         "teacher_seconds": round(teacher_seconds, 1),
         "steps": steps,
         "training_seconds": round(training_seconds, 1),
-        "disk_bytes": int(converted + student_bytes + target_bytes),
+        "disk_bytes": int(converted + saved_teacher_bytes(recipe, facts) + student_bytes + target_bytes),
         "free_disk_bytes": min(free_disk_bytes(root.absolute()), free_disk_bytes(cache_folder())),
     }
+
+
+def saved_teacher_bytes(recipe: Recipe, facts: ModelFacts | None) -> int:
+    """What a run keeps of its teacher: every weight that was fitted, or the saved teacher that it copies.
+
+    A linear head is too small to count, and a classifier that is used as it is stays where it is.
+
+    Args:
+        recipe: A recipe.
+        facts: Of the teacher's language model; None where it is not known.
+
+    Returns:
+        Bytes; 0 for a hub model whose size is not known.
+    """
+    from tutelage.teachers.loading import choose_dtype
+
+    if recipe.teacher.kind != "classifier" or facts is None:
+        return 0
+    match recipe.teacher.fit:
+        case FullFit():
+            return facts.parameters * choose_dtype(recipe.teacher.dtype).itemsize
+        case LoraFit(rank=rank, cross_fit=folds):
+            return 4 * rank * facts.matrix_sides * (1 + folds)  # adapters are kept in float32
+        case NoFit() if saved_teacher(recipe) is not None:
+            return sum(path.stat().st_size for path in Path(str(recipe.teacher.model)).rglob("*.safetensors"))
+        case _:
+            return 0
 
 
 def require_disk(estimate: dict[str, Any]) -> None:

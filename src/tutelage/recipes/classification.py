@@ -23,12 +23,12 @@ from tutelage.recipes.evaluating import evaluate_run, held_out_quality
 from tutelage.recipes.inputs import prepare_data, recipe_hash
 from tutelage.recipes.provenance import write_provenance
 from tutelage.recipes.stages import STAGE_VERSION, Deferred, StageOutcome, Stages
-from tutelage.recipes.teaching import fit_teacher, load_teacher, teacher_fingerprint
+from tutelage.recipes.student_checking import require_students
+from tutelage.recipes.teaching import fit_teacher, load_teacher, teacher_facts, teacher_fingerprint
 from tutelage.recipes.training import STUDENT_FILES, student_fingerprint, train_student
 from tutelage.report import write_report
 from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
 from tutelage.targets import TargetStore, read_manifest
-from tutelage.teachers import model_facts
 from tutelage.types import SILENT, Example, Progress
 
 AUGMENTED = "augmented"
@@ -69,7 +69,7 @@ def run(
         The run folder, what became of each stage, and the teacher's own held-out quality.
 
     Raises:
-        RecipeError: The data cannot be used; every problem at once.
+        RecipeError: The data cannot be used, or a student cannot be built; every problem at once.
         RunExists: `out` belongs to another recipe.
         ModelError: A model cannot be loaded.
         NotEnoughDisk: What the run would write does not fit.
@@ -80,7 +80,9 @@ def run(
     for warning in data.warnings:
         progress.say(f"warning: {warning}")
     teacher_print = teacher_fingerprint(recipe, data)  # finds the model, or says that it is not there
-    require_disk(estimate_run(recipe, data, model_facts(str(recipe.teacher.model)), root=root if out is None else out))
+    facts = teacher_facts(recipe)
+    require_students(recipe, facts)
+    require_disk(estimate_run(recipe, data, facts, root=root if out is None else out))
     text = dump_recipe(recipe)
     folder = open_run(root, recipe.name, text, out=out)
     folder.path.mkdir(parents=True, exist_ok=True)

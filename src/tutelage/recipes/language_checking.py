@@ -127,7 +127,7 @@ def estimate_language_run(recipe: LanguageRecipe, data: PreparedDocuments, *, ro
     times a student's forward pass. The machine's speed is a matrix product timed here and now.
     """
     rate = matrix_product_rate()
-    facts = model_facts(str(recipe.teacher.model))
+    facts = model_facts(str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code)
     config = model_config(str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code)
     train, held_out, test = (_tokens(part) for part in (data.train, data.validation, data.test))
     positions = sum(document.positions for document in (*data.train, *data.validation))

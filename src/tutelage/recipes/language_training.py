@@ -41,7 +41,7 @@ def language_student_fingerprint(
     """
     student = recipe.students[name]
     weights = model_fingerprint(str(student.model)) if student.kind == "pretrained" else None
-    teacher = model_fingerprint(str(recipe.teacher.model))
+    teacher = model_fingerprint(str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code)
     return fingerprint(
         "language student",
         STAGE_VERSION, weights, control, teacher if control else targets_print, language_data_fingerprint(data),

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from tutelage.config import load_recipe
 from tutelage.data import read_table
 from tutelage.errors import DataError, RecipeError, RunIncomplete
 from tutelage.students import Predictor
 from tutelage.types import SILENT, Progress
 
 ROWS_AT_A_TIME = 4096
+DEFAULT_TEXT_COLUMN = "text"
 
 
 def student_folder(path: Path, student: str | None = None) -> Path:
@@ -68,7 +70,7 @@ def predict_file(
     *,
     out: Path | None = None,
     student: str | None = None,
-    text_field: str = "text",
+    text_field: str | None = None,
     batch_size: int = 64,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def predict_file(
         file: csv, tsv, jsonl or parquet with a text column.
         out: Where answers go, its ending chooses the format; None means `NAME.predicted.csv` beside `file`.
         student: Which student of a run.
-        text_field: The text column.
+        text_field: The text column; None means the one that the run's recipe names, `text` where there is no run.
         batch_size: Texts at a time.
         progress: Where the bar goes.
 
@@ -87,14 +89,23 @@ def predict_file(
         `{"rows", "out", "student"}`. Columns written: row, text, label, and `p_LABEL` for each class.
 
     Raises:
-        DataError: The file cannot be read, or `out` has an ending that is not known or is the input itself.
+        RecipeError: The file has no such column, or rows that cannot be used.
+        DataError: The file cannot be read, or `out` has an ending that is not known, is the input itself, or is to lie
+            in a folder that is not there.
     """
     target = out if out is not None else file.with_name(f"{file.stem}.predicted.csv")
     if target.suffix not in _WRITERS:
         raise DataError(f"{target}: ending {target.suffix!r} is not known; use one of {', '.join(_WRITERS)}")
     if target.resolve() == file.resolve():
         raise DataError(f"--out {target} is the input file itself: give another name")
-    table, problems = read_table(file, text_field=text_field, label_field=None)
+    if out is not None and not target.parent.is_dir():
+        raise DataError(f"--out {target}: there is no folder {target.parent}; make it, or choose another place")
+    table, problems = read_table(
+        file,
+        text_field=text_field if text_field is not None else text_column(path),
+        label_field=None,
+        column_advice="Name the right one with --text-field",
+    )
     if problems:
         raise RecipeError(problems)
     examples = table.examples
@@ -113,6 +124,25 @@ def predict_file(
     _WRITERS[target.suffix](temporary, rows)
     temporary.replace(target)
     return {"rows": len(rows), "out": str(target), "student": folder.name}
+
+
+def text_column(path: Path) -> str:
+    """The text column of a run's data, as its recipe names it.
+
+    Args:
+        path: A run folder, or a student's folder in it.
+
+    Returns:
+        The name; `text` where there is no recipe, or none that this version reads.
+    """
+    place = path.resolve()
+    run = place.parent.parent if place.parent.name in ("students", "controls") else place
+    if not (run / "recipe.yaml").is_file():
+        return DEFAULT_TEXT_COLUMN
+    try:
+        return load_recipe(run / "recipe.yaml").data.text_field or DEFAULT_TEXT_COLUMN
+    except RecipeError:
+        return DEFAULT_TEXT_COLUMN
 
 
 def _answers(predictor: Predictor, probs: np.ndarray) -> Iterable[dict[str, Any]]:

@@ -121,9 +121,8 @@ class _Meters:
 
     def _heads(self, index: int, weight: Tensor, head_dim: int) -> Callable[..., None]:
         by_head = weight.detach().float().unflatten(-1, (-1, head_dim))
-        squared = torch.einsum(
-            "hnd,hne->nde", by_head, by_head
-        )  # |W a|^2 = a (W^T W) a, without H values for each head
+        # |W a|^2 = a (W^T W) a, without holding H values for each head of each token.
+        squared = torch.einsum("hnd,hne->nde", by_head, by_head)
 
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             outputs = inputs[0].float().unflatten(-1, (-1, head_dim))

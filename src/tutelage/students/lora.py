@@ -65,8 +65,4 @@ def merge_lora(model: Any) -> Any:
     """
     if not hasattr(model, "merge_and_unload"):
         return model
-    merged = model.merge_and_unload()
-    for leftover in ("peft_config", "_hf_peft_config_loaded"):
-        if leftover in merged.__dict__:
-            delattr(merged, leftover)
-    return merged.requires_grad_(True)
+    return model.merge_and_unload().requires_grad_(True)

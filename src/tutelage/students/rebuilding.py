@@ -51,7 +51,7 @@ def rebuild(model: Any, config: Any, weights: Mapping[str, Tensor]) -> Any:
     if getattr(model.config, "_attn_implementation", None):
         attention = {"attn_implementation": model.config._attn_implementation}
     with no_init_weights():  # random numbers that the weights would only replace
-        rebuilt = type(model)._from_config(config, dtype=model.dtype, **attention)
+        rebuilt = type(model)._from_config(config, dtype=torch.float32, **attention)
     rebuilt.tie_weights()
     rebuilt.load_state_dict(dict(weights), strict=True)
     if getattr(model, "generation_config", None) is not None:

@@ -153,7 +153,7 @@ class Pretrained:
     labels: Sequence[str]
     """Class names in the order of the logits."""
     model: Path | str
-    """Folder of an encoder or a sequence classifier, with its tokenizer."""
+    """Folder, or hub id, of an encoder or a sequence classifier, with its tokenizer."""
     max_length: int = 128
     """Where texts are truncated, in tokens."""
 

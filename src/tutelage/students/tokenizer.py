@@ -59,6 +59,9 @@ def train_tokenizer(
     steps = [normalizers.NFC(), normalizers.Replace("’", "'"), *([normalizers.Lowercase()] if lowercase else [])]
     normalizer = normalizers.Sequence(steps)
     texts = sorted(normalizer.normalize_str(text) for text in texts)
+    least = smallest_vocabulary(kind, boundaries=boundaries)
+    if vocabulary_size < least:
+        raise ValueError(f"vocabulary_size is {vocabulary_size}: special tokens and single letters need {least}")
     if not any(text.strip() for text in texts):
         raise ValueError("no text to learn a vocabulary from: give at least one that is not empty")
     if kind == "bpe":
@@ -77,6 +80,21 @@ def train_tokenizer(
     if boundaries:
         add_boundaries(tokenizer)
     return wrap(tokenizer, max_length=max_length, boundaries=boundaries, unknown=True)
+
+
+def smallest_vocabulary(kind: Kind, *, boundaries: bool) -> int:
+    """How many tokens a vocabulary needs for its special ones and the single letters that it cannot do without.
+
+    Args:
+        kind: As for `train_tokenizer`.
+        boundaries: As for `train_tokenizer`.
+
+    Example:
+        >>> smallest_vocabulary("bpe", boundaries=True)  # all 256 bytes
+        261
+    """
+    letters = {"bpe": len(pre_tokenizers.ByteLevel.alphabet()), "wordpiece": 3, "word": 1}
+    return len([PAD, UNKNOWN, MASK, *([CLS, SEP] if boundaries else [])]) + letters.get(kind, 0)
 
 
 def add_boundaries(tokenizer: Tokenizer) -> None:
@@ -121,7 +139,6 @@ def wrap(tokenizer: Tokenizer, *, max_length: int, boundaries: bool, unknown: bo
 
 def _word_level(counts: Counter[str], vocabulary_size: int, specials: Sequence[str]) -> models.WordLevel:
     """The most frequent words; equal counts in alphabetical order."""
-    _check_room(vocabulary_size, len(specials) + 1)
     words = sorted(counts, key=lambda word: (-counts[word], word))[: vocabulary_size - len(specials)]
     return models.WordLevel({token: index for index, token in enumerate([*specials, *words])}, unk_token=UNKNOWN)
 
@@ -132,7 +149,6 @@ def _wordpiece(counts: Counter[str], vocabulary_size: int, specials: Sequence[st
     The library numbers continuing letters in the order of a hash table, which differs between runs and then decides
     ties. Declared beforehand, in alphabetical order, they have the same ids always.
     """
-    _check_room(vocabulary_size, len(specials) + 3)
     letters: Counter[str] = Counter()
     continuing: set[str] = set()
     for word, count in counts.items():
@@ -162,7 +178,6 @@ def _wordpiece(counts: Counter[str], vocabulary_size: int, specials: Sequence[st
 def _bpe(texts: Sequence[str], vocabulary_size: int, specials: Sequence[str]) -> Tokenizer:
     """Byte-level pieces; the 256 bytes are always there."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    _check_room(vocabulary_size, len(specials) + len(alphabet))
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     trainer = trainers.BpeTrainer(
@@ -174,8 +189,3 @@ def _bpe(texts: Sequence[str], vocabulary_size: int, specials: Sequence[str]) ->
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
-
-
-def _check_room(vocabulary_size: int, least: int) -> None:
-    if vocabulary_size < least:
-        raise ValueError(f"vocabulary_size is {vocabulary_size}: special tokens and single letters need {least}")

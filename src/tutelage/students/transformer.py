@@ -55,17 +55,13 @@ def build_transformer(
         A model in training mode.
 
     Raises:
-        ValueError: The width does not divide into the heads.
+        ValueError: The width does not divide into heads of even width.
 
     Source: Warner et al. 2024 (arXiv:2412.13663) for the encoder; we use no local attention, since texts are shorter
         than its window, and a rotary base of 10,000, since they are short. Initial weights are wider than in the
         original by sqrt(768 / width), to keep the size of activations at small widths.
     """
-    heads = heads or max(1, hidden_size // HEAD_WIDTH)
-    if hidden_size % heads:
-        raise ValueError(f"hidden_size {hidden_size} does not divide into {heads} heads: change one of them")
-    if (hidden_size // heads) % 2:
-        raise ValueError(f"each of {heads} heads would be {hidden_size // heads} wide: give an even width per head")
+    heads = attention_heads(hidden_size, heads)
     id2label, label2id = label_names(labels)
     rotary = {"rope_type": "default", "rope_theta": 10_000.0}
     config = ModernBertConfig(
@@ -94,3 +90,28 @@ def build_transformer(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ModernBertForSequenceClassification(config).train()
+
+
+def attention_heads(hidden_size: int, heads: int | None = None) -> int:
+    """How many attention heads a width is divided among.
+
+    Args:
+        hidden_size: Width of a token.
+        heads: As many as are wished for; None means one for every 32 of the width.
+
+    Raises:
+        ValueError: The width does not divide into the heads, or a head's width is odd, which its rotation forbids.
+
+    Example:
+        >>> attention_heads(192)
+        6
+    """
+    chosen = heads or max(1, hidden_size // HEAD_WIDTH)
+    advice = "change one of them" if heads else f"give heads, or a hidden_size that is a multiple of {HEAD_WIDTH}"
+    if hidden_size % chosen:
+        raise ValueError(f"hidden_size {hidden_size} does not divide into {chosen} heads: {advice}")
+    if (hidden_size // chosen) % 2:
+        raise ValueError(
+            f"each of {chosen} heads would be {hidden_size // chosen} wide: give an even width per head ({advice})"
+        )
+    return chosen

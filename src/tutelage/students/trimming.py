@@ -43,14 +43,8 @@ def trim_tokenizer(
     Raises:
         ModelError: The tokenizer is no byte-level BPE.
     """
-    backend = getattr(teacher_tokenizer, "backend_tokenizer", None)
-    state = json.loads(backend.to_str()) if backend is not None else {}
-    model = state.get("model", {})
-    if model.get("type") != "BPE" or '"ByteLevel"' not in json.dumps(state.get("pre_tokenizer")):
-        raise ModelError(
-            f"the teacher's tokenizer ({type(teacher_tokenizer).__name__}) is no byte-level BPE and cannot be trimmed: "
-            "choose tokenizer kind wordpiece or bpe"
-        )
+    state = byte_level_state(teacher_tokenizer)
+    model = state["model"]
     vocabulary: dict[str, int] = model["vocab"]
     merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
     rank = {merge: index for index, merge in reversed(list(enumerate(merges)))}
@@ -84,6 +78,23 @@ def trim_tokenizer(
         add_boundaries(tokenizer)
     trimmed = wrap(tokenizer, max_length=max_length, boundaries=boundaries, unknown=False)
     return trimmed, np.array([teacher_ids.get(token, NEW) for token in order], dtype=np.int64)
+
+
+def byte_level_state(teacher_tokenizer: Any) -> dict[str, Any]:
+    """What a byte-level BPE tokenizer consists of, as tokenizer.json writes it.
+
+    Raises:
+        ModelError: The tokenizer is of another kind, and so cannot be trimmed.
+    """
+    backend = getattr(teacher_tokenizer, "backend_tokenizer", None)
+    state = json.loads(backend.to_str()) if backend is not None else {}
+    is_bpe = state.get("model", {}).get("type") == "BPE"
+    if not is_bpe or '"ByteLevel"' not in json.dumps(state.get("pre_tokenizer")):
+        raise ModelError(
+            f"the teacher's tokenizer ({type(teacher_tokenizer).__name__}) is no byte-level BPE and cannot be trimmed: "
+            "choose tokenizer kind wordpiece or bpe"
+        )
+    return state
 
 
 def _special(token: str) -> dict[str, Any]:

@@ -37,10 +37,10 @@ def trim_vocabulary(
 ) -> tuple[Any, PreTrainedTokenizerFast, NDArray[np.int64]]:
     """Take out of a language model and its tokenizer the tokens that are not kept.
 
-    Beside `keep_ids` everything stays that they are built from by merging, all single bytes, all added tokens, and
-    those that the configuration names. A merge that is applied to a text builds a part of one of its tokens, so without
-    all other merges the text comes out the same. Tokens keep their order. Logits of kept tokens do not change; their
-    probabilities grow by what the others had.
+    Beside `keep_ids` everything stays that they are built from by merging, all single bytes, the marks of spaces, all
+    added tokens, and those that the configuration names. A merge that is applied to a text builds a part of one of its
+    tokens, so without all other merges the text comes out the same. Tokens keep their order. Logits of kept tokens do
+    not change; their probabilities grow by what the others had.
 
     Args:
         model: A causal language model of transformers; left as it was.
@@ -110,6 +110,20 @@ def _bytes(state: Mapping[str, Any]) -> list[str]:
     return [f"<0x{byte:02X}>" for byte in range(256)] if state["model"].get("byte_fallback") else []
 
 
+def _marks(state: Mapping[str, Any]) -> set[str]:
+    """Letters that stand for something, as the mark of a space does; as bytes they would be read for themselves."""
+    waiting, found = [state.get("normalizer"), state.get("pre_tokenizer"), state.get("decoder")], set[str]()
+    while waiting:
+        match waiting.pop():
+            case str(letter) if len(letter) == 1:
+                found.add(letter)
+            case dict(parts):
+                waiting += parts.values()
+            case list(parts):
+                waiting += parts
+    return found
+
+
 def _closed(kept: Iterable[int], state: Mapping[str, Any]) -> NDArray[np.int64]:
     """All old ids that stay, ascending: those given, and what they and the tokenizer need."""
     model = state["model"]
@@ -118,7 +132,7 @@ def _closed(kept: Iterable[int], state: Mapping[str, Any]) -> NDArray[np.int64]:
     rank = _ranks(model)
     merges = list(rank)
     closed = set(kept) | {token["id"] for token in state["added_tokens"]} | set(_processor_ids(state["post_processor"]))
-    closed |= {vocabulary[token] for token in _bytes(state) if token in vocabulary}
+    closed |= {vocabulary[token] for token in (*_bytes(state), *_marks(state)) if token in vocabulary}
     if model.get("unk_token") in vocabulary:
         closed.add(vocabulary[model["unk_token"]])
     applied: set[int] = set()

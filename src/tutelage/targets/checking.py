@@ -125,8 +125,12 @@ def _samples(
 ) -> list[dict[str, Any]]:
     """Positions of documents drawn at random, as people read them."""
     chance, shown = np.random.default_rng(seed), []
-    rows = np.array([(owner, row) for owner, part in enumerate(parts) for row in range(len(part.ids))])
-    for owner, row in chance.permutation(rows)[:samples]:
+    ends = np.cumsum([len(part.ids) for part in parts])
+    for place in chance.permutation(ends[-1] if len(ends) else 0):
+        if len(shown) == samples:
+            break
+        owner = int(np.searchsorted(ends, place, side="right"))
+        row = int(place - ends[owner] + len(parts[owner].ids))
         value = parts[owner].decode(np.array([row]))[0]
         if not isinstance(value, SparseTargets) or not len(value):
             continue

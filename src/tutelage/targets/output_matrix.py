@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import TensorSpec, serialize
 
 from tutelage.errors import ShapeMismatch, TargetsCorrupt, TargetsIncomplete, TargetsMismatch
 from tutelage.runs import atomic_write_bytes
@@ -157,7 +156,7 @@ def _checked(
     weight: ArrayLike, bias: ArrayLike | None, channels: ArrayLike | None, scale: float, cap: float | None
 ) -> dict[str, NDArray[np.float32]]:
     given = {"weight": weight, "bias": bias, "channels": channels}
-    arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in given.items() if value is not None}
+    arrays = {name: np.ascontiguousarray(value, "<f4") for name, value in given.items() if value is not None}
     shapes = {name: array.shape for name, array in arrays.items()}
     if arrays["weight"].ndim != 2:
         raise ShapeMismatch(f"a weight of shape {shapes['weight']} was given; expected [V, H]")
@@ -172,19 +171,18 @@ def _checked(
 
 
 def _serialize(arrays: dict[str, NDArray[np.float32]], metadata: dict[str, str]) -> bytes:
-    held, specs = [], {}
+    """A safetensors file. The library's own writer puts metadata in an order that changes from call to call."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    blocks, start = [], 0
     for name, array in arrays.items():
-        bits = array.view(np.uint32)
+        bits = array.view("<u4")
         exact = not (bits & 0xFFFF).any()
-        stored = (bits >> 16).astype(np.uint16) if exact else array
-        held.append(stored)  # the specification holds an address only
-        specs[name] = TensorSpec(
-            dtype="bfloat16" if exact else "float32",
-            shape=list(array.shape),
-            data_ptr=stored.ctypes.data,
-            data_len=stored.nbytes,
-        )
-    return bytes(serialize(specs, metadata=metadata))
+        blocks.append((bits >> 16).astype("<u2").tobytes() if exact else bits.tobytes())
+        offsets = [start, start := start + len(blocks[-1])]
+        header[name] = {"dtype": "BF16" if exact else "F32", "shape": list(array.shape), "data_offsets": offsets}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *blocks])
 
 
 def _open(path: Path) -> tuple[dict[str, Any], memoryview]:

@@ -30,7 +30,9 @@ class Sparse:
     def __init__(self, rules: SparseRules) -> None:
         """Know the kind and its encoding."""
         self.rules = rules
-        lists = {"heads": pa.uint16(), "entropies": pa.uint8(), "head_codes": _arrow(rules), "head_buckets": pa.uint8()}
+        codes = pa.from_numpy_dtype(rules.grid.dtype)
+        lists = {"heads": pa.uint16(), "entropies": pa.uint8(), "first_codes": codes, "next_codes": pa.uint16()}
+        lists["head_buckets"] = pa.uint8()
         if rules.closed:
             lists |= {"tail_surplus": pa.int32(), "tail_steps": pa.uint8()}
         lists["rank_steps"] = pa.uint32()
@@ -75,12 +77,17 @@ class Sparse:
         positions = packed.positions
         head_entries = np.array([len(row.head_ids) for row in rows], np.int64)
         tail_entries = np.array([len(row.tail_ids) for row in rows], np.int64)
+        firsts = (np.cumsum(heads) - heads)[heads > 0]
+        begun = np.add.reduceat(np.append(heads > 0, False), np.cumsum(positions) - positions, dtype=np.int64)
+        begun[positions == 0] = 0
+        climbs = np.delete(np.diff(packed.codes.astype(np.int64), prepend=0), firsts)
         buckets, remainders = split_ranks(table.ranks(packed.head_ids))
         columns: dict[str, pa.Array] = {
             "example_id": id_column(ids),
             "heads": _lists(packed.heads, positions),
             "entropies": _lists(packed.entropies, positions),
-            "head_codes": _lists(packed.codes, head_entries),
+            "first_codes": _lists(packed.codes[firsts], begun),
+            "next_codes": _lists(_zigzag(climbs), head_entries - begun),
             "head_buckets": _lists(buckets, head_entries),
             "head_bits": _blobs(*pack_bits(remainders, buckets, entries=head_entries)),
         }
@@ -175,8 +182,9 @@ def _joined(arrays: Sequence[NDArray]) -> NDArray[np.float64]:
     return np.concatenate([np.zeros(0), *arrays]).astype(np.float64)
 
 
-def _arrow(rules: SparseRules) -> pa.DataType:
-    return pa.uint8() if rules.grid.bits == 8 else pa.uint16()
+def _zigzag(numbers: NDArray[np.int64]) -> NDArray[np.uint16]:
+    """Small numbers of either sign as small ones without: 0, -1, 1, -2 are 0, 1, 2, 3."""
+    return np.where(numbers < 0, -2 * numbers - 1, 2 * numbers).astype(np.uint16)
 
 
 def _field(name: str, kind: pa.DataType) -> pa.Field:

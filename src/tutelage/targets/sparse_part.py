@@ -46,7 +46,7 @@ class Lists:
             return cls(elements, places.astype(np.int64))
         if rows.values.null_count:
             raise TargetsCorrupt("has null values; expected none")
-        return cls(rows.values.to_numpy(), rows.offsets.to_numpy().astype(np.int64))
+        return cls(_narrowed(rows.values.to_numpy()), rows.offsets.to_numpy().astype(np.int64))
 
     def lengths(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """How long each of these rows is."""
@@ -97,9 +97,8 @@ class SparsePart:
 
     def _read(self, rows: NDArray[np.int64]) -> Packed:
         heads = self._take("heads", rows).astype(np.int64)
-        codes, positions = self._take("head_codes", rows), self._columns["heads"].lengths(rows)
-        if not np.array_equal(_sums(heads, positions), self._columns["head_codes"].lengths(rows)):
-            raise TargetsCorrupt("has other numbers of head entries than heads says")
+        positions = self._columns["heads"].lengths(rows)
+        codes = self._codes(rows, heads, positions)
         tails = self._rules.expected_tails(codes, heads)
         tail_ids = np.zeros(0, np.int32)
         if self._rules.closed:
@@ -116,19 +115,35 @@ class SparsePart:
             tail_ids=tail_ids,
         )
 
+    def _codes(
+        self, rows: NDArray[np.int64], heads: NDArray[np.int64], positions: NDArray[np.int64]
+    ) -> NDArray[np.unsignedinteger]:
+        entries, begun = _sums(heads, positions), _sums((heads > 0).astype(np.int64), positions)
+        expected = {"first_codes": begun, "next_codes": entries - begun, "head_buckets": entries}
+        if not all(np.array_equal(self._columns[name].lengths(rows), sizes) for name, sizes in expected.items()):
+            raise TargetsCorrupt("has other numbers of head entries than heads says")
+        zigzag = self._take("next_codes", rows).astype(np.int64)
+        firsts = np.zeros(len(zigzag) + int(begun.sum()), np.bool_)
+        firsts[(np.cumsum(heads) - heads)[heads > 0]] = True
+        steps = np.empty(len(firsts), np.int64)
+        steps[firsts], steps[~firsts] = self._take("first_codes", rows), (zigzag >> 1) ^ -(zigzag & 1)
+        codes = _climb(steps, heads)
+        if len(codes) and not 0 <= codes.min() <= codes.max() < len(self._rules.grid.shares):
+            raise TargetsCorrupt("has codes that lead beyond the grid")
+        return codes.astype(self._rules.grid.dtype)
+
     def _tail_ids(
         self, rows: NDArray[np.int64], tails: NDArray[np.int64], positions: NDArray[np.int64]
     ) -> NDArray[np.int32]:
         if (tails < 0).any() or not np.array_equal(_sums(tails, positions), self._columns["tail_steps"].lengths(rows)):
             raise TargetsCorrupt("has other numbers of tail entries than heads and tail_surplus say")
-        climbed = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._take("tail_steps", rows), dtype=np.int64)])
-        buckets = climbed[1:] - np.repeat(climbed[np.cumsum(tails) - tails], tails)
+        buckets = _climb(self._take("tail_steps", rows), tails)
         if buckets.max(initial=0) > 255:
             raise TargetsCorrupt("has tail_steps that lead beyond the last bucket")
         return sorted_within(self._ids("tail", buckets.astype(np.uint8), rows), tails)
 
     def _ids(self, side: str, buckets: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        entries = self._columns["head_codes" if side == "head" else "tail_steps"].lengths(rows)
+        entries = self._columns["head_buckets" if side == "head" else "tail_steps"].lengths(rows)
         bits = self._columns[f"{side}_bits"]
         remainders = read_bits(bits.take(rows), buckets, entries=entries, sizes=bits.lengths(rows))
         ids = self._ranks.ids(join_ranks(buckets, remainders))
@@ -138,6 +153,21 @@ class SparsePart:
 
     def _take(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         return self._columns[name].take(rows)
+
+
+def _narrowed(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers in a byte each where a byte holds them all, as in most columns."""
+    if numbers.dtype.kind not in "ui" or not len(numbers):
+        return numbers
+    byte = np.dtype(f"{numbers.dtype.kind}1")
+    fits = np.iinfo(byte).min <= numbers.min() and numbers.max() <= np.iinfo(byte).max
+    return numbers.astype(byte) if fits else numbers
+
+
+def _climb(steps: NDArray[np.integer], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Running sums within each run of `counts` steps."""
+    climbed = np.concatenate([np.zeros(1, np.int64), np.cumsum(steps, dtype=np.int64)])
+    return climbed[1:] - np.repeat(climbed[np.cumsum(counts) - counts], counts)
 
 
 def _sums(values: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:

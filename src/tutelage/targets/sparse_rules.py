@@ -69,8 +69,8 @@ class SparseRules:
 
     @property
     def grid(self) -> sticks.Grid:
-        """Of head probabilities: noise of the draw hides 8 bits; `top_k` has no such noise."""
-        return sticks.GRIDS[8 if self.closed else 16]
+        """Of head probabilities."""
+        return sticks.GRIDS[self.kind]
 
     @cached_property
     def entropy_bound(self) -> float:
@@ -130,9 +130,8 @@ class SparseRules:
         if len(counts) and (counts.min() < 1 or counts.max() > _MOST_COUNTED):
             return f"have a position with {counts.min():,} to {counts.max():,} entries; expected 1 to {_MOST_COUNTED:,}"
         if (heads < 0).any() or (heads > counts).any() or (not self.closed and (heads != counts).any()):
-            return (
-                f"have heads that do not fit the counts; expected 0 to counts{'' if self.closed else ', all of them'}"
-            )
+            allowed = "0 to counts" if self.closed else "heads equal to counts"
+            return f"have heads that do not fit the counts; expected {allowed}"
         if len(ids) and not (ids.min() >= 0 and ids.max() < self.vocabulary_size):
             return (
                 f"name ids from {ids.min():,} to {ids.max():,}; expected ids of the tokenizer, 0 to "

@@ -23,6 +23,7 @@ from tutelage.teachers.classifier_folder import Description, Method, read_teache
 from tutelage.teachers.features import Pooling, default_layers, extract_features, num_layers
 from tutelage.teachers.finetuning import sequence_logprobs
 from tutelage.teachers.fitting import Fitted, adapter_name, fit_by_gradient, fit_linear, labelled_rows
+from tutelage.teachers.footprint import footprint
 from tutelage.teachers.head import linear_logprobs
 from tutelage.teachers.loading import LanguageModel
 from tutelage.types import SILENT, Example, Progress
@@ -177,15 +178,17 @@ class ClassifierTeacher:
 
     @property
     def parameters(self) -> int:
-        """Number of weights, the head's included."""
-        head = 0 if self.fitted.weight is None else self.fitted.weight[0].size + len(self.labels)
-        return self.language_model.parameters + head
+        """Number of weights that run for an answer, the head's included; layers above the deepest one read do not."""
+        return self._footprint[0]
 
     @property
     def disk_bytes(self) -> int:
-        """Size of the weights in the precision they are used in."""
-        head = 0 if self.fitted.weight is None else self.fitted.weight.nbytes
-        return self.language_model.disk_bytes + head
+        """Bytes of the weights that `parameters` counts, in the precision they are used in."""
+        return self._footprint[1]
+
+    @cached_property
+    def _footprint(self) -> tuple[int, int]:
+        return footprint(self.fitted, layers=self.description.layers)
 
     def label(self, examples: Sequence[Example]) -> np.ndarray:
         """Soft targets of examples in any order, float32 [B, C], each row summing to 1.

@@ -40,6 +40,34 @@ def num_layers(language_model: LanguageModel) -> int:
     return int(language_model.model.config.get_text_config().num_hidden_layers)
 
 
+def weights_read(language_model: LanguageModel, layers: Sequence[int]) -> list[nn.Parameter]:
+    """The weights that `extract_features` uses: embeddings and the layers up to the deepest one asked for.
+
+    Layers above that one, what comes after them in the model (its last norm), and the output matrix are left out.
+
+    Args:
+        language_model: With any head.
+        layers: `hidden_states` indices.
+
+    Returns:
+        Each parameter once.
+
+    Raises:
+        ModelError: No way to find the model's layers.
+    """
+    backbone = language_model.model.base_model
+    depth, deepest = num_layers(language_model), max(layers)
+    if deepest >= depth:
+        return list(backbone.parameters())
+    blocks = _blocks(backbone, depth)
+    unread = list(blocks[deepest:])
+    children = list(backbone.children())
+    holder = next(index for index, child in enumerate(children) if any(part is blocks for part in child.modules()))
+    unread += children[holder + 1 :]
+    left_out = {id(parameter) for module in unread for parameter in module.parameters()}
+    return [parameter for parameter in backbone.parameters() if id(parameter) not in left_out]
+
+
 def extract_features(
     language_model: LanguageModel,
     texts: Sequence[str],

@@ -6,19 +6,23 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo demo-fast test test-fast check lint format bench clean
+.PHONY: demo demo-fast demo-lm test test-fast check lint format bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tutelage demo
 
+demo-lm: $(VENV)/.installed
+	$(BIN)/tutelage demo --task causal_lm
+
 demo-fast: $(VENV)/.installed
 	$(BIN)/tutelage demo --fast
 
+# Two processes of one thread each: tests are many and small.
 test: $(VENV)/.developer
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-fast: $(VENV)/.developer
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 check: format lint test
 

@@ -22,6 +22,7 @@ NAMES = [
     "teachers",
 ]
 STUDENT_NAMES = [
+    "OutputLayer",
     "Predictor",
     "Pretrained",
     "RNN",
@@ -30,15 +31,29 @@ STUDENT_NAMES = [
     "RecurrentForSequenceClassification",
     "RecurrentLanguageConfig",
     "Transformer",
+    "add_lora",
     "build_language_rnn",
+    "build_language_transformer",
     "build_rnn",
     "build_transformer",
+    "final_states",
+    "language_embeddings",
+    "language_parameters",
+    "load_language_student",
     "load_pretrained",
+    "merge_lora",
+    "output_layer",
+    "packs",
+    "plan_pruning",
+    "prune",
     "save",
+    "save_model",
     "set_embeddings",
+    "set_language_embeddings",
     "teacher_embeddings",
     "train_tokenizer",
     "trim_tokenizer",
+    "trim_vocabulary",
 ]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tutelage.train.language_settings import (
     LanguageTrainSettings,
     decay_progress,
@@ -33,7 +36,7 @@ def test_cosine_falls_from_the_end_of_the_warm_up() -> None:
     settings = LanguageTrainSettings(schedule="cosine", warmup_share=0.1)
     scales = [language_learning_rate_scale(step, 100, settings) for step in range(100)]
     assert scales[9] == 1.0
-    assert all(later < earlier for earlier, later in zip(scales[10:], scales[11:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(scales[10:]))
 
 
 def test_the_soft_weight_moves_only_in_the_decay() -> None:

@@ -49,10 +49,17 @@ def init(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """`tutelage check`: every problem at once, and an estimate; nothing is trained or written."""
+    from tutelage.config import LanguageRecipe
     from tutelage.recipes.checking import check_recipe
 
     recipe, _ = _read_recipe(options.recipe, options.overrides)
-    found = check_recipe(recipe, progress=progress_for(quiet=options.quiet or options.json))
+    progress = progress_for(quiet=options.quiet or options.json)
+    if isinstance(recipe, LanguageRecipe):
+        from tutelage.recipes.language_checking import check_language_recipe
+
+        found = check_language_recipe(recipe, progress=progress)
+    else:
+        found = check_recipe(recipe, progress=progress)
     errors = [problem for problem in found.problems if problem.severity == "error"]
     if options.json:
         problems = [failures.vars_of(problem) for problem in found.problems]
@@ -79,10 +86,19 @@ def run(options: argparse.Namespace) -> int:
 def _run_recipe(
     recipe: Any, options: argparse.Namespace, *, out: Path | None, until: Any, root: Path = Path("runs")
 ) -> int:
-    from tutelage.recipes.classification import run as run_recipe
+    from tutelage.config import LanguageRecipe
 
-    quiet = options.quiet
-    outcome = run_recipe(recipe, out=out, root=root, until=until, progress=progress_for(quiet=quiet))
+    progress = progress_for(quiet=options.quiet)
+    speaks = isinstance(recipe, LanguageRecipe)
+    if speaks:
+        from tutelage.recipes.causal_lm import run_language_model
+
+        until = "evaluate" if until == "report" else until
+        outcome = run_language_model(recipe, out=out, root=root, until=until, progress=progress)
+    else:
+        from tutelage.recipes.classification import run as run_recipe
+
+        outcome = run_recipe(recipe, out=out, root=root, until=until, progress=progress)
     folder = outcome.folder
     evaluation = json.loads(folder.evaluation_path.read_text("utf-8")) if until in ("evaluate", "report") else None
     stages = [{"name": stage.name, "how": stage.how, "seconds": round(stage.seconds, 3)} for stage in outcome.stages]
@@ -97,10 +113,15 @@ def _run_recipe(
         }
         write_result(json.dumps(record, ensure_ascii=False))
         return 0
-    from tutelage.cli.tables import results_table
-
     if evaluation is not None:
-        write_result(results_table(evaluation))
+        if speaks:
+            from tutelage.cli.language_table import language_table
+
+            write_result(language_table(evaluation))
+        else:
+            from tutelage.cli.tables import results_table
+
+            write_result(results_table(evaluation))
     done = [stage for stage in outcome.stages if stage.how == "done"]
     took = sum(stage.seconds for stage in done)
     if done:
@@ -109,7 +130,9 @@ def _run_recipe(
     else:
         write_result("Everything had been done before.")
     write_result(f"Run folder: {folder.path}")
-    if until == "report":
+    if speaks and evaluation is not None:
+        write_result(f"Numbers:    {folder.evaluation_path} (a report page of language models is not written yet)")
+    elif until == "report":
         write_result(f"Report:     {folder.report_path}")
     return 0
 
@@ -120,8 +143,14 @@ def demo(options: argparse.Namespace) -> int:
     from tutelage.recipes.demo import write_demo
 
     progress = progress_for(quiet=options.quiet)
-    folder = options.out or Path("tutelage-demo-fast" if options.fast else "tutelage-demo")
-    recipe_path = write_demo(folder, fast=options.fast, seed=options.seed, progress=progress)
+    if options.task == "causal_lm":
+        from tutelage.recipes.demo_lm import write_language_demo
+
+        folder = options.out or Path("tutelage-demo-lm")
+        recipe_path = write_language_demo(folder, seed=options.seed, progress=progress)
+    else:
+        folder = options.out or Path("tutelage-demo-fast" if options.fast else "tutelage-demo")
+        recipe_path = write_demo(folder, fast=options.fast, seed=options.seed, progress=progress)
     progress.say(f"Recipe: {recipe_path} (an ordinary one: change it and run it again)")
     return _run_recipe(load_recipe(recipe_path), options, out=None, until="report", root=folder / "runs")
 

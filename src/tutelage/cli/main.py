@@ -80,6 +80,9 @@ def build_parser() -> argparse.ArgumentParser:
     _targets(_command(commands, "targets", "look into a store of soft targets, verify, merge or export it"))
 
     demo = _command(commands, "demo", "the main job on real reviews: fetch, label, train, evaluate, report")
+    demo.add_argument(
+        "--task", choices=("classification", "causal_lm"), default="classification", help="which demo [classification]"
+    )
     demo.add_argument("--fast", action="store_true", help="a smaller version, a minute or two")
     demo.add_argument("--out", type=Path, help="folder for the demo's data, recipe and run [tutelage-demo]")
     demo.add_argument("--seed", type=int, default=0, help="seed of the students' training [0]")

@@ -12,7 +12,7 @@ from tutelage.types import SILENT, Document, Progress
 
 
 def prompts_of(documents: Sequence[Document], count: int, *, tokens: int) -> list[np.ndarray]:
-    """Beginnings of documents: all that comes before the first trained token, else the first `tokens` tokens, a third of a short one.
+    """Beginnings of documents: all before the first trained token, else the first `tokens`, a third of a short one.
 
     Args:
         documents: Held-out documents; the first `count` long enough ones are taken.

@@ -1,4 +1,4 @@
-"""A whole tiny language-model run: targets, students, controls, evaluation; again, nothing; another student, the rest kept."""
+"""A tiny language-model run from documents to numbers; again, nothing; with another student, the rest is kept."""
 
 from __future__ import annotations
 

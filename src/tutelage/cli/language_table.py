@@ -72,6 +72,6 @@ def _cells(metrics: dict[str, Any], teacher: dict[str, Any]) -> list[str]:
     cells.append(format_bytes(metrics["disk_bytes"]["value"]) if "disk_bytes" in metrics else "")
     speed = metrics.get("tokens_per_second")
     cells.append(f"{speed['value']:.0f}" if speed else "")
-    known = speed and "tokens_per_second" in teacher
-    cells.append(f"{speed['value'] / teacher['tokens_per_second']['value']:.1f}x" if known else "")
+    theirs = teacher.get("tokens_per_second")
+    cells.append(f"{speed['value'] / theirs['value']:.1f}x" if speed and theirs else "")
     return cells

@@ -264,7 +264,7 @@ class _Judge:
         return None if values is None else (self._by_document(values), self.positions)
 
     def _by_document(self, values: Values) -> Values:
-        return np.bincount(self._document_of, weights=values, minlength=len(self.positions))
+        return np.bincount(self._document_of, weights=values, minlength=len(self.positions)).astype(np.float64)
 
     def _ece(self, scores: TokenScores) -> dict[str, float]:
         """Expected calibration error of the next token; its interval is centred, for resampling inflates it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -164,7 +164,7 @@ def build_language_student(
         case "pretrained":
             return load_language_student(str(section.model))
     if section.embeddings == "teacher":
-        width = model.get_input_embeddings().weight.shape[1]
+        width = int(cast(Any, model.get_input_embeddings()).weight.shape[1])
         set_language_embeddings(model, language_embeddings(teacher.get().language_model, width=width))
     return model
 

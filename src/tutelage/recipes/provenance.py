@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tutelage.config import Recipe
-from tutelage.data import Prepared
+from tutelage.config import LanguageRecipe, Recipe
+from tutelage.data import Prepared, PreparedDocuments
 from tutelage.recipes.stages import StageOutcome
 from tutelage.runs import RunFolder, atomic_write_json, provenance
 
 
 def write_provenance(
-    recipe: Recipe,
+    recipe: Recipe | LanguageRecipe,
     folder: RunFolder,
-    data: Prepared,
+    data: Prepared | PreparedDocuments,
     fingerprints: Mapping[str, str],
     *,
     seconds: Sequence[StageOutcome],

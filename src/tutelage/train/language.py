@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -193,7 +193,9 @@ def train_language_model(
                 accelerator.backward(loss * share * accelerator.num_processes)
                 cost, soft, hard = cost + share * loss.detach(), soft + share * soft_sum, hard + share * hard_sum
             norm = accelerator.clip_grad_norm_(wrapped.parameters(), settings.clip_norm)
-            cost, soft, hard = accelerator.reduce(torch.stack([cost, soft, hard]), reduction="sum").tolist()
+            assert norm is not None
+            sums = accelerator.reduce(torch.stack([cost, soft, hard]), reduction="sum")
+            cost, soft, hard = cast(torch.Tensor, sums).tolist()
             guard.check(cost if torch.isfinite(norm) else float("nan"), step=counters.step + 1)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

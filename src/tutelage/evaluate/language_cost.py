@@ -142,7 +142,11 @@ def _continue(model: Any, prompt: Tokens, new_tokens: int, clock: Callable[[], f
 def _carried(answer: Any) -> dict[str, Any]:
     """What a model goes on from: keys and values, or the state of a recurrent one."""
     state = getattr(answer, "state", None)
-    return {"past_key_values": answer.past_key_values} if state is None else {"state": state}
+    if state is not None:
+        return {"state": state}
+    # Newer versions of transformers call the keys and values `cache`.
+    name = "cache" if "cache" in getattr(answer, "__dataclass_fields__", {}) else "past_key_values"
+    return {name: getattr(answer, name)}
 
 
 def _rounds(values: Sequence[float]) -> dict[str, float]:

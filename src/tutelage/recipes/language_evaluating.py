@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tutelage.config import LanguageRecipe
 from tutelage.data import PreparedDocuments
+from tutelage.recipes.language_training import load_judged_student, settings_of
 from tutelage.recipes.stages import Deferred
 from tutelage.runs import RunFolder, atomic_write_json
 from tutelage.targets import TargetStore, inspect
 from tutelage.teachers import CausalTeacher
-from tutelage.types import SILENT, Progress
+from tutelage.types import SILENT, Document, Progress
 
 PROMPT_TOKENS = 24
 """Length of a prompt where whole documents are trained."""
 SPEED_PROMPTS, SPEED_NEW_TOKENS = 2, 32
 """Documents that every model reads against the clock, and tokens it writes after each."""
+SAMPLING_TEMPERATURE, TOP_P = 0.7, 0.9
+"""How the samples of the report are drawn."""
 
 
 def held_out_targets(store: TargetStore, folder: Path) -> dict[str, Any]:
@@ -51,12 +55,12 @@ def evaluate_language_run(
     from tutelage.evaluate.language import compare_language_models, score_models
     from tutelage.evaluate.language_cost import measure_language_speed, peak_memory_bytes
     from tutelage.evaluate.language_examples import show_distributions, write_document_scores
-    from tutelage.students import load_language_student
+    from tutelage.students import TeacherView
 
     judge = teacher.get()
-    students = {name: load_language_student(str(folder.students_path / name)) for name in recipe.students}
+    students = {name: load_judged_student(recipe, name, folder.students_path, judge) for name in recipe.students}
     controls = (
-        {name: load_language_student(str(folder.controls_path / name)) for name in recipe.students}
+        {name: load_judged_student(recipe, name, folder.controls_path, judge) for name in recipe.students}
         if recipe.evaluate.control
         else {}
     )
@@ -83,7 +87,9 @@ def evaluate_language_run(
         sizes[name] = (sum(weight.numel() for weight in model.parameters()), folder_bytes(place), place)
     for name, (parameters, disk_bytes, place) in sizes.items():
         cost = {"parameters": exact(parameters), "disk_bytes": exact(disk_bytes), **costs[name]}
-        memory = None if place is None else peak_memory_bytes(place, prompts[0])
+        student = students.get(name)
+        read = student.vocabulary.spell(prompts[0]).ids if isinstance(student, TeacherView) else prompts[0]
+        memory = None if place is None else peak_memory_bytes(place, read)
         if memory is not None:
             cost["memory_bytes"] = exact(memory)
         # A control is the same network as its student and costs the same.
@@ -91,15 +97,77 @@ def evaluate_language_run(
         same = [evaluation["teacher"]] if name == "teacher" else [evaluation[group].get(name, {}) for group in groups]
         for metrics in same:
             metrics.update(cost)
+    evaluation["speed"] = {
+        "prompt_tokens": [len(prompt) for prompt in prompts],
+        "new_tokens": SPEED_NEW_TOKENS,
+        "number_formats": {
+            name: str(next(model.parameters()).dtype).removeprefix("torch.")
+            for name, model in {"teacher": judge.language_model.model, **students}.items()
+        },
+    }
     evaluation["samples"] = continue_prompts(
         {"teacher": judge.language_model.model, **everyone},
         judge.tokenizer,
         prompts_of(documents, recipe.evaluate.generation_prompts, tokens=PROMPT_TOKENS),
         new_tokens=recipe.evaluate.generation_tokens,
+        sampling_temperature=SAMPLING_TEMPERATURE,
+        top_p=TOP_P,
         seed=recipe.train.seed,
         progress=progress,
     )
+    evaluation["sampling"] = {
+        "sampling_temperature": SAMPLING_TEMPERATURE,
+        "top_p": TOP_P,
+        "new_tokens": recipe.evaluate.generation_tokens,
+    }
     evaluation["distributions"] = show_distributions(judge, everyone, documents, seed=recipe.train.seed)
+    evaluation["targets"] = target_facts(recipe, folder)
+    evaluation["training"] = training_facts(recipe, folder, data, {"students": students, "controls": controls})
     write_document_scores(folder.predictions_path, documents, scores, tokenizer=judge.tokenizer)
     atomic_write_json(folder.evaluation_path, evaluation)
     return {"documents": len(documents), "tokens": evaluation["tokens"]}
+
+
+def target_facts(recipe: LanguageRecipe, folder: RunFolder) -> dict[str, Any]:
+    """What the teacher wrote down and how long that took; only the kind where nothing is stored."""
+    if recipe.targets.kind == "live":
+        return {"kind": "live"}
+    facts = inspect(folder.targets_path)
+    told = ("teacher", "tokenizer", "complete")
+    shown = {name: value for name, value in facts.items() if name not in told}
+    return {**shown, "seconds": folder.stage("targets").seconds}
+
+
+def training_facts(
+    recipe: LanguageRecipe, folder: RunFolder, data: PreparedDocuments, groups: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """What training took, by `students` and `controls`, then by name.
+
+    Returns:
+        `tokens` read, repeated ones counted again; `steps`, `best_step`, `best_validation_loss`; `seconds` of wall
+        time, building the network and validation included (of the last call where training was interrupted).
+    """
+    from tutelage.students import TeacherView, packs
+    from tutelage.train.language import plan_steps
+
+    def own(model: Any) -> Any:
+        return model.model if isinstance(model, TeacherView) else model
+
+    documents = [document for document in data.train if document.positions]
+    return {
+        group: {
+            name: {
+                "tokens": _tokens_read(
+                    plan_steps(documents, settings_of(recipe, name), pack=packs(own(model))).steps, documents
+                ),
+                **folder.stage(f"{group}/{name}").facts,
+                "seconds": folder.stage(f"{group}/{name}").seconds,
+            }
+            for name, model in models.items()
+        }
+        for group, models in groups.items()
+    }
+
+
+def _tokens_read(steps: Sequence[Sequence[Any]], documents: Sequence[Document]) -> int:
+    return sum(len(documents[index].token_ids) for step in steps for rows in step for row in rows for index in row)

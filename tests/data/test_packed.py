@@ -1,4 +1,4 @@
-"""The one shift between tokens and targets, and documents that do not see each other."""
+"""The one shift between tokens and targets. That packed documents do not see each other: see train."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.data.packed import attention_mask, collate_packed
+from tutelage.data.packed import collate_packed
 from tutelage.types import Document
 
 
@@ -33,7 +33,6 @@ def test_a_batch_written_out_by_hand() -> None:
         torch.int32,
         torch.int64,
     ]
-    assert attention_mask(batch.segments) is not None
 
 
 @settings(max_examples=60, deadline=None)
@@ -68,43 +67,6 @@ def test_nothing_to_train_gives_empty_tensors() -> None:
 def test_a_first_token_that_trains_is_refused() -> None:
     with pytest.raises(ValueError, match=r"the first token of document 1 is to be trained"):
         collate_packed([document(1, 2), document(3, 4, trained="xx")], [[0, 1]], pad_id=0)
-
-
-def test_tokens_see_only_what_comes_before_them_in_their_document() -> None:
-    mask = attention_mask(torch.tensor([[1, 1, 2, 2, 0], [1, 1, 1, 0, 0]]))
-    assert mask is not None
-    assert mask.shape == (2, 1, 5, 5)
-    assert mask[0, 0].int().tolist() == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [0, 0, 1, 0, 0],
-        [0, 0, 1, 1, 0],
-        [0, 0, 0, 0, 1],
-    ]
-    assert mask.any(-1).all()  # a query without keys would become nan
-
-
-def test_rows_of_one_document_need_no_mask() -> None:
-    assert attention_mask(torch.tensor([[1, 1, 1], [1, 0, 0]])) is None
-
-
-def test_packed_attention_equals_that_of_documents_alone() -> None:
-    torch.manual_seed(0)
-    documents = [document(*range(1, 6)), document(*range(6, 9)), document(*range(9, 16))]
-    vectors = torch.randn(20, 8, dtype=torch.float64)
-    attend = torch.nn.functional.scaled_dot_product_attention
-
-    def states(rows: list[list[int]]) -> torch.Tensor:
-        batch = collate_packed(documents, rows, pad_id=0)
-        queries = vectors[batch.input_ids][:, None]
-        mask = attention_mask(batch.segments)
-        seen = attend(queries, queries, queries, attn_mask=mask, is_causal=mask is None)
-        return seen[:, 0].flatten(0, 1)[batch.positions]
-
-    alone = torch.cat([states([[0]]), states([[1]]), states([[2]])])
-    torch.testing.assert_close(states([[0, 1], [2]]), alone)
-    torch.testing.assert_close(states([[0], [1], [2]]), alone)
-    assert not torch.isnan(states([[0, 1], [2]])).any()
 
 
 def test_a_batch_moves_as_a_whole() -> None:

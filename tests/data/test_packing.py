@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.data.packing import micro_batches, pack
+from tutelage.data.packing import length_batches, micro_batches, pack
 
 lengths_up_to = st.integers(1, 64).flatmap(
     lambda most: st.tuples(st.just(most), st.lists(st.integers(1, most), max_size=60))
@@ -126,4 +126,42 @@ def test_a_step_never_goes_over_its_budget_by_a_token(together: bool) -> None:
     settings = {"tokens_per_micro_batch": 3, "sequence_length": 3, "pack": together, "seed": 0, "epoch": 0}
     steps = micro_batches([3] * 10, tokens_per_step=8, **settings)
     assert [len(micros) for micros in steps] == [2] * 5
-    assert [len(micros) for micros in micro_batches([3] * 10, tokens_per_step=9, **settings)] == [3, 3, 3, 1]
+    steps = micro_batches([3] * 10, tokens_per_step=9, **settings)
+    assert sorted(len(micros) for micros in steps) == [1, 3, 3, 3]
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=lengths_up_to, step=st.integers(1, 300), together=st.booleans())
+def test_what_a_step_holds_does_not_depend_on_micro_batches(
+    case: tuple[int, list[int]], step: int, together: bool
+) -> None:
+    most, lengths = case
+
+    def held(micro: int) -> list[list[int]]:
+        steps = micro_batches(
+            lengths, tokens_per_step=step, tokens_per_micro_batch=micro, sequence_length=most, pack=together, seed=1,
+            epoch=0,
+        )  # fmt: skip
+        return [sorted(index for rows in micros for row in rows for index in row) for micros in steps]
+
+    assert held(1) == held(7) == held(step) == held(10 * step)
+
+
+def test_smaller_micro_batches_are_more_of_them() -> None:
+    lengths = np.random.default_rng(0).integers(5, 60, 200)
+    settings = {"tokens_per_step": 512, "sequence_length": 64, "pack": True, "seed": 0, "epoch": 0}
+    counts = [
+        np.mean([len(micros) for micros in micro_batches(lengths, tokens_per_micro_batch=micro, **settings)])
+        for micro in (64, 128, 256, 512)
+    ]
+    assert counts[0] > counts[1] > counts[2] > counts[3] == 1.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths=st.lists(st.integers(1, 40), max_size=60), tokens=st.integers(1, 100))
+def test_batches_by_length_hold_every_document_once_within_the_budget(lengths: list[int], tokens: int) -> None:
+    batches = length_batches(lengths, tokens=tokens)
+    order = [index for rows in batches for (index,) in rows]
+    assert sorted(order) == list(range(len(lengths)))
+    assert [lengths[index] for index in order] == sorted(lengths, reverse=True)
+    assert all(len(rows) == 1 or len(rows) * lengths[rows[0][0]] <= tokens for rows in batches)

@@ -92,21 +92,3 @@ def collate_packed(documents: Sequence[Document], rows: Sequence[Sequence[int]],
         labels=torch.from_numpy(np.concatenate(labels)),
         documents=order,
     )
-
-
-def attention_mask(segments: Tensor) -> Tensor | None:
-    """Which tokens may look at which: only back, and only within their document.
-
-    Args:
-        segments: Number of the document within its row, `[B, T]`; 0 on padding.
-
-    Returns:
-        Boolean `[B, 1, T, T]`, True where the query (third axis) may look at the key (fourth); padding looks at
-        padding, so that no query is left without a key. None where every row holds one document: causal attention
-        with padding on the right needs no mask.
-    """
-    if int(segments.max()) <= 1:
-        return None
-    length = segments.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-    return ((segments[:, :, None] == segments[:, None, :]) & causal)[:, None]

@@ -19,8 +19,12 @@ Row = list[int]
 _WINDOW_ROWS = 64
 """Rows filled from one window of documents: enough that few tokens are wasted, few enough that rows stay mixed."""
 
-_WINDOW_MICRO_BATCHES = 32
-"""Micro-batches cut from one window of documents that was sorted by length, so that they need little padding."""
+_RUN_TOKENS = 2048
+"""Without packing, documents of similar length stay together in runs of so many tokens, and a step is some of them: it
+needs little padding and yet mixes long and short ones. Not the size of a micro-batch, which must change nothing."""
+
+_WINDOW_RUNS = 32
+"""Such runs cut from one window of documents that was sorted by length, so that they need little padding."""
 
 
 def pack(lengths: Sequence[int] | NDArray[np.integer], *, sequence_length: int, seed: int) -> list[Row]:
@@ -56,7 +60,9 @@ def micro_batches(
 ) -> list[list[list[Row]]]:
     """Lay out one epoch: steps of micro-batches of rows of documents.
 
-    Without packing a row is one document, and the documents of a micro-batch are of similar length.
+    What a step holds is drawn before it is cut into micro-batches, so `tokens_per_micro_batch` is a matter of memory
+    alone: the same documents make the same steps whatever it is. Without packing a row is one document, and the
+    documents of a micro-batch are of similar length.
 
     Args:
         lengths: Tokens of each document, at least 1.
@@ -80,21 +86,33 @@ def micro_batches(
         )
     sizes = _checked(lengths, sequence_length)
     draw = np.random.default_rng(seed_sequence(seed, "packing", epoch))
-    # A micro-batch is the largest equal part of a step that fits, so that steps come out full.
-    budget = tokens_per_step // -(-tokens_per_step // tokens_per_micro_batch)
     if pack:
-        width = min(sequence_length, budget)
+        width = min(sequence_length, tokens_per_step)
         short, long = np.flatnonzero(sizes <= width), np.flatnonzero(sizes > width)
         rows = [*_filled(short, sizes, width, draw), *([int(index)] for index in long)]
         rows = [rows[place] for place in draw.permutation(len(rows))]
-        micros = _grouped(rows, sizes, budget)
+        steps = _grouped(rows, sizes, tokens_per_step)
     else:
-        micros = []
-        for window in _windows(draw.permutation(len(sizes)), sizes, tokens=_WINDOW_MICRO_BATCHES * budget):
-            in_order = window[np.argsort(-sizes[window], kind="stable")]
-            micros += _grouped([[int(index)] for index in in_order], sizes, budget)
-        micros = [micros[place] for place in draw.permutation(len(micros))]
-    return _steps(micros, sizes, tokens_per_step)
+        run = min(tokens_per_step, _RUN_TOKENS)
+        runs = []
+        for window in _windows(draw.permutation(len(sizes)), sizes, tokens=_WINDOW_RUNS * run):
+            runs += _grouped(_alone(window[np.argsort(-sizes[window], kind="stable")]), sizes, run)
+        steps = _steps([runs[place] for place in draw.permutation(len(runs))], sizes, tokens_per_step)
+    return [_cut(step, sizes, tokens_per_micro_batch) for step in steps]
+
+
+def length_batches(lengths: Sequence[int] | NDArray[np.integer], *, tokens: int) -> list[list[Row]]:
+    """Every document in a row of its own, rows of similar length together, longest first: what is only read.
+
+    Args:
+        lengths: Tokens of each document, at least 1.
+        tokens: The most tokens of a batch, padding included; exceeded only by a document that is longer.
+
+    Returns:
+        Batches of rows; the same whatever the seed.
+    """
+    sizes = np.asarray(lengths, dtype=np.int64)
+    return _grouped(_alone(np.argsort(-sizes, kind="stable")), sizes, tokens)
 
 
 def _checked(lengths: Sequence[int] | NDArray[np.integer], sequence_length: int) -> NDArray[np.int64]:
@@ -144,30 +162,44 @@ def _first_fit(order: NDArray[np.int64], sizes: NDArray[np.int64], sequence_leng
     return rows
 
 
+def _alone(order: NDArray[np.int64]) -> list[Row]:
+    return [[int(index)] for index in order]
+
+
+def _cut(step: list[Row], sizes: NDArray[np.int64], budget: int) -> list[list[Row]]:
+    """The micro-batches of a step, longest rows first; rows that are too long for one are laid out anew."""
+    fits = [row for row in step if len(row) == 1 or sizes[row].sum() <= budget]
+    apart = np.array([index for row in step if row not in fits for index in row], dtype=np.int64)
+    apart = apart[np.argsort(-sizes[apart], kind="stable")]
+    rows = fits + _alone(apart[sizes[apart] > budget]) + _first_fit(apart[sizes[apart] <= budget], sizes, budget)
+    rows.sort(key=lambda row: -int(sizes[row].sum()))
+    return _grouped(rows, sizes, budget)
+
+
 def _grouped(rows: Iterable[Row], sizes: NDArray[np.int64], budget: int) -> list[list[Row]]:
-    """Rows in micro-batches, whose rectangle of rows times the longest row stays within the budget."""
-    micros: list[list[Row]] = []
+    """Rows in groups, whose rectangle of rows times the longest row stays within the budget."""
+    groups: list[list[Row]] = []
     longest = 0
     for row in rows:
         longest = max(longest, int(sizes[row].sum()))
-        if micros and longest * (len(micros[-1]) + 1) <= budget:
-            micros[-1].append(row)
+        if groups and longest * (len(groups[-1]) + 1) <= budget:
+            groups[-1].append(row)
         else:
-            micros.append([row])
+            groups.append([row])
             longest = int(sizes[row].sum())
-    return micros
+    return groups
 
 
-def _steps(micros: Iterable[list[Row]], sizes: NDArray[np.int64], budget: int) -> list[list[list[Row]]]:
-    """Micro-batches in steps, whose documents together stay within the budget."""
-    steps: list[list[list[Row]]] = []
+def _steps(runs: Iterable[list[Row]], sizes: NDArray[np.int64], budget: int) -> list[list[Row]]:
+    """Runs of rows in steps, whose documents together stay within the budget."""
+    steps: list[list[Row]] = []
     tokens = 0
-    for micro in micros:
-        size = sum(int(sizes[row].sum()) for row in micro)
+    for run in runs:
+        size = sum(int(sizes[row].sum()) for row in run)
         if steps and tokens + size <= budget:
-            steps[-1].append(micro)
+            steps[-1] += run
             tokens += size
         else:
-            steps.append([micro])
+            steps.append(list(run))
             tokens = size
     return steps

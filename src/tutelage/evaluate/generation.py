@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,14 +20,14 @@ def prompts_of(documents: Sequence[Document], count: int, *, tokens: int) -> lis
         count: How many prompts.
         tokens: Length of a beginning where the whole document is trained.
     """
-    prompts = []
+    prompts: list[np.ndarray] = []
     for document in documents:
+        if len(prompts) >= count:
+            break
         first = int(document.trained.argmax()) if document.trained.any() else 0
         length = first if first > 1 else min(tokens, len(document.token_ids) // 3)
         if 0 < length < len(document.token_ids):
             prompts.append(document.token_ids[:length])
-        if len(prompts) == count:
-            break
     return prompts
 
 
@@ -48,7 +49,7 @@ def continue_prompts(
         models: transformers causal language models that share the tokenizer, by name.
         tokenizer: Turns ids into text.
         prompts: Token ids.
-        new_tokens: The most tokens written.
+        new_tokens: The most tokens written; fewer where a model's context ends before.
         sampling_temperature: Softening of the distribution that is drawn from.
         top_p: Mass of the most probable tokens that are drawn from.
         seed: Of the draws; each prompt of each model starts from it anew.
@@ -67,10 +68,15 @@ def continue_prompts(
             texts = {}
             for name, model in models.items():
                 torch.manual_seed(seed)
+                room = min(new_tokens, context_of(model) - len(prompt))
+                if room < 1:
+                    texts[name] = ""
+                    advance(1)
+                    continue
                 written = model.eval().generate(
                     input_ids=ids.to(model.device),
                     attention_mask=torch.ones_like(ids).to(model.device),
-                    max_new_tokens=new_tokens,
+                    max_new_tokens=room,
                     do_sample=True,
                     temperature=sampling_temperature,
                     top_p=top_p,
@@ -81,3 +87,9 @@ def continue_prompts(
                 advance(1)
             found.append({"prompt": tokenizer.decode(prompt), "continuations": texts})
     return found
+
+
+def context_of(model: Any) -> int:
+    """The most tokens that a model reads and writes together; a recurrent one knows no end."""
+    found = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return sys.maxsize if found is None else int(found)

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from tutelage.evaluate.cost import exact
+from tutelage.evaluate.generation import context_of
 from tutelage.types import SILENT, Progress
 
 Tokens = NDArray[np.int32]
@@ -38,7 +39,8 @@ def measure_language_speed(
 
     Args:
         models: transformers causal language models, by name.
-        prompts: Token ids; each is read whole, then continued.
+        prompts: Token ids; each is read whole, then continued. What would not fit into everyone's context together
+            with the new tokens is cut off.
         new_tokens: Tokens written after each prompt, greedily, whatever they are.
         rounds: Interleaved rounds.
         clock: Seconds, monotonic.
@@ -50,6 +52,8 @@ def measure_language_speed(
         are the slowest and the fastest round.
     """
     names = list(models)
+    room = max(1, min(context_of(model) for model in models.values()) - new_tokens)
+    prompts = [prompt[:room] for prompt in prompts]
     reading: dict[str, list[float]] = {name: [] for name in names}
     writing: dict[str, list[float]] = {name: [] for name in names}
     single: dict[str, list[float]] = {name: [] for name in names}

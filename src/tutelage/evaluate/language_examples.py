@@ -48,17 +48,18 @@ def show_distributions(
         packed = collate_packed([document], [[0]], pad_id=0)
         place = int(generator.integers(document.positions // 2, document.positions))
         teacher_logits = teacher.head.logits(teacher.hidden_states([document])[0][place][None])[:, : teacher.vocabulary]
-        probs = torch.softmax(teacher_logits.float(), dim=-1)[0]
+        probs = torch.softmax(teacher_logits.float(), dim=-1)[0].cpu()
         best = probs.topk(min(SHOWN_TOKENS, len(probs)))
         answers = {}
         for name, model in models.items():
             output = output_layer(model)
-            states = final_states(model, packed.input_ids, packed.position_ids, packed.segments)
+            here = packed.to(model.device)
+            states = final_states(model, here.input_ids, here.position_ids, here.segments)
             logits = linear_logits(
-                states.flatten(0, 1)[packed.positions[place]][None], output.weight, bias=output.bias,
+                states.flatten(0, 1)[here.positions[place]][None], output.weight, bias=output.bias,
                 logit_scale=output.scale, soft_cap=output.cap, vocabulary=teacher.vocabulary,
             )  # fmt: skip
-            answers[name] = torch.softmax(logits.float(), dim=-1)[0][best.indices].tolist()
+            answers[name] = torch.softmax(logits.float(), dim=-1)[0].cpu()[best.indices].tolist()
         position = int(np.flatnonzero(document.trained)[place])
         shown.append(
             {
@@ -78,7 +79,7 @@ def write_document_scores(
     """Write predictions.parquet: one row a test document, with the mean nats per token and KL of every model.
 
     Columns: `example_id` (hexadecimal), `source`, `row`, `text`, `tokens`, `bytes`, `teacher` (nats per token), and for
-    every model `NAME` (nats per token) and `NAME.kl`.
+    every model `NAME` (nats per token) and `NAME.kl`; null where nothing of a document is trained.
 
     Args:
         path: The file, replaced as a whole.
@@ -87,10 +88,11 @@ def write_document_scores(
         tokenizer: Turns ids into text.
     """
     positions = np.array([document.positions for document in documents])
-    starts = np.concatenate([[0], np.cumsum(positions)])[:-1]
+    document_of = np.repeat(np.arange(len(documents)), positions)
 
     def means(values: np.ndarray) -> pa.Array:
-        return pa.array((np.add.reduceat(values, starts) / positions).astype(np.float32))
+        sums = np.bincount(document_of, weights=values, minlength=len(documents))
+        return pa.array((sums / np.maximum(1, positions)).astype(np.float32), mask=positions == 0)
 
     columns: dict[str, Any] = {
         "example_id": [document.example_id.hex() for document in documents],

@@ -30,15 +30,22 @@ class Guard:
         """The highest loss that is still sane."""
         return self.times * max(1.0, log(self.num_classes)) * max(1.0, self.loss_temperature**2)
 
-    def check(self, loss: float, *, step: int) -> float:
+    def check(self, loss: float, *, step: int, first_loss: float = 0.0) -> float:
         """The loss, if it is sane.
+
+        Args:
+            loss: Of the step, or of a validation.
+            step: Its number, for the message.
+            first_loss: What the run began with: a student that was cut from its teacher may begin far above guessing,
+                and has exploded only if its loss grew.
 
         Raises:
             TrainingDiverged: It is not.
         """
-        if isfinite(loss) and loss <= self.ceiling:
+        ceiling = max(self.ceiling, self.times * first_loss)
+        if isfinite(loss) and loss <= ceiling:
             return loss
-        reason = f"has exploded: it is above {self.ceiling:.3g}" if isfinite(loss) else "is not a number"
+        reason = f"has exploded: it is above {ceiling:.3g}" if isfinite(loss) else "is not a number"
         kept = self.checkpoints.is_dir()
         where = f"the last good checkpoint is in {self.checkpoints}" if kept else "there was no checkpoint yet"
         raise TrainingDiverged(

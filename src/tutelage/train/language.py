@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,7 +40,7 @@ from tutelage.train.state import TrainingState
 from tutelage.types import SILENT, Document, Progress
 
 EXPLODED_TIMES = 3.0
-"""A loss this many times that of guessing among all tokens has exploded."""
+"""A loss this many times that of guessing among all tokens, and that of the first step, has exploded."""
 
 Step = Sequence[Sequence[Sequence[int]]]
 """Micro-batches of rows of documents, by index."""
@@ -68,13 +69,8 @@ def plan_steps(documents: Sequence[Document], settings: LanguageTrainSettings, *
     Raises:
         DataError: A document is longer than a row.
     """
+    _require_short_enough(documents, settings.sequence_length)
     lengths = np.array([len(document.token_ids) for document in documents], dtype=np.int64)
-    for document in documents:
-        if len(document.token_ids) > settings.sequence_length:
-            raise DataError(
-                f"{document.source or 'a document'} row {document.row} has {len(document.token_ids)} tokens, more "
-                f"than sequence_length {settings.sequence_length}. Raise it, or set long_documents to split or truncate"
-            )
     steps: list[Step] = []
     ends: set[int] = set()
     read, epoch, first = 0, 0, 0
@@ -147,6 +143,7 @@ def train_language_model(
     started = time.monotonic()
     learned = _with_something_to_predict(train_documents, "learn from")
     validated = _with_something_to_predict(validation_documents, "validate on")
+    _require_short_enough(validated, settings.sequence_length)
     if source is not None:
         source.require([*learned, *validated])
     plan = plan_steps(learned, settings, pack=packs(model))
@@ -196,7 +193,9 @@ def train_language_model(
             assert norm is not None
             sums = accelerator.reduce(torch.stack([cost, soft, hard]), reduction="sum")
             cost, soft, hard = cast(torch.Tensor, sums).tolist()
-            guard.check(cost if torch.isfinite(norm) else float("nan"), step=counters.step + 1)
+            counters.first_loss = cost if counters.step == 0 else counters.first_loss
+            sane = partial(guard.check, first_loss=counters.first_loss)
+            sane(cost if torch.isfinite(norm) else float("nan"), step=counters.step + 1)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             state.step_done(rows=positions, gradient_norm=norm)
@@ -217,9 +216,8 @@ def train_language_model(
                     source,
                     pad_id=pad_id,
                     tokens=settings.micro_batch_tokens,
-                    sequence_length=settings.sequence_length,
                 )
-                guard.check(found.loss, step=counters.step)
+                sane(found.loss, step=counters.step)
                 state.judge(found.loss, patience=None)
                 journal.record(
                     state,
@@ -238,6 +236,15 @@ def _of_this_process(rows: Sequence[Sequence[int]], accelerator: Any) -> tuple[S
     """The rows of this process; where there are fewer rows than processes, a row that weighs nothing."""
     mine = rows[accelerator.process_index :: accelerator.num_processes]
     return (mine, 1.0) if mine else (rows[:1], 0.0)
+
+
+def _require_short_enough(documents: Sequence[Document], sequence_length: int) -> None:
+    for document in documents:
+        if len(document.token_ids) > sequence_length:
+            raise DataError(
+                f"{document.source or 'a document'} row {document.row} has {len(document.token_ids)} tokens, more "
+                f"than sequence_length {sequence_length}. Raise it, or set long_documents to split or truncate"
+            )
 
 
 def _with_something_to_predict(documents: Sequence[Document], purpose: str) -> list[Document]:

@@ -137,8 +137,12 @@ class LiveTargets:
         return f"live {self.teacher.fingerprint}"
 
     def require(self, documents: Sequence[Document]) -> None:
-        """A living teacher has an answer for everything."""
-        del documents
+        """A living teacher has an answer for everything that it can read.
+
+        Raises:
+            DataError: A document is longer than its context.
+        """
+        next(self.teacher.batches(documents), None)  # which looks at all of them first
 
     def teacher_side(self, documents: Sequence[Document], device: torch.device) -> TeacherSide:
         """Final hidden states now, to be multiplied with the teacher's output matrix chunk by chunk."""

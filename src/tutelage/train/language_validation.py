@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tutelage.data.packing import micro_batches
+from tutelage.data.packing import length_batches
 from tutelage.train.language_step import LanguageStep, micro_batch
 from tutelage.train.language_targets import TargetSource
 from tutelage.types import Document
@@ -34,7 +34,6 @@ def validate_language(
     *,
     pad_id: int,
     tokens: int,
-    sequence_length: int,
 ) -> LanguageValidation:
     """Mean objective of a student over documents; the model is left in the mode it was in.
 
@@ -44,22 +43,16 @@ def validate_language(
         source: Where soft targets come from; None: there is no teacher.
         pad_id: Fills short rows.
         tokens: Tokens that go through the student at once.
-        sequence_length: The longest row.
     """
     was_training = step.training
     step.eval()
     device = next(step.parameters()).device
     lengths = np.array([len(document.token_ids) for document in documents])
-    steps = micro_batches(
-        lengths, tokens_per_step=tokens, tokens_per_micro_batch=tokens, sequence_length=sequence_length, pack=False,
-        seed=0, epoch=0,
-    )  # fmt: skip
     soft = hard = torch.zeros((), device=device)
-    for micros in steps:
-        for rows in micros:
-            batch = micro_batch(documents, rows, source=source, pad_id=pad_id, device=device)
-            _, soft_sum, hard_sum = step(batch, soft_weight=step.objective.soft_weight, total=1.0)
-            soft, hard = soft + soft_sum, hard + hard_sum
+    for rows in length_batches(lengths, tokens=tokens):
+        batch = micro_batch(documents, rows, source=source, pad_id=pad_id, device=device)
+        _, soft_sum, hard_sum = step(batch, soft_weight=step.objective.soft_weight, total=1.0)
+        soft, hard = soft + soft_sum, hard + hard_sum
     step.train(was_training)
     positions = max(1, sum(document.positions for document in documents))
     nats, divergence = float(hard) / positions, float(soft) / positions

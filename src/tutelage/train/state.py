@@ -40,6 +40,8 @@ class Counters:
     """Epochs since then."""
     stopped: bool = False
     """Patience has run out."""
+    first_loss: float = 0.0
+    """Loss of the first step, where a run keeps it."""
 
 
 @dataclass

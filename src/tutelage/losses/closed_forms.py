@@ -7,8 +7,6 @@ the loss temperature; gradients are with respect to the softened logits.
 
 from __future__ import annotations
 
-from math import log
-
 import torch
 from torch import Tensor
 
@@ -20,70 +18,78 @@ _SMALLEST_TAIL = 1e-12
 """A tail bucket counts as holding at least this: below it a float32 sum says nothing."""
 
 
-def value_and_gradient(divergence: Divergence, log_q: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_gradient(
+    divergence: Divergence, log_q: Tensor, log_p: Tensor, *, gradient: bool = True
+) -> tuple[Tensor, Tensor]:
     """A divergence of whole distributions and its gradient.
 
     Args:
         divergence: Which.
-        log_q: The student's log-probabilities, [C, V].
-        log_p: The teacher's, [C, V].
+        log_q: The student's log-probabilities, [C, V], finite; written over.
+        log_p: The teacher's, [C, V], finite; written over.
+        gradient: Whether the gradient is wanted; if not it is not computed and what is returned there says nothing.
 
     Returns:
         Values [C] in nats, and gradients [C, V] with respect to the student's softened logits.
 
     Source: the general rule is the derivative of softmax; each line was checked against finite differences in float64.
     """
-    q = log_q.exp()
     parameters = divergence.parameters
+    q, p = log_q.exp(), log_p.exp()
     match divergence.name:
         case "forward_kl":
-            p = log_p.exp()
-            return _dot(p, log_p - log_q), q.sub_(p)
+            value = _dot(p, log_p.sub_(log_q))
+            return value, q.sub_(p) if gradient else q
         case "reverse_kl":
-            ratio = log_q - log_p
+            ratio = log_q.sub_(log_p)
             value = _dot(q, ratio)
-            return value, q.mul_(ratio.sub_(value[:, None]))
+            return value, q.mul_(ratio.sub_(value[:, None])) if gradient else q
         case "jensen_shannon":
             beta = parameters["beta"]
-            log_m = torch.logaddexp(log_p + log(beta), log_q + log(1 - beta))
-            ours = log_q - log_m
+            log_m = _log_mixture(p, beta, q)
+            ours, theirs = log_q.sub_(log_m), log_p.sub_(log_m)
             student_part = _dot(q, ours)
-            value = beta * _dot(log_p.exp(), log_p - log_m) + (1 - beta) * student_part
-            return value, q.mul_(ours.sub_(student_part[:, None])).mul_(1 - beta)
+            value = beta * _dot(p, theirs) + (1 - beta) * student_part
+            return value, q.mul_(ours.sub_(student_part[:, None]).mul_(1 - beta)) if gradient else q
         case "skew_forward_kl":
             alpha = parameters["alpha"]
-            log_m = torch.logaddexp(log_p + log(alpha), log_q + log(1 - alpha))
-            gap = log_p - log_m
-            value = _dot(log_p.exp(), gap)
+            gap = log_p.sub_(_log_mixture(p, alpha, q))
+            value = _dot(p, gap)
+            if not gradient:
+                return value, q
             ratio = gap.exp_()  # p / m, at most 1 / alpha
-            return value, q.mul_(ratio.sub_(_dot(q, ratio)[:, None])).mul_(alpha - 1)
+            return value, q.mul_(ratio.sub_(_dot(q, ratio)[:, None]).mul_(alpha - 1))
         case "skew_reverse_kl":
             alpha = parameters["alpha"]
-            log_m = torch.logaddexp(log_p + log(1 - alpha), log_q + log(alpha))
-            gap = log_q - log_m
+            gap = log_q.sub_(_log_mixture(p, 1 - alpha, q))
             value = _dot(q, gap)
-            slope = gap - alpha * gap.exp()
+            if not gradient:
+                return value, q
+            slope = gap.sub_(gap.exp(), alpha=alpha)
             return value, q.mul_(slope.sub_(_dot(q, slope)[:, None]))
         case "total_variation":
-            gap = q - log_p.exp()
+            gap = torch.sub(q, p, out=log_q)
             value = 0.5 * gap.abs().sum(dim=-1)
             signs = gap.sign_()
-            return value, q.mul_(signs.sub_(_dot(q, signs)[:, None])).mul_(0.5)
+            return value, q.mul_(signs.sub_(_dot(q, signs)[:, None]).mul_(0.5)) if gradient else q
         case "alpha_beta":
             alpha, beta = parameters["alpha"], parameters["beta"]
             both = alpha + beta
-            mixed, own = (alpha * log_p + beta * log_q).exp_(), (both * log_q).exp()
-            teacher = (both * log_p).exp().sum(dim=-1)
+            teacher = (both * log_p).exp_().sum(dim=-1)
+            mixed, own = log_p.mul_(alpha).add_(log_q, alpha=beta).exp_(), log_q.mul_(both).exp_()
             terms = mixed.sum(dim=-1) - (alpha / both) * teacher - (beta / both) * own.sum(dim=-1)
             slope = mixed.sub_(own)
             total = slope.sum(dim=-1, keepdim=True)
-            return -terms / (alpha * beta), slope.addcmul_(q, total, value=-1).mul_(-1 / alpha)
+            value = -terms / (alpha * beta)
+            return value, slope.addcmul_(q, total, value=-1).mul_(-1 / alpha) if gradient else q
         case "adaptive_kl":
-            p, ratio = log_p.exp(), log_q - log_p
             share = head_share(p, q, parameters["head_mass"])
+            ratio = log_q.sub_(log_p)
             reverse = _dot(q, ratio)
             value = -share * _dot(p, ratio) + (1 - share) * reverse
-            forward_gradient = q - p
+            if not gradient:
+                return value, q
+            forward_gradient = torch.sub(q, p, out=p)
             reverse_gradient = q.mul_(ratio.sub_(reverse[:, None]))
             return value, forward_gradient.lerp_(reverse_gradient, (1 - share)[:, None])
         case name:
@@ -91,7 +97,7 @@ def value_and_gradient(divergence: Divergence, log_q: Tensor, log_p: Tensor) -> 
 
 
 def bucket_value_and_gradient(
-    divergence: Divergence, probs: Tensor, teacher: BucketTeacher, rows: slice
+    divergence: Divergence, probs: Tensor, teacher: BucketTeacher, rows: slice, *, gradient: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Forward or reverse KL over K + 1 buckets, and its gradient.
 
@@ -100,6 +106,7 @@ def bucket_value_and_gradient(
         probs: The student's probabilities, [C, V]; written over.
         teacher: The buckets.
         rows: Which of its positions.
+        gradient: Whether the gradient is wanted; if not it is not computed and what is returned there says nothing.
 
     Returns:
         Values [C] in nats, and gradients [C, V] with respect to the student's logits, in the memory of `probs`.
@@ -130,7 +137,13 @@ def bucket_value_and_gradient(
             f"{divergence.name} cannot be had from the most likely tokens and a tail bucket; they serve forward_kl and "
             "reverse_kl. Use targets of kind hidden or live"
         )
-    return value, probs.mul_(tail[:, None]).scatter_(-1, ids, head)
+    return value, probs.mul_(tail[:, None]).scatter_(-1, ids, head) if gradient else probs
+
+
+def _log_mixture(p: Tensor, share: float, q: Tensor) -> Tensor:
+    """log(share p + (1 - share) q), in new memory; finite also where both sides have underflown."""
+    mixture = torch.mul(p, share).add_(q, alpha=1 - share)
+    return mixture.clamp_min_(torch.finfo(p.dtype).tiny).log_()
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 In: final states, the output matrix, the teacher's side, the tokens that stand there. Out: a differentiable loss, and
 sums to report. Value and gradients are computed together, chunk by chunk, in the forward pass, from closed forms: each
 chunk costs the matrix products (three, or four with a teacher that comes as states) and a few passes over its logits,
-which are then forgotten.
+which are then forgotten. The passes go over a few positions at a time, so that they find their logits in the cache:
+chunks are as large as products like them, blocks as small as passes do.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from tutelage.losses.closed_forms import bucket_value_and_gradient, value_and_gradient
 from tutelage.losses.divergence import Divergence
 from tutelage.losses.divergences import IGNORED_LABEL
 from tutelage.losses.linear_checks import require_fit
 from tutelage.losses.linear_products import Head, Products
-from tutelage.losses.teacher_sides import BucketTeacher, DenseTeacher, HiddenTeacher, SampledTeacher, TeacherSide
+from tutelage.losses.linear_terms import Terms
+from tutelage.losses.teacher_sides import DenseTeacher, HiddenTeacher, TeacherSide
 
 CHUNK_ELEMENTS = 2**23
 """Logits held at once: 32 MB in float32. Fewer, and the output matrix is read too often; more, and memory is wasted."""
-_LOWEST_LOGPROB = -1e4
-"""Stands for minus infinity where 0 times infinity would be not a number."""
+BLOCK_ELEMENTS = 2**19
+"""Logits that passes go over at once on a CPU: 2 MB in float32, so that they stay in the cache between passes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +109,8 @@ def linear_divergence(
             if torch.is_autocast_enabled(hidden.device.type)
             else weight.dtype
         ),
-        chunk=chunk_positions or max(1, CHUNK_ELEMENTS // size),
+        chunk=(chunk := chunk_positions or max(1, CHUNK_ELEMENTS // size)),
+        block=min(chunk, max(1, BLOCK_ELEMENTS // size)) if hidden.device.type == "cpu" else chunk,
     )
     if not wants_gradient:
         sums, _ = job.run(hidden, weight, bias, gradients=False)
@@ -143,20 +146,33 @@ def _apply(hidden: Tensor, weight: Tensor, bias: Tensor | None, job: _Job) -> An
 
 
 class _LinearDivergence(torch.autograd.Function):
-    """Carries gradients that were computed in the forward pass to the backward pass."""
+    """Carries gradients that were computed in the forward pass to the backward pass.
+
+    They are handed over, not copied: the matrix gradient is the largest thing here. A second backward pass through the
+    same graph computes them again.
+    """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, job: _Job) -> tuple[Tensor, ...]:
-        sums, gradients = job.run(hidden, weight, bias, gradients=True, needed=tuple(ctx.needs_input_grad[:3]))
-        ctx.save_for_backward(*gradients)
+        ctx.job, ctx.needed = job, tuple(ctx.needs_input_grad[:3])
+        ctx.save_for_backward(hidden, weight, bias)
+        sums, ctx.gradients = job.run(hidden, weight, bias, gradients=True, needed=ctx.needed)
         soft, hard = sums[1].clone(), sums[2].clone()
         ctx.mark_non_differentiable(soft, hard)
         return sums[0].clone(), soft, hard
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        found = [None if gradient is None else gradient * grad_outputs[0] for gradient in ctx.saved_tensors]
-        return (*found, None)
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator hides the name of ctx
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:
+            _, gradients = ctx.job.run(*ctx.saved_tensors, gradients=True, needed=ctx.needed)
+        for gradient in gradients:
+            if gradient is not None:
+                gradient.mul_(grad_outputs[0])
+        return (*gradients, None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,6 +189,7 @@ class _Job:
     head: Head
     product_type: torch.dtype
     chunk: int
+    block: int
 
     def run(
         self,
@@ -188,126 +205,39 @@ class _Job:
             products = Products(
                 hidden, weight, bias, self.head, self.chunk, self.product_type, needed=needed if gradients else None
             )
-            sums = torch.zeros(3, dtype=torch.float64, device=hidden.device)
+            terms = Terms.weighed(
+                self.teacher,
+                self.labels,
+                divergence=self.divergence,
+                loss_temperature=self.loss_temperature,
+                soft_weight=self.soft_weight,
+                weights=self.weights,
+                total=self.total,
+                dtype=products.dtype,
+            )
+            soft, hard = (torch.zeros(len(hidden), dtype=products.dtype, device=hidden.device) for _ in range(2))
+            whole = self.teacher if isinstance(self.teacher, (DenseTeacher, HiddenTeacher)) else None
+            memory = None if whole is None else whole.memory(min(self.chunk, len(hidden)), self.head.vocabulary)
             for start in range(0, len(hidden), self.chunk):
                 rows = slice(start, min(start + self.chunk, len(hidden)))
-                logits = products.logits(rows)
-                soft_share, hard_share = self._shares(rows, logits.dtype)
-                soft, hard, slope = self._chunk(rows, logits, soft_share, hard_share, gradients=gradients)
-                sums += torch.stack(
-                    [(soft_share * soft + hard_share * hard).sum(), *self._reported(rows, soft, hard)]
-                ).double()
+                chunk = products.multiply(rows)
+                theirs = None if whole is None else whole.multiply(rows, self.head.vocabulary, memory)
+                for first in range(0, len(chunk), self.block):
+                    here = slice(first, min(first + self.block, len(chunk)))
+                    there = slice(start + here.start, start + here.stop)
+                    block = products.logits(chunk[here])
+                    their_block = None if whole is None or theirs is None else whole.logits(theirs[here], block.dtype)
+                    soft[there], hard[there], slope = terms.of(there, block, their_block, gradients=gradients)
+                    if gradients:
+                        products.put(chunk[here], slope)
                 if gradients:
-                    products.add(rows, slope)
-            sums[0] /= self.total
+                    products.add(rows, chunk)
+            sums = self._sums(terms, soft, hard)
             return sums.to(products.dtype), products.finish() if gradients else []
 
-    def _shares(self, rows: slice, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Weights of the soft and of the hard term at every position of a chunk."""
-        labelled = (self.labels[rows] != IGNORED_LABEL).to(dtype)
-        if self.teacher is None:
-            soft, hard = torch.zeros_like(labelled), labelled
-        else:
-            hard = labelled * (1 - self.soft_weight)
-            soft = 1 - hard
-        if self.weights is None:
-            return soft, hard
-        weights = self.weights[rows].to(dtype)
-        return soft * weights, hard * weights
-
-    def _reported(self, rows: slice, soft: Tensor, hard: Tensor) -> tuple[Tensor, Tensor]:
-        labelled = self.labels[rows] != IGNORED_LABEL
-        weights = torch.ones_like(hard) if self.weights is None else self.weights[rows].to(hard.dtype)
-        return (weights * soft).sum(), (weights * torch.where(labelled, hard, 0.0)).sum()
-
-    def _chunk(
-        self, rows: slice, logits: Tensor, soft_share: Tensor, hard_share: Tensor, *, gradients: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Divergence (times T^2) and cross-entropy at each position, and the gradient of the loss by the logits.
-
-        `logits` is written over; the gradient is divided by the total.
-        """
-        labels = self.labels[rows].clamp_min(0)[:, None]
-        scale = 1 / self.total
-        at_label = logits.gather(-1, labels)[:, 0]
-        linear = self.divergence.name == "forward_kl" and self.loss_temperature == 1.0
-        if self.teacher is None or (linear and not isinstance(self.teacher, BucketTeacher)):
-            return self._linear_chunk(rows, logits, at_label, labels, soft_share, hard_share, gradients=gradients)
-
-        temperature = self.loss_temperature
-        if isinstance(self.teacher, BucketTeacher):
-            log_normaliser = torch.logsumexp(logits, dim=-1)
-            probs = logits.sub_(log_normaliser[:, None]).exp_()
-            hard_part = probs.clone() if gradients and bool(hard_share.any()) else None
-            soft, slope = bucket_value_and_gradient(self.divergence, probs, self.teacher, rows)
-        else:
-            assert isinstance(self.teacher, (DenseTeacher, HiddenTeacher))
-            log_normaliser = torch.logsumexp(logits, dim=-1)
-            hard_part = None
-            if gradients and bool(hard_share.any()):
-                hard_part = (logits - log_normaliser[:, None]).exp_()
-            teacher_logits = self.teacher.logits(rows.start, rows.stop, logits.shape[1], logits.dtype)
-            log_p = torch.log_softmax(teacher_logits.div_(temperature), dim=-1).clamp_min_(_LOWEST_LOGPROB)
-            log_q = torch.log_softmax(logits.div_(temperature), dim=-1).clamp_min_(_LOWEST_LOGPROB)
-            soft, slope = value_and_gradient(self.divergence, log_q, log_p)
-            soft = soft * temperature**2
-        hard = log_normaliser - at_label
-        if gradients:
-            slope.mul_((soft_share * temperature * scale)[:, None])
-            if hard_part is not None:
-                hard_part.scatter_add_(-1, labels, torch.full_like(labels, -1, dtype=hard_part.dtype))
-                slope.addcmul_(hard_part, (hard_share * scale)[:, None])
-        return soft, hard, slope
-
-    def _linear_chunk(
-        self,
-        rows: slice,
-        logits: Tensor,
-        at_label: Tensor,
-        labels: Tensor,
-        soft_share: Tensor,
-        hard_share: Tensor,
-        *,
-        gradients: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The case that is linear in the teacher, forward KL at temperature 1: one softmax serves both terms.
-
-        The gradient is (soft + hard) q - soft p - hard onehot; p comes sampled, whole, or not at all.
-        """
-        teacher = self.teacher
-        expected = torch.zeros_like(at_label)  # sum of p z
-        negative_entropy = torch.zeros_like(at_label)
-        probs = mass = None
-        if isinstance(teacher, SampledTeacher):
-            ids, mass = teacher.ids[rows], teacher.probs[rows].to(logits.dtype)
-            expected = (mass * logits.gather(-1, ids)).sum(dim=-1)
-            negative_entropy = -teacher.entropies[rows].to(logits.dtype)
-        elif teacher is not None:
-            assert isinstance(teacher, (DenseTeacher, HiddenTeacher))
-            theirs = teacher.logits(rows.start, rows.stop, logits.shape[1], logits.dtype)
-            theirs.sub_(theirs.amax(dim=-1, keepdim=True)).clamp_min_(_LOWEST_LOGPROB)
-            probs = theirs.exp()
-            their_sum = probs.sum(dim=-1)
-            expected = _dot(probs, logits) / their_sum
-            negative_entropy = _dot(probs, theirs) / their_sum - their_sum.log()
-            del theirs
-            probs.mul_((soft_share / self.total / their_sum)[:, None])
-        highest = logits.amax(dim=-1)
-        own = logits.sub_(highest[:, None]).exp_()
-        own_sum = own.sum(dim=-1)
-        log_normaliser = highest + own_sum.log()
-        hard = log_normaliser - at_label
-        soft = torch.zeros_like(hard) if teacher is None else negative_entropy + log_normaliser - expected
-        if gradients:
-            own.mul_(((soft_share + hard_share) / self.total / own_sum)[:, None])
-            if probs is not None:
-                own.sub_(probs)
-            elif isinstance(teacher, SampledTeacher):
-                assert mass is not None
-                own.scatter_add_(-1, teacher.ids[rows], mass * (-soft_share / self.total)[:, None])
-            own.scatter_add_(-1, labels, (-hard_share / self.total)[:, None])
-        return soft, hard, own
-
-
-def _dot(left: Tensor, right: Tensor) -> Tensor:
-    return torch.einsum("cv,cv->c", left, right)
+    def _sums(self, terms: Terms, soft: Tensor, hard: Tensor) -> Tensor:
+        """The loss, and what is reported beside it: both sums free of the mix."""
+        hard = torch.where(self.labels != IGNORED_LABEL, hard, 0.0)
+        loss = terms.soft_share * soft + terms.hard_share * hard
+        weights = torch.ones_like(hard) if self.weights is None else self.weights.to(hard.dtype)
+        return torch.stack([loss.double().sum(), (weights * soft).double().sum(), (weights * hard).double().sum()])

@@ -23,6 +23,9 @@ class Head:
 class Products:
     """The products of one call, over memory that is taken once and used for every chunk.
 
+    For every chunk `multiply`; then for every block of its positions `logits` and, if gradients are wanted, `put`; then
+    `add`. A block is a few rows of what `multiply` returned.
+
     Args:
         hidden: States, [P, H].
         weight: Output matrix, [V, H].
@@ -52,56 +55,73 @@ class Products:
         self._bias = None if bias is None else bias[: head.vocabulary].to(self.dtype)
         self._exact = product_type == self.dtype
         rows = min(chunk, len(hidden))
-        self._logits = torch.empty(rows, head.vocabulary, dtype=self.dtype, device=device) if self._exact else None
-        self._slope: Tensor | None = None
+        self._chunk = torch.empty(rows, head.vocabulary, dtype=product_type, device=device)
+        self._cap_slope: Tensor | None = None
         want_hidden, want_weight, want_bias = needed or (False, False, False)
         self._of_hidden = torch.empty(hidden.shape, dtype=self.dtype, device=device) if want_hidden else None
-        self._of_weight = torch.zeros(weight.shape, dtype=self.dtype, device=device) if want_weight else None
+        self._of_weight = torch.empty(weight.shape, dtype=self.dtype, device=device) if want_weight else None
+        self._written = 0
+        """Rows of the matrix gradient that hold something: nothing before the first chunk."""
         self._of_bias = (
             torch.zeros(bias.shape, dtype=self.dtype, device=device) if want_bias and bias is not None else None
         )
         self._types = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
 
-    def logits(self, rows: slice) -> Tensor:
-        """Logits of a chunk, [C, V], in memory that the next chunk takes over."""
+    def multiply(self, rows: slice) -> Tensor:
+        """States times matrix for a chunk, [C, V], in memory that the next chunk takes over."""
         states = self._hidden[rows]
-        if self._logits is not None:
-            logits = torch.mm(states, self._weight.T, out=self._logits[: len(states)])
-        else:
-            logits = torch.mm(states, self._weight.T).to(self.dtype)
+        return torch.mm(states, self._weight.T, out=self._chunk[: len(states)])
+
+    def logits(self, block: Tensor) -> Tensor:
+        """Logits of a block, in float32 (float64 stays), in its own memory where the types are the same."""
+        logits = block.to(self.dtype)
         if self._bias is not None:
             logits += self._bias
         if self._head.scale != 1.0:
             logits *= self._head.scale
         if self._head.cap is not None:
             logits.div_(self._head.cap).tanh_()
-            self._slope = 1 - logits.square()  # of the cap, at these logits
+            self._cap_slope = 1 - logits.square()  # of the cap, at these logits
             logits *= self._head.cap
         return logits
 
-    def add(self, rows: slice, slope: Tensor) -> None:
-        """Take the gradient with respect to the logits of the chunk made last, [C, V]; it is written over."""
-        if self._slope is not None:
-            slope *= self._slope
+    def put(self, block: Tensor, slope: Tensor) -> None:
+        """Write the gradient by the logits made last over the block they were made of."""
+        if self._cap_slope is not None:
+            slope *= self._cap_slope
         if self._head.scale != 1.0:
             slope *= self._head.scale
         if self._of_bias is not None:
             self._of_bias[: self._head.vocabulary] += slope.sum(dim=0)
-        slope = slope.to(self._weight.dtype)
+        if slope.data_ptr() != block.data_ptr():
+            block.copy_(slope)
+
+    def add(self, rows: slice, chunk: Tensor) -> None:
+        """Take a chunk whose blocks were all put."""
+        states = self._hidden[rows]
         if self._of_hidden is not None:
             if self._exact:
-                torch.mm(slope, self._weight, out=self._of_hidden[rows])
+                torch.mm(chunk, self._weight, out=self._of_hidden[rows])
             else:
-                self._of_hidden[rows] = torch.mm(slope, self._weight).to(self.dtype)
-        if self._of_weight is not None:
-            of_weight = self._of_weight[: self._head.vocabulary]
+                self._of_hidden[rows] = torch.mm(chunk, self._weight)
+        if self._of_weight is None:
+            return
+        of_weight = self._of_weight[: self._head.vocabulary]
+        if not self._written:
             if self._exact:
-                of_weight.addmm_(slope.T, self._hidden[rows])
+                torch.mm(chunk.T, states, out=of_weight)
             else:
-                of_weight += torch.mm(slope.T, self._hidden[rows])
+                of_weight.copy_(torch.mm(chunk.T, states))
+            self._written = self._head.vocabulary
+        elif self._exact:
+            of_weight.addmm_(chunk.T, states)
+        else:
+            of_weight += torch.mm(chunk.T, states)
 
     def finish(self) -> list[Tensor | None]:
         """Gradients of states, matrix and bias in their own types; None where none was wanted."""
+        if self._of_weight is not None:
+            self._of_weight[self._written :].zero_()
         found = (self._of_hidden, self._of_weight, self._of_bias)
         return [
             None if gradient is None or dtype is None else gradient.to(dtype)

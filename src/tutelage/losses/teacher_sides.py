@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+LOWEST_LOGPROB = -1e4
+"""Stands for minus infinity where 0 times infinity would be not a number."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DenseTeacher:
@@ -23,9 +26,18 @@ class DenseTeacher:
         """P."""
         return len(self.logprobs)
 
-    def logits(self, start: int, stop: int, vocabulary: int, dtype: torch.dtype) -> Tensor:
-        """Scores of positions `start` to `stop` over the first `vocabulary` ids, in memory that may be written over."""
-        return self.logprobs[start:stop, :vocabulary].to(dtype, copy=True)
+    def multiply(self, rows: slice, vocabulary: int, memory: Tensor | None) -> Tensor:
+        """What `logits` takes blocks of: positions of a chunk over the first `vocabulary` ids, [C, V]."""
+        del memory
+        return self.logprobs[rows, :vocabulary]
+
+    def memory(self, chunk: int, vocabulary: int) -> Tensor | None:
+        """Memory for `multiply` to use for every chunk; none is needed."""
+        del chunk, vocabulary
+
+    def logits(self, block: Tensor, dtype: torch.dtype) -> Tensor:
+        """Finite scores of a block, in memory that may be written over."""
+        return block.to(dtype, copy=True).clamp_min_(LOWEST_LOGPROB)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,12 +59,22 @@ class HiddenTeacher:
         """P."""
         return len(self.hidden)
 
-    def logits(self, start: int, stop: int, vocabulary: int, dtype: torch.dtype) -> Tensor:
-        """Scores of positions `start` to `stop` over the first `vocabulary` ids, in memory that may be written over."""
+    def multiply(self, rows: slice, vocabulary: int, memory: Tensor | None) -> Tensor:
+        """What `logits` takes blocks of: states times matrix for a chunk, [C, V], in `memory` if it is given."""
         weight = self.weight[:vocabulary]
-        logits = (self.hidden[start:stop].to(weight.dtype) @ weight.T).to(dtype)
+        states = self.hidden[rows].to(weight.dtype)
+        return torch.mm(states, weight.T, out=None if memory is None else memory[: len(states)])
+
+    def memory(self, chunk: int, vocabulary: int) -> Tensor | None:
+        """Memory for `multiply` to use for every chunk."""
+        return torch.empty(chunk, vocabulary, dtype=self.weight.dtype, device=self.weight.device)
+
+    def logits(self, block: Tensor, dtype: torch.dtype) -> Tensor:
+        """Finite scores of a block, in memory that may be written over."""
+        logits = block.to(dtype)
         if self.bias is not None:
-            logits += self.bias[:vocabulary]
+            logits += self.bias[: logits.shape[1]]
+            logits.clamp_min_(LOWEST_LOGPROB)  # a bias of minus infinity rules an id out
         if self.scale != 1.0:
             logits *= self.scale
         return logits if self.cap is None else logits.div_(self.cap).tanh_().mul_(self.cap)

@@ -43,7 +43,13 @@ def test_from_documents_to_numbers_and_nothing_twice(tmp_path: Path, model_folde
     assert student["kl"]["value"] < control["kl"]["value"]  # the student learned from the teacher, the control did not
     assert control["nats_per_token"]["value"] < evaluation["teacher"]["nats_per_token"]["value"]  # random teacher
 
-    again = run_language_model(load_recipe(recipe), root=tmp_path / "runs", until="evaluate")  # type: ignore[arg-type]
+    reported = run_language_model(load_recipe(recipe), root=tmp_path / "runs", until="report")  # type: ignore[arg-type]
+    assert {stage.name for stage in reported.stages if stage.how == "done"} == {"report"}
+    page = reported.folder.report_path.read_text("utf-8")
+    for words in ("The student “half” agrees with the teacher", "Tokens scored", "How they write", "12 test documents"):
+        assert words in page
+
+    again = run_language_model(load_recipe(recipe), root=tmp_path / "runs", until="report")  # type: ignore[arg-type]
     assert {stage.how for stage in again.stages} == {"kept"}
 
     changed = load_recipe(recipe, overrides=["students.gru={kind: rnn, hidden_size: 16}", "evaluate.control=false"])

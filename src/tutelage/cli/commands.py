@@ -93,7 +93,6 @@ def _run_recipe(
     if speaks:
         from tutelage.recipes.causal_lm import run_language_model
 
-        until = "evaluate" if until == "report" else until
         outcome = run_language_model(recipe, out=out, root=root, until=until, progress=progress)
     else:
         from tutelage.recipes.classification import run as run_recipe
@@ -130,9 +129,7 @@ def _run_recipe(
     else:
         write_result("Everything had been done before.")
     write_result(f"Run folder: {folder.path}")
-    if speaks and evaluation is not None:
-        write_result(f"Numbers:    {folder.evaluation_path} (a report page of language models is not written yet)")
-    elif until == "report":
+    if until == "report":
         write_result(f"Report:     {folder.report_path}")
     return 0
 

@@ -28,6 +28,7 @@ def calibration(
     slot: int | None,
     key: str,
     name: str,
+    unit: str = "rows",
 ) -> Markup:
     """Stated confidence to the right, share of right answers upwards; on the diagonal they are equal.
 
@@ -37,6 +38,7 @@ def calibration(
         slot: Position of the student; None for the teacher.
         key: Distinguishes the chart on the page.
         name: Name for the description.
+        unit: What was counted.
     """
     figure, axes = frame(250, 250, left=42, right=12, top=12, bottom=44)
     axes.set_xlim(0, 1.02)
@@ -59,15 +61,18 @@ def calibration(
     axes.plot(*_reliability(curve), color=colour, marker=marker, markersize=5, markeredgewidth=0)
     axes.set_xlabel("stated confidence, %", fontsize=10.5)
     axes.set_ylabel("right, %", fontsize=10.5, labelpad=0)
-    rows = sum(int(point["count"]) for point in curve)
+    count = sum(int(point["count"]) for point in curve)
+    whose = f"{name} over {count} {unit}"
     return inline_svg(
         figure,
         key=key,
-        description=f"Calibration curve of {name} over {rows} rows: share of right answers against stated confidence.",
+        description=f"Calibration curve of {whose}: share of right answers against stated confidence.",
     )
 
 
-def losses(records: Sequence[Mapping[str, Any]], *, slot: int, control: bool, key: str, name: str) -> Markup:
+def losses(
+    records: Sequence[Mapping[str, Any]], *, slot: int, control: bool, key: str, name: str, from_zero: bool = True
+) -> Markup:
     """Training loss per logged step (thin) and validation loss per epoch (thick); the ring marks the best epoch."""
     colour = SERIES[slot % 6]
     train = [(row["step"], row["train_loss"]) for row in records if "train_loss" in row]
@@ -94,7 +99,7 @@ def losses(records: Sequence[Mapping[str, Any]], *, slot: int, control: bool, ke
             markeredgecolor=colour,
             markeredgewidth=1.4,
         )
-    _floor(axes, [loss for _, loss in train + validation])
+    (_floor if from_zero else _close)(axes, [loss for _, loss in train + validation])
     axes.set_xlabel("optimiser step", fontsize=10.5)
     last = f"; validation loss ends at {validation[-1][1]:.3f}" if validation else ""
     return inline_svg(figure, key=key, description=f"Loss of {name} over {len(train)} logged steps{last}.")
@@ -135,6 +140,39 @@ def validation_accuracy(
     )
 
 
+def text_losses(
+    soft: Sequence[Mapping[str, Any]], hard: Sequence[Mapping[str, Any]], *, slot: int, key: str, name: str
+) -> Markup:
+    """Nats per token of the text, with the teacher (solid) and on the text alone (dashed); thin lines are train."""
+    colour = SERIES[slot % 6]
+    figure, axes = frame(340, 210, left=44, right=12, top=12, bottom=42)
+    shown: list[float] = []
+    for records, style, face, thin in ((hard, (0, (4, 2)), PAPER, MUTED), (soft, "-", colour, colour)):
+        train, validation = (
+            [(row["step"], row[measure]) for row in records if row.get(measure) is not None]
+            for measure in ("train_nats", "validation_nats")
+        )
+        if train:
+            axes.plot(*zip(*train, strict=True), color=thin, linewidth=0.8, alpha=0.55)
+        if validation:
+            axes.plot(
+                *zip(*validation, strict=True),
+                color=colour,
+                linestyle=style,
+                marker="o",
+                markersize=4.5,
+                markerfacecolor=face,
+            )
+        shown += [nats for _, nats in train + validation]
+    _close(axes, shown)
+    axes.set_xlabel("optimiser step", fontsize=10.5)
+    return inline_svg(
+        figure,
+        key=key,
+        description=f"Nats per token of {name} by step, trained with the teacher and on the text alone.",
+    )
+
+
 def frame(width: int, height: int, *, left: int, right: int, top: int, bottom: int) -> tuple[Figure, Axes]:
     """A figure with one pair of axes; all lengths in CSS pixels."""
     import matplotlib as mpl
@@ -160,3 +198,13 @@ def _floor(axes: Axes, values: Sequence[float]) -> None:
     ordered = sorted(values)
     top = max(ordered[int(0.98 * (len(ordered) - 1))], ordered[-1] * 0.5)
     axes.set_ylim(0, top * 1.08 or 1)
+
+
+def _close(axes: Axes, values: Sequence[float]) -> None:
+    """A loss axis close around what is drawn, not stretched by the first few steps."""
+    if not values:
+        return
+    ordered = sorted(values)
+    low, high = ordered[0], ordered[int(0.97 * (len(ordered) - 1))]
+    room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+    axes.set_ylim(max(0.0, low - room), high + room)

@@ -28,6 +28,8 @@ class Measure:
     """Unit of a difference; empty where the number has none."""
     reading: str
     """How to read it, in a sentence or two."""
+    aside: Callable[[float], str] | None = None
+    """The same number said in another way, to stand beside it."""
 
     @property
     def arrow(self) -> str:

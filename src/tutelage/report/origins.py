@@ -30,6 +30,11 @@ class DataFile:
     more: int
     """How many labels are not listed."""
 
+    @property
+    def numbers(self) -> list[int]:
+        """What the table of the data shows."""
+        return [self.rows, self.labelled]
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -76,7 +81,7 @@ def stages(provenance: Mapping[str, Any]) -> tuple[list[Stage], str]:
     ], formats.duration(total)
 
 
-def facts(records: Records) -> list[tuple[str, str]]:
+def facts(records: Records[Any]) -> list[tuple[str, str]]:
     """Name and value of what a reader needs to repeat the run."""
     provenance = records.provenance
     machine = provenance.get("machine") or {}
@@ -123,7 +128,7 @@ def fingerprints(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
     return flat
 
 
-def teacher_description(records: Records) -> str:
+def teacher_description(records: Records[Any]) -> str:
     """The teacher in a few words: from provenance, or from the recipe where that says nothing."""
     teacher = records.provenance.get("teacher") or {}
     asked = records.recipe.get("teacher") or {}
@@ -134,7 +139,7 @@ def teacher_description(records: Records) -> str:
     )
 
 
-def student_descriptions(records: Records) -> list[tuple[str, str]]:
+def student_descriptions(records: Records[Any]) -> list[tuple[str, str]]:
     """Each student and its settings, as the recipe gives them."""
     asked = records.recipe.get("students") or {}
     described = []

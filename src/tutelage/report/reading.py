@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,8 +16,11 @@ from ruamel.yaml.error import YAMLError
 
 from tutelage import runs
 from tutelage.errors import DataError, RunIncomplete, ShapeMismatch
+from tutelage.report.document_scores import read_document_scores
 
 Probs = NDArray[np.float64]
+Tested = TypeVar("Tested")
+"""What predictions.parquet holds of each test row or document: `Predictions` or `DocumentScores`."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Records:
+class Records(Generic[Tested]):
     """Everything a run left behind that the report shows."""
 
     name: str
@@ -52,12 +55,17 @@ class Records:
     """provenance.json, empty if the run has none."""
     evaluation: Mapping[str, Any]
     """evaluation.json."""
-    predictions: Predictions
+    predictions: Tested
     """predictions.parquet."""
     student_curves: dict[str, list[dict[str, Any]]]
     """metrics.jsonl by student; empty lists where there is none."""
     control_curves: dict[str, list[dict[str, Any]]]
     """metrics.jsonl by student, of the control."""
+
+    @property
+    def task(self) -> str:
+        """Classification or causal_lm."""
+        return task_of(self.evaluation)
 
     @property
     def labels(self) -> list[str]:
@@ -70,24 +78,40 @@ class Records:
         return list(self.evaluation["students"])
 
 
-def read_run(run: Path) -> Records:
+def task_of(evaluation: Mapping[str, Any]) -> str:
+    """The task that an evaluation judged; those of classifications do not name it."""
+    return str(evaluation.get("task", "classification"))
+
+
+def read_run(run: Path) -> Records[Any]:
     """Read what a run left behind.
 
     Args:
         run: The run folder.
 
     Returns:
-        The records, with gold labels as indexes.
+        The records; their predictions are `Predictions` with gold labels as indexes, or `DocumentScores` where the task
+        is causal_lm.
 
     Raises:
         RunIncomplete: The recipe, the evaluation or the predictions are not there yet.
-        DataError: One of these files cannot be read, or names a label that the evaluation does not.
+        DataError: One of these files cannot be read, or names a label or a task that is not known.
         ShapeMismatch: The predictions hold another number of labels than the evaluation.
     """
     folder = runs.RunFolder(run)
     recipe_text = _needed(folder.recipe_path, run).read_text(encoding="utf-8")
     evaluation = _json(_needed(folder.evaluation_path, run))
-    missing = [key for key in ("labels", "rows", "teacher", "students") if key not in evaluation]
+    match task_of(evaluation):
+        case "classification":
+            needed, read_predictions = ("labels", "rows"), _predictions
+        case "causal_lm":
+            needed, read_predictions = ("documents", "tokens"), read_document_scores
+        case other:
+            raise DataError(
+                f"{folder.evaluation_path} speaks of the task {other!r}, which this version has no report for; "
+                "expected classification or causal_lm"
+            )
+    missing = [key for key in (*needed, "teacher", "students") if key not in evaluation]
     if missing:
         raise DataError(
             f"{folder.evaluation_path} lacks {', '.join(missing)}: evaluate again with tutelage evaluate {run}"
@@ -99,7 +123,7 @@ def read_run(run: Path) -> Records:
         recipe=_recipe(recipe_text, folder.recipe_path),
         provenance=provenance,
         evaluation=evaluation,
-        predictions=_predictions(_needed(folder.predictions_path, run), evaluation),
+        predictions=read_predictions(_needed(folder.predictions_path, run), evaluation),
         student_curves={name: _curve(folder.students_path / name) for name in evaluation["students"]},
         control_curves={name: _curve(folder.controls_path / name) for name in evaluation.get("controls", {})},
     )

@@ -139,15 +139,15 @@ def baseline_sentences(evaluation: Mapping[str, Any], name: str, *, only_doubts:
     ]
 
 
-def speed_clause(speed: float | None) -> str:
+def speed_clause(speed: float | None, *, verb: str = "answers") -> str:
     """How much faster or slower a student answers, to be appended to a sentence; empty if it was not timed."""
     if speed is None:
         return ""
     if speed >= 1.05:
-        return f" and answers {times(speed)} times faster"
+        return f" and {verb} {times(speed)} times faster"
     if speed <= 0.95:
-        return f" but answers {times(1 / speed)} times slower"
-    return " and answers no faster"
+        return f" but {verb} {times(1 / speed)} times slower"
+    return f" and {verb} no faster"
 
 
 def _cost_clause(evaluation: Mapping[str, Any], student: Mapping[str, Any]) -> str:

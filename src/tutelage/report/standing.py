@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tutelage.report.measures import BY_KEY
+from tutelage.report.measures import BY_KEY, Measure
 
 
 def find_comparison(evaluation: Mapping[str, Any], student: str, against: str, metric: str) -> Mapping[str, Any] | None:
@@ -16,13 +16,15 @@ def find_comparison(evaluation: Mapping[str, Any], student: str, against: str, m
     return None
 
 
-def cost_ratio(evaluation: Mapping[str, Any], model: Mapping[str, Any], key: str) -> float | None:
+def cost_ratio(
+    evaluation: Mapping[str, Any], model: Mapping[str, Any], key: str, *, measures: Mapping[str, Measure] = BY_KEY
+) -> float | None:
     """How many times cheaper a model is than the teacher; below 1 it is dearer, None where either was not measured."""
     ours, theirs = model.get(key), evaluation["teacher"].get(key)
     if not ours or not theirs or not ours["value"] or not theirs["value"]:
         return None
     ratio = theirs["value"] / ours["value"]
-    return 1 / ratio if BY_KEY[key].higher_is_better else ratio
+    return 1 / ratio if measures[key].higher_is_better else ratio
 
 
 def best_baseline(evaluation: Mapping[str, Any]) -> str:

@@ -63,25 +63,36 @@ class Opponent:
     """McNemar's p with the two counts behind it; empty without gold labels."""
 
 
-def shown_measures(evaluation: Mapping[str, Any]) -> tuple[list[Measure], list[Measure]]:
+def shown_measures(
+    evaluation: Mapping[str, Any], *, quality: Sequence[Measure] = QUALITY, cost: Sequence[Measure] = COST
+) -> tuple[list[Measure], list[Measure]]:
     """The quality and cost columns that at least one model has a number in."""
     models = [evaluation["teacher"], *evaluation["students"].values(), *evaluation.get("controls", {}).values()]
     present = {key for model in models for key in model}
-    return [measure for measure in QUALITY if measure.key in present], [
-        measure for measure in COST if measure.key in present
+    return [measure for measure in quality if measure.key in present], [
+        measure for measure in cost if measure.key in present
     ]
 
 
-def score_lines(evaluation: Mapping[str, Any]) -> list[Line]:
+def score_lines(
+    evaluation: Mapping[str, Any],
+    *,
+    quality: Sequence[Measure] = QUALITY,
+    cost: Sequence[Measure] = COST,
+    control_title: str = "on labels alone",
+) -> list[Line]:
     """The table: teacher, each student above its control, baselines.
 
     Args:
         evaluation: The content of evaluation.json.
+        quality: The metrics of quality that this task knows.
+        cost: Those of cost.
+        control_title: What the line of a control is called.
 
     Returns:
         Lines with one cell per column of `shown_measures`, in its order.
     """
-    quality, cost = shown_measures(evaluation)
+    quality, cost = shown_measures(evaluation, quality=quality, cost=cost)
 
     def line(name: str, role: str, slot: int | None, model: Mapping[str, Any]) -> Line:
         """One model's line."""
@@ -95,26 +106,26 @@ def score_lines(evaluation: Mapping[str, Any]) -> list[Line]:
     for slot, (name, model) in enumerate(evaluation["students"].items()):
         lines.append(line(name, "student", slot, model))
         if name in evaluation.get("controls", {}):
-            lines.append(line("on labels alone", "control", slot, evaluation["controls"][name]))
+            lines.append(line(control_title, "control", slot, evaluation["controls"][name]))
     for name, model in evaluation.get("baselines", {}).items():
         lines.append(line(baseline_title(name), "baseline", None, model))
     return lines
 
 
-def opponents(evaluation: Mapping[str, Any], student: str) -> list[Opponent]:
-    """The paired comparisons of one student: with the teacher, its control and the baselines."""
+def opponents(evaluation: Mapping[str, Any], student: str, *, quality: Sequence[Measure] = QUALITY) -> list[Opponent]:
+    """The paired comparisons of one student: with the teacher, its control, the baselines and other students."""
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in evaluation.get("comparisons", []):
         if row["student"] == student:
-            found.setdefault((row["against"], row.get("baseline", "")), []).append(row)
+            found.setdefault((row["against"], row.get("baseline") or row.get("other", "")), []).append(row)
     titles = {"teacher": "the teacher", "control": "its control"}
     return [
         Opponent(
-            title=titles.get(against) or baseline_title(baseline),
-            by_metric={row["metric"]: _comparison(row) for row in rows},
+            title=titles.get(against) or baseline_title(rival),
+            by_metric={row["metric"]: _comparison(row, quality) for row in rows},
             mcnemar=next((_mcnemar(row) for row in rows if row.get("mcnemar_p") is not None), ""),
         )
-        for (against, baseline), rows in found.items()
+        for (against, rival), rows in found.items()
     ]
 
 
@@ -129,24 +140,28 @@ def _cell(measure: Measure, model: Mapping[str, Any], ratio: str = "") -> Cell:
     number = model.get(measure.key)
     if number is None:
         return Cell(measure, "–")
+    if measure.aside is not None:
+        ratio = measure.aside(number["value"])
     return Cell(measure, measure.show(number["value"]), measure.interval(number), ratio)
 
 
 def _ratio(evaluation: Mapping[str, Any], model: Mapping[str, Any], measure: Measure) -> str:
     """Cost in words beside the teacher's."""
-    ratio = cost_ratio(evaluation, model, measure.key)
+    ratio = cost_ratio(evaluation, model, measure.key, measures={measure.key: measure})
     if ratio is None:
         return ""
     if 0.95 < ratio < 1.05:
         return "same"
-    words = {"parameters": ("fewer", "more"), "disk_bytes": ("smaller", "larger")}.get(
-        measure.key, ("faster", "slower")
-    )
+    words = {
+        "parameters": ("fewer", "more"),
+        "disk_bytes": ("smaller", "larger"),
+        "memory_bytes": ("less", "more"),
+    }.get(measure.key, ("faster", "slower"))
     return f"{formats.times(ratio)}× {words[0]}" if ratio > 1 else f"{formats.times(1 / ratio)}× {words[1]}"
 
 
-def _comparison(row: Mapping[str, Any]) -> Comparison:
-    measure: Measure = next(measure for measure in QUALITY if measure.key == row["metric"])
+def _comparison(row: Mapping[str, Any], quality: Sequence[Measure]) -> Comparison:
+    measure = next(measure for measure in quality if measure.key == row["metric"])
     difference = row["difference"]
     value = formats.change(difference["value"] * measure.scale, measure.digits)
     interval = formats.bracket(difference, scale=measure.scale, digits=measure.digits)
@@ -161,7 +176,7 @@ def _mcnemar(row: Mapping[str, Any]) -> str:
     return text
 
 
-def metrics_of(rows: Sequence[Opponent]) -> list[Measure]:
+def metrics_of(rows: Sequence[Opponent], *, quality: Sequence[Measure] = QUALITY) -> list[Measure]:
     """The metrics that at least one comparison speaks of, in the order of the table."""
     present = {metric for row in rows for metric in row.by_metric}
-    return [measure for measure in QUALITY if measure.key in present]
+    return [measure for measure in quality if measure.key in present]

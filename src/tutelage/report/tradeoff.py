@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,6 +15,24 @@ from tutelage.report.svg import INK, MUTED, PAPER, SERIES, inline_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class QualityAxis:
+    """How the vertical axis is written."""
+
+    scale: float
+    """What a quality is multiplied by to be drawn."""
+    least_reach: float
+    """The span that the axis has at least, in drawn units: smaller differences are not blown up."""
+    tick: Callable[[float], str]
+    """How a drawn value is written at the axis."""
+    show: Callable[[float], str]
+    """How a quality is written in words."""
+
+
+PERCENT = QualityAxis(100.0, 4.0, lambda value: f"{value:.0f}{formats.THIN}%", formats.percent)
+"""For shares."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,7 @@ def quality_against_cost(
     levels: Mapping[str, float],
     key: str,
     narrow: bool = False,
+    axis: QualityAxis = PERCENT,
 ) -> Markup:
     """Teacher, students and controls: quality upwards with its interval, cost to the right on a log scale.
 
@@ -51,6 +70,7 @@ def quality_against_cost(
         levels: Quality that costs next to nothing, by name (the baselines), drawn as lines.
         key: Distinguishes the chart on the page.
         narrow: The edition for phones.
+        axis: How the vertical axis is written.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -62,14 +82,15 @@ def quality_against_cost(
     span = max(high / low, 4.0)
     axes.set_xscale("log")
     axes.set_xlim(low / span**0.09, low * span ** (1.16 if narrow else 1.10))
-    ends = [100 * end for point in points for end in (point.quality["low"], point.quality["high"])]
-    reach = max(max(ends) - min(ends), 4.0)
+    scale = axis.scale
+    ends = [scale * end for point in points for end in (point.quality["low"], point.quality["high"])]
+    reach = max(max(ends) - min(ends), axis.least_reach)
     # A baseline far below all models would press them flat; it is named at the foot of the chart instead of drawn.
-    drawn = {name: level for name, level in levels.items() if 100 * level > min(ends) - 0.8 * reach}
-    ends += [100 * level for level in drawn.values()]
-    room = max(max(ends) - min(ends), 4.0) * 0.09
+    drawn = {name: level for name, level in levels.items() if scale * level > min(ends) - 0.8 * reach}
+    ends += [scale * level for level in drawn.values()]
+    room = max(max(ends) - min(ends), axis.least_reach) * 0.09
     axes.set_ylim(min(ends) - room, max(ends) + room)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0f}{formats.THIN}%")
+    axes.yaxis.set_major_formatter(lambda value, _: axis.tick(value))
     axes.yaxis.set_major_locator(MaxNLocator(5 if narrow else 6, steps=[1, 2, 5, 10]))
     _plain_log_ticks(axes)
     axes.grid(visible=False, axis="x")
@@ -77,11 +98,11 @@ def quality_against_cost(
     axes.set_title(quality_title, loc="left", fontsize=10.5, color=MUTED, pad=12)
     words: dict[str, str] = {}
     for index, (name, level) in enumerate(sorted(drawn.items(), key=lambda item: -item[1])):
-        axes.axhline(100 * level, color=MUTED, linewidth=1.0, linestyle=(0, (2, 3)))
-        stand_in = _words_key(words, f"{formats.shortened(name, 40)} {formats.percent(level)}")
+        axes.axhline(scale * level, color=MUTED, linewidth=1.0, linestyle=(0, (2, 3)))
+        stand_in = _words_key(words, f"{formats.shortened(name, 40)} {axis.show(level)}")
         axes.annotate(
             stand_in,
-            (1, 100 * level),
+            (1, scale * level),
             xycoords=("axes fraction", "data"),
             xytext=(0, -4 if index else 4),
             textcoords="offset points",
@@ -91,7 +112,7 @@ def quality_against_cost(
             color=MUTED,
         )
     for index, (name, level) in enumerate((name, level) for name, level in levels.items() if name not in drawn):
-        stand_in = _words_key(words, f"↓ {formats.shortened(name, 40)} {formats.percent(level)}")
+        stand_in = _words_key(words, f"↓ {formats.shortened(name, 40)} {axis.show(level)}")
         axes.annotate(
             stand_in,
             (1, 0),
@@ -102,10 +123,11 @@ def quality_against_cost(
             fontsize=10,
             color=MUTED,
         )
-    heights = _label_heights(points, axes, height - 82)
+    heights = _label_heights(points, axes, height - 82, scale=scale)
     for order, point in enumerate(points):
-        _draw_point(axes, point, words, label_y=heights.get(order), narrow=narrow)
-    return inline_svg(figure, key=key, words=words, description=_points_in_words(points, cost_title, quality_title))
+        _draw_point(axes, point, words, label_y=heights.get(order), narrow=narrow, scale=scale)
+    description = _points_in_words(points, cost_title, quality_title, show=axis.show)
+    return inline_svg(figure, key=key, words=words, description=description)
 
 
 def _words_key(words: dict[str, str], word: str) -> str:
@@ -129,14 +151,16 @@ def _plain_log_ticks(axes: Axes) -> None:
     )
 
 
-def _draw_point(axes: Axes, point: Point, words: dict[str, str], *, label_y: float | None, narrow: bool) -> None:
+def _draw_point(
+    axes: Axes, point: Point, words: dict[str, str], *, label_y: float | None, narrow: bool, scale: float
+) -> None:
     """One model: marker, interval, and its name beside it."""
     from matplotlib.transforms import ScaledTranslation
 
     colour, marker = (
         (INK, TEACHER_MARKER) if point.role == "teacher" else (SERIES[point.slot % 6], MARKERS[point.slot % 6])
     )
-    value, low, high = (100 * point.quality[end] for end in ("value", "low", "high"))
+    value, low, high = (scale * point.quality[end] for end in ("value", "low", "high"))
     figure = axes.get_figure()
     assert figure is not None
     moved = ScaledTranslation((9 if point.role == "control" else 0) / 72, 0, figure.dpi_scale_trans)  # type: ignore[attr-defined]
@@ -182,7 +206,7 @@ def _draw_point(axes: Axes, point: Point, words: dict[str, str], *, label_y: flo
     )
 
 
-def _label_heights(points: Sequence[Point], axes: Axes, pixels: int) -> dict[int, float]:
+def _label_heights(points: Sequence[Point], axes: Axes, pixels: int, *, scale: float) -> dict[int, float]:
     """Where the names go: beside their points, pushed apart until none touches another."""
     low, high = axes.get_ylim()
     line = 16 * (high - low) / pixels
@@ -190,7 +214,7 @@ def _label_heights(points: Sequence[Point], axes: Axes, pixels: int) -> dict[int
         (order for order, point in enumerate(points) if point.role == "student"),
         key=lambda order: points[order].quality["value"],
     )
-    heights = {order: 100 * points[order].quality["value"] for order in named}
+    heights = {order: scale * points[order].quality["value"] for order in named}
     for _ in range(50):
         for below, above in pairwise(named):
             overlap = line - (heights[above] - heights[below])
@@ -198,14 +222,13 @@ def _label_heights(points: Sequence[Point], axes: Axes, pixels: int) -> dict[int
                 heights[above] += overlap / 2
                 heights[below] -= overlap / 2
     return heights | {
-        order: 100 * point.quality["value"] for order, point in enumerate(points) if point.role == "teacher"
+        order: scale * point.quality["value"] for order, point in enumerate(points) if point.role == "teacher"
     }
 
 
-def _points_in_words(points: Sequence[Point], cost_title: str, quality_title: str) -> str:
+def _points_in_words(
+    points: Sequence[Point], cost_title: str, quality_title: str, *, show: Callable[[float], str]
+) -> str:
     """The plot read out."""
-    parts = [
-        f"{point.name} ({point.role}): {formats.percent(point.quality['value'])} at {point.cost:.3g}"
-        for point in points
-    ]
+    parts = [f"{point.name} ({point.role}): {show(point.quality['value'])} at {point.cost:.3g}" for point in points]
     return f"{quality_title} against {cost_title}. " + "; ".join(parts) + "."

@@ -1,0 +1,98 @@
+"""What speaks against believing or using the result of a language-model run, as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tutelage import metrics
+from tutelage.report import formats
+from tutelage.report.document_scores import DocumentScores
+from tutelage.report.language_sentences import signed
+from tutelage.report.reading import Records
+
+_FEW_DOCUMENTS = 30
+"""Below this many documents, resampling them says little about documents that were not drawn."""
+_CALIBRATION_SLACK = 0.10
+_LOW_AGREEMENT = 0.5
+
+
+def find_cautions(records: Records[DocumentScores]) -> list[str]:
+    """What speaks against believing or using the result."""
+    evaluation = records.evaluation
+    students: Mapping[str, Any] = evaluation["students"]
+    cautions: list[str] = []
+    if evaluation["documents"] < _FEW_DOCUMENTS:
+        cautions.append(
+            f"Only {formats.plural(evaluation['documents'], 'test document')}: the intervals themselves are uncertain. "
+            "More test documents would narrow them."
+        )
+    cautions += _weak_teacher(records)
+    if max(student["top1_agreement"]["value"] for student in students.values()) < _LOW_AGREEMENT:
+        cautions.append(
+            "No student shares the teacher’s first choice on even half of the tokens: what it writes will differ from "
+            "what the teacher writes. Read the samples before you rely on one."
+        )
+    cautions += _short_training(evaluation)
+    unfinished = [name for name, rows in records.student_curves.items() if _still_falling(rows)]
+    if unfinished:
+        cautions.append(
+            f"The validation loss was still falling when training ended: {', '.join(unfinished)}. Longer training may "
+            "give more."
+        )
+    poorly = [name for name, student in students.items() if student["ece"]["value"] > _CALIBRATION_SLACK]
+    if evaluation["teacher"]["ece"]["value"] > _CALIBRATION_SLACK:
+        poorly = ["the teacher", *poorly]
+    if poorly:
+        cautions.append(
+            f"Probabilities are not to be taken at their word (calibration error above {_CALIBRATION_SLACK:.2f}): "
+            f"{', '.join(poorly)}."
+        )
+    return cautions
+
+
+def _weak_teacher(records: Records[DocumentScores]) -> list[str]:
+    """Controls that predict the text as well as the teacher: there is little to learn from it."""
+    scores, bootstrap = records.predictions, records.evaluation.get("bootstrap") or {}
+    found = []
+    for name, control in scores.controls.items():
+        interval = metrics.ratio_interval(
+            (scores.teacher - control) * scores.tokens,
+            scores.tokens,
+            samples=int(bootstrap.get("samples", 2000)),
+            seed=int(bootstrap.get("seed", 0)),
+        )
+        if interval.high >= 0:
+            than = (
+                "predicts these texts less well than"
+                if interval.low > 0
+                else "is not clearly better at these texts than"
+            )
+            found.append(
+                f"The teacher itself {than} “{name}” trained on the text alone (teacher minus control "
+                f"{signed(interval.as_dict())}): a teacher that knows such texts better comes first."
+            )
+    return found
+
+
+def _short_training(evaluation: Mapping[str, Any]) -> list[str]:
+    """Students that read fewer tokens than they have parameters."""
+    training = (evaluation.get("training") or {}).get("students", {})
+    short = [
+        name
+        for name, facts in training.items()
+        if facts.get("parameters") and facts.get("tokens", 0) < facts["parameters"]
+    ]
+    if not short:
+        return []
+    most = max(training[name]["tokens"] for name in short)
+    return [
+        f"Short training: {', '.join(short)} read at most {formats.magnitude(most)} tokens, fewer than one for each "
+        "parameter. The numbers speak of this training, not of what such networks can reach with more text."
+    ]
+
+
+def _still_falling(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last of three or more validation losses is the lowest, by more than a hair."""
+    losses = [row["validation_loss"] for row in rows if row.get("validation_loss") is not None]
+    return len(losses) >= 3 and losses[-1] < 0.998 * min(losses[:-1])

@@ -1,0 +1,174 @@
+"""Single places and texts of a language-model run: next-token probabilities, samples, the hardest documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tutelage.report import formats
+from tutelage.report.document_scores import DocumentScores
+
+DOCUMENT_CHARACTERS, SAMPLE_CHARACTERS, CONTEXT_CHARACTERS = 500, 2000, 300
+_VISIBLE = str.maketrans({"\n": "↵", "\r": "↵", "\t": "⇥", " ": "␣"})
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A model that speaks in an example."""
+
+    name: str
+    """Its name for people."""
+    role: str
+    """teacher, student or control."""
+    slot: int | None
+    """Position of the student; None for the teacher."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place of a test text with everybody's probabilities for the next token."""
+
+    context: str
+    """What stands before it."""
+    space: str
+    """The space between the two, if there is one."""
+    next: str
+    """The token that stands there."""
+    tokens: list[tuple[str, bool]]
+    """The teacher's most probable tokens, and whether each is the one that stands there."""
+    lines: list[tuple[Voice, list[float]]]
+    """Everybody's probabilities of these tokens, and of all others together."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One beginning, and how every model goes on."""
+
+    prompt: str
+    """The beginning."""
+    continuations: list[tuple[Voice, str]]
+    """The texts."""
+
+
+@dataclass(frozen=True)
+class Distance:
+    """What one student made of one document."""
+
+    voice: Voice
+    """The student."""
+    nats: str
+    """Its nats per token."""
+    kl: str
+    """Its KL from the teacher."""
+    control: str
+    """Its control's nats per token; empty without one."""
+
+
+@dataclass(frozen=True)
+class FarDocument:
+    """One test document on which a student is far from its teacher."""
+
+    text: str
+    """The text, cut if long."""
+    place: str
+    """Where it came from."""
+    tokens: int
+    """Predicted tokens."""
+    teacher: str
+    """The teacher's nats per token."""
+    distances: list[Distance]
+    """Every student's."""
+
+
+def voices(evaluation: Mapping[str, Any]) -> dict[str, Voice]:
+    """Everybody by the name used in evaluation.json, each student followed by its control."""
+    found = {"teacher": Voice("Teacher", "teacher", None)}
+    for slot, name in enumerate(evaluation["students"]):
+        found[f"students.{name}"] = Voice(name, "student", slot)
+        if name in evaluation.get("controls", {}):
+            found[f"controls.{name}"] = Voice("on the text alone", "control", slot)
+    return found
+
+
+def places(evaluation: Mapping[str, Any]) -> list[Place]:
+    """The places whose probabilities the evaluation kept; they were drawn at random."""
+    speakers = voices(evaluation)
+    found = []
+    for place in evaluation.get("distributions") or []:
+        answers = {"teacher": place["teacher"], **place["models"]}
+        # A token may come twice where its text is only a part of a letter.
+        marks = [token == place["next"] for token in place["tokens"]]
+        marks = [mark and not any(marks[:index]) for index, mark in enumerate(marks)]
+        found.append(
+            Place(
+                context="…" + place["context"][-CONTEXT_CHARACTERS:],
+                space=" " if place["next"].startswith(" ") else "",
+                next=place["next"].strip() or place["next"].translate(_VISIBLE),
+                tokens=list(zip(_shown_tokens(place["tokens"]), marks, strict=True)),
+                lines=[
+                    (voice, [*answers[name], max(0.0, 1.0 - sum(answers[name]))])
+                    for name, voice in speakers.items()
+                    if name in answers
+                ],
+            )
+        )
+    return found
+
+
+def samples(evaluation: Mapping[str, Any]) -> list[Sample]:
+    """Everybody's continuations of the same beginnings."""
+    speakers = voices(evaluation)
+    return [
+        Sample(
+            prompt=formats.shortened(sample["prompt"], SAMPLE_CHARACTERS),
+            continuations=[
+                (voice, formats.shortened(sample["continuations"][name], SAMPLE_CHARACTERS))
+                for name, voice in speakers.items()
+                if name in sample["continuations"]
+            ],
+        )
+        for sample in evaluation.get("samples") or []
+    ]
+
+
+def farthest_documents(scores: DocumentScores, *, cap: int) -> list[FarDocument]:
+    """The test documents on which some student is farthest from its teacher, by mean KL per token.
+
+    Args:
+        scores: The test documents.
+        cap: How many to give at most.
+    """
+    if not scores.student_kl:
+        return []
+    farthest = np.max(list(scores.student_kl.values()), axis=0)
+    return [_far_document(scores, int(row)) for row in np.argsort(-farthest, kind="stable")[:cap]]
+
+
+def _far_document(scores: DocumentScores, row: int) -> FarDocument:
+    return FarDocument(
+        text=formats.shortened(scores.texts[row], DOCUMENT_CHARACTERS),
+        place=scores.places[row],
+        tokens=int(scores.tokens[row]),
+        teacher=formats.decimal(scores.teacher[row]),
+        distances=[
+            Distance(
+                Voice(name, "student", slot),
+                formats.decimal(scores.students[name][row]),
+                formats.decimal(scores.student_kl[name][row]),
+                formats.decimal(scores.controls[name][row]) if name in scores.controls else "",
+            )
+            for slot, name in enumerate(scores.students)
+        ],
+    )
+
+
+def _shown_tokens(tokens: Sequence[str]) -> list[str]:
+    """Tokens as people read them: without the space before them, unless only that tells two apart."""
+    bare = [token.strip() for token in tokens]
+    return [
+        short if short and bare.count(short) == 1 else token.translate(_VISIBLE)
+        for token, short in zip(tokens, bare, strict=True)
+    ]

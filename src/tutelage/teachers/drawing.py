@@ -1,11 +1,14 @@
 """Which tokens of a distribution are written down: an exact head and a fair draw of the tail, or the k best.
 
-In: log-probabilities of a chunk of positions. Out: ragged arrays as the store takes them. P positions, V vocabulary.
+In: logits of a chunk of positions. Out: ragged arrays as the store takes them. P positions, V vocabulary.
 
 Systematic sampling walks along the cumulative mass of the tail with one step and one random offset: a token of mass p
 is met with probability p / step, and then stands for the mass of a step. So every probability is right on average, the
 masses of a position sum to 1 in every single draw, and no token is met twice, since no tail token is larger than a
 step.
+
+The vocabulary is passed over as few times as can be: softmax, sums over blocks of ids, entropy. Everything else happens
+inside the few blocks that hold head tokens or are met by the walk.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ from torch import Tensor
 from tutelage.targets import SparseTargets
 
 MOST_ENTRIES = 256
-"""Entries that a position keeps at most; a very flat one gets larger steps instead of more."""
+"""Entries up to which a tail is drawn beside its head; a very flat one gets larger steps instead of more."""
 NEGLIGIBLE_MASS = 1e-7
 """A tail of less mass, which float32 cannot tell from rounding, is added to the most likely token."""
+_BLOCK = 128
+_ELEMENTS_AT_ONCE = 2**20  # 4 MB of probabilities, which stay in the processor's cache from pass to pass
 
 
 def uniforms(seed: int, example_id: bytes, positions: int) -> NDArray[np.float64]:
@@ -42,18 +47,18 @@ def uniforms(seed: int, example_id: bytes, positions: int) -> NDArray[np.float64
 
 
 def draw_sampled(
-    logprobs: Tensor, offsets: NDArray[np.float64], *, threshold: float | None = None, budget: int | None = None
+    logits: Tensor, offsets: NDArray[np.float64], *, threshold: float | None = None, budget: int | None = None
 ) -> SparseTargets:
     """Keep likely tokens exactly and draw the others, without bias.
 
     Args:
-        logprobs: Log-probabilities of the tokens that the tokenizer makes, float32 [P, V].
+        logits: Scores of the tokens that the tokenizer makes, float32 [P, V]; log-probabilities will do.
         offsets: One number in [0, 1) a position, from `uniforms`.
         threshold: Tokens at least so probable are head; the tail is walked along in steps of about so much mass.
         budget: In place of a threshold: entries of every position; head and step follow from it.
 
     Returns:
-        The entries of each position: its head by id, then its tail by id.
+        The entries of each position: its head by id, then its tail in the order of the walk, which is by id.
 
     Raises:
         ValueError: Neither or both of threshold and budget are given.
@@ -63,53 +68,49 @@ def draw_sampled(
     """
     if (threshold is None) == (budget is None):
         raise ValueError(f"threshold={threshold} and budget={budget} given; expected one of them")
-    probs = logprobs.exp()
-    if threshold is not None:
-        limits = torch.full_like(probs[:, 0], threshold)
-    else:
-        assert budget is not None
-        limits = _limit_of_budget(probs, min(budget, probs.shape[1]))
-    is_head = probs >= limits[:, None]
-    heads = is_head.sum(dim=-1)
-    ends = probs.masked_fill(is_head, 0.0).cumsum(dim=-1, dtype=torch.float64)
-    mass = ends[:, -1]
-    draws = mass / threshold if threshold is not None else (budget or 0) - heads.double()
-    draws = torch.minimum(draws.floor(), (MOST_ENTRIES - heads).double()).clamp_min(1).long()
-    draws = torch.where(mass > NEGLIGIBLE_MASS, draws, 0)
-    step = mass / draws.clamp_min(1)
-    most = int(draws.max()) if len(draws) else 0
-    turns = torch.arange(most, dtype=torch.float64, device=probs.device)
-    points = (torch.from_numpy(offsets).to(probs.device)[:, None] + turns) * step[:, None]
-    tails = torch.searchsorted(ends, points.clamp_max(mass[:, None] * (1 - 1e-15)), right=True)
-    tails = tails.clamp_max_(probs.shape[1] - 1)
-    return _ragged(logprobs, is_head, tails, turns < draws[:, None], step)
+    rows = _rows_at_once(logits)
+    return join(
+        [
+            _draw(logits[start : start + rows], offsets[start : start + rows], threshold=threshold, budget=budget)
+            for start in range(0, len(logits), rows)
+        ]
+    )
 
 
-def keep_top_k(logprobs: Tensor, k: int) -> SparseTargets:
+def keep_top_k(logits: Tensor, k: int) -> SparseTargets:
     """Keep the k most likely tokens; the mass that is lacking to 1 is the tail's.
 
     Args:
-        logprobs: Log-probabilities, float32 [P, V].
+        logits: Scores, float32 [P, V]; log-probabilities will do.
         k: How many; all of them where V is smaller.
 
     Returns:
         k entries a position, most likely first.
     """
-    best = logprobs.topk(min(k, logprobs.shape[1]), dim=-1)
-    counts = np.full(len(logprobs), best.indices.shape[1], np.uint16)
-    return SparseTargets(
-        counts,
-        counts.copy(),
-        best.indices.to(torch.int32).flatten().cpu().numpy(),
-        best.values.flatten().cpu().numpy(),
-        entropies(logprobs).cpu().numpy(),
-    )
+    parts = []
+    for some in logits.split(_rows_at_once(logits)):
+        probs = torch.softmax(some, dim=-1)
+        best, ids = _top(probs, min(k, some.shape[1]))
+        counts = np.full(len(some), ids.shape[1], np.uint16)
+        logprobs = some.gather(-1, ids) - _normalisers(some, probs)[:, None]
+        # A sum that rounding carries beyond 1 is no distribution.
+        logprobs -= best.sum(dim=-1, keepdim=True).clamp_min(1.0).log()
+        parts.append(
+            SparseTargets(
+                counts,
+                counts.copy(),
+                ids.to(torch.int32).flatten().cpu().numpy(),
+                logprobs.clamp_max_(0.0).flatten().cpu().numpy(),
+                _entropies(some, probs).cpu().numpy(),
+            )
+        )
+    return join(parts)
 
 
-def entropies(logprobs: Tensor) -> Tensor:
-    """Entropy of every distribution in nats, float32 [P]."""
-    finite = logprobs.clamp_min(-1e4)
-    return -torch.einsum("pv,pv->p", finite.exp(), finite).clamp_max_(0.0)
+def entropies(logits: Tensor) -> Tensor:
+    """Entropy of every distribution in nats, float32 [P], of logits [P, V]; log-probabilities will do."""
+    found = [_entropies(some, torch.softmax(some, dim=-1)) for some in logits.split(_rows_at_once(logits))]
+    return torch.cat(found) if found else logits.new_zeros(0)
 
 
 def split_by_document(targets: SparseTargets, positions: list[int]) -> list[SparseTargets]:
@@ -144,10 +145,125 @@ def join(parts: list[SparseTargets]) -> SparseTargets:
     }  # fmt: skip
     return SparseTargets(
         *(
-            np.concatenate([np.zeros(0, dtype), *(getattr(part, name) for part in parts)]).astype(dtype)
+            np.concatenate([np.zeros(0, dtype), *(getattr(part, name) for part in parts)]).astype(dtype, copy=False)
             for name, dtype in empty.items()
         )
     )
+
+
+def _draw(
+    logits: Tensor, offsets: NDArray[np.float64], *, threshold: float | None, budget: int | None
+) -> SparseTargets:
+    """As `draw_sampled`, of positions whose probabilities fit the cache."""
+    probs = torch.softmax(logits, dim=-1)
+    sums = _block_sums(probs)
+    if threshold is not None:
+        limits = torch.full_like(probs[:, 0], threshold)
+    else:
+        assert budget is not None
+        limits = _limit_of_budget(probs, min(budget, probs.shape[1]))
+
+    # Heads lie in blocks that weigh at least as much; their mass is then taken out of what the walk goes along.
+    rows, blocks = (sums >= (limits * (1 - 1e-5))[:, None]).nonzero(as_tuple=True)
+    inside, ids = _inside(probs, rows, blocks)
+    is_head = inside >= limits[rows, None]
+    sums[rows, blocks] = inside.double().masked_fill_(is_head, 0.0).sum(dim=-1)
+    places, columns = is_head.nonzero(as_tuple=True)
+    head_rows = rows[places]
+    heads = torch.bincount(head_rows, minlength=len(probs))
+
+    ends = sums.cumsum(dim=-1)
+    mass = ends[:, -1]
+    # Where there is no head the mass is 1 but for rounding, and 1 / threshold often a whole number: hence 1e-4.
+    draws = mass / threshold + 1e-4 if threshold is not None else (budget or 0) - heads.double()
+    draws = torch.minimum(draws.floor(), (MOST_ENTRIES - heads).double()).clamp_min(1).long()
+    draws = torch.where(mass > NEGLIGIBLE_MASS, draws, 0)
+    step = mass / draws.clamp_min(1)
+    turns = torch.arange(int(draws.max()) if len(draws) else 0, dtype=torch.float64, device=probs.device)
+    points = (torch.from_numpy(offsets).to(probs.device)[:, None] + turns) * step[:, None]
+    points = torch.minimum(points, (mass * (1 - 1e-15))[:, None])
+    met = torch.searchsorted(ends, points, right=True).clamp_max_(sums.shape[1] - 1)
+    tail_rows, turn = (turns < draws[:, None]).nonzero(as_tuple=True)
+    met, points = met[tail_rows, turn], points[tail_rows, turn]
+    tail_ids = _walk(probs, tail_rows, met, points - (ends[tail_rows, met] - sums[tail_rows, met]), limits)
+    return _ragged(
+        np.concatenate([head_rows.cpu().numpy(), tail_rows.cpu().numpy()]),
+        np.concatenate([ids[places, columns].cpu().numpy(), tail_ids.cpu().numpy()]),
+        np.concatenate(
+            [inside[places, columns].log().cpu().numpy(), step.log().to(probs.dtype)[tail_rows].cpu().numpy()]
+        ),
+        heads=heads.cpu().numpy(),
+        entropies=_entropies(logits, probs).cpu().numpy(),
+    )
+
+
+def _rows_at_once(logits: Tensor) -> int:
+    """Positions that are worked on together: few enough for the cache; an accelerator takes all."""
+    return max(1, len(logits) if logits.is_cuda else _ELEMENTS_AT_ONCE // logits.shape[1])
+
+
+def _normalisers(logits: Tensor, probs: Tensor) -> Tensor:
+    """Logarithm of the sum of exponentiated logits, [P], without another pass of exponentials."""
+    return logits.amax(dim=-1) - probs.amax(dim=-1).log()
+
+
+def _entropies(logits: Tensor, probs: Tensor) -> Tensor:
+    """Entropy in nats, [P]; `probs` is the softmax of the logits."""
+    expected = (probs * logits).sum(dim=-1)
+    broken = expected.isnan().nonzero()[:, 0]  # 0 times minus infinity: a token that is ruled out
+    if len(broken):
+        expected[broken] = (probs[broken] * logits[broken].clamp_min(-1e30)).sum(dim=-1)
+    return (_normalisers(logits, probs) - expected).clamp_min_(0.0)
+
+
+def _block_sums(probs: Tensor) -> Tensor:
+    """Mass of each run of ids, float64 [P, V / 128 rounded up]."""
+    whole = probs.shape[1] // _BLOCK
+    sums = probs[:, : whole * _BLOCK].unflatten(1, (whole, _BLOCK)).sum(dim=-1)
+    if whole * _BLOCK < probs.shape[1]:
+        sums = torch.cat([sums, probs[:, whole * _BLOCK :].sum(dim=-1, keepdim=True)], dim=-1)
+    return sums.double()
+
+
+def _inside(probs: Tensor, rows: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities in some blocks and their ids, [N, 128] each; beyond the vocabulary 0."""
+    ids = blocks[:, None] * _BLOCK + torch.arange(_BLOCK, device=probs.device)
+    last = probs.shape[1] - 1
+    return probs[rows[:, None], ids.clamp_max(last)].masked_fill_(ids > last, 0.0), ids
+
+
+def _walk(probs: Tensor, rows: Tensor, blocks: Tensor, distances: Tensor, limits: Tensor) -> Tensor:
+    """The tail token that lies so far into a block, [N].
+
+    Rounding may lead to the end of the block, or twice to a token as large as the step: then the tail token before, or
+    after it, is taken.
+    """
+    inside, ids = _inside(probs, rows, blocks)
+    tail = inside.double().masked_fill_(inside >= limits[rows, None], 0.0)
+    ends = tail.cumsum(dim=-1)
+    # Where the walk has come to the end, it stays within the last token that has any mass.
+    distances = torch.minimum(distances.clamp_min(0.0), ends[:, -1] * (1 - 1e-12))
+    found = torch.searchsorted(ends, distances[:, None], right=True).clamp_max_(_BLOCK - 1)
+    chosen = ids.gather(-1, found)[:, 0]
+    twice = ((chosen[1:] == chosen[:-1]) & (rows[1:] == rows[:-1])).nonzero()[:, 0] + 1
+    for place in twice.tolist():
+        row = probs[rows[place]]
+        free = (row > 0) & (row < limits[rows[place]])
+        free[chosen[rows == rows[place]]] = False
+        chosen[place] = int((row * free).argmax())
+    return chosen
+
+
+def _top(probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row and their ids, the largest first: they lie in the k blocks of largest maximum."""
+    whole = probs.shape[1] // _BLOCK
+    if 2 * k >= whole or whole * _BLOCK < probs.shape[1]:
+        best = probs.topk(k, dim=-1)
+        return best.values, best.indices
+    largest = probs.unflatten(1, (whole, _BLOCK)).amax(dim=-1).topk(k, dim=-1).indices.sort(dim=-1).values
+    ids = (largest[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=probs.device)).flatten(1)
+    best = probs.gather(-1, ids).topk(k, dim=-1)
+    return best.values, ids.gather(-1, best.indices)
 
 
 def _limit_of_budget(probs: Tensor, budget: int) -> Tensor:
@@ -155,7 +271,7 @@ def _limit_of_budget(probs: Tensor, budget: int) -> Tensor:
 
     Sorted, the head is the shortest for which the next token is smaller than the step that is then left.
     """
-    best = probs.topk(budget, dim=-1).values.double()
+    best = _top(probs, budget)[0].double()
     before = best.cumsum(dim=-1) - best
     left = torch.arange(budget, 0, -1, dtype=torch.float64, device=probs.device)
     fits = best < (1 - before) / left  # token h is smaller than the step with h tokens in the head
@@ -165,32 +281,24 @@ def _limit_of_budget(probs: Tensor, budget: int) -> Tensor:
     return torch.where(first[:, 0] > 0, best.gather(-1, (first - 1).clamp_min(0))[:, 0], 2.0).to(probs.dtype)
 
 
-def _ragged(logprobs: Tensor, is_head: Tensor, tails: Tensor, is_drawn: Tensor, step: Tensor) -> SparseTargets:
-    """Head and tail of every position, one behind the other."""
-    head_rows, head_ids = (values.cpu().numpy() for values in is_head.nonzero(as_tuple=True))
-    tail_rows, turns = (values.cpu() for values in is_drawn.nonzero(as_tuple=True))
-    tail_ids = tails.cpu()[tail_rows, turns].numpy()
-    head_values = logprobs[is_head].cpu().numpy()
-    tail_values = step.log().to(torch.float32).cpu()[tail_rows].numpy()
-    rows = np.concatenate([head_rows, tail_rows.numpy()])
+def _ragged(
+    rows: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    logprobs: NDArray[np.float32],
+    *,
+    heads: NDArray[np.int64],
+    entropies: NDArray[np.float32],
+) -> SparseTargets:
+    """Head and tail of every position, one behind the other, from all heads followed by all tails."""
     order = np.argsort(rows, kind="stable")
-    size = len(logprobs)
-    heads = np.bincount(head_rows, minlength=size)
-    values = np.concatenate([head_values, tail_values])[order]
-    found = SparseTargets(
-        np.bincount(rows, minlength=size).astype(np.uint16),
-        heads.astype(np.uint16),
-        np.concatenate([head_ids, tail_ids])[order].astype(np.int32),
-        values.astype(np.float32),
-        entropies(logprobs).cpu().numpy(),
+    counts = np.bincount(rows, minlength=len(heads))
+    values = logprobs[order]
+    starts = np.cumsum(counts) - counts
+    for row in np.flatnonzero(counts == heads):  # all mass is head: what rounding left over is the most likely token's
+        entries = slice(int(starts[row]), int(starts[row] + counts[row]))
+        masses = np.exp(values[entries].astype(np.float64))
+        masses[masses.argmax()] += 1 - masses.sum()
+        values[entries] = np.log(masses)
+    return SparseTargets(
+        counts.astype(np.uint16), heads.astype(np.uint16), ids[order].astype(np.int32), values, entropies
     )
-    without = np.flatnonzero(found.counts == heads)
-    if len(without):  # all the mass is head: what rounding left over goes to the most likely token
-        starts = np.cumsum(found.counts, dtype=np.int64) - found.counts
-        for row in without:
-            entries = slice(int(starts[row]), int(starts[row] + found.counts[row]))
-            masses = np.exp(found.logprobs[entries].astype(np.float64))
-            best = int(masses.argmax())
-            masses[best] += 1 - masses.sum()
-            found.logprobs[entries] = np.log(masses)
-    return found

@@ -159,13 +159,13 @@ def _scorer(
         )
         parts, start = [], 0
         for chunk in torch.cat(states).split(max(1, CHUNK_ELEMENTS // teacher.vocabulary)):
-            logprobs = torch.log_softmax(teacher.logits(chunk), dim=-1)
+            logits = teacher.logits(chunk)
             if kind == "top_k":
-                parts.append(keep_top_k(logprobs, encoding["k"]))
+                parts.append(keep_top_k(logits, encoding["k"]))
             else:
                 parts.append(
                     draw_sampled(
-                        logprobs,
+                        logits,
                         offsets[start : start + len(chunk)],
                         threshold=encoding.get("threshold"),
                         budget=encoding.get("budget"),
@@ -177,6 +177,7 @@ def _scorer(
     return torch.inference_mode()(score)
 
 
+@torch.inference_mode()
 def hidden_targets(teacher: CausalTeacher, states: Tensor, channels: Tensor) -> HiddenTargets:
     """The states of one document in 8 bits a value, with the entropies of their distributions.
 
@@ -186,10 +187,7 @@ def hidden_targets(teacher: CausalTeacher, states: Tensor, channels: Tensor) -> 
         channels: What each value is divided by before it is rounded, [H].
     """
     codes, scales = quantise(states / channels)
-    found = [
-        entropies(torch.log_softmax(teacher.logits(chunk), dim=-1))
-        for chunk in states.split(max(1, CHUNK_ELEMENTS // teacher.vocabulary))
-    ]
+    found = [entropies(teacher.logits(chunk)) for chunk in states.split(max(1, CHUNK_ELEMENTS // teacher.vocabulary))]
     nats = torch.cat(found) if found else states.new_zeros(0)
     return HiddenTargets(codes.cpu().numpy(), scales.cpu().numpy(), nats.cpu().numpy())
 

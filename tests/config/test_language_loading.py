@@ -256,3 +256,25 @@ def test_student_keys_over_the_common_ones(tmp_path: Path) -> None:
     assert type(recipe.train_for("a")) is type(recipe.train)
     epochs = load(tmp_path, text.replace("token_budget: 100", "epochs: 4"))
     assert [epochs.train_for(name).epochs for name in "abc"] == [4, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["sampled", "top_k"])
+def test_fewer_tokens_need_whole_distributions(tmp_path: Path, kind: str) -> None:
+    student = "{kind: pruned, vocabulary: corpus}"
+    text = MINIMAL.replace("{kind: pruned, layers: 10}", student) + f"targets: {{kind: {kind}}}\n"
+    (problem,) = problems(tmp_path, text)
+    assert re.match(
+        rf"5: `students.half.vocabulary`: {kind} targets cannot .* without bias.*; choose targets of kind hidden or "
+        "live, or vocabulary: full",
+        problem,
+    )
+    for served in ("hidden", "live"):
+        student_of = load(tmp_path, text.replace(kind, served)).students["half"]
+        assert isinstance(student_of, PrunedSpec)
+        assert student_of.vocabulary == "corpus"
+
+
+def test_recurrent_students_take_no_adapters(tmp_path: Path) -> None:
+    text = MINIMAL.replace("{kind: pruned, layers: 10}", "{kind: rnn, lora: {rank: 4}}")
+    (problem,) = problems(tmp_path, text)
+    assert "lora is given, but recurrent cells take no adapters; remove it" in problem

@@ -24,7 +24,7 @@ own = st.fixed_dictionaries(
 kinds = st.sampled_from(
     [
         {"kind": "pruned", "layers": 2},
-        {"kind": "pruned", "vocabulary": "corpus", "choice": "influence"},
+        {"kind": "pruned", "hidden_size": 64, "choice": "influence"},
         {"kind": "transformer", "heads": 6, "kv_heads": 2, "embeddings": "teacher"},
         {"kind": "rnn", "cell": "lstm", "embedding_size": 8},
         {"kind": "pretrained", "model": "owner/name"},
@@ -32,12 +32,20 @@ kinds = st.sampled_from(
 )
 
 
+def together(pair: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    """A student of a kind with keys of its own, but for adapters where the kind takes none."""
+    kind, own = pair
+    return {**kind, **{key: value for key, value in own.items() if key != "lora" or kind["kind"] != "rnn"}}
+
+
 @st.composite
 def recipes(draw: st.DrawFn) -> dict[str, Any]:
     columns = st.sampled_from([{}, {"prompt_field": "q", "response_field": "a"}, {"messages_field": "m"}])
-    targets = st.sampled_from([{"kind": "sampled"}, {"kind": "sampled", "budget": 3}, {"kind": "live"}])
+    targets = st.sampled_from(
+        [{"kind": "hidden"}, {"kind": "sampled"}, {"kind": "sampled", "budget": 3}, {"kind": "live"}]
+    )
     objective = st.sampled_from([{}, {"soft_weight_final": 0.1}])
-    students = st.dictionaries(names, st.tuples(kinds, own).map(lambda pair: {**pair[0], **pair[1]}), min_size=1)
+    students = st.dictionaries(names, st.tuples(kinds, own).map(together), min_size=1)
     return {
         "name": draw(names),
         "task": {"kind": "causal_lm", "long_documents": draw(st.sampled_from(["refuse", "split"]))},

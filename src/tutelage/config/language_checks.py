@@ -22,7 +22,8 @@ def language_problems(source: Source) -> list[Problem]:
 
     Returns:
         An error for each objective that the targets cannot serve exactly or without bias, each key that has no
-        meaning for its divergence, and each student that needs hidden states where there are none.
+        meaning for its divergence, and each student that needs hidden states or whole distributions where there are
+        none.
     """
     targets = _mapping(source.values.get("targets"))
     kind = targets.get("kind", "sampled")
@@ -34,6 +35,7 @@ def language_problems(source: Source) -> list[Problem]:
         if kind in SERVED_BY:
             found |= dict.fromkeys(_not_served(objective, str(kind), source))
             found |= dict.fromkeys(_no_hidden_states(_mapping(student), name, str(kind), source))
+            found |= dict.fromkeys(_no_whole_distributions(_mapping(student), name, str(kind), source))
     return list(found)
 
 
@@ -93,6 +95,18 @@ def _no_hidden_states(student: dict[str, Any], name: str, kind: str, source: Sou
         keys = ("students", name, "hidden_weight")
         message = f"`{_dotted(keys)}`: {kind} targets hold no hidden states; choose targets of kind hidden or live"
         yield Problem(source.where(keys), message)
+
+
+def _no_whole_distributions(student: dict[str, Any], name: str, kind: str, source: Source) -> Iterator[Problem]:
+    trims = student.get("kind") == "pruned" and student.get("vocabulary") == "corpus"
+    if trims and kind in _WITHOUT_STATES:
+        keys = ("students", name, "vocabulary")
+        yield Problem(
+            source.where(keys),
+            f"`{_dotted(keys)}`: {kind} targets cannot give the teacher's distribution over its tokens exactly or "
+            "without bias, since they do not say how much of it that is; choose targets of kind hidden or live, or "
+            "vocabulary: full",
+        )
 
 
 _WITHOUT_STATES = ("sampled", "top_k")

@@ -55,7 +55,8 @@ class PrunedSpec(LanguageStudentSpec):
     """The width inside each block's feed-forward part that is kept; None: all."""
 
     vocabulary: Literal["full", "corpus"] = "full"
-    """The teacher's tokens, or only those that the documents use."""
+    """The teacher's tokens, or only those that the training and validation documents use; `corpus` needs hidden or
+    live targets."""
 
     hidden_weight: float = Field(default=0.0, ge=0)
     """The weight of the distance between the last hidden states of student and teacher; needs hidden or live
@@ -131,6 +132,12 @@ class LanguageRecurrentSpec(LanguageStudentSpec):
 
     embeddings: Literal["random", "teacher"] = "random"
     """The first token embeddings: random, or the teacher's reduced by PCA."""
+
+    @model_validator(mode="after")
+    def _takes_no_adapters(self) -> LanguageRecurrentSpec:
+        if self.lora is not None:
+            raise refusal("lora is given, but recurrent cells take no adapters; remove it, so that all weights train")
+        return self
 
 
 class LanguagePretrainedSpec(LanguageStudentSpec):

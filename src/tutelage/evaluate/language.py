@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tutelage import metrics
 from tutelage.data.packed import collate_packed
 from tutelage.losses import linear_logits
-from tutelage.students import final_states, output_layer
+from tutelage.students import TeacherView, final_states, output_layer
 from tutelage.teachers import CausalTeacher
 from tutelage.types import SILENT, Document, Progress
 
@@ -27,6 +27,8 @@ Values = NDArray[np.float64]
 
 FORMAT = 1
 CALIBRATION_BINS = 15
+COMPARED = ("nats_per_token", "bits_per_byte", "kl", "top1_agreement", "acceptance")
+"""Metrics by which two models are told apart."""
 _LOGITS_AT_ONCE = 2**24  # elements of one chunk of logits: 64 MB in float32
 
 
@@ -46,6 +48,9 @@ class TokenScores:
     """1 where the first choice is the teacher's, [P]."""
     acceptance: Values | None = None
     """Sum over tokens of min(teacher, model), [P]: how often speculative decoding would accept the model's draft."""
+    kept_mass: Values | None = None
+    """Of a model with a trimmed vocabulary, what the teacher gives the tokens that it has, [P]; None: it has all. Its
+    `kl` is then the distance from the teacher over these tokens alone; all other numbers are about all tokens."""
 
 
 @torch.no_grad()
@@ -61,7 +66,8 @@ def score_models(
 
     Args:
         teacher: Its distribution is what others are compared with; listed in the result as `""`.
-        models: Causal language models of the students room over the teacher's vocabulary, by name.
+        models: Causal language models of the students room over the teacher's vocabulary, by name; those with a trimmed
+            one as `TeacherView`.
         documents: Held-out documents.
         batch_tokens: Tokens read at once.
         progress: Shows how far it is.
@@ -72,7 +78,8 @@ def score_models(
     """
     positions = [document.positions for document in documents]
     starts = np.concatenate([[0], np.cumsum(positions)]).astype(np.int64)
-    found = {name: _Gathered(int(starts[-1]), alone=name == "") for name in ("", *models)}
+    found = {"": _Gathered(int(starts[-1]))}
+    found |= {name: _Gathered(int(starts[-1]), compared=True, view=_view(model)) for name, model in models.items()}
     order = np.argsort([-len(document.token_ids) for document in documents], kind="stable")
     was_training = {name: model.training for name, model in models.items()}
     for model in models.values():
@@ -103,16 +110,12 @@ def score_models(
                 teacher_logprobs = _logprobs(teacher.head.logits(teacher_states[chunk]), vocabulary)
                 found[""].put(places[chunk], teacher_logprobs, labels.to(teacher_logprobs.device))
                 for name, model in models.items():
-                    output = output_layer(model)
-                    logits = linear_logits(
-                        states[name][chunk],
-                        output.weight,
-                        bias=output.bias,
-                        logit_scale=output.scale,
-                        soft_cap=output.cap,
-                    )
+                    logits = _logits(model, states[name][chunk])
                     logprobs = _logprobs(logits, vocabulary).to(teacher_logprobs.device)
                     found[name].put(places[chunk], logprobs, labels.to(logprobs.device), teacher_logprobs)
+            for gathered in found.values():
+                for index, document in zip(indexes, batch, strict=True):
+                    gathered.spell(document, start=int(starts[index]))
             advance(len(places))
     for name, model in models.items():
         model.train(was_training[name])
@@ -178,9 +181,11 @@ def compare_language_models(
 class _Gathered:
     """Scores of one model while they come in, chunk by chunk in any order."""
 
-    def __init__(self, positions: int, *, alone: bool) -> None:
-        names = ["nats", "confidence", "correct", *([] if alone else ["kl", "agreement", "acceptance"])]
+    def __init__(self, positions: int, *, compared: bool = False, view: TeacherView | None = None) -> None:
+        names = ["nats", "confidence", "correct", *(["kl", "agreement", "acceptance"] if compared else [])]
+        names += [] if view is None else ["kept_mass"]
         self._values = {name: np.full(positions, np.nan) for name in names}
+        self._view = view
 
     def put(
         self,
@@ -199,12 +204,24 @@ class _Gathered:
         if teacher_logprobs is not None:
             probs = teacher_logprobs.exp()
             found["acceptance"] = torch.minimum(probs, logprobs.exp()).sum(-1)
+            found["agreement"] = choice == teacher_logprobs.argmax(dim=-1)
+            if self._view is not None:
+                # What was taken out has the probability zero, which is infinitely far: compare over the rest, and say
+                # how much that is.
+                found["kept_mass"] = probs[:, self._view.kept].sum(-1)
+                teacher_logprobs = torch.log_softmax(teacher_logprobs[:, self._view.kept], dim=-1)
+                probs, logprobs = teacher_logprobs.exp(), logprobs[:, self._view.kept]
             # Padded ids are -inf on both sides and weigh nothing.
             gap = torch.where(probs > 0, teacher_logprobs - logprobs, 0.0)
             found["kl"] = (probs * gap).sum(-1)
-            found["agreement"] = choice == teacher_logprobs.argmax(dim=-1)
         for name, values in found.items():
             self._values[name][places] = values.double().cpu().numpy()
+
+    def spell(self, document: Document, *, start: int) -> None:
+        """Put in what tokens cost that the model does not have and spells in pieces."""
+        if self._view is not None:
+            for place, nats in self._view.spelled_nats(document).items():
+                self._values["nats"][start + place] = nats
 
     def scores(self) -> TokenScores:
         """All of them."""
@@ -223,7 +240,7 @@ class _Judge:
     def all_of(self, scores: TokenScores) -> dict[str, dict[str, float]]:
         """Every metric of a model that it has."""
         found: dict[str, dict[str, float]] = {}
-        for metric in ("nats_per_token", "bits_per_byte", "kl", "top1_agreement", "acceptance", "accuracy"):
+        for metric in (*COMPARED, "accuracy", "kept_mass"):
             sums = self._sums(metric, scores)
             if sums is not None:
                 found[metric] = metrics.ratio_interval(*sums, samples=self.samples, seed=self.seed).as_dict()
@@ -231,7 +248,9 @@ class _Judge:
         return found
 
     def difference(self, metric: str, ours: TokenScores, theirs: TokenScores) -> dict[str, float] | None:
-        """Ours minus theirs on the same documents; None where one side has no such metric."""
+        """Ours minus theirs on the same documents; None where one side has no such metric, or another one."""
+        if metric == "kl" and (ours.kept_mass is None) != (theirs.kept_mass is None):
+            return None  # distances from two distributions: the teacher's, and its part over the tokens that stay
         our_sums, their_sums = self._sums(metric, ours), self._sums(metric, theirs)
         if our_sums is None or their_sums is None:
             return None
@@ -259,6 +278,8 @@ class _Judge:
                 values = scores.acceptance
             case "accuracy":
                 values = scores.correct
+            case "kept_mass":
+                values = scores.kept_mass
             case _:
                 raise AssertionError(metric)
         return None if values is None else (self._by_document(values), self.positions)
@@ -283,6 +304,18 @@ class _Judge:
         low, high = np.quantile(drawn, [0.025, 0.975])
         shift = value - (low + high) / 2
         return {"value": value, "low": max(0.0, float(low + shift)), "high": float(high + shift)}
+
+
+def _view(model: Any) -> TeacherView | None:
+    return model if isinstance(model, TeacherView) else None
+
+
+def _logits(model: Any, states: torch.Tensor) -> torch.Tensor:
+    """Of a model, over the teacher's vocabulary."""
+    if isinstance(model, TeacherView):
+        return model.logits(states)
+    output = output_layer(model)
+    return linear_logits(states, output.weight, bias=output.bias, logit_scale=output.scale, soft_cap=output.cap)
 
 
 def _logprobs(logits: torch.Tensor, vocabulary: int) -> torch.Tensor:

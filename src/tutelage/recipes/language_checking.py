@@ -15,7 +15,8 @@ from tutelage.data import PreparedDocuments
 from tutelage.errors import ModelError, NotEnoughDisk, Problem, RecipeError
 from tutelage.recipes.checking import Check, describe_minutes, free_disk_bytes, matrix_product_rate, require_disk
 from tutelage.recipes.language_inputs import read_language_data, teacher_tokenizer
-from tutelage.students import language_parameters
+from tutelage.recipes.language_training import trims_vocabulary, used_ids
+from tutelage.students import language_parameters, needed_ids
 from tutelage.teachers import load_tokenizer, model_config, model_facts, require_same_tokenizer
 from tutelage.types import SILENT, Document, Progress
 
@@ -97,9 +98,14 @@ def language_student_problems(recipe: LanguageRecipe, data: PreparedDocuments, t
                 require_same_tokenizer(tokenizer, theirs, texts, name=name)
             except ModelError as error:
                 problems.append(Problem(f"{where}.model", str(error)))
-        elif student.kind == "pruned":
-            problems += _pruning_problems(student, config, where)
-        elif student.embeddings == "teacher":
+        else:
+            problems += _size_problems(student, config, where)
+        if trims_vocabulary(student):
+            try:
+                needed_ids(tokenizer, used_ids(data), config=config)
+            except ModelError as error:
+                problems.append(Problem(f"{where}.vocabulary", str(error)))
+        if getattr(student, "embeddings", "random") == "teacher":
             width = getattr(student, "embedding_size", None) or student.hidden_size
             if width > config.hidden_size:
                 problems.append(
@@ -137,7 +143,9 @@ def estimate_language_run(recipe: LanguageRecipe, data: PreparedDocuments, *, ro
     training_seconds, student_bytes, largest, steps = 0.0, 0, 0, 0
     for name, student in recipe.students.items():
         section = recipe.train_for(name)
-        parameters = language_parameters(student, config)
+        # Tokens that the tokenizer itself needs come on top, some hundreds.
+        tokens = len(used_ids(data)) if trims_vocabulary(student) else None
+        parameters = language_parameters(student, config, vocabulary=tokens)
         read = section.token_budget or section.epochs * train
         training_seconds += runs * 6.0 * parameters * read / (TRAINING_SHARE * rate)
         training_seconds += runs * 2.0 * parameters * test / (SCORING_SHARE * rate)
@@ -169,19 +177,13 @@ def estimate_language_run(recipe: LanguageRecipe, data: PreparedDocuments, *, ro
     }
 
 
-def _pruning_problems(student: Any, config: Any, where: str) -> list[Problem]:
-    """Parts that a pruned student would keep more of than the teacher has."""
-    asked = {
-        "layers": (student.layers, config.num_hidden_layers),
-        "hidden_size": (student.hidden_size, config.hidden_size),
-        "heads": (student.heads, config.num_attention_heads),
-        "intermediate_size": (student.intermediate_size, config.intermediate_size),
-    }
-    return [
-        Problem(f"{where}.{key}", f"is {wanted} but the teacher has {there}: a pruned student keeps a part of them")
-        for key, (wanted, there) in asked.items()
-        if wanted is not None and wanted > there
-    ]
+def _size_problems(student: Any, config: Any, where: str) -> list[Problem]:
+    """Why there can be no student of such sizes."""
+    try:
+        language_parameters(student, config)
+    except (ModelError, ValueError) as error:
+        return [Problem(where, str(error))]
+    return []
 
 
 def _describe(recipe: LanguageRecipe, data: PreparedDocuments, estimate: dict[str, Any]) -> str:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from tutelage.config import LanguageRecipe
+from tutelage.config import LanguageRecipe, LanguageStudent
 from tutelage.data import PreparedDocuments
 from tutelage.losses import Divergence
 from tutelage.recipes.language_inputs import language_data_fingerprint
 from tutelage.recipes.stages import STAGE_VERSION, Deferred
 from tutelage.runs import RunFolder, fingerprint, seed_sequence
 from tutelage.students import (
+    TeacherView,
+    VocabularyMap,
     add_lora,
     build_language_rnn,
     build_language_transformer,
@@ -23,13 +28,17 @@ from tutelage.students import (
     prune,
     save_model,
     set_language_embeddings,
+    trim_vocabulary,
 )
-from tutelage.teachers import CausalTeacher, has_fast_bfloat16, model_fingerprint
+from tutelage.teachers import CausalTeacher, has_fast_bfloat16, load_tokenizer, model_fingerprint
 from tutelage.train import LanguageObjective, LanguageTrainSettings, TargetSource, train_language_model
+from tutelage.train.trimmed_targets import TrimmedTargets
 from tutelage.types import SILENT, Progress
 
 CALIBRATION_TOKENS = 4096
 """Tokens of the training text on which a pruned student's parts are ranked."""
+CHECKED_TEXTS = 50
+"""Training documents that a trimmed tokenizer must encode as the whole one does."""
 
 
 def language_student_fingerprint(
@@ -78,20 +87,30 @@ def train_language_student(
     """
     out = (folder.controls_path if source is None else folder.students_path) / name
     model = build_language_student(recipe, name, data, teacher, progress=progress)
-    tokenizer = teacher.get().tokenizer
+    tokenizer, vocabulary = teacher.get().tokenizer, teacher.get().vocabulary
+    train, validation = data.train, data.validation
     section = recipe.students[name]
+    if trims_vocabulary(section):
+        model, tokenizer = trim_to_documents(model, tokenizer, data)
+        tokens = VocabularyMap(teacher.get().tokenizer, tokenizer)
+        vocabulary = len(tokens.kept)
+        progress.say(f"{name}: {vocabulary:,} of {teacher.get().vocabulary:,} tokens are kept")
+        train = [tokens.document(document) for document in train]
+        validation = [tokens.document(document) for document in validation]
+        source = None if source is None else TrimmedTargets(source, tokens)
     if section.lora is not None:
-        model = add_lora(model, rank=section.lora.rank, alpha=section.lora.alpha)
+        seed = seed_sequence(recipe.train.seed, "lora", name)
+        model = add_lora(model, rank=section.lora.rank, alpha=section.lora.alpha, seed=seed)
     result = train_language_model(
         model,
         int(tokenizer.pad_token_id),
-        data.train,
-        data.validation,
+        train,
+        validation,
         source=source,
         objective=objective_of(recipe, name),
         settings=settings_of(recipe, name),
         out=out,
-        vocabulary=teacher.get().vocabulary,
+        vocabulary=vocabulary,
         progress=progress,
         title=f"Training {name}" if source is not None else f"Training {name} on the text alone",
     )
@@ -115,7 +134,7 @@ def build_language_student(
     *,
     progress: Progress = SILENT,
 ) -> Any:
-    """A student as it is before its first step; the same recipe gives the same weights.
+    """A student over the teacher's vocabulary as it is before its first step; the same recipe gives the same weights.
 
     Args:
         recipe: The recipe.
@@ -167,6 +186,60 @@ def build_language_student(
         width = int(cast(Any, model.get_input_embeddings()).weight.shape[1])
         set_language_embeddings(model, language_embeddings(teacher.get().language_model, width=width))
     return model
+
+
+def trims_vocabulary(section: LanguageStudent) -> bool:
+    """Whether a student has only the tokens that the documents use."""
+    return section.kind == "pruned" and section.vocabulary == "corpus"
+
+
+def used_ids(data: PreparedDocuments) -> NDArray[np.int64]:
+    """The teacher's ids in documents that are learned from or that choose the best weights; not those of the test.
+
+    What the test documents use beyond these would say something about them.
+    """
+    parts = [document.token_ids for document in (*data.train, *data.validation)]
+    return np.unique(np.concatenate(parts)).astype(np.int64)
+
+
+def trim_to_documents(model: Any, tokenizer: Any, data: PreparedDocuments) -> tuple[Any, Any]:
+    """A student and its tokenizer with only the tokens that the documents and the tokenizer itself need.
+
+    Args:
+        model: Over the teacher's vocabulary.
+        tokenizer: The teacher's.
+        data: The documents.
+
+    Returns:
+        Both, smaller.
+
+    Raises:
+        ModelError: The tokenizer cannot be trimmed, or the smaller one reads some text of the documents differently.
+    """
+    ids = used_ids(data)
+    known = set(ids.tolist())
+    texts = [tokenizer.decode(document.token_ids) for document in data.train[:CHECKED_TEXTS]]
+    # A piece of a long document may begin inside a word, and then is encoded into other tokens than it was read as.
+    texts = [text for text in texts if known.issuperset(tokenizer(text)["input_ids"])]
+    smaller, trimmed, _ = trim_vocabulary(model, tokenizer, ids, texts=texts)
+    return smaller, trimmed
+
+
+def load_judged_student(recipe: LanguageRecipe, name: str, group: Path, teacher: CausalTeacher) -> Any:
+    """A trained student, or a control, as evaluation asks it: in the teacher's ids.
+
+    Args:
+        recipe: Says whether its vocabulary was trimmed.
+        name: Which student.
+        group: The folder that holds its folder.
+        teacher: Whose ids they are.
+    """
+    folder = str(group / name)
+    model = load_language_student(folder)
+    if not trims_vocabulary(recipe.students[name]):
+        return model
+    tokens = VocabularyMap(teacher.tokenizer, load_tokenizer(folder))
+    return TeacherView(model, tokens, teacher_vocabulary=teacher.vocabulary)
 
 
 def calibration_ids(data: PreparedDocuments) -> list[torch.Tensor]:

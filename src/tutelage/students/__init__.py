@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from tutelage.students.rnn import RecurrentForSequenceClassification, build_rnn
     from tutelage.students.save import save, save_model
     from tutelage.students.specs import RNN, Pretrained, Transformer
+    from tutelage.students.spelling import VocabularyMap
     from tutelage.students.tokenizer import train_tokenizer
     from tutelage.students.transformer import build_transformer
     from tutelage.students.trimming import trim_tokenizer
-    from tutelage.students.vocabulary import trim_vocabulary
+    from tutelage.students.vocabulary import needed_ids, trim_vocabulary
+    from tutelage.students.vocabulary_view import TeacherView
 
 __all__ = [
     "RNN",
@@ -51,7 +53,9 @@ __all__ = [
     "RecurrentForCausalLM",
     "RecurrentForSequenceClassification",
     "RecurrentLanguageConfig",
+    "TeacherView",
     "Transformer",
+    "VocabularyMap",
     "add_lora",
     "build_language_rnn",
     "build_language_transformer",
@@ -63,6 +67,7 @@ __all__ = [
     "load_language_student",
     "load_pretrained",
     "merge_lora",
+    "needed_ids",
     "output_layer",
     "packs",
     "plan_pruning",
@@ -86,7 +91,9 @@ _NAMES = {
     "RecurrentForCausalLM": "language_rnn",
     "RecurrentForSequenceClassification": "rnn",
     "RecurrentLanguageConfig": "language_configuration",
+    "TeacherView": "vocabulary_view",
     "Transformer": "specs",
+    "VocabularyMap": "spelling",
     "add_lora": "lora",
     "build_language_rnn": "language_rnn",
     "build_language_transformer": "language_transformer",
@@ -98,6 +105,7 @@ _NAMES = {
     "load_language_student": "language",
     "load_pretrained": "pretrained",
     "merge_lora": "lora",
+    "needed_ids": "vocabulary",
     "output_layer": "language",
     "packs": "language",
     "plan_pruning": "pruning_plan",

@@ -64,6 +64,37 @@ def trim_vocabulary(
             f"the tokenizer has {num_tokens} tokens, the model embeddings for {rows} only: give the model's own "
             "tokenizer, or resize the model's embeddings"
         )
+    named = _named_ids(model.config, getattr(model, "generation_config", None))
+    order = _order(keep_ids, named, num_tokens, state)
+    remap = np.full(rows, GONE, dtype=np.int64)
+    remap[order] = np.arange(len(order))
+    trimmed = _trimmed_tokenizer(tokenizer, state, remap)
+    _require_same(tokenizer, trimmed, remap, texts)
+    return _trimmed_model(model, order, remap), trimmed, remap
+
+
+def needed_ids(tokenizer: Any, used_ids: Iterable[int], *, config: Any = None) -> NDArray[np.int64]:
+    """The ids that `trim_vocabulary` would keep, told from the tokenizer alone.
+
+    Args:
+        tokenizer: The large model's.
+        used_ids: Ids that the corpus uses.
+        config: The large model's configuration, whose special ids stay, too.
+
+    Returns:
+        int64, ascending.
+
+    Raises:
+        ModelError: The tokenizer is of a kind that cannot be trimmed.
+        ValueError: An id that the tokenizer does not have.
+    """
+    return _order(used_ids, _named_ids(config), len(tokenizer), _state(tokenizer))
+
+
+def _order(
+    keep_ids: Iterable[int], named: Iterable[int], num_tokens: int, state: Mapping[str, Any]
+) -> NDArray[np.int64]:
+    """All old ids that stay, ascending."""
     kept = {int(index) for index in keep_ids}
     strange = sorted(index for index in kept if not 0 <= index < num_tokens)
     if strange:
@@ -71,13 +102,7 @@ def trim_vocabulary(
             f"keep_ids holds {strange[0]}, but the tokenizer has the ids 0 to {num_tokens - 1}: encode the corpus "
             "with it"
         )
-    kept |= {index for index in _named_ids(model) if index < num_tokens}
-    order = _closed(kept, state)
-    remap = np.full(rows, GONE, dtype=np.int64)
-    remap[order] = np.arange(len(order))
-    trimmed = _trimmed_tokenizer(tokenizer, state, remap)
-    _require_same(tokenizer, trimmed, remap, texts)
-    return _trimmed_model(model, order, remap), trimmed, remap
+    return _closed(kept | {index for index in named if index < num_tokens}, state)
 
 
 def _state(tokenizer: Any) -> dict[str, Any]:
@@ -223,10 +248,10 @@ def _require_same(old: Any, new: Any, remap: NDArray[np.int64], texts: Sequence[
             )
 
 
-def _named_ids(model: Any) -> list[int]:
+def _named_ids(*all_settings: Any) -> list[int]:
     """Ids that the configuration and the settings of generation name."""
     found: list[int] = []
-    for settings in (model.config, getattr(model, "generation_config", None)):
+    for settings in all_settings:
         for value in _id_entries(settings).values():
             found += value if isinstance(value, list) else [value]
     return [index for index in found if index >= 0]

@@ -82,6 +82,7 @@ def continue_prompts(
                     top_p=top_p,
                     top_k=0,
                     pad_token_id=tokenizer.pad_token_id,
+                    **_without_padding_rows(model, len(tokenizer)),
                 )
                 texts[name] = tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
                 advance(1)
@@ -93,3 +94,9 @@ def context_of(model: Any) -> int:
     """The most tokens that a model reads and writes together; a recurrent one knows no end."""
     found = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return sys.maxsize if found is None else int(found)
+
+
+def _without_padding_rows(model: Any, vocabulary: int) -> dict[str, Any]:
+    """Keep ids that the tokenizer does not make from being drawn: no loss ever told a student that they are none."""
+    rows = int(model.config.get_text_config().vocab_size)
+    return {"suppress_tokens": list(range(vocabulary, rows))} if rows > vocabulary else {}

@@ -1,0 +1,262 @@
+"""Language models judged against whole distributions in float64, over documents, chunk by chunk or at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tests.train.tiny_language import (
+    TOKENIZER,
+    VOCABULARY,
+    teacher_logits,
+    tiny_documents,
+    tiny_llama,
+    tiny_student,
+    tiny_teacher,
+)
+
+from tutelage.evaluate import language
+from tutelage.evaluate.generation import continue_prompts, prompts_of
+from tutelage.evaluate.language import compare_language_models, score_models
+from tutelage.evaluate.language_cost import measure_language_speed
+from tutelage.evaluate.language_examples import show_distributions, write_document_scores
+from tutelage.metrics import equal_mass_bins
+
+DOCUMENTS = tiny_documents(20, share=0.7)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Any:
+    return tiny_teacher()
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Any]:
+    return {kind: tiny_student(kind) for kind in ("pruned", "rnn")} | {"same": tiny_llama(7)}
+
+
+@pytest.fixture(scope="module")
+def scores(teacher: Any, models: dict[str, Any]) -> dict[str, Any]:
+    return score_models(teacher, models, DOCUMENTS, batch_tokens=40)
+
+
+def log_probabilities(model: Any, document: Any) -> np.ndarray:
+    """float64 [P, V], one document at a time, by the model's own logits."""
+    logits = teacher_logits(tiny_teacher(model), document) if model.config.model_type == "llama" else None
+    if logits is None:
+        with torch.no_grad():
+            logits = model(input_ids=torch.from_numpy(document.token_ids.astype(np.int64))[None]).logits[0, :-1]
+        logits = logits[torch.from_numpy(document.trained[1:]), :VOCABULARY].double().numpy()
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+@pytest.mark.parametrize("name", ["", "pruned", "rnn"])
+def test_scores_of_every_token_are_those_of_the_definition(teacher, models, scores, name: str) -> None:
+    model = models[name] if name else teacher.language_model.model
+    start = 0
+    for document in DOCUMENTS:
+        place = slice(start, start + document.positions)
+        start = place.stop
+        log_q, log_p = (log_probabilities(one, document) for one in (model, teacher.language_model.model))
+        labels = document.token_ids[document.trained]
+        found = scores[name]
+        np.testing.assert_allclose(found.nats[place], -log_q[np.arange(len(labels)), labels], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found.confidence[place], np.exp(log_q.max(-1)), rtol=1e-4)
+        np.testing.assert_array_equal(found.correct[place], log_q.argmax(-1) == labels)
+        if name:
+            p, q = np.exp(log_p), np.exp(log_q)
+            np.testing.assert_allclose(found.kl[place], (p * (log_p - log_q)).sum(-1), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(found.acceptance[place], np.minimum(p, q).sum(-1), rtol=1e-4)
+            np.testing.assert_array_equal(found.agreement[place], log_q.argmax(-1) == log_p.argmax(-1))
+    assert start == len(scores[name].nats)
+
+
+def test_a_teacher_against_itself_is_perfect(scores) -> None:
+    same, alone = scores["same"], scores[""]
+    np.testing.assert_array_equal(same.nats, alone.nats)
+    assert np.abs(same.kl).max() < 1e-6
+    assert same.agreement.min() == 1.0
+    np.testing.assert_allclose(same.acceptance, 1.0, atol=1e-6)
+    assert (alone.kl, alone.agreement, alone.acceptance) == (None, None, None)
+
+
+def test_metrics_are_sums_over_documents_divided_once(scores) -> None:
+    found = compare_language_models(
+        DOCUMENTS, teacher=scores[""], students={"pruned": scores["pruned"]}, controls={"pruned": scores["rnn"]},
+        bootstrap_samples=200,
+    )  # fmt: skip
+    values = found["students"]["pruned"]
+    ours = scores["pruned"]
+    num_bytes = sum(document.num_bytes for document in DOCUMENTS)
+    expected = {
+        "nats_per_token": ours.nats.mean(),
+        "bits_per_byte": ours.nats.sum() / math.log(2) / num_bytes,
+        "kl": ours.kl.mean(),
+        "top1_agreement": ours.agreement.mean(),
+        "acceptance": ours.acceptance.mean(),
+        "accuracy": ours.correct.mean(),
+    }
+    for metric, value in expected.items():
+        assert values[metric]["value"] == pytest.approx(value, rel=1e-6), metric
+        assert values[metric]["low"] <= values[metric]["value"] <= values[metric]["high"]
+    bins = equal_mass_bins(ours.confidence, bins=15)
+    gaps = [abs((ours.confidence - ours.correct)[bins == one].sum()) for one in range(15)]
+    assert values["ece"]["value"] == pytest.approx(sum(gaps) / len(bins), rel=1e-6)
+    assert (found["documents"], found["tokens"], found["bytes"]) == (20, len(bins), num_bytes)
+    assert "kl" not in found["teacher"]
+    against = {(row["against"], row["metric"]): row["difference"]["value"] for row in found["comparisons"]}
+    assert against["teacher", "nats_per_token"] == pytest.approx(ours.nats.mean() - scores[""].nats.mean(), abs=1e-6)
+    assert against["control", "kl"] == pytest.approx(ours.kl.mean() - scores["rnn"].kl.mean(), abs=1e-6)
+    assert ("teacher", "kl") not in against
+
+
+def test_intervals_are_over_documents_and_not_over_tokens() -> None:
+    """Tokens that say the same within a document are worth one observation, not many."""
+    draw = np.random.default_rng(0)
+    documents = [replace(document, trained=np.arange(15) > 0, token_ids=np.arange(15, dtype=np.int32))
+                 for document in tiny_documents(40)]  # fmt: skip
+    alike, apart = np.repeat(draw.normal(5, 1, 40), 14), draw.normal(5, 1, 560)
+
+    def width(nats: np.ndarray) -> float:
+        zeros = np.zeros(560)
+        scores = language.TokenScores(nats, zeros + 0.5, zeros)
+        interval = compare_language_models(documents, teacher=scores, students={})["teacher"]["nats_per_token"]
+        return interval["high"] - interval["low"]
+
+    assert width(alike) == pytest.approx(2 * 1.96 * alike.std() / math.sqrt(40), rel=0.15)
+    assert width(apart) < 0.4 * width(alike)
+
+
+def test_chunks_and_batches_change_nothing(teacher, models, scores, monkeypatch: pytest.MonkeyPatch) -> None:
+    widest = []
+    known = language._logprobs
+    monkeypatch.setattr(language, "_LOGITS_AT_ONCE", 5 * (VOCABULARY + 13))
+    monkeypatch.setattr(
+        language, "_logprobs", lambda logits, vocabulary: widest.append(len(logits)) or known(logits, vocabulary)
+    )
+    small = score_models(teacher, models, DOCUMENTS[::-1], batch_tokens=14)
+    assert max(widest) <= 5
+    order = np.concatenate([[place] * one.positions for place, one in enumerate(DOCUMENTS)])
+    for name in ("", "pruned", "rnn"):
+        backwards = np.split(small[name].nats, np.cumsum([one.positions for one in DOCUMENTS[::-1]])[:-1])[::-1]
+        np.testing.assert_allclose(np.concatenate(backwards), scores[name].nats, rtol=1e-4, atol=1e-4)
+    assert len(order) == len(scores[""].nats)
+
+
+def test_padded_rows_of_either_matrix_say_nothing(scores) -> None:
+    louder, student = tiny_llama(7), tiny_student("pruned")
+    with torch.no_grad():
+        louder.lm_head.weight[VOCABULARY:] = 1e3
+        student.lm_head.weight[VOCABULARY:] = -1e3
+    found = score_models(tiny_teacher(louder), {"pruned": student}, DOCUMENTS, batch_tokens=40)
+    np.testing.assert_array_equal(found[""].nats, scores[""].nats)
+    np.testing.assert_array_equal(found["pruned"].kl, scores["pruned"].kl)
+
+
+def test_models_are_left_in_their_mode(teacher) -> None:
+    model = tiny_student("rnn", dropout=0.5).train()
+    one, other = (score_models(teacher, {"rnn": model}, DOCUMENTS[:3])["rnn"] for _ in range(2))
+    assert model.training
+    np.testing.assert_array_equal(one.nats, other.nats)  # read without dropout
+
+
+def test_scores_of_documents_are_written_in_their_order(scores, tmp_path: Path) -> None:
+    silent = replace(DOCUMENTS[0], trained=DOCUMENTS[0].trained & False)
+    documents = [DOCUMENTS[0], silent, *DOCUMENTS[1:]]
+    write_document_scores(tmp_path / "p.parquet", documents, scores, tokenizer=TOKENIZER)
+    rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    assert rows[1]["teacher"] is None
+    assert rows[0]["teacher"] == pytest.approx(scores[""].nats[: DOCUMENTS[0].positions].mean(), rel=1e-5)
+    assert rows[-1]["pruned.kl"] == pytest.approx(scores["pruned"].kl[-DOCUMENTS[-1].positions :].mean(), rel=1e-5)
+    assert [row["row"] for row in rows] == [document.row for document in documents]
+
+
+def test_shown_distributions_are_the_teachers_most_probable_tokens(teacher, models) -> None:
+    shown = show_distributions(teacher, models, DOCUMENTS, count=4)
+    assert shown == show_distributions(teacher, models, DOCUMENTS, count=4)
+    assert len(shown) == 4
+    for place in shown:
+        assert place["teacher"] == sorted(place["teacher"], reverse=True)
+        assert 0 < sum(place["teacher"]) <= 1.0
+        assert place["models"]["same"] == pytest.approx(place["teacher"], abs=1e-5)
+        assert len(place["tokens"]) == len(place["models"]["pruned"]) == 5
+
+
+def test_prompts_are_what_comes_before_the_answer_or_the_beginning() -> None:
+    answered = replace(DOCUMENTS[0], trained=np.arange(9) >= 6, token_ids=np.arange(9, dtype=np.int32))
+    plain = replace(DOCUMENTS[0], trained=np.arange(30) >= 1, token_ids=np.arange(30, dtype=np.int32))
+    found = prompts_of([answered, plain, plain], 2, tokens=7)
+    assert [prompt.tolist() for prompt in found] == [list(range(6)), list(range(7))]
+    assert [len(prompt) for prompt in prompts_of([plain], 2, tokens=24)] == [10]
+    assert prompts_of([answered, plain], 0, tokens=7) == []
+
+
+def test_samples_are_the_same_every_time_and_in_any_company(teacher, models) -> None:
+    everyone = {"teacher": teacher.language_model.model, **models}
+    prompts = prompts_of(DOCUMENTS, 2, tokens=4)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first = continue_prompts(everyone, TOKENIZER, prompts, new_tokens=6)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(6)
+    assert continue_prompts(everyone, TOKENIZER, prompts, new_tokens=6) == first
+    alone = continue_prompts({"pruned": models["pruned"]}, TOKENIZER, prompts, new_tokens=6)
+    assert [one["continuations"]["pruned"] for one in alone] == [one["continuations"]["pruned"] for one in first]
+    assert all(one["continuations"]["same"] == one["continuations"]["teacher"] for one in first)
+    # Padded rows would win if they could, and spell nothing.
+    assert all(one["continuations"][name] for one in first for name in ("teacher", "pruned"))
+    other = continue_prompts(everyone, TOKENIZER, prompts, new_tokens=6, seed=1)
+    assert other != first
+    assert [one["prompt"] for one in other] == [TOKENIZER.decode(prompt) for prompt in prompts]
+
+
+def learned_positions(context: int) -> Any:
+    """A model that cannot read past its context at all."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=VOCABULARY, n_positions=context, n_embd=16, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=2
+    )
+    return GPT2LMHeadModel(config).eval()
+
+
+def test_nothing_is_asked_beyond_a_context() -> None:
+    models = {"teacher": learned_positions(12), "rnn": tiny_student("rnn")}
+    prompt = np.arange(3, 13, dtype=np.int32)
+    found = continue_prompts(models, TOKENIZER, [prompt, np.arange(3, 15, dtype=np.int32)], new_tokens=8)
+    assert found[1]["continuations"]["teacher"] == ""
+    speed = measure_language_speed(models, [prompt, prompt], new_tokens=8, rounds=1)
+    assert speed["teacher"]["tokens_per_second"]["value"] > 0
+
+
+def test_speed_has_the_names_of_the_contract_and_is_that_of_the_clock(models) -> None:
+    ticks = iter(range(10**6))
+    prompts = [document.token_ids for document in DOCUMENTS[:2]]
+    found = measure_language_speed(
+        {"pruned": models["pruned"], "rnn": models["rnn"]}, prompts, new_tokens=5, rounds=2, clock=lambda: next(ticks)
+    )
+    assert set(found) == {"pruned", "rnn"}
+    for metrics in found.values():
+        names = {"prefill_tokens_per_second", "tokens_per_second", "latency_ms_p50", "latency_ms_p95"}
+        assert names <= set(metrics)
+        assert all({"value", "low", "high"} <= set(metrics[name]) for name in names)
+        # Every call takes one tick: a prompt is read in a second, a token is written in a second.
+        assert metrics["tokens_per_second"]["value"] == pytest.approx(1.0)
+        assert metrics["latency_ms_p50"]["value"] == pytest.approx(1000.0)
+        read = sum(len(prompt) for prompt in prompts)
+        assert metrics["prefill_tokens_per_second"]["value"] == pytest.approx(read / 2)

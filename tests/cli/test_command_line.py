@@ -56,6 +56,29 @@ def test_no_command_shows_the_help_and_a_wrong_word_exits_2() -> None:
     assert subprocess.run([sys.executable, "-m", "tutelage", "rnu"], capture_output=True, check=False).returncode == 2
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "one", "two", "--student", "gru"],
+        ["run", "--student", "gru", "one", "two"],
+        ["run", "one", "--student", "gru", "two"],
+        ["--student", "gru", "run", "one", "two"],
+    ],
+)
+def test_texts_of_predict_stand_before_or_after_options(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[argparse.Namespace] = []
+    monkeypatch.setitem(COMMANDS, "predict", lambda options: asked.append(options) or 0)
+    assert main(["predict", *words]) == 0
+    assert [(str(found.folder), found.text, found.student) for found in asked] == [("run", ["one", "two"], "gru")]
+
+
+@pytest.mark.parametrize("words", [["predict", "run", "one", "--studnt", "gru"], ["check", "recipe.yaml", "more"]])
+def test_words_that_nobody_knows_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("task", "expected"), [([], Recipe), (["--task", "causal_lm"], LanguageRecipe)])
 def test_init_writes_a_recipe_of_the_task_that_loads(task, expected, tmp_path, capsys) -> None:
     path = tmp_path / "recipe.yaml"
@@ -122,3 +145,14 @@ def test_progress_is_plain_lines_where_nobody_watches(capsys) -> None:
     assert captured.err.startswith("Labelling")
     assert "3 texts in" in captured.err
     assert "\r" not in captured.err
+
+
+def test_bars_of_libraries_that_transformers_cannot_switch_off_are_silent() -> None:
+    code = (
+        "from tutelage.cli.main import main; main(['predict', 'nowhere', 'text'])\n"
+        "from tqdm.auto import tqdm\n"
+        "list(tqdm(range(3), desc='Converting and de-quantizing GGUF tensors...'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert "nowhere holds neither a model" in done.stderr
+    assert "Converting" not in done.stderr

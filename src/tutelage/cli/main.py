@@ -18,6 +18,7 @@ QUIET_LIBRARIES = {
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
 }
 """Environment of the command line, unless the person set it otherwise: our own bars and messages are enough."""
 
@@ -125,6 +126,17 @@ def _recipe(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The words as options; texts of `predict` may also come after an option, which argparse alone refuses."""
+    options, left = parser.parse_known_args(arguments)
+    if options.command == "predict":
+        options.text += [word for word in left if not word.startswith("-")]
+        left = [word for word in left if word.startswith("-")]
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return options
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code.
 
@@ -134,15 +146,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 done, 1 failed, 2 wrong input, 130 interrupted.
     """
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    options = _parse(build_parser(), arguments)
     if options.version:
         from importlib.metadata import version
 
         sys.stdout.write(f"tutelage {version('tutelage')}\n")
         return EXIT_DONE
     if options.command is None:
-        parser.print_help()
+        build_parser().print_help()
         return EXIT_DONE
 
     for name, value in QUIET_LIBRARIES.items():

@@ -63,7 +63,7 @@ FIRST_MEASURED, FIRST_LEARNED = 1000, 60
 LEARNED_REVIEWS = 160
 CHUNK, GRADIENT_CHUNK = 128, 512
 """Positions whose logits are held at once."""
-BATCH_TOKENS = 4096
+BATCH_TOKENS, STEP_TOKENS = 4096, 256
 MOST_BYTES, MOST_DEGREES, MOST_SHARE, LEAST_READING = 20.0, 5.0, 2 / 3, 20.0
 SAMPLED = {f"sampled {threshold}": threshold for threshold in (0.2, 0.1, 0.07, 0.05, 0.035, 0.02)}
 DEFAULT = "sampled 0.05"
@@ -146,7 +146,11 @@ class Bench:
             )
             model = prune(self.teacher.language_model.model, layers=layers)
             settings = LanguageTrainSettings(
-                epochs=2, batch_tokens=512, micro_batch_tokens=512, checkpoint_every_steps=10, learning_rate=1e-3
+                epochs=1,
+                batch_tokens=STEP_TOKENS,
+                micro_batch_tokens=STEP_TOKENS,
+                checkpoint_every_steps=16,
+                learning_rate=1e-3,
             )
             result = train_language_model(
                 model,
@@ -160,7 +164,9 @@ class Bench:
                 vocabulary=self.teacher.vocabulary,
             )
             save_model(model, self.teacher.tokenizer, folder)
-            atomic_write_json(folder / "trained.json", {"steps": result.steps, "batch_tokens": 512, "layers": layers})
+            atomic_write_json(
+                folder / "trained.json", {"steps": result.steps, "batch_tokens": STEP_TOKENS, "layers": layers}
+            )
         return load_language_student(folder)
 
     # ---------------------------------------------------------------- stores

@@ -72,7 +72,7 @@ def test_targets_do_not_depend_on_order_batches_or_kills(tmp_path, teacher, docu
 
     other = CausalTeacher(teacher.language_model, batch_tokens=1)  # every document in a batch of its own
     real, calls = other.read, []
-    sampled_first = len(documents) + 1 if kind == "hidden" else 0  # states that tell how large each channel is
+    sampled_first = len(documents) if kind == "hidden" else 0  # states that tell how large each channel is
 
     def read_and_die(batch):
         calls.append(batch)

@@ -205,7 +205,8 @@ def _write_matrix(teacher: CausalTeacher, documents: Sequence[Document], out: Pa
     head, size = teacher.head, teacher.vocabulary
     device = head.weight.device
     sample: list[Tensor] = []
-    for document in sorted(documents, key=lambda document: document.example_id):
+    distinct = {document.example_id: document for document in documents}
+    for _, document in sorted(distinct.items()):  # neither order nor repetition matters
         if sum(len(states) for states in sample) >= CHANNEL_POSITIONS:
             break
         sample += teacher.read([document])

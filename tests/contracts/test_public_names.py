@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +93,13 @@ def test_names_lead_where_they_say():
 @pytest.mark.parametrize("name", STUDENT_NAMES)
 def test_every_student_name_resolves(name):
     assert callable(getattr(tutelage.students, name))
+
+
+def test_no_public_name_of_students_is_that_of_a_file():
+    """Importing such a file would put the module in the place of what it holds."""
+    files = {path.stem for path in Path(tutelage.students.__file__).parent.glob("*.py")}
+    assert len(files) > 20
+    assert files & set(STUDENT_NAMES) == set()
 
 
 def test_an_unknown_name_lists_the_public_ones():

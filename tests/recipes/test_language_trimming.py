@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from tests.recipes.language_job import KNOWN, UNSEEN, texts, tiny_teacher
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tutelage.config import LanguageRecipe, load_recipe
 from tutelage.recipes.causal_lm import run_language_model
 from tutelage.recipes.language_inputs import prepare_language_data, teacher_tokenizer
 from tutelage.recipes.language_training import load_judged_student
+from tutelage.students import save_model
 
-KNOWN = ["the", "a", "good", "bad", "film", "movie", "plot", "was", "very", "not", "boring", "and"]
-UNSEEN = ["wonderful", "acting"]
 RECIPE = """\
 name: tiny
 task: {{kind: causal_lm, sequence_length: 64}}
@@ -35,37 +34,13 @@ evaluate: {{control: true, bootstrap_samples: 100, generation_prompts: 1, genera
 """
 
 
-def texts(words: list[str], count: int, seed: int) -> list[str]:
-    draw = random.Random(seed)
-    return [" ".join(draw.choices(words, k=draw.randint(4, 10))) for _ in range(count)]
-
-
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe whose test documents alone use some words, and a teacher with tokens for them."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("job")
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=340, special_tokens=["<|end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
-    backend.train_from_iterator(texts(KNOWN + UNSEEN, 300, seed=9), trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token="<|end|>", bos_token="<|end|>", pad_token="<|end|>"
-    )
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer) + 6, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128, tie_word_embeddings=True,
-        bos_token_id=0, eos_token_id=0, initializer_range=0.2,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder / "teacher")
-    tokenizer.save_pretrained(folder / "teacher")
+    model, tokenizer = tiny_teacher(texts(KNOWN + UNSEEN, 300, seed=9))
+    save_model(model, tokenizer, folder / "teacher")
     parts = {"train": texts(KNOWN, 40, 0), "validation": texts(KNOWN, 8, 1), "test": texts(KNOWN + UNSEEN, 12, 2)}
     for name, rows in parts.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), "utf-8")
@@ -143,6 +118,7 @@ def test_the_numbers_are_those_of_the_spelled_text(job: Path, finished: Path, ev
 def test_the_folder_needs_nothing_of_ours(finished: Path) -> None:
     code = f"""
 import sys
+from tests.recipes.language_job import KNOWN, UNSEEN, texts, tiny_teacher
 from transformers import AutoModelForCausalLM, AutoTokenizer
 for name in ("cut", "half"):
     folder = {str(finished / "students")!r} + "/" + name

@@ -3,7 +3,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from tutelage.students.language_transformer import build_language_transformer, language_transformer_config
-from tutelage.students.save import save_model
+from tutelage.students.saving import save_model
 
 
 def build(teacher, **more):

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from tutelage.errors import ModelError
-from tutelage.students.save import save_model
+from tutelage.students.saving import save_model
 from tutelage.students.tokenizer import train_tokenizer
 from tutelage.students.vocabulary import GONE, trim_vocabulary
 

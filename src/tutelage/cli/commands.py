@@ -153,12 +153,12 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def predict(options: argparse.Namespace) -> int:
-    """`tutelage predict`: label and probabilities for texts or a file."""
+    """`tutelage predict`: label and probabilities for texts or a file, or what a language model writes after each."""
     from tutelage.recipes.predicting import predict_file, predict_texts
 
     progress = progress_for(quiet=options.quiet or options.json)
     if bool(options.text) == (options.file is not None):
-        raise RecipeError("give texts to classify, or --file with a text column, and not both")
+        raise RecipeError("give texts to answer, or --file with a text column, and not both")
     if options.file is not None:
         written = predict_file(
             options.folder,
@@ -179,6 +179,9 @@ def predict(options: argparse.Namespace) -> int:
         write_result(json.dumps(answers, ensure_ascii=False))
         return 0
     for answer in answers:
+        if "continuation" in answer:
+            write_result(f"{answer['text']}{answer['continuation']}")
+            continue
         probs = "  ".join(f"{label} {prob:.3f}" for label, prob in answer["probabilities"].items())
         write_result(f"{answer['label']}\t{probs}\t{answer['text']}")
     return 0

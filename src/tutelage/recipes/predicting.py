@@ -1,4 +1,4 @@
-"""A student at work: texts in, label and probabilities out."""
+"""A student at work: texts in, label and probabilities out, or what a language model writes after each."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.config import load_recipe
 from tutelage.data import read_table
 from tutelage.errors import DataError, RecipeError, RunIncomplete
+from tutelage.recipes.continuing import Writer, is_language_student, recipe_of
 from tutelage.students import Predictor
 from tutelage.types import SILENT, Progress
 
@@ -25,8 +25,8 @@ def student_folder(path: Path, student: str | None = None) -> Path:
 
     Args:
         path: A model folder, or a run folder.
-        student: A name in the run; None takes the student with the best accuracy on the test rows (the first one
-            if the run has not been evaluated).
+        student: A name in the run; None takes the student with the best accuracy on the test rows, of language models
+            the one with the fewest nats per token (the first one if the run has not been evaluated).
 
     Raises:
         RunIncomplete: There is no trained student there.
@@ -46,18 +46,27 @@ def student_folder(path: Path, student: str | None = None) -> Path:
         return path / "students" / student
     evaluation = path / "evaluation.json"
     if evaluation.is_file():
-        metrics = json.loads(evaluation.read_text("utf-8"))["students"]
-        names.sort(key=lambda name: -metrics.get(name, {}).get("accuracy", {}).get("value", -1.0))
+        found = json.loads(evaluation.read_text("utf-8"))
+        metric, sign = ("nats_per_token", 1) if found.get("task") == "causal_lm" else ("accuracy", -1)
+        values = {name: metrics[metric]["value"] for name, metrics in found["students"].items() if metric in metrics}
+        names.sort(key=lambda name: sign * values[name] if name in values else float("inf"))
     return path / "students" / names[0]
 
 
 def predict_texts(
     path: Path, texts: Sequence[str], *, student: str | None = None, batch_size: int = 64
 ) -> list[dict[str, Any]]:
-    """Answer texts: `{"text", "label", "probabilities": {label: p}}` for each, in order."""
+    """Answer texts: `{"text", "label", "probabilities": {label: p}}` for each, in order.
+
+    A language model gives `{"text", "continuation"}`.
+    """
     if empty := [position for position, text in enumerate(texts, start=1) if not text.strip()]:
-        raise DataError(f"text {empty[0]} is empty: there is nothing to classify in it")
-    predictor = Predictor.load(student_folder(path, student))
+        raise DataError(f"text {empty[0]} is empty: there is nothing to answer in it")
+    folder = student_folder(path, student)
+    if is_language_student(folder):
+        writer = Writer.load(folder)
+        return [{"text": text, "continuation": writer.write(text)} for text in texts]
+    predictor = Predictor.load(folder)
     return [
         {"text": text, **answer}
         for text, answer in zip(texts, _answers(predictor, predictor.probs(texts, batch_size=batch_size)), strict=True)
@@ -86,7 +95,8 @@ def predict_file(
         progress: Where the bar goes.
 
     Returns:
-        `{"rows", "out", "student"}`. Columns written: row, text, label, and `p_LABEL` for each class.
+        `{"rows", "out", "student"}`. Columns written: row, text, label, and `p_LABEL` for each class; of a language
+        model row, text and continuation.
 
     Raises:
         RecipeError: The file has no such column, or rows that cannot be used.
@@ -110,8 +120,15 @@ def predict_file(
         raise RecipeError(problems)
     examples = table.examples
     folder = student_folder(path, student)
-    predictor = Predictor.load(folder)
     rows: list[dict[str, Any]] = []
+    if is_language_student(folder):
+        writer = Writer.load(folder)
+        with progress.bar("Writing", total=len(examples), unit="texts") as advance:
+            for example in examples:
+                rows.append({"row": example.row, "text": example.text, "continuation": writer.write(example.text)})
+                advance(1)
+        return _written(rows, target, folder)
+    predictor = Predictor.load(folder)
     with progress.bar("Predicting", total=len(examples), unit="texts") as advance:
         for start in range(0, len(examples), ROWS_AT_A_TIME):
             part = examples[start : start + ROWS_AT_A_TIME]
@@ -120,6 +137,11 @@ def predict_file(
                 columns = {f"p_{label}": prob for label, prob in answer["probabilities"].items()}
                 rows.append({"row": example.row, "text": example.text, "label": answer["label"], **columns})
             advance(len(part))
+    return _written(rows, target, folder)
+
+
+def _written(rows: Sequence[Mapping[str, Any]], target: Path, folder: Path) -> dict[str, Any]:
+    """Write all rows or nothing, and say what was written."""
     temporary = target.with_name(f".{target.name}.partial")
     _WRITERS[target.suffix](temporary, rows)
     temporary.replace(target)
@@ -127,7 +149,7 @@ def predict_file(
 
 
 def text_column(path: Path) -> str:
-    """The text column of a run's data, as its recipe names it.
+    """The text column of a run's data, as its recipe names it; where there are prompts with responses, the prompt.
 
     Args:
         path: A run folder, or a student's folder in it.
@@ -135,14 +157,10 @@ def text_column(path: Path) -> str:
     Returns:
         The name; `text` where there is no recipe, or none that this version reads.
     """
-    place = path.resolve()
-    run = place.parent.parent if place.parent.name in ("students", "controls") else place
-    if not (run / "recipe.yaml").is_file():
+    recipe = recipe_of(path)
+    if recipe is None:
         return DEFAULT_TEXT_COLUMN
-    try:
-        return load_recipe(run / "recipe.yaml").data.text_field or DEFAULT_TEXT_COLUMN
-    except RecipeError:
-        return DEFAULT_TEXT_COLUMN
+    return recipe.data.text_field or getattr(recipe.data, "prompt_field", None) or DEFAULT_TEXT_COLUMN
 
 
 def _answers(predictor: Predictor, probs: np.ndarray) -> Iterable[dict[str, Any]]:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tutelage.students.pruning import prune
     from tutelage.students.pruning_plan import plan_pruning
     from tutelage.students.rnn import RecurrentForSequenceClassification, build_rnn
-    from tutelage.students.save import save, save_model
+    from tutelage.students.saving import save, save_model
     from tutelage.students.specs import RNN, Pretrained, Transformer
     from tutelage.students.spelling import VocabularyMap
     from tutelage.students.tokenizer import train_tokenizer
@@ -110,8 +110,8 @@ _NAMES = {
     "packs": "language",
     "plan_pruning": "pruning_plan",
     "prune": "pruning",
-    "save": "save",
-    "save_model": "save",
+    "save": "saving",
+    "save_model": "saving",
     "set_embeddings": "embeddings",
     "set_language_embeddings": "language",
     "teacher_embeddings": "embeddings",

@@ -69,6 +69,44 @@ def test_the_short_way_to_token_ids_is_the_long_one(name, folders, texts):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_short_way_answers_as_the_model_does(name, folders, texts):
+    predictor = Predictor.load(folders[name])
+    for text in [*texts[:20], "", "unseen wörds 漢字 ", *("good plot, " * repeats for repeats in (5, 60, 200))]:
+        ids = torch.tensor([predictor._tokenizer(text, truncation=True)["input_ids"]], dtype=torch.long)
+        with torch.inference_mode():
+            expected = predictor.model(input_ids=ids).logits.softmax(-1).numpy()
+        np.testing.assert_allclose(predictor.probs([text]), expected, atol=1e-5)
+        np.testing.assert_allclose(predictor.probs([text, text])[:1], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_students_of_our_shapes_take_the_short_way(name, folders, monkeypatch):
+    predictor = Predictor.load(folders[name])
+    monkeypatch.setattr(type(predictor.model), "forward", None)
+    assert predictor.probs(["good film"]).shape == (1, 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_takes_the_long_way(name, folders):
+    predictor = Predictor.load(folders[name])
+    exact = predictor.probs(["good film"])
+    short = Predictor(predictor.model.to(torch.bfloat16), predictor._tokenizer)
+    assert short._recurrent is None
+    assert short._logits.__name__ == "<lambda>"
+    np.testing.assert_allclose(short.probs(["good film"]), exact, atol=0.05)
+
+
+def test_threads_are_as_before_after_an_answer(folders):
+    predictor = Predictor.load(folders["transformer"])
+    torch.set_num_threads(2)
+    try:
+        predictor.probs(["good film"])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_builds_the_same_student(name, texts, labels):
     spec = specs(labels)[name]
     before = torch.get_rng_state()

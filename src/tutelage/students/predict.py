@@ -1,29 +1,40 @@
 """Answers of a saved student.
 
-In: a folder and texts. Out: probabilities. One text takes the short way: no batch object, no padding, no mask.
+In: a folder and texts. Out: probabilities. Students of our own shapes take the short way where there is one: the same
+arithmetic without what modules put around it, see `fast_rnn` and `fast_transformer`. All others run their `forward`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import ModernBertForSequenceClassification
 
 from tutelage.errors import ModelError
+from tutelage.students.fast_rnn import FastRecurrent
+from tutelage.students.fast_transformer import FastTransformer, has_known_shape
 from tutelage.students.quiet import no_progress_bars
+from tutelage.students.rnn import RecurrentForSequenceClassification
 
 LONGEST = 512
+FEW_MULTIPLICATIONS = 1 << 24
+"""Up to here one thread is faster than handing parts of the work to others, and much faster on a busy machine."""
 
 
 class Predictor:
     """A loaded student, ready to answer; make it with `Predictor.load` or from a model and its tokenizer.
 
     Args:
-        model: A sequence classifier; put into evaluation mode.
+        model: A sequence classifier; put into evaluation mode. Once it has answered its weights must stay as they are:
+            the short way keeps products of them.
         tokenizer: Its tokenizer; a copy of its state is taken, truncating at its `model_max_length`.
 
     Example:
@@ -89,7 +100,7 @@ class Predictor:
         """
         ids = self._encode(texts)
         if len(ids) == 1:
-            return self._batch(ids)
+            return self._one(ids[0])
         result = np.empty((len(ids), len(self.labels)), dtype=np.float32)
         order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
         for start in range(0, len(order), batch_size):
@@ -100,9 +111,32 @@ class Predictor:
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if self._backend is None:
             return self._tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
-        if len(texts) == 1:
-            return [self._backend.encode(texts[0]).ids]
         return [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts))]
+
+    @cached_property
+    def _recurrent(self) -> FastRecurrent | None:
+        """The short way of one text of a recurrent student."""
+        known = type(self.model) is RecurrentForSequenceClassification and _is_plain(self.model)
+        return FastRecurrent(self.model) if known else None
+
+    @cached_property
+    def _logits(self) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """Logits of ids [B, T] and their mask, the short way if there is one."""
+        model = self.model
+        if type(model) is ModernBertForSequenceClassification and _is_plain(model) and has_known_shape(model):
+            return FastTransformer(model)
+        return lambda ids, mask: (
+            model(input_ids=ids, **({} if mask is None else {"attention_mask": mask.long()})).logits
+        )
+
+    def _one(self, ids: list[int]) -> np.ndarray:
+        """Probabilities of one text, [1, C]."""
+        if self._recurrent is not None:
+            return torch.from_numpy(self._recurrent(ids)).softmax(-1).numpy()[None]
+        if isinstance(self._logits, FastTransformer) and len(ids) * self._logits.num_weights <= FEW_MULTIPLICATIONS:
+            with _one_thread():
+                return self._batch([ids])
+        return self._batch([ids])
 
     def _batch(self, ids: Sequence[list[int]]) -> np.ndarray:
         """Probabilities of texts that fit into one batch; no mask where no text is padded."""
@@ -112,8 +146,20 @@ class Predictor:
         if any(len(row) != longest for row in ids):
             mask = torch.arange(longest) < torch.tensor([len(row) for row in ids])[:, None]
         with torch.inference_mode():
-            if mask is None:
-                logits = self.model(input_ids=inputs).logits
-            else:
-                logits = self.model(input_ids=inputs, attention_mask=mask.long()).logits
-            return logits.float().softmax(-1).numpy()
+            return self._logits(inputs, mask).float().softmax(-1).numpy()
+
+
+def _is_plain(model: Any) -> bool:
+    """True if all weights are float32 on the CPU."""
+    return all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in model.parameters())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have torch work on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -52,6 +52,9 @@ def test_a_student_equal_to_its_teacher_differs_by_exactly_nothing():
     assert kept["ratio"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert kept["mcnemar_p"] == 1.0
     assert result["students"]["twin"]["kl"]["value"] == pytest.approx(0.0, abs=1e-12)
+    agrees = result["students"]["twin"]["agreement"]
+    assert (agrees["value"], agrees["high"]) == (1.0, 1.0)
+    assert agrees["low"] == pytest.approx(0.025 ** (1 / 80))
 
 
 def test_a_better_student_is_settled_better_than_its_control():

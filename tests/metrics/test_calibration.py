@@ -74,3 +74,16 @@ def test_bins_must_be():
     for call in (metrics.ece, metrics.reliability):
         with pytest.raises(ValueError, match="bins=0 was given; expected at least 1"):
             call(np.array([[0.5, 0.5]]), [0], 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 80), st.integers(1, 20), st.integers(1, 3))
+def test_resampled_ece_is_ece_of_the_rows_drawn(seed, rows, bins, digits):
+    """Rounded confidences tie, and rows drawn twice straddle bins."""
+    generator = np.random.default_rng(seed)
+    confidence = np.round(generator.random(rows), digits)
+    is_correct = (generator.random(rows) < confidence).astype(float)
+    at = metrics.resampled_ece(confidence, is_correct, bins=bins)
+    for drawn in (np.arange(rows), generator.integers(0, rows, rows), generator.integers(0, rows, 1)):
+        assert at(drawn) == pytest.approx(metrics.ece_of(confidence[drawn], is_correct[drawn], bins=bins), abs=1e-12)
+    assert np.isnan(metrics.resampled_ece(np.zeros(0), np.zeros(0))(np.zeros(0, np.int64)))

@@ -39,6 +39,25 @@ def test_a_mean_draws_the_rows_that_any_statistic_draws():
     assert (fast.value, fast.low, fast.high) == pytest.approx((slow.value, slow.low, slow.high), abs=1e-12)
 
 
+def test_a_share_without_exceptions_is_not_certain():
+    """With N of N right, p**N reaches 2.5 % at the lower end: the exact interval; a bootstrap would have no width."""
+    for rows in (1, 50, 740):
+        all_right, all_wrong = metrics.share_interval(np.ones(rows)), metrics.share_interval(np.zeros(rows))
+        assert (all_right.value, all_right.high) == (1.0, 1.0)
+        assert all_right.low**rows == pytest.approx(0.025)
+        assert (all_wrong.value, all_wrong.low) == (0.0, 0.0)
+        assert all_wrong.high == pytest.approx(1 - all_right.low)
+    mixed = np.random.default_rng(0).random(50) < 0.9
+    assert metrics.share_interval(mixed, seed=3) == metrics.mean_interval(mixed, seed=3)
+    assert np.isnan(metrics.share_interval([]).low)
+
+
+def test_a_centred_interval_keeps_its_width():
+    assert metrics.centred(metrics.Interval(0.1, 0.2, 0.4)) == metrics.Interval(
+        0.1, pytest.approx(0.0), pytest.approx(0.2)
+    )
+
+
 def test_chunks_change_nothing(monkeypatch):
     values = np.random.default_rng(0).random(50)
     whole = metrics.mean_interval(values, samples=100)

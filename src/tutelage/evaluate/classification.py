@@ -35,6 +35,9 @@ TEACHER_METRICS: dict[str, Callable[[ArrayLike, ArrayLike], NDArray[np.float64]]
 GOLD_METRICS = ("accuracy", "macro_f1", "nll", "brier", "ece")
 """What a model is judged by against the gold labels."""
 
+SHARE_METRICS = ("accuracy", "agreement")
+"""Metrics of 0 or 1 a row."""
+
 RATIO_METRICS = ("accuracy", "macro_f1")
 """Metrics of which the share kept of the teacher's value is reported too."""
 
@@ -163,7 +166,8 @@ class _Judge:
         """A metric of one model with its interval."""
         values = self._row_values(metric, probs)
         if values is not None:
-            interval = metrics.mean_interval(values, samples=self.samples, seed=self.seed)
+            interval_of = metrics.share_interval if metric in SHARE_METRICS else metrics.mean_interval
+            interval = interval_of(values, samples=self.samples, seed=self.seed)
         else:
             interval = self._bootstrap(*self._statistic(metric, probs))
         found = _as_dict(interval, metric)
@@ -190,7 +194,7 @@ class _Judge:
             )
         assert metric == "ece", metric
         confidence, is_correct = ours.max(axis=1), metrics.correct(ours, gold)
-        return lambda indices: metrics.ece_of(confidence[indices], is_correct[indices]), len(gold)
+        return metrics.resampled_ece(confidence, is_correct), len(gold)
 
     def _bootstrap(self, statistic: Statistic, rows: int) -> metrics.Interval:
         return metrics.bootstrap(statistic, rows, samples=self.samples, seed=self.seed)
@@ -198,8 +202,8 @@ class _Judge:
 
 def _as_dict(interval: metrics.Interval, metric: str) -> dict[str, float]:
     """The interval for JSON; that of ECE is centred on its value, for resampling inflates ECE."""
-    shift = interval.value - (interval.low + interval.high) / 2 if metric == "ece" else 0.0
-    return {"value": float(interval.value), "low": float(interval.low + shift), "high": float(interval.high + shift)}
+    found = metrics.centred(interval) if metric == "ece" else interval
+    return {"value": float(found.value), "low": float(found.low), "high": float(found.high)}
 
 
 def _comparisons(judge: _Judge, groups: Mapping[str, Mapping[str, Probs]]) -> list[dict[str, Any]]:

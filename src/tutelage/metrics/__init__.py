@@ -1,14 +1,16 @@
 """Numbers about models in plain numpy: quality, fidelity, calibration, and how sure they are."""
 
-from tutelage.metrics.calibration import ece, ece_of, equal_mass_bins, reliability, reliability_of
+from tutelage.metrics.calibration import ece, ece_of, equal_mass_bins, reliability, reliability_of, resampled_ece
 from tutelage.metrics.intervals import (
     LEVEL,
     Interval,
     bootstrap,
+    centred,
     mcnemar,
     mean_interval,
     paired_bootstrap,
     ratio_interval,
+    share_interval,
 )
 from tutelage.metrics.quality import (
     accuracy,
@@ -36,6 +38,7 @@ __all__ = [
     "bootstrap",
     "brier",
     "briers",
+    "centred",
     "confusion",
     "correct",
     "ece",
@@ -54,4 +57,6 @@ __all__ = [
     "ratio_interval",
     "reliability",
     "reliability_of",
+    "resampled_ece",
+    "share_interval",
 ]

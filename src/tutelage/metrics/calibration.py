@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -46,6 +48,45 @@ def ece_of(confidence: Values, is_correct: Values, *, bins: int = BINS) -> float
         return float("nan")
     in_order, shared, starts = _binned(confidence, is_correct, bins)
     return float(np.abs(np.add.reduceat(shared - in_order, starts)).sum() / len(in_order))
+
+
+def resampled_ece(
+    confidence: Values, is_correct: Values, *, bins: int = BINS
+) -> Callable[[NDArray[np.integer]], float]:
+    """`ece_of` as a function of row indexes, for `bootstrap`: rows are sorted once, not in every resample.
+
+    Args:
+        confidence: Of each row, `[N]`.
+        is_correct: 0 or 1 of each row, `[N]`.
+        bins: At least 1.
+
+    Returns:
+        Takes row indexes, which may repeat, and gives what `ece_of` gives for those rows, up to rounding.
+
+    Raises:
+        ValueError: `bins` is less than 1.
+    """
+    if bins < 1:
+        raise ValueError(f"bins={bins} was given; expected at least 1")
+    order = np.argsort(confidence)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    said, right = confidence[order], is_correct[order].astype(np.float64)
+    ties = np.flatnonzero(np.concatenate([np.ones(min(1, len(said)), bool), said[1:] != said[:-1]]))
+    tie_of = np.repeat(np.arange(len(ties)), np.diff(np.append(ties, len(said))))
+
+    def ece_at(rows: NDArray[np.integer]) -> float:
+        if not len(rows):
+            return float("nan")
+        times = np.bincount(place[rows], minlength=len(said))
+        drawn = np.maximum(np.add.reduceat(times, ties), 1)  # ties that no resample drew count nothing
+        shared = np.add.reduceat(right * times, ties) / drawn
+        gaps = np.repeat(shared[tie_of] - said, times)
+        cut = min(bins, len(gaps))
+        starts = np.arange(cut, dtype=np.int64) * len(gaps) // cut
+        return float(np.abs(np.add.reduceat(gaps, starts)).sum() / len(gaps))
+
+    return ece_at
 
 
 def reliability(probs: ArrayLike, gold: ArrayLike, bins: int = BINS) -> list[dict[str, float | int]]:

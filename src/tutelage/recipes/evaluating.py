@@ -10,7 +10,16 @@ import numpy as np
 
 from tutelage.config import Recipe
 from tutelage.data import Prepared
-from tutelage.metrics import accuracy, bootstrap, ece, majority_class, nll
+from tutelage.metrics import (
+    bootstrap,
+    centred,
+    correct,
+    majority_class,
+    mean_interval,
+    nlls,
+    resampled_ece,
+    share_interval,
+)
 from tutelage.recipes.stages import Deferred
 from tutelage.runs import RunFolder, atomic_write_json
 from tutelage.targets import TargetStore
@@ -33,15 +42,17 @@ def held_out_quality(recipe: Recipe, data: Prepared, store: TargetStore) -> dict
     if not labelled:
         return {"rows": 0, "sentence": "Teacher: no validation row has a label, so its own accuracy is not known."}
     gold = labels_of(labelled)
-    probs = store.lookup([example.example_id for example in labelled])
-    quality: dict[str, Any] = {"rows": len(labelled)}
-    for name, statistic in (("accuracy", accuracy), ("nll", nll), ("ece", ece)):
-        quality[name] = bootstrap(
-            lambda rows, statistic=statistic: statistic(probs[rows], gold[rows]),
-            len(labelled),
-            samples=recipe.evaluate.bootstrap_samples,
-            seed=recipe.train.seed,
-        ).as_dict()
+    probs = np.asarray(store.lookup([example.example_id for example in labelled]), dtype=np.float64)
+    drawing = {"samples": recipe.evaluate.bootstrap_samples, "seed": recipe.train.seed}
+    is_correct = correct(probs, gold)
+    error = resampled_ece(probs.max(axis=1), is_correct)
+    spread = centred(bootstrap(error, len(labelled), **drawing))
+    quality: dict[str, Any] = {
+        "rows": len(labelled),
+        "accuracy": share_interval(is_correct, **drawing).as_dict(),
+        "nll": mean_interval(nlls(probs, gold), **drawing).as_dict(),
+        "ece": spread.as_dict() | {"low": max(0.0, spread.low)},
+    }
     known = labels_of(data.train)[labels_of(data.train) >= 0]
     # Without a label in train, the commonest class of these rows stands in: a bar that is a little too high.
     quality["majority_accuracy"] = float(np.mean(gold == majority_class(known if len(known) else gold)))

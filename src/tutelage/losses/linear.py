@@ -10,6 +10,7 @@ chunks are as large as products like them, blocks as small as passes do.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, cast
 
 import torch
@@ -23,8 +24,11 @@ from tutelage.losses.linear_products import Head, Products
 from tutelage.losses.linear_terms import Terms
 from tutelage.losses.teacher_sides import DenseTeacher, HiddenTeacher, TeacherSide
 
+CHUNK_POSITIONS = 512
+"""Positions at once in a product. Fewer, and the output matrix and its gradient are read too often: with 64 the
+products take a sixth longer, with 256 a fiftieth; more, and memory is wasted."""
 CHUNK_ELEMENTS = 2**23
-"""Logits held at once: 32 MB in float32. Fewer, and the output matrix is read too often; more, and memory is wasted."""
+"""With a small vocabulary, as many positions as this many logits hold: 32 MB in float32."""
 BLOCK_ELEMENTS = 2**19
 """Logits that passes go over at once on a CPU: 2 MB in float32, so that they stay in the cache between passes."""
 
@@ -109,7 +113,7 @@ def linear_divergence(
             if torch.is_autocast_enabled(hidden.device.type)
             else weight.dtype
         ),
-        chunk=(chunk := chunk_positions or max(1, CHUNK_ELEMENTS // size)),
+        chunk=(chunk := chunk_positions or _even_chunk(len(hidden), size)),
         block=min(chunk, max(1, BLOCK_ELEMENTS // size)) if hidden.device.type == "cpu" else chunk,
     )
     if not wants_gradient:
@@ -139,6 +143,12 @@ def linear_logits(
         logits = logits + bias[:size]
     logits = logits * logit_scale if logit_scale != 1.0 else logits
     return logits if soft_cap is None else torch.tanh(logits / soft_cap) * soft_cap
+
+
+def _even_chunk(positions: int, vocabulary: int) -> int:
+    """Positions at once, so that all chunks are about as large: a small last one would cost nearly a whole one."""
+    number = max(1, ceil(positions / max(CHUNK_POSITIONS, CHUNK_ELEMENTS // vocabulary)))
+    return max(1, ceil(positions / number))
 
 
 def _apply(hidden: Tensor, weight: Tensor, bias: Tensor | None, job: _Job) -> Any:

@@ -136,7 +136,7 @@ class Terms:
             highest = teacher_logits.amax(dim=-1, keepdim=True)
             probs = torch.sub(teacher_logits, highest).exp_()
             total = probs.sum(dim=-1)
-            expected = torch.einsum("cv,cv->c", probs, teacher_logits.sub_(logits)) / total
+            expected = teacher_logits.sub_(logits).mul_(probs).sum(dim=-1) / total
             lead = expected - highest[:, 0] - total.log()
         log_normaliser, own_total = _exponentials(logits)
         hard = log_normaliser - at_label

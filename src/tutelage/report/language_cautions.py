@@ -52,27 +52,24 @@ def find_cautions(records: Records[DocumentScores]) -> list[str]:
 
 
 def _weak_teacher(records: Records[DocumentScores]) -> list[str]:
-    """Controls that predict the text as well as the teacher: there is little to learn from it."""
+    """The best control, if it predicts the text as well as the teacher: there is little to learn from it then."""
     scores, bootstrap = records.predictions, records.evaluation.get("bootstrap") or {}
-    found = []
-    for name, control in scores.controls.items():
-        interval = metrics.ratio_interval(
-            (scores.teacher - control) * scores.tokens,
-            scores.tokens,
-            samples=int(bootstrap.get("samples", 2000)),
-            seed=int(bootstrap.get("seed", 0)),
-        )
-        if interval.high >= 0:
-            than = (
-                "predicts these texts less well than"
-                if interval.low > 0
-                else "is not clearly better at these texts than"
-            )
-            found.append(
-                f"The teacher itself {than} “{name}” trained on the text alone (teacher minus control "
-                f"{signed(interval.as_dict())}): a teacher that knows such texts better comes first."
-            )
-    return found
+    if not scores.controls:
+        return []
+    name, control = min(scores.controls.items(), key=lambda item: float((item[1] * scores.tokens).sum()))
+    interval = metrics.ratio_interval(
+        (scores.teacher - control) * scores.tokens,
+        scores.tokens,
+        samples=int(bootstrap.get("samples", 2000)),
+        seed=int(bootstrap.get("seed", 0)),
+    )
+    if interval.high < 0:
+        return []
+    than = "predicts these texts less well than" if interval.low > 0 else "is not clearly better at these texts than"
+    return [
+        f"The teacher itself {than} “{name}” trained on the text alone (teacher minus control "
+        f"{signed(interval.as_dict())}): a teacher that knows such texts better comes first."
+    ]
 
 
 def _short_training(evaluation: Mapping[str, Any]) -> list[str]:

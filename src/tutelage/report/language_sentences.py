@@ -111,7 +111,7 @@ def _cost_sentence(evaluation: Evaluation, name: str) -> str:
         if (found := ratio.get(key)) is not None
     ]
     speeds = [
-        f"{verb} {times(found)} times as fast"
+        f"{verb} as fast" if 0.95 < found < 1.05 else f"{verb} {times(found)} times as fast"
         for key, verb in (("prefill_tokens_per_second", "reads"), ("tokens_per_second", "writes"))
         if (found := ratio.get(key)) is not None
     ]

@@ -194,16 +194,28 @@ def test_gradients_are_handed_over_scaled_and_can_be_had_again() -> None:
 
 
 class Calls(TorchDispatchMode):
-    """Counts calls, and matrix products among them."""
+    """Counts calls, and matrix products among them, and notes their names."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.number, self.products = 0, 0
+        self.number, self.products, self.names = 0, 0, []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.number += 1
+        self.names.append(func.overloadpacket.__name__)
         self.products += func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.addmm_)
         return func(*args, **(kwargs or {}))
+
+
+def test_the_backward_pass_takes_no_memory() -> None:
+    """The matrix gradient is as large as the matrix: a copy of it would double what the loss needs."""
+    case = Case(12)
+    inputs = case.inputs()[:2]
+    loss = linear_divergence(*inputs, teacher=case.teacher("states"), labels=case.labels, total=1.0).loss
+    with Calls() as seen:
+        loss.backward()
+    assert "mul_" in seen.names
+    assert set(seen.names) <= {"mul_", "detach", "ones_like", "zeros"}  # the last two are scalars
 
 
 @pytest.mark.parametrize(("name", "kind"), PAIRS)

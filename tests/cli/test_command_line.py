@@ -131,6 +131,22 @@ def test_the_table_shows_teacher_student_control_and_baseline_with_how_many_time
     assert lines[-1].startswith("740 test rows")
 
 
+@pytest.mark.parametrize(("student_ms", "shown"), [(0.5, "100x"), (20.0, "2.5x"), (125.0, "0.4x"), (2000.0, "0.025x")])
+def test_a_slower_student_is_not_nothing_times_faster(student_ms: float, shown: str) -> None:
+    quality = {name: metric(0.75) for name in ("accuracy", "macro_f1", "nll", "brier", "ece")}
+    evaluation = {
+        "rows": 9,
+        "teacher": {**quality, "latency_ms_p50": metric(50.0)},
+        "students": {"gru": {**quality, "latency_ms_p50": metric(student_ms)}},
+        "devices": {"teacher": "cpu", "students": "cpu"},
+    }
+    lines = results_table(evaluation).splitlines()
+    assert next(line for line in lines if line.startswith("gru")).split()[-1] == shown
+    assert "Measured on" not in lines[-1]
+    other = results_table({**evaluation, "devices": {"teacher": "cuda (H200)", "students": "cpu"}})
+    assert "Measured on cuda (H200) (teacher), cpu (students)." in other
+
+
 def test_sizes_and_durations_read_as_people_say_them() -> None:
     assert [format_bytes(n) for n in (512, 1_400_000, 540e6)] == ["512 B", "1.4 MB", "540 MB"]
     assert [format_seconds(s) for s in (0.42, 12.3, 185, 7300)] == ["0.4 s", "12 s", "3 min 05 s", "2 h 01 min"]

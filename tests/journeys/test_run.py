@@ -24,6 +24,8 @@ def test_a_run_leaves_everything_it_promises(finished: Path) -> None:
     for metrics in (evaluation["teacher"], evaluation["students"]["gru"], evaluation["controls"]["gru"]):
         for metric in ("accuracy", "macro_f1", "nll", "brier", "ece", "parameters", "disk_bytes", "latency_ms_p50"):
             assert set(metrics[metric]) >= {"value", "low", "high"}, metric
+    assert evaluation["devices"]["students"] == "cpu"
+    assert evaluation["devices"]["teacher"].startswith(("cpu", "cuda ("))
     assert evaluation["students"]["gru"]["kl"]["value"] >= 0
     # One word tells the class, so labels teach it well; the untrained teacher says a third right, and is imitated.
     assert evaluation["controls"]["gru"]["accuracy"]["value"] > 0.7

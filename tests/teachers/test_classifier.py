@@ -12,6 +12,7 @@ from transformers import LlamaForSequenceClassification, LlamaModel
 
 from tutelage.errors import ModelError, ShapeMismatch
 from tutelage.teachers import ClassifierTeacher, LanguageModel, extract_features, load_language_model
+from tutelage.teachers.context import readable_tokens
 from tutelage.teachers.finetuning import fine_tune, sequence_logprobs, with_lora
 from tutelage.teachers.fitting import labelled_rows
 from tutelage.teachers.head import assign_folds, fit_heads, linear_logprobs
@@ -288,6 +289,56 @@ def test_lora_cross_fits_with_an_adapter_per_fold(sequence_model, labelled):
     assert np.isfinite(fresh).all()
     with pytest.raises(ModelError, match="cross_fit is not available for method full"):
         ClassifierTeacher.fit(sequence_model, LABELS, labelled, method="full", cross_fit=2)
+
+
+def test_what_is_measured_runs_every_text_with_merged_adapters(sequence_model, backbone, labelled):
+    options = {"epochs": 1, "learning_rate": 2e-2, "batch_size": 8, "cross_fit": 2}
+    teacher = ClassifierTeacher.fit(sequence_model, LABELS, labelled, method="lora", **options)
+    fresh, known = Example("good box and a monday"), labelled[0]
+    deployed = teacher.for_new_texts()
+    assert not [name for name, _ in deployed.language_model.model.named_modules() if "lora" in name]
+    np.testing.assert_allclose(deployed.label([fresh]), teacher.label([fresh]), atol=1e-5)
+    assert np.abs(deployed.label([known]) - teacher.label([known])).max() > 1e-4  # the fold answers for the teacher
+    assert [name for name, _ in teacher.language_model.model.named_modules() if "lora" in name]
+    head = ClassifierTeacher.fit(backbone, LABELS, labelled, layers=[1], cross_fit=2)
+    assert not head.for_new_texts().fitted.answers
+    np.testing.assert_allclose(head.for_new_texts().label([fresh]), head.label([fresh]), atol=1e-6)
+
+
+def encoder(tokenizer, kind: str) -> LanguageModel:
+    """A tiny BERT or RoBERTa with 16 positions; RoBERTa cannot use those up to its padding id."""
+    from transformers import BertConfig, BertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
+
+    made, config = {
+        "bert": (BertForSequenceClassification, BertConfig),
+        "roberta": (RobertaForSequenceClassification, RobertaConfig),
+    }[kind]
+    torch.manual_seed(0)
+    settings = config(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=16, pad_token_id=0, num_labels=3, id2label=dict(enumerate(LABELS)),
+        label2id={name: index for index, name in enumerate(LABELS)},
+    )  # fmt: skip
+    return LanguageModel(made(settings).eval(), tokenizer, kind, kind, torch.float32)
+
+
+@pytest.mark.parametrize(("kind", "longest"), [("bert", 16), ("roberta", 15)])
+def test_texts_longer_than_the_context_are_cut(tokenizer, labelled, kind, longest):
+    model = encoder(tokenizer, kind)
+    assert readable_tokens(model.model, 512) == longest
+    assert readable_tokens(model.model, 4) == 4
+    long = [replace(example, text=f"{example.text} and more of it " * 9) for example in labelled]
+    none = ClassifierTeacher.fit(model, LABELS, method="none").label(long[:2])
+    one_more = tokenizer(long[0].text)["input_ids"][: longest + 1]
+    with pytest.raises((RuntimeError, IndexError)):
+        model.model(torch.tensor([one_more]))
+    with torch.no_grad():
+        logits = model.model(torch.tensor([one_more[:-1]])).logits[0]
+    np.testing.assert_allclose(none[0], torch.softmax(logits, -1).numpy(), atol=1e-5)
+    for method in ("head", "lora", "full"):
+        options = {"layers": [1], "cross_fit": 2} if method == "head" else {"epochs": 1}
+        teacher = ClassifierTeacher.fit(encoder(tokenizer, kind), LABELS, long, method=method, **options)
+        assert np.isfinite(teacher.label(long[:2])).all()
 
 
 def test_a_fitted_classifier_is_used_as_it_is_in_the_order_of_the_labels(sequence_model, examples):

@@ -54,6 +54,9 @@ def results_table(evaluation: dict[str, Any], *, width: int | None = None) -> st
     columns = width or max(shutil.get_terminal_size((FULL_WIDTH, 24)).columns, FULL_WIDTH)
     Console(file=buffer, width=columns, highlight=False).print(table)
     legend = f"{evaluation['rows']:,} test rows; ms: median for one text; faster: times the teacher's."
+    devices = evaluation.get("devices", {})
+    if len(set(devices.values())) > 1:
+        legend += f"\nMeasured on {', '.join(f'{device} ({who})' for who, device in devices.items())}."
     return f"\n{buffer.getvalue().rstrip()}\n\n{legend}\n"
 
 
@@ -75,11 +78,14 @@ def _cells(metrics: dict[str, Any], teacher: dict[str, Any]) -> list[str]:
     cells.append(format_bytes(metrics["disk_bytes"]["value"]) if "disk_bytes" in metrics else "")
     cells.append(f"{latency['value']:.2f}" if latency else "")
     cells.append(
-        f"{teacher['latency_ms_p50']['value'] / latency['value']:.0f}x"
-        if latency and "latency_ms_p50" in teacher
-        else ""
+        _times(teacher["latency_ms_p50"]["value"] / latency["value"]) if latency and "latency_ms_p50" in teacher else ""
     )
     return cells
+
+
+def _times(ratio: float) -> str:
+    """How many times faster; with a digit more where a whole number would hide which side is faster, and how much."""
+    return f"{ratio:.0f}x" if ratio >= 10 or ratio == 1 else f"{ratio:.1f}x" if ratio >= 0.1 else f"{ratio:.2g}x"
 
 
 def _count(number: float) -> str:

@@ -128,6 +128,10 @@ def evaluate_run(
         same = [evaluation["teacher"]] if name == "teacher" else [evaluation[group].get(name, {}) for group in answers]
         for metrics in same:
             metrics.update(cost)
+    evaluation["devices"] = {
+        "teacher": device_name(teacher.get().language_model.device),
+        "students": device_name(next(iter(students.values())).model.device),
+    }
     write_predictions(
         folder.predictions_path,
         data.test,
@@ -156,13 +160,24 @@ def baseline_probs(data: Prepared, texts: Sequence[str], *, num_classes: int) ->
     }
 
 
+def device_name(device: Any) -> str:
+    """What a model was measured on: `cpu`, or an accelerator with its name."""
+    import torch
+
+    return f"{device.type} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device.type)
+
+
 def labels_of(examples: Sequence[Example]) -> np.ndarray:
     """Label indexes, int64 [N]; -1 where nobody labelled the row."""
     return np.array([-1 if example.label is None else example.label for example in examples], dtype=np.int64)
 
 
 def _teacher_answers(teacher: Any) -> Callable[[Sequence[str]], np.ndarray]:
-    return lambda texts: teacher.label([Example(text=text) for text in texts])
+    """The teacher as it would be deployed, whose cost is measured."""
+    from tutelage.teachers import ClassifierTeacher
+
+    deployed = teacher.for_new_texts() if isinstance(teacher, ClassifierTeacher) else teacher
+    return lambda texts: deployed.label([Example(text=text) for text in texts])
 
 
 def _size(student: Predictor, folder: Path) -> tuple[int, int]:

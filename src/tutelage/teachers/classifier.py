@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Sequence
+from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -226,6 +227,22 @@ class ClassifierTeacher:
                 rows = np.flatnonzero(heads == head)
                 logprobs[rows] = self._sequence_logprobs([texts[i] for i in rows])
         return np.exp(log_softmax(logprobs / self.description.temperature, axis=1)).astype(np.float32)
+
+    def for_new_texts(self) -> ClassifierTeacher:
+        """The teacher as it would be deployed, to measure what an answer costs.
+
+        It runs every text, also those it was fitted on, and always by what was fitted on all rows; LoRA adapters are
+        merged into a copy of the weights, since nobody would pay for them at every answer. It has another fingerprint:
+        soft targets are written by the teacher itself.
+        """
+        fitted = replace(self.fitted, answers={}, fold_of={})
+        description = self.description
+        if description.method == "lora":
+            self.language_model.model.set_adapter(adapter_name(0))
+            merged = deepcopy(self.language_model.model).merge_and_unload()
+            fitted = replace(fitted, language_model=replace(self.language_model, model=merged), folds=0)
+            description = replace(description, method="full", folds=0)
+        return type(self)(fitted, description, columns=self._columns, batch_tokens=self.batch_tokens)
 
     def save(self, folder: Path) -> None:
         """Write the teacher to a folder: `teacher.json`, `head.safetensors`, and what its method fitted.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import ModelError
 from tutelage.teachers.batching import length_batches, pad
+from tutelage.teachers.context import readable_tokens
 from tutelage.teachers.loading import LanguageModel
 from tutelage.types import SILENT, Progress
 
@@ -125,9 +126,9 @@ def _encode(language_model: LanguageModel, texts: Sequence[str], max_length: int
     """Token ids with the model's own special tokens; a text of no tokens becomes one padding token."""
     if not len(texts):
         return []
-    limit = getattr(language_model.model.config.get_text_config(), "max_position_embeddings", None) or max_length
     tokenizer = language_model.tokenizer
-    encoded = tokenizer(list(texts), truncation=True, max_length=min(max_length, limit - 1))["input_ids"]
+    longest = readable_tokens(language_model.model, max_length + 1) - 1  # a begin token may be added
+    encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
     begin = tokenizer.bos_token_id
     if begin is not None and any(ids[:1] != [begin] for ids in encoded):
         encoded = [[begin, *ids] for ids in encoded]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tutelage.errors import ModelError, TrainingDiverged
 from tutelage.teachers.batching import length_batches, pad
+from tutelage.teachers.context import readable_tokens
 from tutelage.types import SILENT, Progress
 
 _WARMUP_SHARE = 0.06
@@ -86,7 +87,7 @@ def fine_tune(
         epochs: Passes over the texts.
         learning_rate: At its highest, after the warm-up.
         batch_size: Texts per step.
-        max_length: Tokens of a text that are read.
+        max_length: Tokens of a text that are read; no more than the model has positions for.
         seed: For order and dropout; the process's own random state is left as it was.
         title: Of the bar.
         progress: Where the bar goes.
@@ -101,7 +102,8 @@ def fine_tune(
     if not len(texts):
         raise ModelError("no labelled rows were given, so there is nothing to fit the teacher to; label some rows")
     device = next(model.parameters()).device
-    encoded = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
+    longest = readable_tokens(model, max_length)
+    encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
     labels_N = torch.tensor(list(labels), device=device)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
@@ -171,7 +173,8 @@ def sequence_logprobs(
     if not len(texts):
         return np.zeros((0, int(model.config.num_labels)))
     device = next(model.parameters()).device
-    encoded = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
+    longest = readable_tokens(model, max_length)
+    encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
     logprobs_NC = np.zeros((len(encoded), int(model.config.num_labels)))
     for batch in length_batches([len(ids) for ids in encoded], batch_tokens=batch_tokens, device=device):
         inputs = _inputs([encoded[i] for i in batch], tokenizer.pad_token_id, device=device)

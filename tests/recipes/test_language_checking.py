@@ -1,0 +1,90 @@
+"""What `check` says about the students of a causal_lm recipe before anything is computed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.recipes.language_job import KNOWN, UNSEEN, texts, tiny_teacher
+
+from tutelage.config import LanguageRecipe, load_recipe
+from tutelage.recipes.language_checking import check_language_recipe, estimate_language_run, language_student_problems
+from tutelage.recipes.language_inputs import prepare_language_data, teacher_tokenizer
+from tutelage.students import save_model, train_tokenizer
+
+RECIPE = """\
+task: {{kind: causal_lm, sequence_length: 64}}
+data: {{train: train.jsonl, validation: test.jsonl, test: test.jsonl}}
+teacher: {{kind: causal_lm, model: {model}}}
+targets: {{kind: live}}
+students: {{one: {student}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("check")
+    save_model(*tiny_teacher(texts(KNOWN + UNSEEN, 100, seed=9)), folder / "teacher")
+    for name, count in (("train", 30), ("test", 9)):
+        rows = [json.dumps({"text": text}) + "\n" for text in texts(KNOWN, count, seed=count)]
+        (folder / f"{name}.jsonl").write_text("".join(rows), "utf-8")
+    return folder
+
+
+@pytest.fixture
+def recipe_with(folder: Path) -> Callable[[str], LanguageRecipe]:
+    def make(student: str) -> LanguageRecipe:
+        (folder / "recipe.yaml").write_text(RECIPE.format(model=folder / "teacher", student=student), "utf-8")
+        recipe = load_recipe(folder / "recipe.yaml")
+        assert isinstance(recipe, LanguageRecipe)
+        return recipe
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        ("{kind: pruned, layers: 3}", "layers is 3: a pruned model keeps 1 to 2"),
+        ("{kind: pruned, heads: 9, intermediate_size: 49}", "heads is 9: .*; intermediate_size is 49: .* 1 to 48"),
+        ("{kind: pruned, heads: 3}", "heads is 3: the 4 heads share 2 keys .* so 1, 2, 4 can be kept"),
+        ("{kind: transformer, hidden_size: 32, heads: 4, embeddings: teacher, layers: 1}", None),
+        ("{kind: transformer, hidden_size: 128, kv_heads: 3}", "2 heads cannot share 3 kv_heads evenly"),
+        ("{kind: transformer, hidden_size: 64, embeddings: teacher}", "is 64 wide but the teacher's .* 32 values"),
+        ("{kind: rnn, hidden_size: 64, embedding_size: 16, embeddings: teacher}", None),
+        ("{kind: pruned, vocabulary: corpus, lora: {rank: 2}}", None),
+    ],
+)
+def test_students_that_cannot_be_made(recipe_with, student: str, message: str | None) -> None:
+    found = check_language_recipe(recipe_with(student))
+    errors = [problem for problem in found.problems if problem.severity == "error"]
+    if message is None:
+        assert errors == []
+        assert found.estimate["training_seconds"] >= 0
+        return
+    (problem,) = errors
+    assert problem.where.startswith("students.one")
+    assert re.search(message, problem.message)
+
+
+def test_a_tokenizer_that_cannot_be_trimmed_is_told_before_the_run(recipe_with) -> None:
+    recipe = recipe_with("{kind: pruned, vocabulary: corpus}")
+    data = prepare_language_data(recipe, teacher_tokenizer(recipe))
+    assert language_student_problems(recipe, data, teacher_tokenizer(recipe)) == []
+    other: Any = train_tokenizer(texts(KNOWN, 50, seed=0), vocabulary_size=400)
+    (problem,) = language_student_problems(recipe, data, other)
+    assert problem.where == "students.one.vocabulary"
+    assert "WordPiece tokenizer; expected byte-pair encoding" in problem.message
+
+
+def test_a_trimmed_student_is_estimated_smaller(recipe_with, tmp_path: Path) -> None:
+    sizes = []
+    for vocabulary in ("full", "corpus"):
+        recipe = recipe_with(f"{{kind: pruned, layers: 1, vocabulary: {vocabulary}}}")
+        data = prepare_language_data(recipe, teacher_tokenizer(recipe))
+        sizes.append(estimate_language_run(recipe, data, root=tmp_path)["disk_bytes"])
+    assert sizes[1] < sizes[0]

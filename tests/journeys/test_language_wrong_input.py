@@ -1,0 +1,134 @@
+"""What a language-model run cannot use is refused before the teacher is even loaded, with place and remedy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.journeys.tiny_language_job import write_language_job, write_teacher
+
+from tutelage.cli.main import main
+from tutelage.config import load_recipe
+from tutelage.errors import RecipeError
+from tutelage.recipes.causal_lm import run_language_model
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_teacher(tmp_path_factory.mktemp("language") / "teacher")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the teacher was loaded")
+
+    monkeypatch.setattr("tutelage.recipes.causal_lm.load_language_model", refuse)
+
+
+def append(name: str, line: str | bytes) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        with (folder / name).open("ab") as file:
+            file.write((line if isinstance(line, bytes) else line.encode()) + b"\n")
+
+    return change
+
+
+def nothing(_: Path) -> None:
+    pass
+
+
+BROKEN: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
+    "empty text": (
+        append("train.jsonl", json.dumps({"text": "  "})),
+        [],
+        r"train\.jsonl, row 37: `text` is empty; delete the row or fill it in",
+    ),
+    "missing text": (append("test.jsonl", "{}"), [], r"test\.jsonl, row 13: `text` is missing; delete the row"),
+    "missing column": (nothing, ["data.text_field=body"], r"train\.jsonl: no column `body`.*The columns are `text`"),
+    "too long": (
+        append("validation.jsonl", json.dumps({"text": "phone camera " * 90})),
+        [],
+        r"validation\.jsonl: 1 of 9 documents has more than 96 tokens.*\(row 9\); set task\.long_documents to split",
+    ),
+    "broken encoding": (append("train.jsonl", b'{"text": "caf\xe9"}'), [], r"train\.jsonl.*is not UTF-8"),
+    "no json": (append("train.jsonl", "text"), [], r"train\.jsonl, row 37: line 37 is not JSON"),
+    "absent file": (nothing, ["data.test=tset.jsonl"], r"tset\.jsonl: no such file"),
+    "no conversation": (
+        nothing,
+        ["data.text_field=null", "data.messages_field=text"],
+        r"row 1: `text` is '.*expected a list of \{role",
+    ),
+    "beyond the context": (nothing, ["task.sequence_length=300"], r"sequence_length.*teacher reads at most 256"),
+    "more layers than there are": (nothing, ["students.half.layers=3"], r"students\.half: layers is 3"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_data_and_students_that_cannot_be_used(name: str, teacher: Path, tmp_path: Path) -> None:
+    change, overrides, message = BROKEN[name]
+    path = write_language_job(tmp_path, teacher)
+    change(tmp_path)
+    recipe: Any = load_recipe(path, overrides=overrides)
+    with pytest.raises(RecipeError, match=message):
+        run_language_model(recipe, root=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_student_with_another_tokenizer_of_the_same_size(teacher: Path, tmp_path: Path) -> None:
+    other = write_teacher(tmp_path / "other", corpus=2)
+    sizes = [json.loads((folder / "config.json").read_text())["vocab_size"] for folder in (teacher, other)]
+    students = "mine: {kind: pretrained, model: ./teacher}\nyours: {kind: pretrained, model: ./other}"
+    path = write_language_job(tmp_path, teacher, students=students)
+    recipe: Any = load_recipe(path)
+    with pytest.raises(RecipeError, match=r"students\.yours\.model: .*tokenizer") as caught:
+        run_language_model(recipe, root=tmp_path / "runs")
+    assert "students.mine" not in str(caught.value)
+    assert sizes[0] == sizes[1]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("targets", "objective", "message"),
+    [
+        (
+            "{kind: sampled}",
+            "{divergence: reverse_kl}",
+            "sampled targets cannot serve reverse_kl .*kind top_k or hidden or live",
+        ),
+        ("{kind: top_k}", "{divergence: jensen_shannon}", "top_k targets cannot serve jensen_shannon"),
+        ("{kind: sampled}", "{loss_temperature: 2}", "sampled targets hold what the teacher said at temperature 1"),
+    ],
+)
+def test_an_objective_that_the_targets_cannot_serve(
+    teacher: Path, tmp_path: Path, targets: str, objective: str, message: str
+) -> None:
+    path = write_language_job(tmp_path, teacher, targets=targets, objective=objective)
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe(path)
+    assert "recipe.yaml:8" in str(caught.value)
+
+
+def test_adapters_on_a_recurrent_student(teacher: Path, tmp_path: Path) -> None:
+    path = write_language_job(tmp_path, teacher, students="gru: {kind: rnn, hidden_size: 8, lora: {rank: 2}}")
+    with pytest.raises(RecipeError, match=r"recipe\.yaml:7.*recurrent cells take no adapters"):
+        load_recipe(path)
+
+
+def test_on_the_command_line_it_is_exit_2_and_no_traceback(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_language_job(tmp_path, teacher)
+    append("train.jsonl", json.dumps({"text": ""}))(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for word in ("check", "run"):
+        assert main([word, "recipe.yaml"]) == 2
+        said = capsys.readouterr()
+        talk = said.out + said.err  # problems are what `check` was asked for, and to `run` an error
+        assert "row 37" in talk
+        assert "delete the row or fill it in" in talk
+        assert "Traceback" not in talk
+    assert not (tmp_path / "runs").exists()

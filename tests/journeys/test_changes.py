@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from tests.journeys.tiny_job import run_here, sentences, write_csv
 
 from tutelage.config import load_recipe
 from tutelage.errors import RecipeError
-from tutelage.recipes.classification import Outcome
+from tutelage.recipes.classification import Outcome, run
+from tutelage.targets import TargetStore
+from tutelage.teachers import ClassifierTeacher
+from tutelage.types import SILENT
 
 ONE_MORE = "students.lstm={kind: rnn, cell: lstm, hidden_size: 8, embedding_size: 8, tokenizer: {vocabulary_size: 300}}"
 SHORT = "train.epochs=2"
@@ -68,6 +73,57 @@ def test_changed_rows_are_done_again_in_the_same_folder_and_harm_no_sibling(job:
     fresh = run_here(job, SHORT, root="elsewhere")
     assert contents(again.folder.path) == contents(fresh.folder.path)
     assert contents(first.folder.path) == before
+
+
+def test_test_rows_are_no_part_of_what_a_student_depends_on(job: Path) -> None:
+    first = run_here(job, SHORT, until="report")
+    before = contents(first.folder.path / "students") | contents(first.folder.path / "teacher")
+    rows = sentences(200, seed=0)[150:]
+    write_csv(job / "test.csv", [(rows[0][0], "positive" if rows[0][1] != "positive" else "neutral"), *rows[1:]])
+    mended = run_here(job, SHORT, until="report")
+    assert how(mended) == {**dict.fromkeys(how(first), "kept"), "evaluation": "done", "report": "done"}
+    write_csv(job / "test.csv", [*rows, ("a superb phone indeed", "positive")])
+    label, asked = "tutelage.teachers.classifier.ClassifierTeacher.label", []
+    with pytest.MonkeyPatch.context() as patch:
+        plain = ClassifierTeacher.label
+        patch.setattr(label, lambda self, examples: asked.extend(examples) or plain(self, examples))
+        longer = run_here(job, SHORT, until="train")
+    assert [example.text for example in asked] == ["a superb phone indeed"]
+    assert how(longer) == {**dict.fromkeys(how(longer), "kept"), "targets": "done"}
+    assert contents(first.folder.path / "students") | contents(first.folder.path / "teacher") == before
+    fresh = run_here(job, SHORT, root="elsewhere")
+    assert contents(fresh.folder.path / "students") == contents(first.folder.path / "students")
+
+
+def test_what_was_measured_on_other_rows_does_not_stay(job: Path) -> None:
+    folder = run_here(job, SHORT, "evaluate.control=false", until="report").folder
+    measured = [folder.evaluation_path, folder.predictions_path, folder.report_path]
+    assert all(path.is_file() for path in measured)
+    write_csv(job / "train.csv", sentences(200, seed=0)[:110])
+    run_here(job, SHORT, "evaluate.control=false", until="train")
+    assert not any(path.exists() for path in measured)
+    run_here(job, SHORT, "evaluate.control=false", until="evaluate")
+    assert [path.exists() for path in measured] == [True, True, False]
+    (folder.students_path / "gru" / "model.safetensors").unlink()
+    run_here(job, SHORT, "evaluate.control=false", until="train")
+    assert not any(path.exists() for path in measured)
+
+
+def test_a_damaged_part_of_the_targets_is_labelled_again(job: Path) -> None:
+    first = run_here(job, SHORT, "evaluate.control=false", until="label")
+    (part,) = first.folder.targets_path.glob("part-*.parquet")
+    rows = TargetStore.open(first.folder.targets_path)
+    ids = rows.ids
+    expected = rows.lookup(ids)
+    part.write_bytes(part.read_bytes()[:-9])
+    said: list[str] = []
+    progress = SimpleNamespace(say=said.append, bar=SILENT.bar)
+    recipe = load_recipe(job / "recipe.yaml", overrides=[SHORT, "evaluate.control=false"])
+    outcome = run(recipe, root=job / "runs", until="label", progress=progress)
+    assert how(outcome) == {"teacher": "kept", "targets": "done"}
+    (message,) = [line for line in said if "damaged" in line]
+    assert message.endswith("these rows are labelled again")
+    np.testing.assert_allclose(TargetStore.open(first.folder.targets_path).lookup(ids), expected, atol=1e-6)
 
 
 def test_a_prompted_teacher_needs_no_label_to_train_students(job: Path) -> None:

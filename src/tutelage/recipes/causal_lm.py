@@ -92,7 +92,7 @@ def run_language_model(
                 targets_print,
                 work=lambda: write_token_targets(recipe, teacher, asked, out=folder.targets_path, progress=progress),
                 folder=folder.targets_path,
-                is_whole=lambda: is_whole(folder.targets_path, progress),
+                is_whole=lambda: is_whole(folder.targets_path),
             )
             source = StoredTargets(TargetStore.open(folder.targets_path))
             quality = held_out_targets(source.store, folder.targets_path)

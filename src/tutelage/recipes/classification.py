@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 from tutelage.config import Recipe, dump_recipe
 from tutelage.data import Prepared, augment
-from tutelage.errors import RecipeError, TargetsError
+from tutelage.errors import RecipeError, TargetsCorrupt, TargetsError
 from tutelage.recipes.checking import estimate_run, require_disk
 from tutelage.recipes.evaluating import evaluate_run, held_out_quality
-from tutelage.recipes.inputs import prepare_data, recipe_hash
+from tutelage.recipes.inputs import data_fingerprint, prepare_data, recipe_hash
 from tutelage.recipes.provenance import write_provenance
 from tutelage.recipes.stages import STAGE_VERSION, Deferred, StageOutcome, Stages
 from tutelage.recipes.student_checking import require_students
@@ -29,6 +29,8 @@ from tutelage.recipes.training import STUDENT_FILES, student_fingerprint, train_
 from tutelage.report import write_report
 from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
 from tutelage.targets import TargetStore, read_manifest
+from tutelage.targets.parts import read_part
+from tutelage.targets.reader import encoder_of
 from tutelage.types import SILENT, Example, Progress
 
 AUGMENTED = "augmented"
@@ -100,36 +102,43 @@ def run(
         teacher = Deferred(lambda: load_teacher(recipe, data, folder.teacher_path))
 
         transfer = transfer_set(recipe, data)
+        students = {
+            (name, control): student_fingerprint(recipe, name, teacher_print, data, transfer, control=control)
+            for name in recipe.students
+            for control in ((False, True) if recipe.evaluate.control else (False,))
+        }
         asked = [*transfer, *data.validation, *data.test]
         targets_print = fingerprint(STAGE_VERSION, teacher_print, sorted({example.example_id for example in asked}))
+        evaluation_print = fingerprint(
+            targets_print, students, data_fingerprint(data), recipe.evaluate, recipe_hash(recipe)
+        )
+        if not folder.stage("evaluation").is_done(evaluation_print):
+            withdraw_results(folder)
         stages.do(
             "targets",
             targets_print,
             work=lambda: write_targets(teacher, asked, out=folder.targets_path, progress=progress),
             folder=folder.targets_path,
-            is_whole=lambda: is_whole(folder.targets_path, progress),
+            is_whole=lambda: is_whole(folder.targets_path),
         )
         store = TargetStore.open(folder.targets_path, labels=recipe.task.labels)
         quality = held_out_quality(recipe, data, store)
         progress.say(quality["sentence"])
         if until != "label":
-            for name in recipe.students:
-                for control in (False, True) if recipe.evaluate.control else (False,):
-                    prefix = "controls" if control else "students"
-                    stages.do(
-                        f"{prefix}/{name}",
-                        student_fingerprint(recipe, name, targets_print, data, control=control),
-                        folder=folder.path / prefix / name,
-                        leaves=[folder.path / prefix / name / file for file in STUDENT_FILES],
-                        work=lambda name=name, control=control: train_student(
-                            recipe, name, folder, transfer, data, store, teacher, control=control, progress=progress
-                        ),
-                    )
+            for (name, control), student_print in students.items():
+                group = folder.controls_path if control else folder.students_path
+                outcome = stages.do(
+                    f"{group.name}/{name}",
+                    student_print,
+                    folder=group / name,
+                    leaves=[group / name / file for file in STUDENT_FILES],
+                    work=lambda name=name, control=control: train_student(
+                        recipe, name, folder, transfer, data, store, teacher, control=control, progress=progress
+                    ),
+                )
+                if outcome.how == "done":
+                    withdraw_results(folder)
         if until in ("evaluate", "report"):
-            everyone = [
-                student_fingerprint(recipe, name, targets_print, data, control=False) for name in recipe.students
-            ]
-            evaluation_print = fingerprint(targets_print, everyone, recipe.evaluate, recipe_hash(recipe))
             stages.do(
                 "evaluation",
                 evaluation_print,
@@ -147,6 +156,14 @@ def run(
                     work=lambda: {"file": str(write_report(folder.path))},
                 )
     return Outcome(folder, tuple(stages.outcomes), tuple(str(warning) for warning in data.warnings), quality)
+
+
+def withdraw_results(folder: RunFolder) -> None:
+    """Remove what was measured on other students or other rows: nobody should take it for the present ones'."""
+    for name in ("evaluation", "report"):
+        folder.stage(name).withdraw()
+    for path in (folder.evaluation_path, folder.predictions_path, folder.report_path):
+        path.unlink(missing_ok=True)
 
 
 def remove_targets_of_others(teacher: Any, targets: Path) -> None:
@@ -172,14 +189,28 @@ def require_one_process() -> None:
         )
 
 
-def is_whole(targets: Path, progress: Progress) -> bool:
-    """False if a store that was finished cannot be read (any more): labelling then fills in what is missing."""
+def is_whole(targets: Path) -> bool:
+    """False if a store that was finished cannot be read (any more): `write_targets` then fills in what is missing."""
     try:
         TargetStore.open(targets)
-    except TargetsError as error:
-        progress.say(f"{error}")
+    except TargetsError:
         return False
     return True
+
+
+def remove_broken_parts(targets: Path, progress: Progress) -> None:
+    """Remove the parts of a run's own targets that were damaged since, so that their rows are labelled again."""
+    try:
+        manifest = read_manifest(targets)
+    except TargetsError:
+        return
+    encoder = encoder_of(targets, manifest)
+    for part in manifest.parts:
+        try:
+            read_part(targets, part, manifest=manifest, encoder=encoder)
+        except TargetsCorrupt as error:
+            progress.say(f"{error}: these rows are labelled again")
+            (targets / part.file).unlink(missing_ok=True)
 
 
 def transfer_set(recipe: Recipe, data: Prepared) -> list[Example]:
@@ -211,9 +242,10 @@ def transfer_set(recipe: Recipe, data: Prepared) -> list[Example]:
 def write_targets(
     teacher: Deferred[Any], examples: Sequence[Example], *, out: Path, progress: Progress
 ) -> dict[str, Any]:
-    """Let the teacher write its soft targets; a killed call goes on where it was."""
+    """Let the teacher write its soft targets; a killed call goes on where it was, a damaged part is written again."""
     from tutelage.teachers import label
 
     remove_targets_of_others(teacher.get(), out)
+    remove_broken_parts(out, progress)
     store = label(teacher.get(), examples, out=out, progress=progress)
     return {"rows": len(store)}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tutelage.config import Recipe
 from tutelage.data import Prepared, prepare
 from tutelage.errors import Problem, RecipeError
 from tutelage.runs import fingerprint
+from tutelage.types import Example
 
 
 def prepare_data(recipe: Recipe) -> Prepared:
@@ -58,13 +61,13 @@ def _needs_labels(recipe: Recipe, prepared: Prepared) -> list[Problem]:
 
 
 def data_fingerprint(prepared: Prepared) -> str:
-    """The fingerprint of every split: texts by content, with their labels, in order."""
-    return fingerprint(
-        [
-            [(example.example_id, example.label) for example in split]
-            for split in (prepared.train, prepared.validation, prepared.test, prepared.unlabeled)
-        ]
-    )
+    """The fingerprint of every split."""
+    return rows_fingerprint(prepared.train, prepared.validation, prepared.test, prepared.unlabeled)
+
+
+def rows_fingerprint(*splits: Sequence[Example]) -> str:
+    """The fingerprint of splits: texts by content, with their labels, in order."""
+    return fingerprint([[(example.example_id, example.label) for example in split] for split in splits])
 
 
 def recipe_hash(recipe: Recipe) -> str:

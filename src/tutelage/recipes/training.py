@@ -9,7 +9,7 @@ from tutelage.config import Recipe
 from tutelage.data import Prepared
 from tutelage.losses import ForwardKL
 from tutelage.recipes.distill import distill
-from tutelage.recipes.inputs import data_fingerprint
+from tutelage.recipes.inputs import rows_fingerprint
 from tutelage.recipes.stages import Deferred
 from tutelage.runs import RunFolder, fingerprint
 from tutelage.students import RNN, Pretrained, Transformer
@@ -22,14 +22,25 @@ STUDENT_FILES = ("config.json", "model.safetensors", "metrics.jsonl")
 """What training leaves in a student's folder, whatever the student."""
 
 
-def student_fingerprint(recipe: Recipe, name: str, targets_print: str, data: Prepared, *, control: bool) -> str:
-    """The fingerprint of what a trained student depends on."""
+def student_fingerprint(
+    recipe: Recipe, name: str, teacher_print: str, data: Prepared, transfer: Sequence[Example], *, control: bool
+) -> str:
+    """The fingerprint of what a trained student depends on; test rows are none of it.
+
+    Args:
+        recipe: The recipe.
+        name: The student's.
+        teacher_print: Of the teacher, which with a text gives its soft target.
+        data: The rows.
+        transfer: The transfer set made of them.
+        control: Whether it learns from labels alone.
+    """
     student = recipe.students[name]
     weights = model_fingerprint(str(student.model)) if student.kind == "pretrained" else None
     return fingerprint(
         "student",
-        weights, control, targets_print, data_fingerprint(data), recipe.students[name], recipe.train_for(name),
-        recipe.objective_for(name), recipe.task.labels,
+        weights, control, teacher_print, rows_fingerprint(transfer, data.train, data.unlabeled, data.validation),
+        recipe.students[name], recipe.train_for(name), recipe.objective_for(name), recipe.task.labels,
     )  # fmt: skip
 
 

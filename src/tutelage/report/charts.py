@@ -204,7 +204,10 @@ def _close(axes: Axes, values: Sequence[float]) -> None:
     """A loss axis close around what is drawn, not stretched by the first few steps."""
     if not values:
         return
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     ordered = sorted(values)
-    low, high = ordered[0], ordered[int(0.97 * (len(ordered) - 1))]
+    low, high = ordered[0], ordered[-1] if len(ordered) < 20 else ordered[int(0.97 * (len(ordered) - 1))]
     room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
     axes.set_ylim(max(0.0, low - room), high + room)

@@ -116,6 +116,7 @@ def test_metrics_are_sums_over_documents_divided_once(scores) -> None:
         assert values[metric]["low"] <= values[metric]["value"] <= values[metric]["high"]
     bins = equal_mass_bins(ours.confidence, bins=15)
     gaps = [abs((ours.confidence - ours.correct)[bins == one].sum()) for one in range(15)]
+    assert values["ece"]["low"] < values["ece"]["value"] < values["ece"]["high"]
     assert values["ece"]["value"] == pytest.approx(sum(gaps) / len(bins), rel=1e-6)
     assert (found["documents"], found["tokens"], found["bytes"]) == (20, len(bins), num_bytes)
     assert "kl" not in found["teacher"]

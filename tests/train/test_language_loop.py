@@ -90,6 +90,17 @@ def test_every_student_learns_from_the_teacher_and_its_best_weights_are_left(
     assert again is model
 
 
+def test_weights_that_were_better_before_are_put_back(tmp_path: Path, live: LiveTargets) -> None:
+    settings = replace(FAST, epochs=5, learning_rate=0.3, warmup_share=1.0)  # ever faster, and too fast in the end
+    model, result = train(tmp_path, source=live, settings=settings)
+    losses = [record["validation_loss"] for record in validations(tmp_path)]
+    assert losses[-1] > 1.2 * min(losses)
+    assert result.best_validation_loss == min(losses)
+    train(tmp_path / "again", model=model, source=live, settings=replace(FAST, epochs=1, learning_rate=1e-12))
+    found = validations(tmp_path / "again")[0]["validation_loss"]
+    assert found == pytest.approx(result.best_validation_loss, rel=1e-4)
+
+
 def test_accumulation_changes_nothing_but_rounding(tmp_path: Path, live: LiveTargets) -> None:
     documents = tiny_documents(32, longest=8)
     runs = {}

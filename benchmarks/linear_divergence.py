@@ -341,8 +341,7 @@ def describe(results: dict[str, Any]) -> str:
     lines += [
         "",
         "bfloat16 was not measured: this processor does not multiply it in hardware. TRL and Liger take no sampled "
-        "targets; there plain PyTorch gathers from a log-softmax. TRL's loss over whole logits and the chunked ones "
-        "of TRL and Liger differ from ours in the scale of nothing but rounding here: temperature 1, no padding.",
+        "targets; there plain PyTorch gathers from a log-softmax, and its value lacks the teacher's entropy.",
         "",
         f"{results['machine']}; {results['versions']}.",
         "",

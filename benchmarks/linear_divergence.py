@@ -336,8 +336,15 @@ def describe(results: dict[str, Any]) -> str:
             f"{run['threads']} threads; measured {'in turns' if len(goes) == 1 else f'in {len(goes)} goes'}; load "
             f"average before {min(loads):.1f} to {max(loads):.1f}; {met}.",
         ]
+        missing = [
+            name
+            for name, (package, _) in CONTENDERS.items()
+            if name not in rows and not (package and run["divergence"] == "sampled")
+        ]
+        if missing:
+            lines += ["", f"Not measured here, so no bar is held against them: {', '.join(missing)}."]
         if run["not_installed"]:
-            lines += ["", f"Not installed, so not measured: {', '.join(run['not_installed'])}."]
+            lines += ["", f"Not installed: {', '.join(run['not_installed'])}."]
     lines += [
         "",
         "bfloat16 was not measured: this processor does not multiply it in hardware. TRL and Liger take no sampled "

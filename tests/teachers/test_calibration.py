@@ -109,3 +109,14 @@ def test_the_fingerprint_names_what_targets_depend_on(language_model, shots):
         PromptedTeacher(language_model, LABELS, shots=shots, calibration="contextual"),
     ]
     assert len({teacher.fingerprint, *(other.fingerprint for other in others)}) == 6
+
+
+@pytest.mark.parametrize("method", ["batch", "fitted"])
+def test_a_calibration_reads_a_sample_whatever_the_order(language_model, monkeypatch, method):
+    monkeypatch.setattr("tutelage.teachers.prompted.CALIBRATION_ROWS", 7)
+    rows = [Example(f"the camera number {index}", index % 3) for index in range(40)]
+    first = PromptedTeacher(language_model, LABELS, calibration=method)
+    assert first.calibrate(rows).rows == 7
+    again = PromptedTeacher(language_model, LABELS, calibration=method)
+    again.calibrate([*rows[20:], *rows[:20]])
+    assert again.fingerprint == first.fingerprint

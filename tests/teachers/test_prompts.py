@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoConfig
 
 from tutelage.errors import ModelError
 from tutelage.teachers import PromptedTeacher, draw_shots
 from tutelage.teachers.prompts import build_prompt, spell_labels
+from tutelage.teachers.questions import build_question, require_causal
 from tutelage.types import Example
 
 LABELS = ("negative", "neutral", "positive")
@@ -113,10 +116,41 @@ def test_a_label_that_the_tokenizer_fuses_with_the_prompt_is_refused(language_mo
 
 def test_a_long_text_is_cut_and_a_full_context_refused(language_model, shots, make_model):
     teacher = PromptedTeacher(language_model, LABELS, shots=shots, max_length=5)
-    assert teacher._cut("good good good good good good good") != "good good good good good good good"
-    (row,), (longer,) = teacher._rows(["it " * 5]), teacher._rows(["it " * 500])
+    assert teacher.question.cut("good good good good good good good") != "good good good good good good good"
+    (row,), (longer,) = teacher.question.rows(["it " * 5]), teacher.question.rows(["it " * 500])
     assert len(longer) <= len(row) + 5
     assert longer[-3:] == row[-3:]
-    context = len(teacher._encode(teacher.prompt.render(""))) + 12
-    with pytest.raises(ModelError, match=rf"leaves \d+ tokens for the text in a context of {context}; use fewer shots"):
+    context = len(teacher.question.encode(teacher.prompt.render(""))) + 12
+    with pytest.raises(ModelError, match=rf"leaves \d+ for the text in a context of {context}; use fewer shots"):
         PromptedTeacher(make_model(max_position_embeddings=context), LABELS, shots=shots)
+
+
+def test_a_prompt_longer_than_the_context_leaves_nothing(shots, make_model):
+    with pytest.raises(
+        ModelError, match=r"the prompt takes \d+ tokens, which leaves 0 for the text in a context of 20"
+    ):
+        PromptedTeacher(make_model(max_position_embeddings=20), LABELS, shots=shots)
+
+
+def test_the_end_of_an_answer_is_asked_for_only_where_one_label_begins_another(language_model):
+    """After this template's answers nothing follows, which matters where the tokens of "pos" begin "pos neg" alone."""
+    language_model.tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }}:{{ m.content }}{% if m.role == 'user' %}\n{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    assert not PromptedTeacher(language_model, ("box", "monday"), chat=True).trie.terminated
+    with pytest.raises(ModelError, match="fuses '' with the end of the prompt"):
+        PromptedTeacher(language_model, ("pos", "pos neg"), chat=True)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "t5", "deberta-v2"])
+def test_a_model_that_does_not_continue_text_is_refused(kind, tokenizer):
+    config = AutoConfig.for_model(kind)
+    with pytest.raises(ModelError, match=rf"of the kind {kind}, which does not continue text.*fit: {{method: head}}"):
+        build_question(tokenizer, config, LABELS)
+
+
+def test_a_decoder_of_an_encoders_kind_is_taken(tokenizer):
+    require_causal(AutoConfig.for_model("bert", is_decoder=True), name="a")
+    require_causal(AutoConfig.for_model("gpt2"), name="b")
+    require_causal(SimpleNamespace(model_type="of-its-own"), name="c")

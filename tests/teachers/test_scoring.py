@@ -34,7 +34,7 @@ def plain_probabilities(teacher: PromptedTeacher, examples: list[Example]) -> tu
     model = teacher.language_model.model
     joint = np.zeros((len(examples), len(teacher.labels)))
     for row, example in enumerate(examples):
-        (prompt,) = teacher._rows([example.text])
+        (prompt,) = teacher.question.rows([example.text])
         for path, label in zip(teacher.trie.paths, teacher.trie.classes, strict=True):
             spelling = [teacher.trie.edges[edge][1] for edge in path]
             logits = model(input_ids=torch.tensor([[*prompt, *spelling]])).logits[0].double()

@@ -1,13 +1,13 @@
 """A causal language model as a classifier that nobody trained: it is asked, and its label words are scored.
 
-In: examples. Out: soft targets, one probability per label. The work is in `prompts` (what is asked), `scoring` (how the
-answer is read) and `calibration` (what is corrected).
+In: examples. Out: soft targets, one probability per label. The work is in `prompts` (what is asked), `questions` (the
+same in the model's tokens), `scoring` (how the answer is read) and `calibration` (what is corrected).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from scipy.special import log_softmax
@@ -16,13 +16,14 @@ from tutelage.errors import ModelError
 from tutelage.runs import fingerprint
 from tutelage.teachers.calibration import CONTENT_FREE, Calibration, batch, contextual, fitted, identity
 from tutelage.teachers.loading import LanguageModel
-from tutelage.teachers.prompts import build_prompt
+from tutelage.teachers.questions import build_question
 from tutelage.teachers.scoring import LabelScorer
-from tutelage.teachers.trie import build_trie
 from tutelage.types import SILENT, Example, Progress
 
+CALIBRATION_ROWS = 500
+"""How many texts a calibration is estimated from, at most. It has a number or two a class, whose error shrinks with the
+root of the rows only, while every row costs the teacher an answer."""
 _PROBES = ("good", "A", "The room was small, but", "12", "don't")
-_FEWEST_TEXT_TOKENS = 16
 
 
 class PromptedTeacher:
@@ -68,25 +69,25 @@ class PromptedTeacher:
         self.labels: tuple[str, ...] = tuple(labels)
         """Class names in the order of the soft targets."""
         self.language_model = language_model
-        self._tokenizer = language_model.tokenizer
         self._shots = {shot.example_id for shot in shots}
-        self.prompt = build_prompt(
-            self._tokenizer,
+        self.question = build_question(
+            language_model.tokenizer,
+            language_model.model.config,
             labels,
             instruction=instruction,
             template=template,
             verbalizers=verbalizers,
             chat=chat,
             shots=shots,
+            max_length=max_length,
         )
-        self._beginning = self._beginning_tokens()
-        sequences, endings = self._label_tokens()
-        self.trie = build_trie(sequences, endings=endings)
-        self._text_tokens = self._room_for_text(max_length)
+        """The prompt in the model's tokens."""
+        self.prompt = self.question.prompt
+        self.trie = self.question.trie
         self._scorer = LabelScorer(
             language_model,
             self.trie,
-            probes=[self._encode(self.prompt.render(probe)) for probe in _PROBES],
+            probes=[self.question.encode(self.prompt.render(probe)) for probe in _PROBES],
             batch_tokens=batch_tokens,
             reuse_prefix=reuse_prefix,
         )
@@ -113,7 +114,13 @@ class PromptedTeacher:
             method += [round(value, 5) + 0.0 for value in (*self.calibration.bias, self.calibration.temperature)]
         precision = str(self.language_model.dtype)
         return fingerprint(
-            "prompted", self.language_model.fingerprint, precision, list(self.labels), prompt, self._text_tokens, method
+            "prompted",
+            self.language_model.fingerprint,
+            precision,
+            list(self.labels),
+            prompt,
+            self.question.text_tokens,
+            method,
         )
 
     @property
@@ -136,7 +143,8 @@ class PromptedTeacher:
 
         Args:
             examples: For `batch` any texts like those to be labelled; for `fitted` labelled rows. Texts
-                that serve as shots are left out, since the prompt tells their label.
+                that serve as shots are left out, since the prompt tells their label. Of more than `CALIBRATION_ROWS`
+                a sample is taken, the same one in whatever order they come.
             progress: Where a bar goes.
 
         Returns:
@@ -149,6 +157,7 @@ class PromptedTeacher:
         usable = [rows[key] for key in sorted(rows)]
         if self._method == "fitted":
             usable = [example for example in usable if example.label is not None]
+        usable = usable[:CALIBRATION_ROWS]  # in the order of content ids, which are as good as drawn at random
         if self._method in ("batch", "fitted"):
             with progress.bar("Calibrating the teacher", total=len(usable), unit="texts") as advance:
                 logprobs = self._logprobs([example.text for example in usable], advance)
@@ -177,74 +186,12 @@ class PromptedTeacher:
         Below about 0.2 the model is not answering the question that the prompt asks, and its soft targets are a guess:
         change the prompt, show shots, or use its chat template.
         """
-        scores = self._scorer.class_scores(self._rows([example.text for example in examples]), exact=True)
+        scores = self._scorer.class_scores(self.question.rows([example.text for example in examples]), exact=True)
         return np.exp(scores).sum(axis=1)
 
     def _logprobs(self, texts: Sequence[str], advance: Callable[[int], None] = lambda _: None) -> np.ndarray:
         """Class log-probabilities before calibration, float64 [N, C]."""
         if not len(texts):
             return np.zeros((0, len(self.labels)))
-        scores = self._scorer.class_scores(self._rows(texts), advance=advance)
+        scores = self._scorer.class_scores(self.question.rows(texts), advance=advance)
         return log_softmax(scores.astype(np.float64), axis=1)
-
-    def _rows(self, texts: Sequence[str]) -> list[list[int]]:
-        """Whole prompts as token ids, long texts cut."""
-        prompts = [self.prompt.render(self._cut(text)) for text in texts]
-        encoded = self._tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
-        return [[*self._beginning, *ids] for ids in encoded]
-
-    def _cut(self, text: str) -> str:
-        """The text's first tokens, as many as there is room for."""
-        if len(text.encode("utf-8")) <= self._text_tokens:  # a token is at least one byte
-            return text
-        if self._tokenizer.is_fast:
-            ends = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-            return text if len(ends) <= self._text_tokens else text[: ends[self._text_tokens - 1][1]]
-        ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return text if len(ids) <= self._text_tokens else self._tokenizer.decode(ids[: self._text_tokens])
-
-    def _encode(self, prompt: str) -> list[int]:
-        return [*self._beginning, *self._tokenizer(prompt, add_special_tokens=False)["input_ids"]]
-
-    def _beginning_tokens(self) -> list[int]:
-        """The begin-of-text token, where the tokenizer puts one; a chat template writes its own."""
-        marks = [] if self.prompt.chat else self._tokenizer("")["input_ids"]
-        return [self._tokenizer.bos_token_id] if marks and marks[0] == self._tokenizer.bos_token_id else []
-
-    def _label_tokens(self) -> tuple[list[list[list[int]]], list[list[int]]]:
-        """Per label the token ids of its spellings, and the id of the token that then ends the answer."""
-        prompt = self.prompt.render(_PROBES[0])
-        sequences = [[self._continuation(prompt, word) for word in words] for words in self.prompt.spellings]
-        endings = [
-            [self._continuation(prompt + word, self.prompt.ending)[0] for word in words]
-            for words in self.prompt.spellings
-        ]
-        return sequences, endings
-
-    def _continuation(self, prompt: str, more: str) -> list[int]:
-        """Token ids of `more` after `prompt`.
-
-        Raises:
-            ModelError: The tokenizer fuses the two, so that the continuation has no tokens of its own.
-        """
-        start, whole = self._encode(prompt), self._encode(prompt + more)
-        if whole[: len(start)] != start or len(whole) == len(start):
-            raise ModelError(
-                f"the tokenizer fuses {more!r} with the end of the prompt, {prompt[-12:]!r}; end the template with "
-                "another character, for instance a colon"
-            )
-        return whole[len(start) :]
-
-    def _room_for_text(self, max_length: int) -> int:
-        """Tokens of a text that fit beside the prompt in the model's context, at most `max_length`."""
-        context: Any = getattr(self.language_model.model.config.get_text_config(), "max_position_embeddings", None)
-        if context is None:
-            return max_length
-        longest_label = max(len(path) for path in self.trie.paths)
-        room = int(context) - len(self._encode(self.prompt.render(""))) - longest_label
-        if room < _FEWEST_TEXT_TOKENS:
-            raise ModelError(
-                f"the prompt leaves {room} tokens for the text in a context of {context}; use fewer shots "
-                "or a shorter instruction"
-            )
-        return min(max_length, room)

@@ -49,6 +49,12 @@ class LabelTrie:
         return path[::-1]
 
 
+def begins_another(sequences: Sequence[Sequence[Sequence[int]]]) -> bool:
+    """Whether the token ids of one spelling are the beginning of another's; see `build_trie`."""
+    flat = {tuple(ids) for spellings in sequences for ids in spellings}
+    return any(ids[:length] in flat for ids in flat for length in range(1, len(ids)))
+
+
 def build_trie(
     sequences: Sequence[Sequence[Sequence[int]]], *, endings: Sequence[Sequence[int]] | None = None
 ) -> LabelTrie:
@@ -78,7 +84,7 @@ def build_trie(
         raise ModelError(
             f"labels {owners} are spelled by the same tokens {list(twice)}; give them verbalizers that differ"
         )
-    terminated = any(ids[:length] in distinct for _, ids in flat for length in range(1, len(ids)))
+    terminated = begins_another(sequences)
     if terminated:
         if endings is None:
             raise ModelError(

@@ -15,7 +15,7 @@ from tutelage.cli.main import build_parser, main
 from tutelage.cli.tables import results_table
 from tutelage.cli.terminal import TerminalProgress, format_bytes, format_seconds
 from tutelage.config import LanguageRecipe, Recipe, load_recipe
-from tutelage.errors import DataError, Problem, RecipeError, RunExists, TargetsCorrupt, TrainingDiverged
+from tutelage.errors import DataError, NotEnoughDisk, Problem, RecipeError, RunExists, TargetsCorrupt, TrainingDiverged
 
 WORDS = ["check", "demo", "evaluate", "init", "label", "predict", "report", "run", "targets", "train"]
 
@@ -95,6 +95,7 @@ def test_init_writes_a_recipe_of_the_task_that_loads(task, expected, tmp_path, c
         (RecipeError([Problem("r.yaml:3", "wrong"), Problem("", "also wrong")]), 2, ["r.yaml:3: wrong", "2 problems"]),
         (DataError("a.csv, row 3: broken"), 2, ["DataError: a.csv, row 3"]),
         (RunExists("runs/a is another's"), 2, ["runs/a"]),
+        (NotEnoughDisk("about 9 GB would be written"), 2, ["9 GB"]),
         (TargetsCorrupt("part-0 is damaged"), 1, ["TargetsCorrupt: part-0"]),
         (TrainingDiverged("loss nan"), 1, ["loss nan"]),
         (KeyboardInterrupt(), 130, ["run the same command again"]),

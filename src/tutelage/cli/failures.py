@@ -5,9 +5,18 @@ from __future__ import annotations
 import json
 import sys
 
-from tutelage.errors import DataError, ModelError, Problem, RecipeError, RunExists, RunIncomplete, TutelageError
+from tutelage.errors import (
+    DataError,
+    ModelError,
+    NotEnoughDisk,
+    Problem,
+    RecipeError,
+    RunExists,
+    RunIncomplete,
+    TutelageError,
+)
 
-WRONG_INPUT = (RecipeError, DataError, ModelError, RunExists, RunIncomplete)
+WRONG_INPUT = (RecipeError, DataError, ModelError, RunExists, RunIncomplete, NotEnoughDisk)
 """Errors that the person can mend by changing what they gave."""
 
 

@@ -18,15 +18,15 @@ from tutelage.config import FullFit, HeadFit, LoraFit, NoFit, Recipe
 from tutelage.data import Prepared
 from tutelage.errors import ModelError, NotEnoughDisk, Problem
 from tutelage.recipes.inputs import read_data
+from tutelage.recipes.prompt_checking import find_question, prompt_tokens, rough_tokens
 from tutelage.recipes.teaching import saved_teacher, teacher_facts
 from tutelage.runs import cache_folder
-from tutelage.types import SILENT, Example, Progress
+from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
     from tutelage.teachers import ModelFacts
+    from tutelage.teachers.questions import Question
 
-CHARACTERS_PER_TOKEN = 4.0
-"""Rule of thumb for byte-pair vocabularies on English; estimates say that they are rough."""
 DISK_MARGIN = 1.2
 
 
@@ -64,9 +64,13 @@ def check_recipe(recipe: Recipe, *, root: Path = Path("runs"), progress: Progres
     except ModelError as error:
         problems.append(Problem("teacher.model", str(error)))
     problems += student_problems(recipe, facts)
+    question = None
+    if data is not None and facts is not None:
+        question, refused = find_question(recipe, data)
+        problems += refused
     if data is None or any(problem.severity == "error" for problem in problems):
         return Check(problems, {}, "")
-    estimate = estimate_run(recipe, data, facts, root=root)
+    estimate = estimate_run(recipe, data, facts, question, root=root)
     try:
         require_disk(estimate)
     except NotEnoughDisk as error:
@@ -74,17 +78,25 @@ def check_recipe(recipe: Recipe, *, root: Path = Path("runs"), progress: Progres
     return Check(problems, estimate, describe(recipe, data, estimate))
 
 
-def estimate_run(recipe: Recipe, data: Prepared, facts: ModelFacts | None, *, root: Path) -> dict[str, Any]:
+def estimate_run(
+    recipe: Recipe, data: Prepared, facts: ModelFacts | None, question: Question | None = None, *, root: Path
+) -> dict[str, Any]:
     """Rough time and disk of a run on this machine.
 
-    The teacher multiplies each token with each of its weights once (two operations a weight); training costs three
-    times a student's forward pass. The machine's speed is a matrix product timed here and now.
+    The teacher multiplies each token with each of its weights once (two operations a weight), those of its prompt and
+    its calibration included; training costs three times a student's forward pass. The machine's speed is a matrix
+    product timed here and now.
     """
     rate = matrix_product_rate()
     copies = recipe.data.augment.copies if recipe.data.augment is not None else 0
     rows = [*data.train, *data.unlabeled]
-    asked = _tokens(rows) + copies * _tokens(data.train) + _tokens(data.validation) + _tokens(data.test)
-    fitted_to = _tokens([example for example in data.train if example.label is not None])
+    asked = (
+        rough_tokens(rows) + copies * rough_tokens(data.train) + rough_tokens(data.validation) + rough_tokens(data.test)
+    )
+    if question is not None:
+        texts = len(rows) + copies * len(data.train) + len(data.validation) + len(data.test)
+        asked += sum(prompt_tokens(recipe, data, question, texts=texts))
+    fitted_to = rough_tokens([example for example in data.train if example.label is not None])
     weights = facts.parameters if facts is not None else 0
     fit = recipe.teacher.fit if recipe.teacher.kind == "classifier" else None
     fitting = 3.0 * fit.epochs * fitted_to if fit is not None and not isinstance(fit, (HeadFit, NoFit)) else 0.0
@@ -99,7 +111,7 @@ def estimate_run(recipe: Recipe, data: Prepared, facts: ModelFacts | None, *, ro
         transfer = len(rows) + copies * len(data.train)
         student_steps = max(1, -(-transfer // train.batch_size)) * epochs
         body, total = _student_weights(student)
-        operations = 6.0 * body * epochs * (_tokens(rows) + copies * _tokens(data.train))
+        operations = 6.0 * body * epochs * (rough_tokens(rows) + copies * rough_tokens(data.train))
         training_seconds += runs * (operations / (0.3 * rate) + 0.006 * student_steps)
         steps += runs * student_steps
         student_bytes += runs * 4 * total * 4  # weights, two optimiser moments, one checkpoint more
@@ -185,10 +197,6 @@ def matrix_product_rate(size: int = 1024, repeats: int = 5) -> float:
         np.matmul(left, right, out=product)
         best = min(best, time.perf_counter() - started)
     return 2.0 * size**3 / best
-
-
-def _tokens(examples: Sequence[Example]) -> float:
-    return sum(len(example.text) for example in examples) / CHARACTERS_PER_TOKEN + len(examples)
 
 
 def _student_weights(student: Any) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from tutelage.errors import RecipeError, TargetsCorrupt, TargetsError
 from tutelage.recipes.checking import estimate_run, require_disk
 from tutelage.recipes.evaluating import evaluate_run, held_out_quality
 from tutelage.recipes.inputs import data_fingerprint, prepare_data, recipe_hash
+from tutelage.recipes.prompt_checking import require_question
 from tutelage.recipes.provenance import write_provenance
 from tutelage.recipes.stages import STAGE_VERSION, Deferred, StageOutcome, Stages
 from tutelage.recipes.student_checking import require_students
@@ -84,7 +85,8 @@ def run(
     teacher_print = teacher_fingerprint(recipe, data)  # finds the model, or says that it is not there
     facts = teacher_facts(recipe)
     require_students(recipe, facts)
-    require_disk(estimate_run(recipe, data, facts, root=root if out is None else out))
+    question = require_question(recipe, data)
+    require_disk(estimate_run(recipe, data, facts, question, root=root if out is None else out))
     text = dump_recipe(recipe)
     folder = open_run(root, recipe.name, text, out=out)
     folder.path.mkdir(parents=True, exist_ok=True)

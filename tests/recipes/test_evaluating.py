@@ -46,3 +46,9 @@ def test_a_teacher_without_a_miss_is_not_certain() -> None:
     found = quality_of(0.05 + 0.85 * np.eye(3)[gold], gold)
     assert found["accuracy"]["value"] == 1.0
     assert found["accuracy"]["low"] == pytest.approx(0.025 ** (1 / 30))
+
+
+def test_a_teacher_that_is_worse_than_the_commonest_class_is_called_so() -> None:
+    gold = np.zeros(60, dtype=int)
+    assert "is worse than always answering" in quality_of(np.tile([0.1, 0.8, 0.1], (60, 1)), gold)["sentence"]
+    assert "is not clearly better than always" in quality_of(np.tile([0.8, 0.1, 0.1], (60, 1)), gold)["sentence"]

@@ -76,3 +76,10 @@ def test_a_missing_column_speaks_of_the_option_not_of_a_recipe(finished_run, new
 def test_a_missing_folder_is_refused_before_the_file_is_even_read(finished_run, tmp_path) -> None:
     with pytest.raises(DataError, match=r"--out .*out\.csv: there is no folder .*absent; make it, or choose another"):
         predict_file(finished_run, tmp_path / "unread.csv", out=tmp_path / "absent" / "out.csv")
+
+
+def test_a_file_that_is_not_there_is_refused_without_a_word_of_recipes(finished_run, tmp_path) -> None:
+    with pytest.raises(
+        DataError, match=r"--file .*missing\.csv: there is no such file; correct the path, which starts"
+    ):
+        predict_file(finished_run, tmp_path / "missing.csv")

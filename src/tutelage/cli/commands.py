@@ -10,7 +10,7 @@ from typing import Any
 
 from tutelage.cli import failures
 from tutelage.cli.targets import targets
-from tutelage.cli.terminal import format_seconds, progress_for, write_result
+from tutelage.cli.terminal import counted, format_seconds, progress_for, write_result
 from tutelage.errors import Problem, RecipeError
 
 
@@ -125,7 +125,7 @@ def _run_recipe(
     took = sum(stage.seconds for stage in done)
     if done:
         rest = "" if len(done) == len(stages) else f"; {len(stages) - len(done)} had been done before"
-        write_result(f"{len(done)} stages done in {format_seconds(took)}{rest}.")
+        write_result(f"{counted(len(done), 'stages')} done in {format_seconds(took)}{rest}.")
     else:
         write_result("Everything had been done before.")
     write_result(f"Run folder: {folder.path}")
@@ -174,7 +174,7 @@ def predict(options: argparse.Namespace) -> int:
         if options.json:
             write_result(json.dumps(written))
         else:
-            write_result(f"{written['rows']:,} rows answered by {written['student']}: {written['out']}")
+            write_result(f"{counted(written['rows'], 'rows')} answered by {written['student']}: {written['out']}")
         return 0
     answers = predict_texts(options.folder, options.text, student=options.student, batch_size=options.batch_size)
     if options.json:

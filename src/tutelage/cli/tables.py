@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tutelage.cli.terminal import format_bytes
+from tutelage.cli.terminal import counted, format_bytes
 
 QUALITY = (("accuracy", "accuracy", 1), ("macro_f1", "macro F1", 1), ("agreement", "agrees", 1), ("kl", "KL", 3))
 FULL_WIDTH = 126
@@ -53,7 +53,7 @@ def results_table(evaluation: dict[str, Any], *, width: int | None = None) -> st
     buffer = io.StringIO()
     columns = width or max(shutil.get_terminal_size((FULL_WIDTH, 24)).columns, FULL_WIDTH)
     Console(file=buffer, width=columns, highlight=False).print(table)
-    legend = f"{evaluation['rows']:,} test rows; ms: median for one text; faster: times the teacher's."
+    legend = f"{counted(evaluation['rows'], 'test rows')}; ms: median for one text; faster: times the teacher's."
     devices = evaluation.get("devices", {})
     if len(set(devices.values())) > 1:
         legend += f"\nMeasured on {', '.join(f'{device} ({who})' for who, device in devices.items())}."

@@ -47,7 +47,7 @@ class TerminalProgress:
                 yield lambda done: display.advance(task, done)
         else:
             yield lambda _: None
-        self.say(f"{title:<28} {total:,} {unit} in {format_seconds(time.monotonic() - started)}")
+        self.say(f"{title:<28} {counted(total, unit)} in {format_seconds(time.monotonic() - started)}")
 
     def say(self, message: str) -> None:
         """Show one line of talk."""
@@ -57,6 +57,11 @@ class TerminalProgress:
 def progress_for(*, quiet: bool) -> ProgressProtocol:
     """The display a command should use."""
     return SILENT if quiet else TerminalProgress()
+
+
+def counted(number: int, unit: str) -> str:
+    """A number of things: `1 text`, `1,200 texts`; the unit is given in the plural."""
+    return f"{number:,} {unit.removesuffix('s') if number == 1 else unit}"
 
 
 def format_seconds(seconds: float) -> str:

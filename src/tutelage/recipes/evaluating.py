@@ -63,8 +63,9 @@ def held_out_quality(recipe: Recipe, data: Prepared, store: TargetStore) -> dict
         f"the commonest class alone: {quality['majority_accuracy']:.3f}"
     )
     if found["low"] <= quality["majority_accuracy"]:
+        verdict = "worse" if found["high"] < quality["majority_accuracy"] else "not clearly better"
         sentence += (
-            "\nwarning: this teacher is not clearly better than always answering the commonest class; students can "
+            f"\nwarning: this teacher is {verdict} than always answering the commonest class; students can "
             "only learn what it knows. Give it labels (kind: classifier), shots, or take a larger model"
         )
     quality["sentence"] = sentence

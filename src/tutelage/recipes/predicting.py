@@ -110,6 +110,8 @@ def predict_file(
         raise DataError(f"--out {target} is the input file itself: give another name")
     if out is not None and not target.parent.is_dir():
         raise DataError(f"--out {target}: there is no folder {target.parent}; make it, or choose another place")
+    if not file.exists():
+        raise DataError(f"--file {file}: there is no such file; correct the path, which starts where you stand")
     table, problems = read_table(
         file,
         text_field=text_field if text_field is not None else text_column(path),

@@ -105,7 +105,7 @@ def language_student_problems(recipe: LanguageRecipe, data: PreparedDocuments, t
                 needed_ids(tokenizer, used_ids(data), config=config)
             except ModelError as error:
                 problems.append(Problem(f"{where}.vocabulary", str(error)))
-        if getattr(student, "embeddings", "random") == "teacher":
+        if (student.kind == "rnn" or student.kind == "transformer") and student.embeddings == "teacher":
             width = getattr(student, "embedding_size", None) or student.hidden_size
             if width > config.hidden_size:
                 problems.append(

@@ -88,7 +88,9 @@ def evaluate_language_run(
     for name, (parameters, disk_bytes, place) in sizes.items():
         cost = {"parameters": exact(parameters), "disk_bytes": exact(disk_bytes), **costs[name]}
         student = students.get(name)
-        read = student.vocabulary.spell(prompts[0]).ids if isinstance(student, TeacherView) else prompts[0]
+        read = prompts[0]
+        if isinstance(student, TeacherView):
+            read = student.vocabulary.spell(read).ids.astype(read.dtype)
         memory = None if place is None else peak_memory_bytes(place, read)
         if memory is not None:
             cost["memory_bytes"] = exact(memory)

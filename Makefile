@@ -38,6 +38,10 @@ format: $(VENV)/.developer
 
 bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/label_throughput.py
+	$(BIN)/python benchmarks/answer_latency.py
+	$(BIN)/python benchmarks/linear_divergence.py
+	$(BIN)/python benchmarks/target_store.py
+	$(BIN)/python benchmarks/scoring.py
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

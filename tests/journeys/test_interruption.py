@@ -15,10 +15,21 @@ from tests.journeys.tiny_job import environment, tutelage
 RESULTS = ("students/gru/metrics.jsonl", "controls/gru/metrics.jsonl", "students/gru/model.safetensors")
 
 
+def _listen_to_control_c() -> None:
+    """A shell that starts the tests in its background lets them ignore it, and what they start inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _start(job: Path, out: str) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "tutelage", "run", "recipe.yaml", "--out", out]
     return subprocess.Popen(
-        words, cwd=job, env=environment(job), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        words,
+        cwd=job,
+        env=environment(job),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_listen_to_control_c,
     )
 
 

@@ -40,13 +40,16 @@ def test_each_make_target_exists() -> None:
     assert {"demo", "test"} <= named <= set(targets)
 
 
-def test_the_recipe_loads(tmp_path: Path) -> None:
-    (block,) = blocks("yaml")
+def test_the_recipes_load(tmp_path: Path) -> None:
     for name in ("train.csv", "test.csv"):
         (tmp_path / name).write_text("text,label\n")
-    (tmp_path / "more.jsonl").write_text("")
-    (tmp_path / "recipe.yaml").write_text(block, encoding="utf-8")
-    assert set(load_recipe(tmp_path / "recipe.yaml").students) == {"transformer", "gru"}
+    for name in ("more.jsonl", "corpus.jsonl", "heldout.jsonl"):
+        (tmp_path / name).write_text("")
+    found = []
+    for block in blocks("yaml"):
+        (tmp_path / "recipe.yaml").write_text(block, encoding="utf-8")
+        found.append(set(load_recipe(tmp_path / "recipe.yaml").students))
+    assert found == [{"transformer", "gru"}, {"half", "gru"}]
 
 
 def test_the_python_runs(job: Path) -> None:

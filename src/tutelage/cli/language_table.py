@@ -19,7 +19,7 @@ MEASURES = (
     ("acceptance", "accepted %", 100, 1),
     ("ece", "ECE %", 100, 1),
 )
-FULL_WIDTH = 126
+FULL_WIDTH = 134
 """Narrower terminals wrap the lines themselves; no number is ever cut."""
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.journeys.tiny_job import sentences
 
 from tutelage.config import load_recipe
 from tutelage.recipes.causal_lm import run_language_model
+from tutelage.recipes.classification import Outcome
+from tutelage.targets import TargetStore
+from tutelage.types import SILENT
 
 RECIPE = """\
 name: tiny
@@ -24,11 +28,15 @@ evaluate: {{control: true, bootstrap_samples: 100, generation_prompts: 1, genera
 """
 
 
+def write_documents(folder: Path, **parts: list[str]) -> None:
+    for name, texts in parts.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_from_documents_to_numbers_and_nothing_twice(tmp_path: Path, model_folder: Path) -> None:
     rows = [text for text, _ in sentences(60, seed=0)]
-    for name, part in (("train", rows[:40]), ("validation", rows[40:48]), ("test", rows[48:])):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in part), "utf-8")
+    write_documents(tmp_path, train=rows[:40], validation=rows[40:48], test=rows[48:])
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.format(model=model_folder), encoding="utf-8")
 
@@ -59,3 +67,41 @@ def test_from_documents_to_numbers_and_nothing_twice(tmp_path: Path, model_folde
         "students/half": "reused",
         "students/gru": "done",
     }
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_what_is_no_longer_true_is_removed_and_nothing_else_is_done_again(tmp_path: Path, model_folder: Path) -> None:
+    rows = [text for text, _ in sentences(40, seed=0)]
+    write_documents(tmp_path, train=rows[:24], validation=rows[24:30], test=rows[30:38])
+    (tmp_path / "recipe.yaml").write_text(RECIPE.format(model=model_folder), encoding="utf-8")
+    said: list[str] = []
+
+    def go(until: str) -> Outcome:
+        recipe = load_recipe(tmp_path / "recipe.yaml", overrides=["evaluate.control=false"])
+        progress = SimpleNamespace(say=said.append, bar=SILENT.bar)
+        return run_language_model(recipe, root=tmp_path / "runs", until=until, progress=progress)  # type: ignore[arg-type]
+
+    def how(outcome: Outcome) -> dict[str, str]:
+        return {stage.name: stage.how for stage in outcome.stages}
+
+    folder = go("report").folder
+    measured = [folder.evaluation_path, folder.predictions_path, folder.report_path]
+    write_documents(tmp_path, test=rows[30:])
+    assert how(go("train")) == {"targets": "kept", "students/half": "kept"}
+    assert not any(path.exists() for path in measured)
+    assert how(go("report")) == {
+        "targets": "kept", "students/half": "kept", "evaluation": "done", "report": "done"
+    }  # fmt: skip
+    assert json.loads(folder.evaluation_path.read_text("utf-8"))["documents"] == 10
+
+    ids = TargetStore.open(folder.targets_path).ids
+    (part,) = folder.targets_path.glob("part-*.parquet")
+    part.write_bytes(part.read_bytes()[:-9])
+    assert how(go("train")) == {"targets": "done", "students/half": "kept"}
+    (message,) = [line for line in said if "damaged" in line]
+    assert message.endswith("these rows are labelled again")
+    assert TargetStore.open(folder.targets_path).ids == ids
+
+    (folder.students_path / "half" / "config.json").unlink()
+    assert how(go("train")) == {"targets": "kept", "students/half": "done"}
+    assert not any(path.exists() for path in measured)

@@ -15,13 +15,14 @@ from typing import Any
 from tutelage.config import LanguageRecipe, dump_recipe
 from tutelage.data import PreparedDocuments
 from tutelage.recipes.checking import require_disk
-from tutelage.recipes.classification import Outcome, Until, is_whole, require_one_process
+from tutelage.recipes.classification import Outcome, Until, require_one_process
 from tutelage.recipes.language_checking import estimate_language_run, require_language_students
 from tutelage.recipes.language_evaluating import evaluate_language_run, held_out_targets
-from tutelage.recipes.language_inputs import language_data_fingerprint, prepare_language_data, teacher_tokenizer
+from tutelage.recipes.language_inputs import documents_fingerprint, prepare_language_data, teacher_tokenizer
 from tutelage.recipes.language_training import language_student_fingerprint, train_language_student
 from tutelage.recipes.provenance import write_provenance
 from tutelage.recipes.stages import STAGE_VERSION, Deferred, Stages
+from tutelage.recipes.upkeep import is_whole, remove_broken_parts, withdraw_results
 from tutelage.report import write_report
 from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
 from tutelage.targets import TargetStore
@@ -82,6 +83,22 @@ def run_language_model(
         targets_print = fingerprint(
             STAGE_VERSION, teacher_print, recipe.targets, sorted({document.example_id for document in asked})
         )
+        prints = {"teacher": teacher_print, "targets": targets_print}
+        students = {
+            (name, control): language_student_fingerprint(recipe, name, targets_print, data, control=control)
+            for name in recipe.students
+            for control in ((False, True) if recipe.evaluate.control else (False,))
+        }
+        evaluation_print = fingerprint(
+            "language evaluation",
+            prints,
+            students,
+            recipe.evaluate,
+            documents_fingerprint(data.train, data.validation, data.test),
+            recipe,
+        )
+        if not folder.stage("evaluation").is_done(evaluation_print):
+            withdraw_results(folder)
         source: TargetSource
         quality: dict[str, Any] = {}
         if recipe.targets.kind == "live":
@@ -97,21 +114,22 @@ def run_language_model(
             source = StoredTargets(TargetStore.open(folder.targets_path))
             quality = held_out_targets(source.store, folder.targets_path)
             progress.say(quality["sentence"])
-        prints = {"teacher": teacher_print, "targets": targets_print}
         if until != "label":
-            for name in recipe.students:
-                for control in (False, True) if recipe.evaluate.control else (False,):
-                    prefix = "controls" if control else "students"
-                    stages.do(
-                        f"{prefix}/{name}",
-                        language_student_fingerprint(recipe, name, targets_print, data, control=control),
-                        folder=folder.path / prefix / name,
-                        leaves=folder.path / prefix / name / "config.json",
-                        work=lambda name=name, control=control: train_language_student(
-                            recipe, name, folder, data, None if control else source, teacher, progress=progress
-                        ),
-                    )
+            for (name, control), student_print in students.items():
+                group = folder.controls_path if control else folder.students_path
+                outcome = stages.do(
+                    f"{group.name}/{name}",
+                    student_print,
+                    folder=group / name,
+                    leaves=group / name / "config.json",
+                    work=lambda name=name, control=control: train_language_student(
+                        recipe, name, folder, data, None if control else source, teacher, progress=progress
+                    ),
+                )
+                if outcome.how == "done":
+                    withdraw_results(folder)
         if until in ("evaluate", "report"):
+            prints["evaluation"] = evaluation_print
             _judge(recipe, folder, data, teacher, stages, prints, until=until, progress=progress)
     return Outcome(folder, tuple(stages.outcomes), tuple(str(warning) for warning in data.warnings), quality)
 
@@ -128,24 +146,18 @@ def _judge(
     progress: Progress,
 ) -> None:
     """The last two stages: evaluation and report."""
-    everyone = [
-        language_student_fingerprint(recipe, name, prints["targets"], data, control=False) for name in recipe.students
-    ]
-    evaluation_print = fingerprint(
-        "language evaluation", prints, everyone, recipe.evaluate, language_data_fingerprint(data), recipe
-    )
     stages.do(
         "evaluation",
-        evaluation_print,
+        prints["evaluation"],
         leaves=folder.evaluation_path,
         work=lambda: evaluate_language_run(recipe, folder, data, teacher, progress=progress),
     )
     if not stages.nothing_done or not folder.provenance_path.is_file():
-        write_provenance(recipe, folder, data, {**prints, "evaluation": evaluation_print}, seconds=stages.outcomes)
+        write_provenance(recipe, folder, data, prints, seconds=stages.outcomes)
     if until == "report":
         stages.do(
             "report",
-            fingerprint("report", evaluation_print),
+            fingerprint("report", prints["evaluation"]),
             leaves=folder.report_path,
             work=lambda: {"file": str(write_report(folder.path))},
         )
@@ -168,13 +180,14 @@ def write_token_targets(
     out: Path,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Let the teacher score every document once; a killed call goes on where it was.
+    """Let the teacher score every document once; a killed call goes on where it was, a damaged part is written again.
 
     Returns:
         Facts for the stage: rows and positions.
     """
     section = recipe.targets
     assert section.kind != "live"  # nothing is written then
+    remove_broken_parts(out, progress)
     store = label_documents(
         teacher.get(),
         documents,

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from tutelage.config import Recipe, dump_recipe
 from tutelage.data import Prepared, augment
-from tutelage.errors import RecipeError, TargetsCorrupt, TargetsError
+from tutelage.errors import RecipeError, TargetsError
 from tutelage.recipes.checking import estimate_run, require_disk
 from tutelage.recipes.evaluating import evaluate_run, held_out_quality
 from tutelage.recipes.inputs import data_fingerprint, prepare_data, recipe_hash
@@ -27,11 +27,10 @@ from tutelage.recipes.stages import STAGE_VERSION, Deferred, StageOutcome, Stage
 from tutelage.recipes.student_checking import require_students
 from tutelage.recipes.teaching import fit_teacher, load_teacher, teacher_facts, teacher_fingerprint
 from tutelage.recipes.training import STUDENT_FILES, student_fingerprint, train_student
+from tutelage.recipes.upkeep import is_whole, remove_broken_parts, withdraw_results
 from tutelage.report import write_report
 from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
 from tutelage.targets import TargetStore, read_manifest
-from tutelage.targets.parts import read_part
-from tutelage.targets.reader import encoder_of
 from tutelage.types import SILENT, Example, Progress
 
 AUGMENTED = "augmented"
@@ -160,14 +159,6 @@ def run(
     return Outcome(folder, tuple(stages.outcomes), tuple(str(warning) for warning in data.warnings), quality)
 
 
-def withdraw_results(folder: RunFolder) -> None:
-    """Remove what was measured on other students or other rows: nobody should take it for the present ones'."""
-    for name in ("evaluation", "report"):
-        folder.stage(name).withdraw()
-    for path in (folder.evaluation_path, folder.predictions_path, folder.report_path):
-        path.unlink(missing_ok=True)
-
-
 def remove_targets_of_others(teacher: Any, targets: Path) -> None:
     """Remove a run's own targets where its data changed since, and with them the teacher: they answer nothing now."""
     try:
@@ -189,30 +180,6 @@ def require_one_process() -> None:
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: a recipe runs in one process in this version. Start it without "
             "a launcher; for several processes call tutelage.train.train_classifier from a script of your own"
         )
-
-
-def is_whole(targets: Path) -> bool:
-    """False if a store that was finished cannot be read (any more): `write_targets` then fills in what is missing."""
-    try:
-        TargetStore.open(targets)
-    except TargetsError:
-        return False
-    return True
-
-
-def remove_broken_parts(targets: Path, progress: Progress) -> None:
-    """Remove the parts of a run's own targets that were damaged since, so that their rows are labelled again."""
-    try:
-        manifest = read_manifest(targets)
-    except TargetsError:
-        return
-    encoder = encoder_of(targets, manifest)
-    for part in manifest.parts:
-        try:
-            read_part(targets, part, manifest=manifest, encoder=encoder)
-        except TargetsCorrupt as error:
-            progress.say(f"{error}: these rows are labelled again")
-            (targets / part.file).unlink(missing_ok=True)
 
 
 def transfer_set(recipe: Recipe, data: Prepared) -> list[Example]:

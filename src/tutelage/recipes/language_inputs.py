@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tutelage.config import LanguageRecipe
@@ -9,6 +10,7 @@ from tutelage.data import PreparedDocuments, prepare_documents
 from tutelage.errors import Problem, RecipeError
 from tutelage.runs import fingerprint
 from tutelage.teachers import load_tokenizer
+from tutelage.types import Document
 
 
 def teacher_tokenizer(recipe: LanguageRecipe) -> Any:
@@ -56,8 +58,6 @@ def read_language_data(recipe: LanguageRecipe, tokenizer: Any) -> tuple[Prepared
     return prepared, list(prepared.warnings)
 
 
-def language_data_fingerprint(prepared: PreparedDocuments) -> str:
-    """The fingerprint of every split: documents by content, in order."""
-    return fingerprint(
-        [[document.example_id for document in split] for split in (prepared.train, prepared.validation, prepared.test)]
-    )
+def documents_fingerprint(*splits: Sequence[Document]) -> str:
+    """The fingerprint of splits: documents by content, in order."""
+    return fingerprint([[document.example_id for document in split] for split in splits])

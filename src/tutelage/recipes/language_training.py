@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tutelage.config import LanguageRecipe, LanguageStudent
 from tutelage.data import PreparedDocuments
 from tutelage.losses import Divergence
-from tutelage.recipes.language_inputs import language_data_fingerprint
+from tutelage.recipes.language_inputs import documents_fingerprint
 from tutelage.recipes.stages import STAGE_VERSION, Deferred
 from tutelage.runs import RunFolder, fingerprint, seed_sequence
 from tutelage.students import (
@@ -46,15 +46,16 @@ def language_student_fingerprint(
 ) -> str:
     """The fingerprint of what a trained student depends on.
 
-    A control does not depend on the soft targets, only on the teacher that it may be cut from.
+    A control does not depend on the soft targets, only on the teacher that it may be cut from; nobody depends on the
+    test documents.
     """
     student = recipe.students[name]
     weights = model_fingerprint(str(student.model)) if student.kind == "pretrained" else None
     teacher = model_fingerprint(str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code)
     return fingerprint(
         "language student",
-        STAGE_VERSION, weights, control, teacher if control else targets_print, language_data_fingerprint(data),
-        student, recipe.train_for(name), recipe.objective_for(name), recipe.task,
+        STAGE_VERSION, weights, control, teacher if control else targets_print, student, recipe.task,
+        documents_fingerprint(data.train, data.validation), recipe.train_for(name), recipe.objective_for(name),
     )  # fmt: skip
 
 

@@ -1,0 +1,44 @@
+"""What lies in a run and is no longer true: results of other students or rows, targets that were damaged since."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tutelage.errors import TargetsCorrupt, TargetsError
+from tutelage.runs import RunFolder
+from tutelage.targets import TargetStore, read_manifest
+from tutelage.targets.parts import read_part
+from tutelage.targets.reader import encoder_of
+from tutelage.types import Progress
+
+
+def withdraw_results(folder: RunFolder) -> None:
+    """Remove what was measured on other students or other rows: nobody should take it for the present ones'."""
+    for name in ("evaluation", "report"):
+        folder.stage(name).withdraw()
+    for path in (folder.evaluation_path, folder.predictions_path, folder.report_path):
+        path.unlink(missing_ok=True)
+
+
+def is_whole(targets: Path) -> bool:
+    """False if a store that was finished cannot be read (any more): `write_targets` then fills in what is missing."""
+    try:
+        TargetStore.open(targets)
+    except TargetsError:
+        return False
+    return True
+
+
+def remove_broken_parts(targets: Path, progress: Progress) -> None:
+    """Remove the parts of a run's own targets that were damaged since, so that their rows are labelled again."""
+    try:
+        manifest = read_manifest(targets)
+    except TargetsError:
+        return
+    encoder = encoder_of(targets, manifest)
+    for part in manifest.parts:
+        try:
+            read_part(targets, part, manifest=manifest, encoder=encoder)
+        except TargetsCorrupt as error:
+            progress.say(f"{error}: these rows are labelled again")
+            (targets / part.file).unlink(missing_ok=True)

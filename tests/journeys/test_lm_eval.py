@@ -16,7 +16,7 @@ import pytest
 from tests.journeys.tiny_language_job import write_language_job, write_teacher
 
 from tutelage.config import load_recipe
-from tutelage.evaluate.language import score_models
+from tutelage.evaluate.language_scores import score_models
 from tutelage.recipes.causal_lm import run_language_model
 from tutelage.recipes.language_inputs import prepare_language_data, teacher_tokenizer
 from tutelage.students import load_language_student

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from fake_run import HOSTILE, REVIEWS
 
-from tutelage.evaluate.language import TokenScores, compare_language_models
+from tutelage.evaluate.language import compare_language_models
 from tutelage.evaluate.language_examples import write_document_scores
+from tutelage.evaluate.language_scores import TokenScores
 from tutelage.types import Document
 
 PARAMETERS = {"teacher": 134_515_008, "pruned": 63_706_176, "gru": 29_900_000}

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 
 from tutelage.data.packed import collate_packed
-from tutelage.evaluate.language import TokenScores
+from tutelage.evaluate.language_scores import TokenScores
 from tutelage.losses import linear_logits
 from tutelage.runs import atomic_write_bytes
 from tutelage.students import final_states, output_layer

@@ -52,9 +52,10 @@ def evaluate_language_run(
     """
     from tutelage.evaluate.cost import exact, folder_bytes
     from tutelage.evaluate.generation import continue_prompts, prompts_of
-    from tutelage.evaluate.language import compare_language_models, score_models
+    from tutelage.evaluate.language import compare_language_models
     from tutelage.evaluate.language_cost import measure_language_speed, peak_memory_bytes
     from tutelage.evaluate.language_examples import show_distributions, write_document_scores
+    from tutelage.evaluate.language_scores import score_models
     from tutelage.students import TeacherView
 
     judge = teacher.get()

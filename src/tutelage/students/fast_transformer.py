@@ -50,7 +50,8 @@ class FastTransformer:
             self._embedding = layer_norm(embeddings.tok_embeddings.weight.detach(), *_norm(embeddings.norm))
             fits = 3 * self._embedding.nbytes <= LARGEST_TABLE_BYTES
             self._table = self._layers[0].qkv(self._embedding) if fits else None
-            frequencies = getattr(model.model.rotary_emb, "full_attention_inv_freq")  # noqa: B009
+            rotary: Any = model.model.rotary_emb
+            frequencies = rotary.full_attention_inv_freq
             angles = torch.outer(torch.arange(config.max_position_embeddings).float(), frequencies)
             self._rotations = torch.polar(torch.ones_like(angles), angles)[:, None]
 

@@ -12,6 +12,7 @@ from tests.data.tiny_tokenizer import make_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tutelage.students import add_lora, build_language_rnn, prune
+from tutelage.targets import HiddenTargets
 from tutelage.teachers import CausalTeacher, LanguageModel, label_documents
 from tutelage.train import LanguageObjective, StoredTargets
 from tutelage.types import Document
@@ -116,8 +117,12 @@ def loss_by_definition(
     objective: LanguageObjective,
     *,
     total: float,
+    stored: StoredTargets | None = None,
 ) -> torch.Tensor:
-    """The objective token by token over whole distributions, each document read alone by the model's own forward."""
+    """The objective token by token over whole distributions, each document read alone by the model's own forward.
+
+    With `stored` forward KL is taken to what a store holds, entry by entry, in place of the teacher itself.
+    """
     cost = torch.zeros((), dtype=torch.float64)
     heat, soft_weight = objective.loss_temperature, objective.soft_weight if teacher is not None else 0.0
     for document in documents:
@@ -126,9 +131,28 @@ def loss_by_definition(
         for place, token in enumerate(np.flatnonzero(document.trained)):
             row = logits[token - 1, :VOCABULARY]
             cost = cost - (1 - soft_weight) * torch.log_softmax(row, -1)[int(document.token_ids[token])]
-            if theirs is not None:
+            if stored is not None:
+                cost = cost + soft_weight * stored_divergence(stored, document, place, torch.log_softmax(row, -1))
+            elif theirs is not None:
                 p, q = (torch.log_softmax(values / heat, -1) for values in (theirs[place], row))
                 if objective.divergence.name == "reverse_kl":
                     p, q = q, p
                 cost = cost + soft_weight * heat**2 * (p.exp() * (p - q)).sum()
     return cost / total
+
+
+def stored_divergence(stored: StoredTargets, document: Document, place: int, logprobs: torch.Tensor) -> torch.Tensor:
+    """Forward KL of one position by what the store holds about it; `sampled` as the store reports it, CE - H."""
+    (found,) = stored.store.lookup([document.example_id])
+    if isinstance(found, HiddenTargets):
+        side = stored.teacher_side([document], torch.device("cpu"))
+        p = torch.log_softmax((side.hidden[place].double() @ side.weight.double().T)[:VOCABULARY], -1)
+        return (p.exp() * (p - logprobs)).sum()
+    start = int(found.counts[:place].sum())
+    here = slice(start, start + int(found.counts[place]))
+    ids, p = torch.from_numpy(found.ids[here].astype(np.int64)), torch.from_numpy(found.logprobs[here]).double()
+    if stored.store.manifest.kind == "sampled":
+        return -(p.exp() * logprobs[ids]).sum() - float(found.entropies[place])
+    tail, rest = 1 - p.exp().sum(), 1 - logprobs[ids].exp().sum()
+    head = (p.exp() * (p - logprobs[ids])).sum()
+    return head + (tail * (tail.log() - rest.log()) if tail > 0 else 0.0)

@@ -45,7 +45,6 @@ def language_context(records: Records[DocumentScores]) -> dict[str, Any]:
     """
     evaluation = records.evaluation
     quality, cost = tables.shown_measures(evaluation, quality=QUALITY, cost=COST)
-    stage_times, total_time = origins.stages(records.provenance)
     return {
         "sheets": ["page.css", "language.css"],
         "nav": "language_nav.html",
@@ -88,13 +87,7 @@ def language_context(records: Records[DocumentScores]) -> dict[str, Any]:
         "terms": TERMS,
         "data_files": language_origins.documents(records.provenance),
         "data_columns": ["Rows", "Documents", "Tokens", "Predicted tokens"],
-        "warnings": [str(warning) for warning in records.provenance.get("warnings") or []],
-        "stages": stage_times,
-        "total_time": total_time,
-        "facts": origins.facts(records),
-        "packages": origins.packages(records.provenance),
-        "fingerprints": origins.fingerprints(records.provenance),
-        "recipe_text": records.recipe_text,
+        **origins.provenance_section(records),
     }
 
 

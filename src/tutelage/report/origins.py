@@ -81,6 +81,21 @@ def stages(provenance: Mapping[str, Any]) -> tuple[list[Stage], str]:
     ], formats.duration(total)
 
 
+def provenance_section(records: Records[Any]) -> dict[str, Any]:
+    """What the last section of a page of either task is filled with, but for its table of data files."""
+    provenance = records.provenance
+    stage_times, total_time = stages(provenance)
+    return {
+        "warnings": [str(warning) for warning in provenance.get("warnings") or []],
+        "stages": stage_times,
+        "total_time": total_time,
+        "facts": facts(records),
+        "packages": packages(provenance),
+        "fingerprints": fingerprints(provenance),
+        "recipe_text": records.recipe_text,
+    }
+
+
 def facts(records: Records[Any]) -> list[tuple[str, str]]:
     """Name and value of what a reader needs to repeat the run."""
     provenance = records.provenance

@@ -86,7 +86,6 @@ def _context(records: Records[Predictions]) -> dict[str, Any]:
     evaluation, predictions, labels = records.evaluation, records.predictions, records.labels
     quality, cost = tables.shown_measures(evaluation)
     disagreements, disagreement_count = rows.find_disagreements(predictions, labels, cap=DISAGREEMENT_CAP)
-    stage_times, total_time = origins.stages(records.provenance)
     return {
         "sheets": ["page.css"],
         "nav": "nav.html",
@@ -126,13 +125,7 @@ def _context(records: Records[Predictions]) -> dict[str, Any]:
         "terms": TERMS,
         "data_files": origins.data_files(records.provenance),
         "data_columns": ["Rows", "Labelled"],
-        "warnings": [str(warning) for warning in records.provenance.get("warnings") or []],
-        "stages": stage_times,
-        "total_time": total_time,
-        "facts": origins.facts(records),
-        "packages": origins.packages(records.provenance),
-        "fingerprints": origins.fingerprints(records.provenance),
-        "recipe_text": records.recipe_text,
+        **origins.provenance_section(records),
     }
 
 

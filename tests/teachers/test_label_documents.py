@@ -20,6 +20,7 @@ from tutelage.errors import ModelError, TargetsMismatch
 from tutelage.targets import TargetStore, inspect, merge, verify
 from tutelage.teachers import CausalTeacher, LanguageModel
 from tutelage.teachers import drawing as drawing_module
+from tutelage.teachers.balancing import FINER
 from tutelage.teachers.drawing import uniforms
 from tutelage.teachers.label_documents import label_documents
 from tutelage.types import Document
@@ -143,9 +144,10 @@ def test_sampled_says_what_the_model_says(tmp_path, teacher, documents):
             if tail.sum() < 1e-6:
                 continue
             step = tail.sum() / int(draws)
-            walked = torch.searchsorted(tail.cumsum(0), (offsets[row] + torch.arange(int(draws))) * step)
+            points = (offsets[row] + torch.arange(FINER * int(draws))) * step / FINER
+            met = torch.searchsorted(tail.cumsum(0), points).numpy()
             drawn = value.ids[starts[row] + value.heads[row] : starts[row] + value.counts[row]]
-            assert (np.sort(walked.numpy()) == drawn).mean() > 0.5  # a border may be crossed by rounding
+            assert np.isin(drawn, met).mean() > 0.7  # a border may be crossed by rounding
         exact = -(expected.exp() * expected).sum(dim=-1)
         assert value.entropies.mean() == pytest.approx(float(exact.mean()), abs=0.1)
 

@@ -47,7 +47,12 @@ def uniforms(seed: int, example_id: bytes, positions: int) -> NDArray[np.float64
 
 
 def draw_sampled(
-    logits: Tensor, offsets: NDArray[np.float64], *, threshold: float | None = None, budget: int | None = None
+    logits: Tensor,
+    offsets: NDArray[np.float64],
+    *,
+    threshold: float | None = None,
+    budget: int | None = None,
+    finer: int = 1,
 ) -> SparseTargets:
     """Keep likely tokens exactly and draw the others, without bias.
 
@@ -56,6 +61,8 @@ def draw_sampled(
         offsets: One number in [0, 1) a position, from `uniforms`.
         threshold: Tokens at least so probable are head; the tail is walked along in steps of about so much mass.
         budget: In place of a threshold: entries of every position; head and step follow from it.
+        finer: So many times as many entries of the tail, each of so much less mass, for `balancing.balance` to choose
+            from; then a token may be met so many times.
 
     Returns:
         The entries of each position: its head by id, then its tail in the order of the walk, which is by id.
@@ -71,7 +78,13 @@ def draw_sampled(
     rows = _rows_at_once(logits)
     return join(
         [
-            _draw(logits[start : start + rows], offsets[start : start + rows], threshold=threshold, budget=budget)
+            _draw(
+                logits[start : start + rows],
+                offsets[start : start + rows],
+                threshold=threshold,
+                budget=budget,
+                finer=finer,
+            )
             for start in range(0, len(logits), rows)
         ]
     )
@@ -152,7 +165,7 @@ def join(parts: list[SparseTargets]) -> SparseTargets:
 
 
 def _draw(
-    logits: Tensor, offsets: NDArray[np.float64], *, threshold: float | None, budget: int | None
+    logits: Tensor, offsets: NDArray[np.float64], *, threshold: float | None, budget: int | None, finer: int
 ) -> SparseTargets:
     """As `draw_sampled`, of positions whose probabilities fit the cache."""
     probs = torch.softmax(logits, dim=-1)
@@ -177,7 +190,7 @@ def _draw(
     # Where there is no head the mass is 1 but for rounding, and 1 / threshold often a whole number: hence 1e-4.
     draws = mass / threshold + 1e-4 if threshold is not None else (budget or 0) - heads.double()
     draws = torch.minimum(draws.floor(), (MOST_ENTRIES - heads).double()).clamp_min(1).long()
-    draws = torch.where(mass > NEGLIGIBLE_MASS, draws, 0)
+    draws = torch.where(mass > NEGLIGIBLE_MASS, draws * finer, 0)
     step = mass / draws.clamp_min(1)
     turns = torch.arange(int(draws.max()) if len(draws) else 0, dtype=torch.float64, device=probs.device)
     points = (torch.from_numpy(offsets).to(probs.device)[:, None] + turns) * step[:, None]
@@ -185,7 +198,7 @@ def _draw(
     met = torch.searchsorted(ends, points, right=True).clamp_max_(sums.shape[1] - 1)
     tail_rows, turn = (turns < draws[:, None]).nonzero(as_tuple=True)
     met, points = met[tail_rows, turn], points[tail_rows, turn]
-    tail_ids = _walk(probs, tail_rows, met, points - (ends[tail_rows, met] - sums[tail_rows, met]), limits)
+    tail_ids = _walk(probs, tail_rows, met, points - (ends[tail_rows, met] - sums[tail_rows, met]), limits, finer)
     return _ragged(
         np.concatenate([head_rows.cpu().numpy(), tail_rows.cpu().numpy()]),
         np.concatenate([ids[places, columns].cpu().numpy(), tail_ids.cpu().numpy()]),
@@ -232,11 +245,11 @@ def _inside(probs: Tensor, rows: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor
     return probs[rows[:, None], ids.clamp_max(last)].masked_fill_(ids > last, 0.0), ids
 
 
-def _walk(probs: Tensor, rows: Tensor, blocks: Tensor, distances: Tensor, limits: Tensor) -> Tensor:
+def _walk(probs: Tensor, rows: Tensor, blocks: Tensor, distances: Tensor, limits: Tensor, most: int) -> Tensor:
     """The tail token that lies so far into a block, [N].
 
-    Rounding may lead to the end of the block, or twice to a token as large as the step: then the tail token before, or
-    after it, is taken.
+    Rounding may lead to the end of the block, or once more than `most` times to a token as large as so many steps: then
+    the tail token before it, or another, is taken.
     """
     inside, ids = _inside(probs, rows, blocks)
     tail = inside.double().masked_fill_(inside >= limits[rows, None], 0.0)
@@ -245,8 +258,8 @@ def _walk(probs: Tensor, rows: Tensor, blocks: Tensor, distances: Tensor, limits
     distances = torch.minimum(distances.clamp_min(0.0), ends[:, -1] * (1 - 1e-12))
     found = torch.searchsorted(ends, distances[:, None], right=True).clamp_max_(_BLOCK - 1)
     chosen = ids.gather(-1, found)[:, 0]
-    twice = ((chosen[1:] == chosen[:-1]) & (rows[1:] == rows[:-1])).nonzero()[:, 0] + 1
-    for place in twice.tolist():
+    too_often = ((chosen[most:] == chosen[:-most]) & (rows[most:] == rows[:-most])).nonzero()[:, 0] + most
+    for place in too_often.tolist():
         row = probs[rows[place]]
         free = (row > 0) & (row < limits[rows[place]])
         free[chosen[rows == rows[place]]] = False

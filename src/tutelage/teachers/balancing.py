@@ -42,9 +42,7 @@ def balance(drawn: SparseTargets, example_id: bytes, *, seed: int) -> SparseTarg
     counts, heads = drawn.counts.astype(np.int64), drawn.heads.astype(np.int64)
     owners = np.repeat(np.arange(len(counts)), counts)
     tail = np.flatnonzero(np.arange(len(owners)) - (np.cumsum(counts) - counts)[owners] >= heads[owners])
-    key = blake2b(
-        example_id, digest_size=16, key=seed.to_bytes(16, "little", signed=True), person=b"balance"
-    ).digest()
+    key = blake2b(example_id, digest_size=16, key=seed.to_bytes(16, "little", signed=True), person=b"balance").digest()
     chance = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
     kept = tail
     while len(kept) * FINER > len(tail):

@@ -58,5 +58,5 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.developer: $(VENV)/.torch pyproject.toml
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,check]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,check,lm-eval]'
 	touch $@ $(VENV)/.installed

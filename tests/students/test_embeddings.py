@@ -163,3 +163,28 @@ def test_embeddings_are_put_in_and_their_shape_is_checked(tokenizer, teacher, la
     assert torch.equal(model.embedding.weight, matrix)
     with pytest.raises(ShapeMismatch, match="make them with the model's own tokenizer and width"):
         set_embeddings(model, matrix[:, :8])
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "word"])
+def test_another_student_of_the_same_words_asks_the_teacher_nothing(tmp_path, texts, teacher, kind):
+    """An LSTM, and a transformer whose texts stand between two more tokens."""
+    named = SimpleNamespace(model=teacher.model, tokenizer=teacher.tokenizer, fingerprint="t")
+    more = {"width": 16, "contextual_layer": 2, "texts": texts, "cache": tmp_path}
+    plain, bounded = (
+        train_tokenizer(texts, kind=kind, vocabulary_size=90, boundaries=asked) for asked in (False, True)
+    )
+    first = teacher_embeddings(plain, named, **more)
+
+    def refuse(*_):
+        pytest.fail("the teacher was run again")
+
+    handle = teacher.model.register_forward_pre_hook(refuse)
+    inner = teacher.model.model.register_forward_pre_hook(refuse)
+    try:
+        second = teacher_embeddings(bounded, named, **more)
+    finally:
+        handle.remove()
+        inner.remove()
+    words = [token for token in plain.get_vocab() if token not in plain.all_special_tokens]
+    assert len(words) >= 20
+    assert torch.equal(first[plain.convert_tokens_to_ids(words)], second[bounded.convert_tokens_to_ids(words)])

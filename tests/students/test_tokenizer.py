@@ -29,6 +29,20 @@ def test_special_tokens_have_their_places(kind, texts):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [60, 120, 400])
+def test_words_are_the_same_with_boundaries_and_without(kind, size, texts):
+    if kind == "bpe":
+        size += 256
+    plain, bounded = (
+        train_tokenizer(texts, kind=kind, vocabulary_size=size, boundaries=asked).get_vocab() for asked in (False, True)
+    )
+    assert set(bounded) - set(plain) == {"[CLS]", "[SEP]"}
+    assert sorted(plain, key=plain.__getitem__) == [
+        token for token in sorted(bounded, key=bounded.__getitem__) if token not in ("[CLS]", "[SEP]")
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_order_of_texts_does_not_matter(kind, texts):
     assert vocabulary(kind, texts).get_vocab() == vocabulary(kind, texts[::-1]).get_vocab()
 

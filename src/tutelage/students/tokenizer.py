@@ -36,7 +36,8 @@ def train_tokenizer(
         texts: What the student will read; order does not matter.
         kind: `wordpiece` (words and their pieces), `bpe` (byte-level pieces; nothing is ever unknown) or `word` (whole
             words, the most frequent ones; all others are unknown).
-        vocabulary_size: Most tokens there may be, special ones included; small corpora give fewer.
+        vocabulary_size: Most tokens there may be, special ones included; small corpora give fewer. The words are the
+            same with `boundaries` and without.
         lowercase: Fold case first.
         max_length: Where texts are truncated, in tokens.
         boundaries: Put `[CLS]` and `[SEP]` around every text, for classes that need them.
@@ -62,6 +63,8 @@ def train_tokenizer(
     least = smallest_vocabulary(kind, boundaries=boundaries)
     if vocabulary_size < least:
         raise ValueError(f"vocabulary_size is {vocabulary_size}: special tokens and single letters need {least}")
+    if not boundaries:  # room for them all the same: two students of one vocabulary then share what is made for it
+        vocabulary_size = max(least, vocabulary_size - len([CLS, SEP]))
     if not any(text.strip() for text in texts):
         raise ValueError("no text to learn a vocabulary from: give at least one that is not empty")
     if kind == "bpe":

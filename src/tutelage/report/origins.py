@@ -143,6 +143,13 @@ def fingerprints(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
     return flat
 
 
+_KINDS = {"rnn": "recurrent network", "pruned": "pruned from the teacher", "pretrained": "pretrained model"}
+_EMBEDDINGS = {
+    "teacher": "embeddings from the teacher",
+    "teacher_contextual": "embeddings from what the teacher makes of each word",
+}
+
+
 def teacher_description(records: Records[Any]) -> str:
     """The teacher in a few words: from provenance, or from the recipe where that says nothing."""
     teacher = records.provenance.get("teacher") or {}
@@ -167,9 +174,28 @@ def student_descriptions(records: Records[Any]) -> list[tuple[str, str]]:
 def _settings(settings: Mapping[str, Any]) -> str:
     """Settings on one line, kind first; sections of their own are left to the recipe below."""
     kind = str(settings.get("kind", ""))
-    rest = [
-        f"{key.replace('_', ' ')} {Path(str(value)).name if key == 'model' else value}"
+    parts = [
+        _setting(key, value)
         for key, value in settings.items()
         if key != "kind" and not isinstance(value, Mapping) and value is not None
     ]
-    return ", ".join(filter(None, [kind, *rest]))
+    return ", ".join(filter(None, [_KINDS.get(kind, kind), *parts]))
+
+
+def _setting(key: str, value: Any) -> str:
+    """A key of a student and its value, in words.
+
+    Example:
+        >>> [_setting(*pair) for pair in (("cell", "gru"), ("bidirectional", False), ("embeddings_layer", 16))]
+        ['GRU', 'not bidirectional', 'embeddings layer 16']
+    """
+    name = key.replace("_", " ")
+    if isinstance(value, bool):
+        return name if value else f"not {name}"
+    if key == "cell":
+        return str(value).upper()
+    if key == "embeddings":
+        return _EMBEDDINGS.get(str(value), f"{name} {value}")
+    if key == "model":
+        return f"{name} {Path(str(value)).name}"
+    return f"{name} {str(value).replace('_', ' ')}"

@@ -14,6 +14,7 @@
     ├── TrainingDiverged   (ArithmeticError)     the loss is not a number or exploded
     ├── AssetError         (OSError)             weights or data could not be fetched or are not what was expected
     ├── NotEnoughDisk      (OSError)             the estimate does not fit
+    ├── NotEnoughMemory    (MemoryError)         the estimate is more than the machine has
     └── MissingExtra       (ImportError)         an optional package is not installed
 
 Every message answers three questions: what was given, what was expected, what to do.
@@ -101,6 +102,10 @@ class AssetError(TutelageError, OSError):
 
 class NotEnoughDisk(TutelageError, OSError):
     """The estimated output does not fit on the disk."""
+
+
+class NotEnoughMemory(TutelageError, MemoryError):
+    """The estimated need is more than all memory of this machine."""
 
 
 class MissingExtra(TutelageError, ImportError):

@@ -96,6 +96,16 @@ def test_a_teacher_against_itself_is_perfect(scores) -> None:
     assert (alone.kl, alone.agreement, alone.acceptance) == (None, None, None)
 
 
+def test_a_teacher_in_bfloat16_is_judged_and_shown(models) -> None:
+    half = tiny_teacher(tiny_llama(7).to(torch.bfloat16))
+    found = score_models(half, models, DOCUMENTS, batch_tokens=40)
+    assert found["same"].kl is not None
+    assert 0 <= found["same"].kl.mean() < 0.2  # the same weights, rounded
+    assert found["same"].kl.mean() < found["pruned"].kl.mean()
+    shown = show_distributions(half, models, DOCUMENTS, count=2, seed=0)
+    assert np.allclose(shown[0]["teacher"], shown[0]["models"]["same"], atol=0.1)
+
+
 def test_metrics_are_sums_over_documents_divided_once(scores) -> None:
     found = compare_language_models(
         DOCUMENTS, teacher=scores[""], students={"pruned": scores["pruned"]}, controls={"pruned": scores["rnn"]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 from tests.journeys.tiny_job import sentences
 
 from tutelage.config import load_recipe
+from tutelage.errors import TargetsMismatch
 from tutelage.recipes.causal_lm import run_language_model
 from tutelage.recipes.classification import Outcome
 from tutelage.targets import TargetStore
@@ -105,3 +107,36 @@ def test_what_is_no_longer_true_is_removed_and_nothing_else_is_done_again(tmp_pa
     (folder.students_path / "half" / "config.json").unlink()
     assert how(go("train")) == {"targets": "kept", "students/half": "done"}
     assert not any(path.exists() for path in measured)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_targets_of_another_teacher_are_refused_and_nothing_is_lost(tmp_path: Path, model_folder: Path) -> None:
+    rows = [text for text, _ in sentences(40, seed=0)]
+    write_documents(tmp_path, train=rows[:24], validation=rows[24:30], test=rows[30:38])
+    shutil.copytree(model_folder, tmp_path / "model")
+    (tmp_path / "recipe.yaml").write_text(RECIPE.format(model=tmp_path / "model"), encoding="utf-8")
+
+    def go(until: str) -> Outcome:
+        recipe = load_recipe(tmp_path / "recipe.yaml", overrides=["evaluate.control=false"])
+        return run_language_model(recipe, root=tmp_path / "runs", until=until)  # type: ignore[arg-type]
+
+    folder = go("report").folder
+    kept = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file() and path.name != ".lock"}
+
+    def unharmed() -> bool:
+        stages = folder.path / ".stages"
+        return all(path.read_bytes() == content for path, content in kept.items() if stages not in path.parents)
+
+    weights = (tmp_path / "model" / "model.safetensors").read_bytes()
+    (tmp_path / "model" / "model.safetensors").write_bytes(weights[:-4] + bytes(4))
+    with pytest.raises(TargetsMismatch, match="teacher"):
+        go("report")
+    assert unharmed()
+    (tmp_path / "model" / "model.safetensors").write_bytes(weights)
+    assert {stage.how for stage in go("report").stages} <= {"kept", "done"}
+
+    manifest = folder.targets_path / "manifest.json"
+    honest = manifest.read_text("utf-8")
+    manifest.write_text(honest.replace(json.loads(honest)["teacher"], "0" * 64), "utf-8")  # somebody put another there
+    with pytest.raises(TargetsMismatch):
+        go("train")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from tests.journeys.tiny_language_job import write_language_job, write_teacher
 
 from tutelage.cli.main import main
 from tutelage.config import load_recipe
-from tutelage.errors import RecipeError
+from tutelage.errors import NotEnoughDisk, NotEnoughMemory, RecipeError
+from tutelage.recipes import language_checking
 from tutelage.recipes.causal_lm import run_language_model
 
 
@@ -89,6 +91,53 @@ def test_a_student_with_another_tokenizer_of_the_same_size(teacher: Path, tmp_pa
     assert "students.mine" not in str(caught.value)
     assert sizes[0] == sizes[1]
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_student_that_reads_less_or_numbers_a_rare_token_otherwise(teacher: Path, tmp_path: Path) -> None:
+    for name in ("short", "swapped"):
+        shutil.copytree(teacher, tmp_path / name)
+    config = json.loads((tmp_path / "short" / "config.json").read_text("utf-8"))
+    (tmp_path / "short" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 64}), "utf-8")
+    rules = json.loads((tmp_path / "swapped" / "tokenizer.json").read_text("utf-8"))
+    vocabulary = rules["model"]["vocab"]
+    vocabulary["Ā"], vocabulary["ā"] = vocabulary["ā"], vocabulary["Ā"]  # bytes 0 and 1: no text holds them
+    (tmp_path / "swapped" / "tokenizer.json").write_text(json.dumps(rules), "utf-8")
+    students = "short: {kind: pretrained, model: ./short}\nswapped: {kind: pretrained, model: ./swapped}"
+    path = write_language_job(tmp_path, teacher, students=students)
+    recipe: Any = load_recipe(path)
+    with pytest.raises(RecipeError) as caught:
+        run_language_model(recipe, root=tmp_path / "runs")
+    said = str(caught.value)
+    assert "students.short.model: reads at most 64 tokens but task.sequence_length is 96" in said
+    assert "as many ids as the teacher's" in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("free_disk_bytes", lambda _: 1000, NotEnoughDisk, "would be written but 0.00 GB are free"),
+        ("_total_memory", lambda: 10**8, NotEnoughMemory, "would be needed at once but this machine has 0.1 GB"),
+    ],
+)
+def test_too_little_disk_or_memory(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: Any, error: Any, message: str
+) -> None:
+    recipe: Any = load_recipe(write_language_job(tmp_path, teacher))
+    monkeypatch.setattr(language_checking, name, value)
+    with pytest.raises(error, match=message):
+        run_language_model(recipe, root=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    found = language_checking.check_language_recipe(recipe, root=tmp_path / "runs")
+    assert len([problem for problem in found.problems if problem.severity == "error"]) == 1
+
+
+def test_targets_that_keep_more_are_estimated_larger(teacher: Path, tmp_path: Path) -> None:
+    sizes = []
+    for targets in ("{kind: sampled}", "{kind: sampled, threshold: 0.01}", "{kind: sampled, budget: 200}"):
+        recipe: Any = load_recipe(write_language_job(tmp_path, teacher, targets=targets))
+        sizes.append(language_checking.check_language_recipe(recipe).estimate["target_bytes"])
+    assert sizes[0] < sizes[1] < sizes[2]
 
 
 @pytest.mark.parametrize(

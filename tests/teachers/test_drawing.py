@@ -161,6 +161,13 @@ def test_a_budget_is_kept_and_splits_where_the_step_does():
             assert ordered[len(head) - 1] >= steps[0] * (1 - 1e-5)
 
 
+@pytest.mark.parametrize("finer", [1, 4])
+def test_a_budget_beyond_the_vocabulary_keeps_every_token(finer):
+    logits = random_logits(20, 6, spread=6)
+    found = draw_sampled(logits, uniforms(0, ID, 20), budget=200, finer=finer)
+    assert dense(found, 6) == pytest.approx(torch.softmax(logits, dim=-1).numpy(), abs=1e-6)
+
+
 def test_a_certain_position_is_one_token():
     logits = torch.full((2, 400), -200.0)
     logits[0, 399] = logits[1, 3] = 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -213,3 +215,15 @@ def test_a_state_that_is_no_number_is_named(tmp_path, teacher, documents):
     with pytest.raises(ModelError, match=r"rows\.jsonl row \d+"):
         label_documents(teacher, documents, out=tmp_path / "targets", kind="sampled", encoding={"threshold": 0.05})
     assert len(TargetStore.open(tmp_path / "targets", allow_incomplete=True)) == 0
+
+
+@pytest.mark.parametrize("kind", ENCODINGS)
+def test_a_teacher_in_bfloat16_labels(tmp_path, tokenizer, documents, kind):
+    half = tiny_model(tokenizer)
+    half.model.model.norm.weight.data.mul_(4)
+    half.model.to(torch.bfloat16)
+    teacher = CausalTeacher(replace(half, dtype=torch.bfloat16), batch_tokens=64)
+    store = label_documents(teacher, documents, out=tmp_path / "targets", kind=kind, encoding=ENCODINGS[kind])
+    (value,) = store.lookup([documents[0].example_id])
+    exact = definition(teacher, documents[0])
+    assert value.entropies.mean() == pytest.approx(float(-(exact.exp() * exact).sum(-1).mean()), abs=0.1)

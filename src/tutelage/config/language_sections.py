@@ -249,8 +249,9 @@ class LanguageTrain(LanguageSchedule):
     """How students are trained."""
 
     seed: int = Field(default=0, ge=0)
-    """Every random choice in splitting the data, drawing targets and training students follows from this number.
-    Runs with several seeds hold the data fixed only where validation and test are files."""
+    """Every random choice in splitting the data, drawing targets and training students follows from this number;
+    targets that a run beside has drawn are taken over as they are. Runs with several seeds hold the data fixed only
+    where validation and test are files."""
 
 
 class LanguageEvaluate(Section):

@@ -130,16 +130,22 @@ print(highest() - before)
 def _continue(model: Any, prompt: Tokens, new_tokens: int, clock: Callable[[], float]) -> tuple[float, list[float]]:
     """Seconds until the first new token, and of each one after it."""
     ids = torch.from_numpy(prompt.astype(np.int64))[None].to(model.device)
-    started = clock()
+
+    def finished() -> float:
+        if ids.is_cuda:  # what was asked of it is done later
+            torch.cuda.synchronize(ids.device)
+        return clock()
+
+    started = finished()
     answer = model(input_ids=ids, use_cache=True, logits_to_keep=1)
     token = answer.logits[:, -1:].argmax(-1)
-    first = clock() - started
+    first = finished() - started
     later = []
     for _ in range(new_tokens - 1):
-        began = clock()
+        began = finished()
         answer = model(input_ids=token, use_cache=True, logits_to_keep=1, **_carried(answer))
         token = answer.logits[:, -1:].argmax(-1)
-        later.append(clock() - began)
+        later.append(finished() - began)
     return first, later
 
 

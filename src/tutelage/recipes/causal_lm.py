@@ -14,7 +14,7 @@ from typing import Any
 
 from tutelage.config import LanguageRecipe, dump_recipe
 from tutelage.data import PreparedDocuments
-from tutelage.recipes.checking import require_disk
+from tutelage.recipes.checking import require_disk, require_memory
 from tutelage.recipes.classification import Outcome, Until, require_one_process
 from tutelage.recipes.language_checking import estimate_language_run, require_language_students
 from tutelage.recipes.language_evaluating import evaluate_language_run, held_out_targets
@@ -26,7 +26,13 @@ from tutelage.recipes.upkeep import is_whole, remove_broken_parts, withdraw_resu
 from tutelage.report import write_report
 from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
 from tutelage.targets import TargetStore
-from tutelage.teachers import CausalTeacher, label_documents, load_language_model, model_fingerprint
+from tutelage.teachers import (
+    CausalTeacher,
+    label_documents,
+    load_language_model,
+    model_fingerprint,
+    tokenizer_fingerprint,
+)
 from tutelage.train import LiveTargets, StoredTargets, TargetSource
 from tutelage.types import SILENT, Document, Progress
 
@@ -70,7 +76,9 @@ def run_language_model(
         model_fingerprint(str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code),
         recipe.teacher.dtype,
     )
-    require_disk(estimate_language_run(recipe, data, root=root if out is None else out))
+    estimate = estimate_language_run(recipe, data, root=root if out is None else out)
+    require_disk(estimate)
+    require_memory(estimate)
     text = dump_recipe(recipe)
     folder = open_run(root, recipe.name, text, out=out)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -97,8 +105,6 @@ def run_language_model(
             documents_fingerprint(data.train, data.validation, data.test),
             recipe,
         )
-        if not folder.stage("evaluation").is_done(evaluation_print):
-            withdraw_results(folder)
         source: TargetSource
         quality: dict[str, Any] = {}
         if recipe.targets.kind == "live":
@@ -109,11 +115,17 @@ def run_language_model(
                 targets_print,
                 work=lambda: write_token_targets(recipe, teacher, asked, out=folder.targets_path, progress=progress),
                 folder=folder.targets_path,
-                is_whole=lambda: is_whole(folder.targets_path),
+                is_whole=lambda: is_whole(folder.targets_path, teacher=folder.stage("targets").facts.get("teacher")),
             )
-            source = StoredTargets(TargetStore.open(folder.targets_path))
+            written_by = folder.stage("targets").facts.get("teacher")
+            store = TargetStore.open(
+                folder.targets_path, teacher=written_by, tokenizer=tokenizer_fingerprint(tokenizer)
+            )
+            source = StoredTargets(store)
             quality = held_out_targets(source.store, folder.targets_path)
             progress.say(quality["sentence"])
+        if not folder.stage("evaluation").is_done(evaluation_print):  # only now: targets that are refused cost nothing
+            withdraw_results(folder)
         if until != "label":
             for (name, control), student_print in students.items():
                 group = folder.controls_path if control else folder.students_path
@@ -197,4 +209,5 @@ def write_token_targets(
         seed=recipe.train.seed,
         progress=progress,
     )
-    return {"rows": len(store), "positions": store.manifest.positions, "bytes": store.manifest.bytes}
+    written = store.manifest
+    return {"rows": len(store), "positions": written.positions, "bytes": written.bytes, "teacher": written.teacher}

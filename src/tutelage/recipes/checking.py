@@ -16,7 +16,7 @@ import numpy as np
 
 from tutelage.config import FullFit, HeadFit, LoraFit, NoFit, Recipe
 from tutelage.data import Prepared
-from tutelage.errors import ModelError, NotEnoughDisk, Problem
+from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem
 from tutelage.recipes.inputs import read_data
 from tutelage.recipes.prompt_checking import find_question, prompt_tokens, rough_tokens
 from tutelage.recipes.teaching import saved_teacher, teacher_facts
@@ -166,6 +166,20 @@ def require_disk(estimate: dict[str, Any]) -> None:
         raise NotEnoughDisk(
             f"about {needed / 1e9:.2f} GB would be written but {free / 1e9:.2f} GB are free. Free some space, choose "
             "another disk with --out and TUTELAGE_CACHE, or train fewer or smaller students"
+        )
+
+
+def require_memory(estimate: dict[str, Any]) -> None:
+    """Refuse a run that this machine has not the memory for, however idle it is.
+
+    Raises:
+        NotEnoughMemory: The estimate is more than all memory.
+    """
+    needed, there = estimate["memory_bytes"], estimate["total_memory_bytes"]
+    if needed > there:
+        raise NotEnoughMemory(
+            f"about {needed / 1e9:.1f} GB of memory would be needed at once but this machine has {there / 1e9:.1f} GB. "
+            "Train a smaller student, take a smaller teacher, or run on a larger machine"
         )
 
 

@@ -12,16 +12,25 @@ from typing import Any
 
 from tutelage.config import LanguageRecipe
 from tutelage.data import PreparedDocuments
-from tutelage.errors import ModelError, NotEnoughDisk, Problem, RecipeError
-from tutelage.recipes.checking import Check, describe_minutes, free_disk_bytes, matrix_product_rate, require_disk
+from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem, RecipeError
+from tutelage.recipes.checking import (
+    Check,
+    describe_minutes,
+    free_disk_bytes,
+    matrix_product_rate,
+    require_disk,
+    require_memory,
+)
 from tutelage.recipes.language_inputs import read_language_data, teacher_tokenizer
 from tutelage.recipes.language_training import trims_vocabulary, used_ids
 from tutelage.students import language_parameters, needed_ids
 from tutelage.teachers import load_tokenizer, model_config, model_facts, require_same_tokenizer
 from tutelage.types import SILENT, Document, Progress
 
-BYTES_PER_POSITION = {"sampled": 20.0, "top_k": 2.5, "hidden": 1.0}
-"""Disk of one target: whole, for each kept id, for each value of the hidden state."""
+BYTES_PER_ID = {"sampled": 1.7, "top_k": 2.5}
+"""Disk of one kept id, with its share of everything else."""
+IDS_AT_THRESHOLD = 12.0 * 0.05**0.8
+"""Kept ids times threshold^0.8: on film reviews and SmolLM2 4, 12 and 25 of them at 0.2, 0.05 and 0.02."""
 SCORING_SHARE, TRAINING_SHARE = 0.7, 0.5
 """Shares of the machine's matrix-product rate that scoring and training reach."""
 MEMORY_MARGIN = 1.1
@@ -53,6 +62,11 @@ def check_language_recipe(recipe: LanguageRecipe, *, root: Path = Path("runs"), 
         require_disk(estimate)
     except NotEnoughDisk as error:
         problems.append(Problem(str(root), str(error)))
+    try:
+        require_memory(estimate)
+    except NotEnoughMemory as error:
+        problems.append(Problem("memory", str(error)))
+        return Check(problems, estimate, _describe(recipe, data, estimate))
     if estimate["memory_bytes"] * MEMORY_MARGIN > estimate["free_memory_bytes"]:
         problems.append(
             Problem(
@@ -96,8 +110,18 @@ def language_student_problems(recipe: LanguageRecipe, data: PreparedDocuments, t
             try:
                 theirs = load_tokenizer(str(student.model))
                 require_same_tokenizer(tokenizer, theirs, texts, name=name)
+                reads = getattr(model_config(str(student.model)), "max_position_embeddings", None)
             except ModelError as error:
                 problems.append(Problem(f"{where}.model", str(error)))
+                reads = None
+            if reads is not None and recipe.task.sequence_length > reads:
+                problems.append(
+                    Problem(
+                        f"{where}.model",
+                        f"reads at most {reads} tokens but task.sequence_length is {recipe.task.sequence_length}: "
+                        "lower it, or take a student that reads more",
+                    )
+                )
         else:
             problems += _size_problems(student, config, where)
         if trims_vocabulary(student):
@@ -153,11 +177,14 @@ def estimate_language_run(recipe: LanguageRecipe, data: PreparedDocuments, *, ro
         student_bytes += runs * 4 * parameters
         largest = max(largest, parameters)
     targets = recipe.targets
-    each = BYTES_PER_POSITION.get(targets.kind, 0.0)
-    if targets.kind == "top_k":
-        each *= targets.k
+    each = 0.0
+    if targets.kind == "sampled":
+        kept = targets.budget or IDS_AT_THRESHOLD * (targets.threshold or 1.0) ** -0.8
+        each = BYTES_PER_ID["sampled"] * min(kept, config.vocab_size)
+    elif targets.kind == "top_k":
+        each = BYTES_PER_ID["top_k"] * targets.k
     elif targets.kind == "hidden":
-        each *= config.hidden_size + 8
+        each = config.hidden_size + 8.0
     elif targets.kind == "live":
         teacher_seconds += 2.0 * facts.parameters * train * len(recipe.students) / (SCORING_SHARE * rate)
     output_matrix = 4 * config.vocab_size * config.hidden_size if targets.kind == "hidden" else 0
@@ -174,6 +201,7 @@ def estimate_language_run(recipe: LanguageRecipe, data: PreparedDocuments, *, ro
         "free_disk_bytes": free_disk_bytes(root),
         "memory_bytes": int(4 * facts.parameters + 24 * largest + 2e9),
         "free_memory_bytes": _free_memory(),
+        "total_memory_bytes": _total_memory(),
     }
 
 
@@ -217,4 +245,9 @@ def _free_memory() -> int:
         for line in meminfo.read_text("ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
+    return _total_memory()
+
+
+def _total_memory() -> int:
+    """Memory of this machine, in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

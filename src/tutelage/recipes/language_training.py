@@ -52,9 +52,10 @@ def language_student_fingerprint(
     student = recipe.students[name]
     weights = model_fingerprint(str(student.model)) if student.kind == "pretrained" else None
     teacher = model_fingerprint(str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code)
+    made_from = (teacher, recipe.teacher.dtype) if control else targets_print
     return fingerprint(
         "language student",
-        STAGE_VERSION, weights, control, teacher if control else targets_print, student, recipe.task,
+        STAGE_VERSION, weights, control, made_from, student, recipe.task,
         documents_fingerprint(data.train, data.validation), recipe.train_for(name), recipe.objective_for(name),
     )  # fmt: skip
 
@@ -236,7 +237,7 @@ def load_judged_student(recipe: LanguageRecipe, name: str, group: Path, teacher:
         teacher: Whose ids they are.
     """
     folder = str(group / name)
-    model = load_language_student(folder)
+    model = load_language_student(folder).to(teacher.language_model.device)  # both are timed on the same device
     if not trims_vocabulary(recipe.students[name]):
         return model
     tokens = VocabularyMap(teacher.tokenizer, load_tokenizer(folder))

@@ -20,10 +20,17 @@ def withdraw_results(folder: RunFolder) -> None:
         path.unlink(missing_ok=True)
 
 
-def is_whole(targets: Path) -> bool:
-    """False if a store that was finished cannot be read (any more): `write_targets` then fills in what is missing."""
+def is_whole(targets: Path, *, teacher: str | None) -> bool:
+    """False if a store that was finished cannot be read any more, or is another teacher's.
+
+    Labelling is then asked for again, which fills in what is missing and refuses what is not its own.
+
+    Args:
+        targets: The store's folder.
+        teacher: The fingerprint under which it was written; None where nobody kept it.
+    """
     try:
-        TargetStore.open(targets)
+        TargetStore.open(targets, teacher=teacher)
     except TargetsError:
         return False
     return True

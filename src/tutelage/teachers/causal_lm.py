@@ -135,7 +135,7 @@ class CausalTeacher:
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits over the ids that the tokenizer makes, float32 [..., V]; padding rows of the matrix are cut off."""
-        return self.head.logits(states.to(self.head.weight.dtype))[..., : self.vocabulary]
+        return self.head.logits(states)[..., : self.vocabulary]
 
     @torch.inference_mode()
     def _check_head(self) -> None:

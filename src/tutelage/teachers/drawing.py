@@ -174,7 +174,8 @@ def _draw(
         limits = torch.full_like(probs[:, 0], threshold)
     else:
         assert budget is not None
-        limits = _limit_of_budget(probs, min(budget, probs.shape[1]))
+        budget = min(budget, probs.shape[1])
+        limits = _limit_of_budget(probs, budget)
 
     # Heads lie in blocks that weigh at least as much; their mass is then taken out of what the walk goes along.
     rows, blocks = (sums >= (limits * (1 - 1e-5))[:, None]).nonzero(as_tuple=True)

@@ -52,7 +52,8 @@ class OutputHead:
         """Logits of some tokens, or of all of them.
 
         Args:
-            hidden: Final hidden states, [..., H].
+            hidden: Final hidden states, [..., H], in any precision; the product is in that of the matrix, or in
+                float32 where only some tokens are asked for.
             tokens: Token ids [K]; None means the whole vocabulary.
 
         Returns:
@@ -62,8 +63,7 @@ class OutputHead:
         if tokens is not None:
             weight = weight[tokens].float()
             bias = bias[tokens] if bias is not None else None
-            hidden = hidden.float()
-        logits = torch.nn.functional.linear(hidden, weight).float()
+        logits = torch.nn.functional.linear(hidden.to(weight.dtype), weight).float()
         if bias is not None:
             logits = logits + bias.float()
         if self.scale != 1.0:

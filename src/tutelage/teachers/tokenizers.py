@@ -114,6 +114,14 @@ def require_same_tokenizer(teacher: Any, student: Any, texts: Sequence[str], *, 
                 f"otherwise: {shown!r} is {ours[place : place + 4]} from token {place + 1} on for the teacher, "
                 f"{theirs[place : place + 4]} for the student. {advice}"
             )
+    ours, theirs = teacher.get_vocab(), student.get_vocab()
+    if ours != theirs:  # ids that these texts do not use
+        token = min((token for token in {*ours, *theirs} if ours.get(token) != theirs.get(token)), key=str)
+        raise ModelError(
+            f"students.{name}: its tokenizer has as many ids as the teacher's ({len(student):,}) but {token!r} is "
+            f"{theirs.get(token, 'not among them')} there and {ours.get(token, 'not among them')} for the teacher. "
+            f"{advice}"
+        )
     for role in ("eos_token_id", "bos_token_id"):
         if getattr(teacher, role) is not None and getattr(teacher, role) != getattr(student, role):
             raise ModelError(

@@ -331,11 +331,11 @@ def describe(results: dict[str, Any]) -> str:
             measured = f"{row['seconds']:.2f} | {row['cpu_seconds']:.2f} | {times} | {row['peak_mib']:,.0f}"
             lines.append(f"| {name} | {measured} | {loss} |")
         goes, loads = {row["begun"] for row in rows.values()}, [row["load_before"] for row in rows.values()]
-        met = "; ".join(f"{bar} bar {'met' if ok else 'missed'}" for bar, ok in bars(run).items())
+        met = "".join(f"; {bar} bar {'met' if ok else 'missed'}" for bar, ok in bars(run).items())
         lines += [
             "",
             f"{run['threads']} threads; measured {'in turns' if len(goes) == 1 else f'in {len(goes)} goes'}; load "
-            f"average before {min(loads):.1f} to {max(loads):.1f}; {met}.",
+            f"average before {min(loads):.1f} to {max(loads):.1f}{met}.",
         ]
         missing = [
             name

@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
-from tutelage.errors import ModelError
+from tutelage.errors import ModelError, NotEnoughDisk
 from tutelage.runs import cache_folder
 from tutelage.teachers import PromptedTeacher, extract_features, load_language_model, model_facts, model_fingerprint
 from tutelage.teachers import loading as loading_module
@@ -243,6 +243,14 @@ def test_a_gguf_file_of_an_unknown_architecture_says_what_to_do(tmp_path):
         model_facts(str(path))
     with pytest.raises(ModelError, match=r"could not be read as a language model: .*unheard_of.*Upgrade transformers"):
         load_language_model(str(path))
+
+
+def test_a_gguf_file_that_would_not_fit_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    path = write_gguf(tmp_path / "tiny.gguf", "llama")
+    monkeypatch.setattr("tutelage.teachers.weights.shutil.disk_usage", lambda _: SimpleNamespace(free=4 * 36 * 32 - 1))
+    with pytest.raises(NotEnoughDisk, match=r"tiny\.gguf takes 0\.00 GB as float32 .* TUTELAGE_CACHE"):
+        load_language_model(str(path))
+    assert list((cache_folder() / "models").iterdir()) == []
 
 
 def test_a_package_is_found_without_being_imported(folder, tmp_path, monkeypatch):

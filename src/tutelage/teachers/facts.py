@@ -16,7 +16,7 @@ from typing import Any
 from tutelage.errors import ModelError
 from tutelage.teachers.places import locate
 from tutelage.teachers.reading import read_config
-from tutelage.teachers.weights import converted_folder
+from tutelage.teachers.weights import converted_folder, gguf_shapes
 
 _OUTSIDE_LAYERS = ("embed", "embd", "wte", "wpe", "lm_head", "score", "classifier")
 """Parts of the names of matrices that low-rank additions leave alone; in GGUF files also `output.weight`."""
@@ -59,7 +59,7 @@ def model_facts(spec: str, *, trust_remote_code: bool = False) -> ModelFacts:
     shapes: dict[str, Sequence[int]] = {}
     if source is not None and source.is_file():
         files, needs_conversion = [source], not converted_folder(source).is_dir()
-        shapes = _gguf_shapes(source)
+        shapes = gguf_shapes(source)
     elif source is not None:
         found = sorted(source.glob("*.safetensors"))
         files = [path for path in found if path.name.startswith("model")] or found
@@ -88,15 +88,6 @@ def _matrix_sides(shapes: Mapping[str, Sequence[int]]) -> int:
         if len(shape) == 2 and name != "output.weight" and not any(part in name for part in _OUTSIDE_LAYERS)
     ]
     return sum(map(sum, inside))
-
-
-def _gguf_shapes(path: Path) -> dict[str, Sequence[int]]:
-    from gguf import GGUFReader
-
-    try:
-        return {str(tensor.name): [int(side) for side in tensor.shape] for tensor in GGUFReader(str(path)).tensors}
-    except (ValueError, KeyError, IndexError) as error:
-        raise ModelError(f"{path} cannot be read as a GGUF file ({error}); download it again") from error
 
 
 def _safetensors_shapes(path: Path) -> dict[str, Sequence[int]]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tutelage.errors import ModelError
+from tutelage.errors import ModelError, NotEnoughDisk
 from tutelage.runs import atomic_write_text, cache_folder
 
 _REMEMBERED_FROM_BYTES = 8 * 2**20
@@ -144,6 +145,7 @@ def convert_gguf(path: Path) -> Path:
 
     Raises:
         ModelError: The file is missing, damaged, or of an architecture that transformers does not read.
+        NotEnoughDisk: The copy would not fit.
     """
     if not path.is_file():
         raise ModelError(f"{path}: no such file. Check the path of the .gguf file")
@@ -165,6 +167,20 @@ def convert_gguf(path: Path) -> Path:
     return target
 
 
+def gguf_shapes(path: Path) -> dict[str, Sequence[int]]:
+    """Shapes of all tensors of a GGUF file, from its header.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    from gguf import GGUFReader
+
+    try:
+        return {str(tensor.name): [int(side) for side in tensor.shape] for tensor in GGUFReader(str(path)).tensors}
+    except (ValueError, KeyError, IndexError) as error:
+        raise ModelError(f"{path} cannot be read as a GGUF file ({error}); download it again") from error
+
+
 def _write_plain_copy(path: Path, folder: Path) -> None:
     """Unpack the file's weights and its tokenizer into `folder`."""
     import torch
@@ -176,6 +192,12 @@ def _write_plain_copy(path: Path, folder: Path) -> None:
     if magic != b"GGUF":
         raise ModelError(
             f"{path} does not begin with the letters GGUF, so it is no GGUF file or is damaged; download it again"
+        )
+    needed, free = 4 * sum(math.prod(shape) for shape in gguf_shapes(path).values()), shutil.disk_usage(folder).free
+    if needed > free:
+        raise NotEnoughDisk(
+            f"{path} takes {needed / 1e9:.2f} GB as float32 but {free / 1e9:.2f} GB are free where converted models "
+            "are kept. Free some space, or choose another disk with TUTELAGE_CACHE"
         )
     where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:

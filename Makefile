@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo demo-fast demo-lm test test-fast check lint format bench clean
+.PHONY: demo demo-fast demo-lm test test-fast test-lm-eval check lint format bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tutelage demo
@@ -23,6 +23,12 @@ test: $(VENV)/.developer
 
 test-fast: $(VENV)/.developer
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+# lm-eval brings some 40 packages (pandas among them, which slows the start of every process): an environment of its own.
+test-lm-eval:
+	$(MAKE) VENV=.venv-lm-eval .venv-lm-eval/.developer
+	.venv-lm-eval/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable '.[lm-eval]'
+	OMP_NUM_THREADS=1 .venv-lm-eval/bin/python -m pytest tests/journeys/test_lm_eval.py
 
 check: format lint test
 
@@ -44,7 +50,7 @@ bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/scoring.py
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) .venv-lm-eval build dist src/*.egg-info
 
 # torch first and pinned: an unpinned torch is a different, much larger build.
 $(VENV)/.torch: constraints.txt
@@ -58,5 +64,5 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.developer: $(VENV)/.torch pyproject.toml
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,check,lm-eval]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,check]'
 	touch $@ $(VENV)/.installed

@@ -128,13 +128,27 @@ def run_until_trained(recipe: Path, out: Path) -> None:
     run_language_model(loaded, out=out, until="train")
 
 
-def killed_after(seconds: float, recipe: Path, out: Path) -> bool:
-    """Run in a process of its own and kill it after so many seconds; whether it was still at work."""
+def lines_there(out: Path) -> dict[str, int]:
+    """How many lines each metrics.jsonl of a run has."""
+    return {
+        str(path.relative_to(out)): len(path.read_bytes().splitlines())
+        for path in sorted(out.glob("*/*/metrics.jsonl"))
+    }
+
+
+def killed_after(seconds: float, recipe: Path, out: Path, *, lines: int | None = None) -> bool:
+    """Run in a process of its own and kill it after so many seconds; whether it was still at work.
+
+    With `lines` it is killed as soon as so many lines of metrics are there, so that how long it takes to start on this
+    machine does not matter.
+    """
     child = os.fork()
     if child == 0:
         run_until_trained(recipe, out)
         os._exit(0)
-    time.sleep(seconds)
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends and (lines is None or sum(lines_there(out).values()) < lines):
+        time.sleep(0.002)
     os.kill(child, signal.SIGKILL)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
@@ -159,15 +173,16 @@ def main(recipe: Path, kills: int, seed: int) -> None:
     seconds, moments = float((root / "seconds").read_text()), random.Random(seed)
     reached: list[dict[str, Any]] = []
     out = root / "killed" / "run"
-    for _ in range(kills):
-        if not killed_after(moments.uniform(0.15, 0.6) * seconds, recipe, out):
+    for kill in range(kills):
+        if kill == 0:
+            at_work = killed_after(moments.uniform(0.15, 0.6) * seconds, recipe, out)
+        else:
+            more = sum(lines_there(out).values()) + moments.randrange(1, 5)
+            at_work = killed_after(5 * seconds, recipe, out, lines=more)
+        if not at_work:
             break
-        steps = {
-            str(path.relative_to(out)): len(path.read_bytes().splitlines())
-            for path in sorted(out.glob("*/*/metrics.jsonl"))
-        }
         whole = (out / "targets" / "manifest.json").is_file()
-        reached.append({"labelled": whole, "lines": steps})
+        reached.append({"labelled": whole, "lines": lines_there(out)})
     run_until_trained(recipe, out)
     print(json.dumps(reached))  # noqa: T201
 

@@ -10,11 +10,10 @@ Each side runs in a process of its own, one after the other, and is timed from l
 labelling, checkpoints and validation of ours are in. The seconds of TRL's first step are not taken off, nor are ours.
 Both students are then judged on held-out pieces in one pass of the teacher.
 
-TRL is not needed by tutelage; in an environment of its own:
+TRL is not needed by tutelage: where this environment lacks it, one of its own is made on the first call, in
+`benchmarks/.work`.
 
-    python -m venv bench-env && bench-env/bin/pip install torch==2.13.0
-    bench-env/bin/pip install -e . trl==1.16.0
-    bench-env/bin/python benchmarks/whole_job.py --tokens 200000
+    python benchmarks/whole_job.py --tokens 200000
 
 Time grows with `--tokens` on both sides alike, so a small job shows the ratio of a large one. Writes
 `benchmarks/results/whole_job.{json,md}` and exits 1 if a bar is missed.
@@ -23,12 +22,14 @@ Time grows with `--tokens` on both sides alike, so a small job shows the ratio o
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import re
 import subprocess
 import sys
 import tempfile
 import time
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,29 @@ from tutelage.types import Document
 
 PIECE, STEP_TOKENS, LAYERS, EPOCHS = 256, 2048, 10, 2
 LEARNING_RATE, WEIGHT_DECAY, WARMUP, CLIP, BETAS = 5e-4, 0.1, 0.1, 1.0, (0.9, 0.95)
+TRL = "trl==1.16.0"
+ENVIRONMENT = Path(__file__).parent / ".work" / "trl-env"
 HELD_OUT, CHOSEN_BY = 24, 2
 """Pieces that both are judged on, and that choose our best epoch."""
 FIRST_REVIEW = 2000
 LEAST_RATIO = 4.0
+
+
+def python_with_trl() -> str:
+    """This interpreter where it has TRL, else that of an environment made for it."""
+    if importlib.util.find_spec("trl") is not None:
+        return sys.executable
+    python, done = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "done"
+    if not done.exists():
+        root = Path(__file__).parents[1]
+        print(f"making an environment with TRL in {ENVIRONMENT}", file=sys.stderr)
+        venv.create(ENVIRONMENT, clear=True, with_pip=True)
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        pip += ["--constraint", root / "constraints.txt"]
+        subprocess.run([*pip, "torch"], check=True)  # first and pinned, as in the Makefile
+        subprocess.run([*pip, "--editable", root, TRL], check=True)
+        done.touch()
+    return str(python)
 
 
 def pieces(tokenizer: Any, tokens: int) -> tuple[list[Document], list[Document], list[Document]]:
@@ -163,7 +183,8 @@ def run_trl(work: Path, tokens: int) -> dict[str, Any]:
     trainer.train()
     seconds = time.perf_counter() - started
     save_model(student, teacher.tokenizer, work / "trl")
-    return {"seconds": seconds, "steps": int(trainer.state.global_step), "peak_mib": peak_mib()}
+    about = machine("torch", "transformers", "trl")
+    return {"seconds": seconds, "steps": int(trainer.state.global_step), "peak_mib": peak_mib(), "machine": about}
 
 
 def judge(work: Path, tokens: int) -> dict[str, Any]:
@@ -217,7 +238,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         f"[{difference['low']:+.3f}, {difference['high']:+.3f}].\n\n"
         "| bar | found | met |\n|---|---:|---|\n" + "\n".join(met) + "\n\n"
         f"{report['machine']['processor']}, {report['machine']['threads']} threads; {versions}. Again: "
-        f"`python benchmarks/whole_job.py --tokens {report['tokens']}` (how to install TRL: see its first lines).\n"
+        f"`python benchmarks/whole_job.py --tokens {report['tokens']}`.\n"
     )
 
 
@@ -237,10 +258,11 @@ def main() -> int:
         side = {"ours": run_ours, "trl": run_trl, "judge": judge}[args.side]
         (args.work / f"{args.side}.json").write_text(json.dumps(side(args.work, args.tokens)), "utf-8")
         return 0
+    python = python_with_trl()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in ("start", "ours", "trl", "judge"):
-            command = [sys.executable, __file__, "--side", name, "--work", folder, "--tokens", str(args.tokens)]
+            command = [python, __file__, "--side", name, "--work", folder, "--tokens", str(args.tokens)]
             subprocess.run(command, check=True)
             if name != "start":
                 found[name] = json.loads((Path(folder) / f"{name}.json").read_text("utf-8"))
@@ -261,7 +283,7 @@ def main() -> int:
                 "passed": gap["low"] <= 0,
             },
         },
-        "machine": machine("torch", "transformers", "trl"),
+        "machine": trl.pop("machine"),
     }
     keep(report, as_markdown, out=args.out)
     return 0 if all(bar["passed"] for bar in report["bars"].values()) else 1

@@ -117,7 +117,7 @@ def test_a_student_that_reads_less_or_numbers_a_rare_token_otherwise(teacher: Pa
     ("name", "value", "error", "message"),
     [
         ("free_disk_bytes", lambda _: 1000, NotEnoughDisk, "would be written but 0.00 GB are free"),
-        ("_total_memory", lambda: 10**8, NotEnoughMemory, "would be needed at once but this machine has 0.1 GB"),
+        ("_total_memory", lambda: 10**5, NotEnoughMemory, "at least 0.0 GB of memory would be needed at once"),
     ],
 )
 def test_too_little_disk_or_memory(

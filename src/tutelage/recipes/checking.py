@@ -173,13 +173,13 @@ def require_memory(estimate: dict[str, Any]) -> None:
     """Refuse a run that this machine has not the memory for, however idle it is.
 
     Raises:
-        NotEnoughMemory: The estimate is more than all memory.
+        NotEnoughMemory: What cannot be done without is more than all memory.
     """
-    needed, there = estimate["memory_bytes"], estimate["total_memory_bytes"]
+    needed, there = estimate["least_memory_bytes"], estimate["total_memory_bytes"]
     if needed > there:
         raise NotEnoughMemory(
-            f"about {needed / 1e9:.1f} GB of memory would be needed at once but this machine has {there / 1e9:.1f} GB. "
-            "Train a smaller student, take a smaller teacher, or run on a larger machine"
+            f"at least {needed / 1e9:.1f} GB of memory would be needed at once but this machine has "
+            f"{there / 1e9:.1f} GB. Train a smaller student, take a smaller teacher, or run on a larger machine"
         )
 
 

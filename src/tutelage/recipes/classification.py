@@ -113,6 +113,8 @@ def run(
         evaluation_print = fingerprint(
             targets_print, students, data_fingerprint(data), recipe.evaluate, recipe_hash(recipe)
         )
+        if not folder.stage("evaluation").is_done(evaluation_print):
+            withdraw_results(folder)
         written_by = folder.stage("teacher").facts.get("teacher_fingerprint")
         stages.do(
             "targets",
@@ -122,8 +124,6 @@ def run(
             is_whole=lambda: is_whole(folder.targets_path, teacher=written_by),
         )
         store = TargetStore.open(folder.targets_path, labels=recipe.task.labels, teacher=written_by)
-        if not folder.stage("evaluation").is_done(evaluation_print):
-            withdraw_results(folder)
         quality = held_out_quality(recipe, data, store)
         progress.say(quality["sentence"])
         if until != "label":

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tutelage.config import LanguageRecipe
 from tutelage.data import PreparedDocuments
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem, RecipeError
@@ -24,7 +26,13 @@ from tutelage.recipes.checking import (
 from tutelage.recipes.language_inputs import read_language_data, teacher_tokenizer
 from tutelage.recipes.language_training import trims_vocabulary, used_ids
 from tutelage.students import language_parameters, needed_ids
-from tutelage.teachers import load_tokenizer, model_config, model_facts, require_same_tokenizer
+from tutelage.teachers import (
+    has_fast_bfloat16,
+    load_tokenizer,
+    model_config,
+    model_facts,
+    require_same_tokenizer,
+)
 from tutelage.types import SILENT, Document, Progress
 
 BYTES_PER_ID = {"sampled": 1.7, "top_k": 2.5}
@@ -164,7 +172,7 @@ def estimate_language_run(recipe: LanguageRecipe, data: PreparedDocuments, *, ro
     teacher_tokens = train + held_out + test
     teacher_seconds = 2.0 * facts.parameters * teacher_tokens / (SCORING_SHARE * rate)
     runs = 2 if recipe.evaluate.control else 1
-    training_seconds, student_bytes, largest, steps = 0.0, 0, 0, 0
+    training_seconds, student_bytes, largest, least, steps = 0.0, 0, 0, 0, 0
     for name, student in recipe.students.items():
         section = recipe.train_for(name)
         # Tokens that the tokenizer itself needs come on top, some hundreds.
@@ -176,6 +184,8 @@ def estimate_language_run(recipe: LanguageRecipe, data: PreparedDocuments, *, ro
         steps += runs * max(1, round(read / section.batch_tokens))
         student_bytes += runs * 4 * parameters
         largest = max(largest, parameters)
+        # Weights, gradients and two moments; adapters need the last three for a few weights only.
+        least = max(least, (16 if student.lora is None else 4) * parameters)
     targets = recipe.targets
     each = 0.0
     if targets.kind == "sampled":
@@ -201,6 +211,7 @@ def estimate_language_run(recipe: LanguageRecipe, data: PreparedDocuments, *, ro
         "free_disk_bytes": free_disk_bytes(root),
         "memory_bytes": int(4 * facts.parameters + 24 * largest + 2e9),
         "free_memory_bytes": _free_memory(),
+        "least_memory_bytes": _least_memory(recipe, facts.parameters, least),
         "total_memory_bytes": _total_memory(),
     }
 
@@ -246,6 +257,15 @@ def _free_memory() -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return _total_memory()
+
+
+def _least_memory(recipe: LanguageRecipe, teacher_parameters: int, student_bytes: int) -> int:
+    """What a run cannot do without in this machine's own memory, in bytes; an accelerator has memory of its own."""
+    if torch.cuda.is_available():
+        return 0
+    dtype = recipe.teacher.dtype
+    halved = dtype == "bfloat16" or (dtype == "auto" and has_fast_bfloat16())
+    return (2 if halved else 4) * teacher_parameters + student_bytes
 
 
 def _total_memory() -> int:

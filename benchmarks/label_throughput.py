@@ -97,7 +97,7 @@ def measure(
     ours_rate = len(examples) / min(ours_seconds, again_seconds)
     plain_rate = len(plain_rows) / plain_seconds
     difference = float(np.abs(ours[: len(plain_rows)] - plain).max())
-    tokens = [len(row) - teacher.prefix_tokens for row in teacher._rows([example.text for example in examples])]
+    tokens = [len(row) - teacher.prefix_tokens for row in teacher.question.rows([example.text for example in examples])]
     return {
         "dtype": dtype,
         "rows": len(examples),

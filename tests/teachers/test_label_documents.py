@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from tutelage.errors import ModelError, TargetsMismatch
-from tutelage.targets import TargetStore, inspect, merge, verify
+from tutelage.targets import TargetStore, inspect, merge, read_output_matrix, verify, write_output_matrix
 from tutelage.teachers import CausalTeacher, LanguageModel
 from tutelage.teachers import drawing as drawing_module
 from tutelage.teachers.balancing import FINER
@@ -75,11 +75,12 @@ def test_targets_do_not_depend_on_order_batches_or_kills(tmp_path, teacher, docu
 
     other = CausalTeacher(teacher.language_model, batch_tokens=1)  # every document in a batch of its own
     real, calls = other.read, []
-    sampled_first = len(documents) if kind == "hidden" else 0  # states that tell how large each channel is
+    gated = len(documents) if kind == "hidden" else 0  # read to say what rounding costs
+    sized = 1 if kind == "hidden" else 0  # the text that tells how large each channel is
 
     def read_and_die(batch):
         calls.append(batch)
-        if len(calls) == sampled_first + 9:
+        if len(calls) == sized + gated + 9:
             raise KeyboardInterrupt
         return real(batch)
 
@@ -90,7 +91,7 @@ def test_targets_do_not_depend_on_order_batches_or_kills(tmp_path, teacher, docu
         label_documents(other, backwards, out=tmp_path / "b", kind=kind, encoding=ENCODINGS[kind])
     asked = len(calls)
     store = label_documents(other, backwards, out=tmp_path / "b", kind=kind, encoding=ENCODINGS[kind])
-    again = len(calls) - asked - sampled_first
+    again = len(calls) - asked - gated
     assert again == len(documents) - 8  # what was written before the kill is not asked again
     assert len(store) == len(documents)
     assert verify(tmp_path / "b") == []
@@ -105,14 +106,34 @@ def test_targets_do_not_depend_on_order_batches_or_kills(tmp_path, teacher, docu
     assert np.mean(same) > 0.9
 
 
-def test_stores_of_two_processes_are_one(tmp_path, teacher, documents):
+@pytest.mark.parametrize("kind", ENCODINGS)
+def test_stores_of_two_processes_are_one(tmp_path, teacher, documents, kind):
+    """Whatever documents a process has, what it writes fits what the others write: channels of states included."""
+    teacher = CausalTeacher(teacher.language_model, batch_tokens=1)  # the same batches, hence the same bits
     ids = [document.example_id for document in documents]
-    options = {"kind": "sampled", "encoding": {"threshold": 0.05}}
+    options = {"kind": kind, "encoding": ENCODINGS[kind]}
     whole = label_documents(teacher, documents, out=tmp_path / "whole", **options).lookup(ids)
     for name, part in (("a", documents[:8]), ("b", documents[6:])):
         label_documents(teacher, part, out=tmp_path / name, **options)
     for one, two in zip(merge([tmp_path / "a", tmp_path / "b"], tmp_path / "both").lookup(ids), whole, strict=True):
-        assert np.array_equal(one.ids, two.ids)
+        names = ("states", "scales") if kind == "hidden" else ("ids", "logprobs")
+        assert all(np.array_equal(getattr(one, name), getattr(two, name)) for name in names)
+
+
+def test_channels_that_lie_there_are_kept(tmp_path, teacher, documents):
+    """Whose states differ in last bits, on another machine say, can be given the channels of the others."""
+    options = {"kind": "hidden", "encoding": {}}
+    label_documents(teacher, documents[:2], out=tmp_path / "a", **options)
+    sizes = read_output_matrix(tmp_path / "a").channels
+    assert sizes is not None
+    assert (sizes > 0).all()
+    (tmp_path / "b").mkdir()
+    matrix = teacher.head.weight[: teacher.vocabulary].float().detach().numpy()
+    write_output_matrix(tmp_path / "b", weight=matrix, channels=sizes * 2, scale=teacher.head.scale)
+    label_documents(teacher, documents[2:], out=tmp_path / "b", **options)
+    assert np.array_equal(read_output_matrix(tmp_path / "b").channels, sizes * 2)
+    with pytest.raises(TargetsMismatch, match="encoding"):
+        merge([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
 
 
 def test_a_finished_store_asks_nothing(tmp_path, teacher, documents, monkeypatch):

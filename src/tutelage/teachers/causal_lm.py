@@ -22,6 +22,8 @@ from tutelage.teachers.output_head import OutputHead
 from tutelage.teachers.tokenizers import tokenizer_fingerprint
 from tutelage.types import Document
 
+CHUNK_ELEMENTS = 2**23
+"""Logits held at once."""
 _PROBE_TOKENS = 8
 _TOLERANCE = 2e-2
 _BROAD_TOLERANCE = 0.5  # of logits in bfloat16

@@ -16,30 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from tutelage.targets import (
-    HiddenTargets,
-    SparseTargets,
-    TargetStore,
-    TargetWriter,
-    read_output_matrix,
-    write_output_matrix,
-)
+from tutelage.targets import SparseTargets, TargetStore, TargetWriter
 from tutelage.teachers.balancing import FINER, balance
-from tutelage.teachers.causal_lm import CausalTeacher
-from tutelage.teachers.drawing import draw_sampled, entropies, join, keep_top_k, split_by_document, uniforms
+from tutelage.teachers.causal_lm import CHUNK_ELEMENTS, CausalTeacher
+from tutelage.teachers.drawing import draw_sampled, join, keep_top_k, split_by_document, uniforms
+from tutelage.teachers.eight_bits import hidden_targets, prepare_matrix
 from tutelage.types import SILENT, Document, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHUNK_ELEMENTS = 2**23
-"""Logits held at once."""
-CHANNEL_POSITIONS = 512
-"""Positions whose states say how large each channel is."""
-QUANTISATION_GATE = 1e-3
-"""Mean divergence in nats that rounding to 8 bits may cause before people are told."""
 _WAITING_BATCHES = 2
 
 
@@ -154,7 +141,7 @@ def _scorer(
 ) -> Any:
     """What turns a batch of documents into targets of a kind."""
     if kind == "hidden":
-        channels = _write_matrix(teacher, documents, out, progress=progress)
+        channels = prepare_matrix(teacher, documents, out, progress=progress)
         return lambda batch: [hidden_targets(teacher, states, channels) for states in teacher.read(batch)]
     if kind not in ("sampled", "top_k"):
         raise ValueError(f"targets of kind {kind!r} were asked for; expected sampled, top_k or hidden")
@@ -183,65 +170,3 @@ def _scorer(
         return split_by_document(join(parts), [len(found) for found in states])
 
     return torch.inference_mode()(score)
-
-
-@torch.inference_mode()
-def hidden_targets(teacher: CausalTeacher, states: Tensor, channels: Tensor) -> HiddenTargets:
-    """The states of one document in 8 bits a value, with the entropies of their distributions.
-
-    Args:
-        teacher: Whose output matrix tells the entropies.
-        states: float32 [P, H].
-        channels: What each value is divided by before it is rounded, [H].
-    """
-    codes, scales = quantise(states / channels)
-    found = [entropies(teacher.logits(chunk)) for chunk in states.split(max(1, CHUNK_ELEMENTS // teacher.vocabulary))]
-    nats = torch.cat(found) if found else states.new_zeros(0)
-    return HiddenTargets(codes.cpu().numpy(), scales.cpu().numpy(), nats.cpu().numpy())
-
-
-def quantise(states: Tensor) -> tuple[Tensor, Tensor]:
-    """int8 [P, H] and float32 [P] whose product is nearest to the states: the largest of a row is 127 steps."""
-    scales = states.abs().amax(dim=-1) / 127
-    codes = (states / scales.clamp_min(torch.finfo(torch.float32).tiny)[:, None]).round_().clamp_(-127, 127)
-    return codes.to(torch.int8), scales
-
-
-@torch.inference_mode()
-def _write_matrix(teacher: CausalTeacher, documents: Sequence[Document], out: Path, *, progress: Progress) -> Tensor:
-    """Write the output matrix beside the targets, and give the channels that states are divided by."""
-    head, size = teacher.head, teacher.vocabulary
-    device = head.weight.device
-    sample: list[Tensor] = []
-    distinct = {document.example_id: document for document in documents}
-    for _, document in sorted(distinct.items()):  # neither order nor repetition matters
-        if sum(len(states) for states in sample) >= CHANNEL_POSITIONS:
-            break
-        sample += teacher.read([document])
-    states = torch.cat(sample) if sample else head.weight.new_ones(1, head.weight.shape[1]).float()
-    known = read_output_matrix(out).channels if (out / "output.safetensors").is_file() else None
-    if known is None:
-        spread = states.square().mean(dim=0).sqrt()
-        channels = spread.clamp_min(float(spread.max()) * 1e-4 or 1.0)
-    else:
-        channels = torch.from_numpy(np.array(known)).to(device)
-    write_output_matrix(
-        out,
-        weight=head.weight[:size].float().cpu().numpy(),
-        bias=None if head.bias is None else head.bias[:size].float().cpu().numpy(),
-        scale=head.scale,
-        cap=head.cap,
-        channels=channels.cpu().numpy(),
-    )
-    chunk = states[: max(1, CHUNK_ELEMENTS // size)]
-    codes, scales = quantise(chunk / channels)
-    exact = torch.log_softmax(teacher.logits(chunk), dim=-1)
-    rounded = torch.log_softmax(teacher.logits(codes.float() * scales[:, None] * channels), dim=-1)
-    divergence = float((exact.exp() * (exact - rounded)).sum(dim=-1).mean())
-    same = float((exact.argmax(dim=-1) == rounded.argmax(dim=-1)).float().mean())
-    progress.say(
-        f"Rounding hidden states to 8 bits costs {divergence:.1e} nats; the first choice stays at {same:.2%} of places"
-    )
-    if divergence > QUANTISATION_GATE:
-        progress.say("warning: that is much for this teacher; consider targets of kind sampled or live")
-    return channels

@@ -55,7 +55,7 @@ def test_a_folder_loads_with_each_head(folder, language_model):
     assert causal.dtype == torch.float32
     assert causal.tokenizer.pad_token_id is not None
     for name, value in language_model.model.state_dict().items():
-        assert torch.equal(causal.model.state_dict()[name], value), name
+        assert torch.equal(causal.model.state_dict()[name].cpu(), value.cpu()), name
     backbone = load_language_model(str(folder), head="backbone")
     assert not hasattr(backbone.model, "lm_head")
     sequence = load_language_model(str(folder), head="sequence", labels=LABELS)

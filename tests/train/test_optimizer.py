@@ -80,6 +80,20 @@ def test_the_average_follows_its_definition_and_is_swapped_in_and_out():
     assert other.tensors()["updates"].item() == 3
 
 
+def test_the_average_follows_weights_that_move_to_other_memory():
+    """As those of a recurrent network do when a GPU's kernels lay them together."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    average = MovingAverage(model, 0.5)
+    model.weight.data = torch.full((1, 1), 5.0)
+    start = average.tensors()["weight"].item()
+    average.update()
+    expected = start * (2 / 11) + 5 * (9 / 11)
+    assert average.tensors()["weight"].item() == pytest.approx(expected)
+    with average.swapped_in():
+        assert model.weight.item() == pytest.approx(expected)
+    assert model.weight.item() == 5
+
+
 def test_without_a_decay_there_is_no_average():
     model = torch.nn.Linear(1, 1)
     average = MovingAverage(model, None)

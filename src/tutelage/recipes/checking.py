@@ -202,13 +202,31 @@ def describe(recipe: Recipe, data: Prepared, estimate: dict[str, Any]) -> str:
 
 
 def matrix_product_rate(size: int = 1024, repeats: int = 5) -> float:
-    """Floating-point operations a second of a float32 matrix product here, the best of a few."""
+    """Floating-point operations a second of a float32 matrix product where models will run, the best of a few."""
+    import torch
+
+    if torch.cuda.is_available():
+        return _rate_on_gpu(4 * size, repeats)
     left, right = np.ones((size, size), np.float32), np.ones((size, size), np.float32)
     product = np.empty_like(left)
     best = float("inf")
     for _ in range(repeats):
         started = time.perf_counter()
         np.matmul(left, right, out=product)
+        best = min(best, time.perf_counter() - started)
+    return 2.0 * size**3 / best
+
+
+def _rate_on_gpu(size: int, repeats: int) -> float:
+    import torch
+
+    left = torch.ones(size, size, device="cuda")
+    best = float("inf")
+    for _ in range(repeats + 1):  # the first one loads the kernel
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        left @ left
+        torch.cuda.synchronize()
         best = min(best, time.perf_counter() - started)
     return 2.0 * size**3 / best
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from tutelage.students.cudnn import lay_weights_together
 from tutelage.students.language_configuration import RecurrentLanguageConfig
 from tutelage.students.language_output import State
 
@@ -30,8 +31,7 @@ class RecurrentLayer(nn.Module):
 
     def forward(self, inputs: Tensor, start: State | None, lengths: Tensor | None) -> tuple[Tensor, State]:
         """States [B, T, H] and the state at the end, each part [1, B, H]; tokens stand before padding in every row."""
-        if inputs.is_cuda:
-            self.cell.flatten_parameters()
+        lay_weights_together(self.cell, inputs)
         given = self.norm(inputs)
         packed = given
         if lengths is not None:

@@ -140,13 +140,14 @@ class Predictor:
 
     def _batch(self, ids: Sequence[list[int]]) -> np.ndarray:
         """Probabilities of texts that fit into one batch; no mask where no text is padded."""
-        longest = max(1, max(map(len, ids)))
-        inputs = torch.tensor([row + [self._pad_id] * (longest - len(row)) for row in ids])
+        longest, device = max(1, max(map(len, ids))), next(self.model.parameters()).device
+        inputs = torch.tensor([row + [self._pad_id] * (longest - len(row)) for row in ids], device=device)
         mask = None
         if any(len(row) != longest for row in ids):
-            mask = torch.arange(longest) < torch.tensor([len(row) for row in ids])[:, None]
+            lengths = torch.tensor([len(row) for row in ids], device=device)
+            mask = torch.arange(longest, device=device) < lengths[:, None]
         with torch.inference_mode():
-            return self._logits(inputs, mask).float().softmax(-1).numpy()
+            return self._logits(inputs, mask).float().softmax(-1).cpu().numpy()
 
 
 def _is_plain(model: Any) -> bool:

@@ -18,6 +18,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tutelage.students.configuration import Cell, Pooling, RecurrentConfig
+from tutelage.students.cudnn import lay_weights_together
 from tutelage.students.labels import label_names
 
 
@@ -114,8 +115,7 @@ class RecurrentForSequenceClassification(PreTrainedModel):
 
     def _read(self, inputs: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """States of every token, states at the end of each direction, and the mask if anything is padded."""
-        if inputs.is_cuda:
-            self.recurrent.flatten_parameters()
+        lay_weights_together(self.recurrent, inputs)
         length = inputs.shape[1]
         lengths = None if attention_mask is None else attention_mask.sum(1).clamp_(min=1).cpu()
         if lengths is None or int(lengths.min()) == length:
@@ -236,7 +236,7 @@ def run_padded(recurrent: nn.GRU | nn.LSTM, inputs: Tensor, lengths: Tensor) -> 
         States [B, T, H or 2H], undefined at padding, and the states at the end of each direction of the last layer,
         [1 or 2, B, H].
     """
-    positions_BT = torch.arange(inputs.shape[1])[None]
+    positions_BT = torch.arange(inputs.shape[1], device=lengths.device)[None]
     turned_BT = torch.where(positions_BT < lengths[:, None], lengths[:, None] - 1 - positions_BT, positions_BT)
     rows_B = torch.arange(len(inputs))
     ends: list[Tensor] = []

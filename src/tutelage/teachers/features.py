@@ -232,5 +232,7 @@ def _is_causal(language_model: LanguageModel, layer: int) -> bool:
     first, second, third = 5, 6, 7  # any ids
     alone = _pooled(language_model, [[first, second]], deepest, ["last"], masked=False)
     padded = _pooled(language_model, [[first, second], [first, second, third]], deepest, ["last"], masked=False)
-    known[layer] = bool(torch.allclose(alone[0], padded[0], atol=1e-4, rtol=1e-3))
+    exact = language_model.dtype == torch.float32
+    atol, rtol = (1e-4, 1e-3) if exact else (5e-2, 5e-2)  # products of other shapes differ in the last of few bits
+    known[layer] = bool(torch.allclose(alone[0], padded[0], atol=atol, rtol=rtol))
     return known[layer]

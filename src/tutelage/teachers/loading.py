@@ -105,7 +105,7 @@ def load_language_model(
                     if labels:
                         config.id2label = dict(enumerate(labels))
                         config.label2id = {label: index for index, label in enumerate(labels)}
-                    with torch.random.fork_rng():  # a fresh head begins the same way every time
+                    with torch.random.fork_rng(devices=[]):  # a fresh head begins the same way every time
                         torch.manual_seed(0)
                         model = AutoModelForSequenceClassification.from_pretrained(
                             name_or_path, config=config, **options

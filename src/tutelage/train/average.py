@@ -22,8 +22,9 @@ class MovingAverage:
         self._updates = 0
         weights = {} if decay is None else {n: p for n, p in model.named_parameters() if p.is_floating_point()}
         self._names = list(weights)
-        self._weights: list[Tensor] = [parameter.detach() for parameter in weights.values()]  # the model's own storage
-        self._averages = [weight.clone() for weight in self._weights]
+        # Parameters, not their storage: a recurrent network on a GPU may move its weights to other memory.
+        self._weights = list(weights.values())
+        self._averages = [weight.detach().clone() for weight in self._weights]
 
     @torch.no_grad()
     def update(self) -> None:
@@ -32,12 +33,12 @@ class MovingAverage:
             return
         self._updates += 1
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
-        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+        torch._foreach_lerp_(self._averages, [weight.detach() for weight in self._weights], 1 - decay)
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
         """Inside, the model holds the average; afterwards its own weights again."""
-        own = [weight.clone() for weight in self._weights]
+        own = [weight.detach().clone() for weight in self._weights]
         self._copy(self._averages)
         try:
             yield

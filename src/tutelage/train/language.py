@@ -1,7 +1,8 @@
 """The training loop of a language-model student.
 
 In: a fresh student, documents, a source of soft targets, an objective. Out: the student with its best weights,
-`metrics.jsonl`, and checkpoints from which a killed run goes on bit for bit.
+`metrics.jsonl`, and checkpoints from which a killed run goes on: bit for bit on a processor, and to rounding on a GPU,
+whose attention and recurrent kernels sum in an order that changes.
 
     for every step: packed documents -> states -> linear + divergence -> sum / trained tokens of the step -> AdamW
     now and then: validation, perhaps new best weights, a checkpoint
@@ -155,6 +156,7 @@ def train_language_model(
     step_module = LanguageStep(model, objective, vocabulary=vocabulary, autocast=autocast)
     everything = (objective, settings, pad_id, vocabulary, source and source.fingerprint, accelerator.num_processes)
     journal = Journal(out, accelerator, identity=_identity(model, learned, validated, *everything))
+    home = next(model.parameters()).device
     wrapped, optimizer = accelerator.prepare(step_module, adamw(model, settings, betas=settings.betas))
     state = TrainingState(model, optimizer, MovingAverage(model, None), accelerator, plan.steps_per_epoch)
     counters = state.counters
@@ -228,7 +230,7 @@ def train_language_model(
             if counters.step in plan.epoch_ends or counters.step % settings.checkpoint_every_steps == 0:
                 journal.checkpoint(state)
     model.load_state_dict(state.best)
-    model.eval()
+    model.eval().to(home)
     return TrainResult(counters.best_step, counters.best_validation_loss, counters.step, time.monotonic() - started)
 
 

@@ -7,7 +7,7 @@ found by content, so order, batching and packing never matter.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -61,6 +61,15 @@ class OutputTensors:
     channels: Tensor | None
     """What stored states are multiplied by to be the teacher's own, `[H]`."""
 
+    def to(self, device: torch.device) -> OutputTensors:
+        """The same there."""
+        moved = {
+            name: value.to(device)
+            for name in ("weight", "bias", "channels")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(self, **moved)
+
 
 @dataclass(frozen=True)
 class StoredTargets:
@@ -100,17 +109,21 @@ class StoredTargets:
     def _hidden(self, found: Sequence[HiddenTargets], device: torch.device) -> HiddenTeacher:
         states = [torch.from_numpy(values.states).to(device) for values in found]
         scales = [torch.from_numpy(values.scales).to(device) for values in found]
-        output = self._output
+        output = self._output_on(device)
         hidden = torch.cat(states).float() * torch.cat(scales)[:, None]
         if output.channels is not None:
-            hidden *= output.channels.to(device)
-        return HiddenTeacher(
-            hidden,
-            output.weight.to(device),
-            bias=None if output.bias is None else output.bias.to(device),
-            scale=output.scale,
-            cap=output.cap,
-        )
+            hidden *= output.channels
+        return HiddenTeacher(hidden, output.weight, bias=output.bias, scale=output.scale, cap=output.cap)
+
+    def _output_on(self, device: torch.device) -> OutputTensors:
+        """The teacher's output matrix where it is needed, brought there once."""
+        if device not in self._placed:
+            self._placed[device] = self._output.to(device)
+        return self._placed[device]
+
+    @cached_property
+    def _placed(self) -> dict[torch.device, OutputTensors]:
+        return {}
 
     @cached_property
     def _output(self) -> OutputTensors:

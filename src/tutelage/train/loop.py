@@ -1,7 +1,8 @@
 """The training loop of a classifier student.
 
 In: a fresh model, encoded rows with soft targets, an objective. Out: the model with its best weights,
-`metrics.jsonl`, and checkpoints from which a killed run goes on bit for bit.
+`metrics.jsonl`, and checkpoints from which a killed run goes on: bit for bit on a processor, and to rounding on a GPU,
+whose attention and recurrent kernels sum in an order that changes.
 
     for every step: batches -> logits -> objective -> sum / rows of the step -> backward -> clip -> AdamW
     at the end of an epoch: validation, perhaps new best weights, a checkpoint
@@ -112,6 +113,7 @@ def train_classifier(
     accelerator = Accelerator(log_with="tensorboard", project_dir=str(out))
     all_that_counts = (len(train_set), pad_id, unknown_id, objective, settings, accelerator.num_processes)
     journal = Journal(out, accelerator, identity=identity(model, learned, validated, *all_that_counts))
+    home = next(model.parameters()).device
     wrapped, optimizer = accelerator.prepare(model, adamw(model, settings))
     bare = accelerator.unwrap_model(wrapped)
     state = TrainingState(bare, optimizer, MovingAverage(bare, settings.ema_decay), accelerator, steps_per_epoch)
@@ -170,7 +172,7 @@ def train_classifier(
                     guard.check(state.mean_cost(), step=counters.step)
                     journal.checkpoint(state)
     bare.load_state_dict(state.best)
-    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False).eval()
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False).eval().to(home)
     return TrainResult(counters.best_step, counters.best_validation_loss, counters.step, time.monotonic() - started)
 
 

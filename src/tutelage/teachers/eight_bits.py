@@ -17,7 +17,7 @@ from torch import Tensor
 from tutelage.targets import HiddenTargets, read_output_matrix, write_output_matrix
 from tutelage.targets.output_matrix import OUTPUT_FILE
 from tutelage.teachers.causal_lm import CHUNK_ELEMENTS, CausalTeacher
-from tutelage.teachers.drawing import entropies
+from tutelage.teachers.distributions import entropies
 from tutelage.types import SILENT, Document, Progress
 
 GATE_POSITIONS = 512

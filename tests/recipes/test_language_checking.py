@@ -88,3 +88,26 @@ def test_a_trimmed_student_is_estimated_smaller(recipe_with, tmp_path: Path) -> 
         data = prepare_language_data(recipe, teacher_tokenizer(recipe))
         sizes.append(estimate_language_run(recipe, data, root=tmp_path)["disk_bytes"])
     assert sizes[1] < sizes[0]
+
+
+@pytest.mark.parametrize(
+    ("targets", "few", "warned"),
+    [
+        ("{kind: sampled}", 10**5, True),
+        ("{kind: sampled, threshold: 0.01}", 10**5, False),
+        ("{kind: sampled}", 10, False),
+        ("{kind: sampled, budget: 4}", 10**5, False),
+        ("{kind: hidden}", 10**5, False),
+    ],
+)
+def test_coarse_targets_of_few_tokens_are_advised_against(
+    recipe_with, folder, monkeypatch, targets, few, warned
+) -> None:
+    monkeypatch.setattr("tutelage.recipes.language_checking.FEW_TOKENS", few)
+    recipe_with("{kind: pruned, layers: 1}")
+    found = check_language_recipe(load_recipe(folder / "recipe.yaml", overrides=[f"targets={targets}"]))
+    advice = [problem.message for problem in found.problems if problem.where == "targets.threshold"]
+    assert len(advice) == warned
+    assert all(problem.severity == "warning" for problem in found.problems)
+    if warned:
+        assert re.match(r"0\.05 is coarse for \d+ tokens", advice[0])

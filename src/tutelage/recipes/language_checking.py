@@ -42,6 +42,8 @@ IDS_AT_THRESHOLD = 12.0 * 0.05**0.8
 SCORING_SHARE, TRAINING_SHARE = 0.7, 0.5
 """Shares of the machine's matrix-product rate that scoring and training reach."""
 MEMORY_MARGIN = 1.1
+FEW_TOKENS, FINE_THRESHOLD = 100_000, 0.01
+"""So few tokens do not average the noise of sampled targets out, and a threshold that leaves little of it."""
 
 
 def check_language_recipe(recipe: LanguageRecipe, *, root: Path = Path("runs"), progress: Progress = SILENT) -> Check:
@@ -65,6 +67,7 @@ def check_language_recipe(recipe: LanguageRecipe, *, root: Path = Path("runs"), 
         problems += language_student_problems(recipe, data, tokenizer)
     if data is None or any(problem.severity == "error" for problem in problems):
         return Check(problems, {}, "")
+    problems += _noise_of_few_tokens(recipe, sum(document.positions for document in data.train))
     estimate = estimate_language_run(recipe, data, root=root)
     try:
         require_disk(estimate)
@@ -156,6 +159,21 @@ def language_student_problems(recipe: LanguageRecipe, data: PreparedDocuments, t
                 )
             )
     return problems
+
+
+def _noise_of_few_tokens(recipe: LanguageRecipe, tokens: int) -> list[Problem]:
+    """Advice where a student would read so little that the draws of its targets show in what it learns."""
+    targets = recipe.targets
+    if targets.kind != "sampled" or (targets.threshold or 0.0) <= FINE_THRESHOLD or tokens >= FEW_TOKENS:
+        return []
+    return [
+        Problem(
+            "targets.threshold",
+            f"{targets.threshold} is coarse for {tokens:,} tokens, too few to average its noise out: "
+            f"{FINE_THRESHOLD} costs three times the bytes and teaches better (docs/targets.md)",
+            severity="warning",
+        )
+    ]
 
 
 def estimate_language_run(recipe: LanguageRecipe, data: PreparedDocuments, *, root: Path) -> dict[str, Any]:

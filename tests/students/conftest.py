@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.students.tiny_causal_models import MODELS, built
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -58,3 +59,8 @@ def teacher(texts):
         torch.manual_seed(0)
         model = LlamaForCausalLM(config).eval()
     return SimpleNamespace(model=model, tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="module")
+def llama():
+    return built(*MODELS["llama sdpa"][:2])

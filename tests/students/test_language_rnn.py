@@ -1,40 +1,11 @@
-import copy
+"""What recurrent language models compute: logits by their definition, padding, states, and generation from them."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
-from transformers import AutoModelForCausalLM
-
-import tutelage  # noqa: F401
-from tutelage.students import RecurrentForCausalLM, RecurrentLanguageConfig, build_language_rnn
-
-VOCABULARY = 40
-BEGIN, END = 1, 2
-
-
-def tiny(seed=0, **shape):
-    shape = {"embedding_size": 6, "hidden_size": 5, "layers": 2, "embedding_std": 1.0, **shape}
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        config = RecurrentLanguageConfig(
-            vocab_size=VOCABULARY, bos_token_id=BEGIN, eos_token_id=END, pad_token_id=0, **shape
-        )
-        return RecurrentForCausalLM(config).eval()
-
-
-MODELS = {
-    "gru": tiny(),
-    "lstm": tiny(cell="lstm"),
-    "one width": tiny(embedding_size=5),
-    "one layer": tiny(layers=1),
-}
-# Layers of five values normalise now and then by almost nothing, which blows up the rounding of float32.
-PRECISE = {name: copy.deepcopy(model).double() for name, model in MODELS.items()}
-CELLS = ["gru", "lstm"]
-PROMPT = torch.tensor([[1, 7, 3, 9], [1, 4, 4, 8]])
+from tests.students.tiny_language_rnn import BEGIN, MODELS, PRECISE, PROMPT, VOCABULARY, shape_of, tiny
 
 
 def reference(model, ids):
@@ -82,10 +53,6 @@ def test_logits_are_those_of_the_definition(name):
     with torch.inference_mode():
         logits = model(input_ids=torch.tensor([ids])).logits[0]
     torch.testing.assert_close(logits, reference(model, ids), atol=1e-12, rtol=0)
-
-
-def shape_of(model):
-    return {name: getattr(model.config, name) for name in ("cell", "layers", "embedding_size", "hidden_size")}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -254,133 +221,6 @@ def test_only_the_logits_asked_for():
     torch.testing.assert_close(model(PROMPT, logits_to_keep=torch.tensor([2, 0])).logits, whole[:, [2, 0]])
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_gradients_reach_every_weight_and_the_embeddings_from_both_uses(name):
-    model = tiny(**shape_of(MODELS[name])).train()
-    model(PROMPT, labels=PROMPT).loss.backward()
-    assert all(weight.grad is not None and weight.grad.any() for weight in model.parameters())
-    apart = RecurrentForCausalLM(
-        RecurrentLanguageConfig.from_dict({**model.config.to_dict(), "tie_word_embeddings": False})
-    )
-    apart.load_state_dict({**model.state_dict(), "lm_head.weight": model.embedding.weight}, strict=False)
-    apart.train()
-    assert apart.lm_head.weight is not apart.embedding.weight
-    for each in (model, apart):
-        each.apply(lambda module: setattr(module, "p", 0.0) if isinstance(module, torch.nn.Dropout) else None)
-        each.zero_grad()
-        each(PROMPT, labels=PROMPT).loss.backward()
-    assert apart.embedding.weight.grad.any()
-    assert apart.lm_head.weight.grad.any()
-    torch.testing.assert_close(model.embedding.weight.grad, apart.embedding.weight.grad + apart.lm_head.weight.grad)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_gradients_make_no_difference_to_the_values(cell):
-    model = MODELS[cell]
-    with torch.no_grad():
-        without = model(PROMPT)
-    torch.testing.assert_close(model(PROMPT).logits, without.logits)
-    torch.testing.assert_close(model.train()(PROMPT, use_cache=True).state[0].shape, without.state[0].shape)
-    assert model(PROMPT).state is None
-    model.eval()
-
-
-def test_dropout_works_while_training_only():
-    model = tiny(dropout=0.5).train()
-    assert not torch.equal(model(PROMPT).logits, model(PROMPT).logits)
-    model.eval()
-    assert torch.equal(model(PROMPT).logits, model(PROMPT).logits)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_it_learns(cell):
-    model = tiny(cell=cell, embedding_size=16, hidden_size=24, embedding_std=0.02, dropout=0.0).train()
-    ids = torch.randint(3, VOCABULARY, (4, 24), generator=torch.Generator().manual_seed(1))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(100):
-        loss = model(ids, labels=ids).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.2  # it must remember the row: a token is followed by others elsewhere
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_saving_and_loading_changes_nothing(name, tmp_path):
-    model = MODELS[name]
-    model.save_pretrained(tmp_path)
-    with safe_open(tmp_path / "model.safetensors", "pt") as file:
-        assert {"embedding.weight", "lm_head.weight"} & set(file.keys()) == {"embedding.weight"}
-    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
-    assert type(loaded) is RecurrentForCausalLM
-    assert not loaded.training
-    assert loaded.lm_head.weight is loaded.embedding.weight
-    assert torch.equal(loaded(PROMPT).logits, model(PROMPT).logits)
-    ids = loaded.generation_config
-    assert (ids.bos_token_id, ids.eos_token_id, ids.pad_token_id) == (BEGIN, END, 0)
-    fresh = AutoModelForCausalLM.from_config(loaded.config)
-    assert type(fresh) is RecurrentForCausalLM
-    assert fresh.num_parameters() == model.num_parameters()
-
-
-def test_two_matrices_are_saved_where_they_are_not_one(tmp_path):
-    model = tiny(tie_word_embeddings=False)
-    assert model.lm_head.weight is not model.embedding.weight
-    model.save_pretrained(tmp_path)
-    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
-    assert not torch.equal(loaded.lm_head.weight, loaded.embedding.weight)
-    assert torch.equal(loaded(PROMPT).logits, model(PROMPT).logits)
-
-
-def test_the_vocabulary_can_grow():
-    model = tiny()
-    before = model(PROMPT).logits
-    model.resize_token_embeddings(VOCABULARY + 8, mean_resizing=False)
-    assert model.config.vocab_size == VOCABULARY + 8
-    assert model.lm_head.weight is model.embedding.weight
-    torch.testing.assert_close(model(PROMPT).logits[..., :VOCABULARY], before)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_built_for_a_tokenizer(cell, teacher):
-    settings = {"tokenizer": teacher.tokenizer, "cell": cell, "hidden_size": 8, "layers": 2, "dropout": 0.1}
-    before = torch.get_rng_state()
-    first, again, other = (build_language_rnn(**settings, seed=seed) for seed in (0, 0, 1))
-    assert torch.equal(before, torch.get_rng_state())
-    assert first.training
-    assert first.reads_one_document_a_row
-    assert first.config.vocab_size == len(teacher.tokenizer)
-    assert first.config.embedding_size == 8
-    assert first.projection is None
-    ids = first.generation_config
-    end = teacher.tokenizer.eos_token_id
-    assert (ids.bos_token_id, ids.eos_token_id, ids.pad_token_id) == (teacher.tokenizer.bos_token_id, end, end)
-    weights = [dict(model.named_parameters()) for model in (first, again, other)]
-    assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
-    assert not torch.equal(weights[0]["embedding.weight"], weights[2]["embedding.weight"])
-    assert build_language_rnn(**settings, embedding_size=4).projection.weight.shape == (4, 8)
-
-
-def test_without_a_begin_token_texts_begin_with_the_end_token():
-    class Tokenizer:
-        bos_token_id, eos_token_id, pad_token_id = None, 5, 7
-
-        def __len__(self):
-            return 9
-
-    ids = build_language_rnn(tokenizer=Tokenizer(), hidden_size=4).generation_config
-    assert (ids.bos_token_id, ids.eos_token_id, ids.pad_token_id) == (5, 5, 7)
-
-
-def test_the_first_weights_are_as_promised():
-    model = tiny(cell="lstm", embedding_std=0.02, embedding_size=64, layers=1)
-    cell = model.layers[0].cell
-    torch.testing.assert_close(cell.weight_hh_l0[:5] @ cell.weight_hh_l0[:5].T, torch.eye(5), atol=1e-5, rtol=0)
-    assert cell.bias_ih_l0.tolist() == [0.0] * 5 + [1.0] * 5 + [0.0] * 10
-    assert model.embedding.weight.std().item() == pytest.approx(0.02, rel=0.1)
-    assert model(PROMPT).logits.std().item() == pytest.approx(0.16, rel=0.3)  # 0.02 times the root of 64
-
-
 EMPTY = torch.zeros(2, 0, dtype=torch.long)
 
 
@@ -401,17 +241,3 @@ def test_inputs_that_cannot_be_read_are_refused(inputs, message):
 def test_no_hidden_states_of_nothing():
     with pytest.raises(ValueError, match="holds no token"):
         MODELS["gru"].hidden_states(EMPTY)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"cell": "rnn"}, "cell is 'rnn': expected one of gru, lstm"),
-        ({"layers": 0}, "layers is 0"),
-        ({"embedding_size": 0}, "embedding_size is 0"),
-        ({"dropout": 1.0}, "dropout is 1.0"),
-    ],
-)
-def test_wrong_shapes_are_refused(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        RecurrentLanguageConfig(**wrong)

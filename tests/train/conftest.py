@@ -1,10 +1,13 @@
-"""One thread is enough for tiny models, and gives the same sums on every machine."""
+"""One thread, which is enough for tiny models and gives the same sums on every machine, and a teacher asked live."""
 
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tests.train.tiny_language import tiny_teacher
+
+from tutelage.train import LiveTargets
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -15,3 +18,8 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def live() -> LiveTargets:
+    return LiveTargets(tiny_teacher())

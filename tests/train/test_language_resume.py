@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from safetensors.torch import save_model
-from test_language_loop import FAST, TRAIN, VALIDATION, train
-from test_loop import Listening
 from tests.train.tiny_language import tiny_documents, tiny_student, tiny_targets, tiny_teacher
+from tests.train.tiny_language_training import FAST, TRAIN, VALIDATION, train
+from tests.train.tiny_training import Listening
 
 from tutelage.train import LanguageObjective
 from tutelage.train.language import plan_steps

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import save_file
-from test_loop import FAST, Listening, train
+from tests.train.tiny_training import FAST, Listening, train
 from tiny import TinyStudent, tiny_rows
 
 from tutelage.train.checkpoints import read_newest

@@ -43,7 +43,8 @@ class Case:
     @property
     def sampled(self) -> SampledTeacher:
         """All ids, in another order, with two fillers."""
-        order = torch.stack([torch.randperm(self.logprobs.shape[1]) for _ in self.logprobs])
+        generator = torch.Generator().manual_seed(0)
+        order = torch.stack([torch.randperm(self.logprobs.shape[1], generator=generator) for _ in self.logprobs])
         probs = self.logprobs.exp().gather(-1, order)
         ids = torch.cat([order, order[:, :1] * 0, order[:, :1] * 0 + 3], dim=-1)
         entropies = -(self.logprobs.exp() * self.logprobs).sum(-1)

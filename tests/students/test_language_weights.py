@@ -88,7 +88,6 @@ def test_embeddings_reach_a_tied_output_matrix(teacher):
 
 
 def test_parameters_of_other_kinds(teacher, llama, tmp_path):
-    pytest.importorskip("tutelage.students.language_rnn")
     from tutelage.students.language_rnn import build_language_rnn
 
     def count(model):

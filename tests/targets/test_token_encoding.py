@@ -71,7 +71,7 @@ def test_rounding_is_unbiased(tmp_path, kind):
 
 
 def test_a_tail_too_small_for_float32_is_kept(tmp_path):
-    (found,) = lookup(write(tmp_path / "targets", "top_k", [one_position([5], [-3e-6], heads=1)] * 1), 1)
+    (found,) = lookup(write(tmp_path / "targets", "top_k", [one_position([5], [-3e-6], heads=1)]), 1)
     assert -np.expm1(float(found.logprobs[0])) == pytest.approx(3e-6, rel=0.02)
 
 

@@ -108,12 +108,18 @@ def test_schedule_and_soft_weight_reach_the_optimizer_and_the_loss(
 
 
 def test_the_learning_rate_moves_the_weights_as_scheduled(tmp_path: Path) -> None:
-    _, result = train(tmp_path, settings=replace(FAST, epochs=1, warmup_share=1.0, checkpoint_every_steps=1))
+    settings = replace(FAST, epochs=1, warmup_share=0.7)
+    _, result = train(tmp_path, settings=settings)
     assert result.steps >= 3
-    first, _ = train(tmp_path / "one", settings=replace(FAST, token_budget=1, warmup_share=0.0, weight_decay=0.0))
+    expected = [language_learning_rate_scale(step, result.steps, settings) for step in range(result.steps)]
+    assert len(set(expected)) > 1
+    rates = [record["learning_rate"] / settings.learning_rate for record in trainings(tmp_path)]
+    assert rates == pytest.approx(expected)
+    at_once = replace(FAST, token_budget=1, warmup_share=0.0, weight_decay=0.0)
+    first, _ = train(tmp_path / "one", settings=at_once)
     # Adam's first step moves every weight that has a gradient by the learning rate.
     moved = (first.lm_head.weight - tiny_student("pruned").lm_head.weight).abs().max()
-    scale = language_learning_rate_scale(0, 1, FAST)
+    scale = language_learning_rate_scale(0, 1, at_once)
     assert moved.item() == pytest.approx(scale * FAST.learning_rate, rel=1e-2)
 
 

@@ -33,7 +33,7 @@ import tempfile
 import time
 import venv
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -91,7 +91,7 @@ def pieces(tokenizer: Any, tokens: int) -> tuple[list[Document], list[Document],
     return train, chosen_by, held_out
 
 
-def precision() -> str:
+def precision() -> Literal["float32", "bfloat16"]:
     """Of the teacher, and of both trainings."""
     return "bfloat16" if has_fast_bfloat16() else "float32"
 

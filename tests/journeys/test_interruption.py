@@ -75,10 +75,14 @@ def test_control_c_says_how_to_go_on_and_leaves_a_run_that_does(job: Path) -> No
 
 def test_two_processes_never_write_one_run(job: Path) -> None:
     process = _start(job, "shared")
-    deadline = time.monotonic() + 120
-    while not (job / "shared" / "recipe.yaml").is_file() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    done = tutelage("run", "recipe.yaml", "--out", "shared", cwd=job, check=2)
-    assert str(process.pid) in done.stderr
-    process.kill()
-    process.communicate()
+    try:
+        deadline = time.monotonic() + 120
+        while not (job / "shared" / "recipe.yaml").is_file() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)  # it is not to be done before the other has begun
+        assert process.poll() is None
+        done = tutelage("run", "recipe.yaml", "--out", "shared", cwd=job, check=2)
+        assert str(process.pid) in done.stderr
+    finally:
+        process.kill()
+        process.communicate()

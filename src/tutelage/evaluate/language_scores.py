@@ -102,10 +102,11 @@ def score_models(
                 labels = packed.labels[chunk]
                 teacher_logprobs = _logprobs(teacher.head.logits(teacher_states[chunk]), vocabulary)
                 found[""].put(places[chunk], teacher_logprobs, labels.to(teacher_logprobs.device))
+                spoken = _Spoken(teacher_logprobs, teacher_logprobs.exp(), teacher_logprobs.argmax(dim=-1))
                 for name, model in models.items():
                     logits = _logits(model, states[name][chunk])
                     logprobs = _logprobs(logits, vocabulary).to(teacher_logprobs.device)
-                    found[name].put(places[chunk], logprobs, labels.to(logprobs.device), teacher_logprobs)
+                    found[name].put(places[chunk], logprobs, labels.to(logprobs.device), spoken)
             for gathered in found.values():
                 for index, document in zip(indexes, batch, strict=True):
                     gathered.spell(document, start=int(starts[index]))
@@ -113,6 +114,18 @@ def score_models(
     for name, model in models.items():
         model.train(was_training[name])
     return {name: gathered.scores() for name, gathered in found.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class _Spoken:
+    """What the teacher says about a chunk, which every model is compared with."""
+
+    logprobs: torch.Tensor
+    """[C, V]."""
+    probs: torch.Tensor
+    """[C, V]."""
+    choice: torch.Tensor
+    """Its most likely tokens, [C]."""
 
 
 class _Gathered:
@@ -129,19 +142,19 @@ class _Gathered:
         places: NDArray[np.int64],
         logprobs: torch.Tensor,
         labels: torch.Tensor,
-        teacher_logprobs: torch.Tensor | None = None,
+        teacher: _Spoken | None = None,
     ) -> None:
-        """Take a chunk: log-probabilities [C, V] of the model and of the teacher, and the tokens that stand there."""
+        """Take a chunk: log-probabilities [C, V] of the model, the tokens that stand there, what the teacher said."""
         best, choice = logprobs.max(dim=-1)
         found = {
             "nats": -logprobs.gather(-1, labels[:, None])[:, 0],
             "confidence": best.exp(),
             "correct": choice == labels,
         }
-        if teacher_logprobs is not None:
-            probs = teacher_logprobs.exp()
+        if teacher is not None:
+            teacher_logprobs, probs = teacher.logprobs, teacher.probs
             found["acceptance"] = torch.minimum(probs, logprobs.exp()).sum(-1)
-            found["agreement"] = choice == teacher_logprobs.argmax(dim=-1)
+            found["agreement"] = choice == teacher.choice
             if self._view is not None:
                 # What was taken out has the probability zero, which is infinitely far: compare over the rest, and say
                 # how much that is.

@@ -28,6 +28,7 @@ from tutelage.evaluate.language_cost import measure_language_speed
 from tutelage.evaluate.language_examples import show_distributions, write_document_scores
 from tutelage.evaluate.language_scores import score_models
 from tutelage.metrics import equal_mass_bins
+from tutelage.types import Document
 
 DOCUMENTS = tiny_documents(20, share=0.7)
 
@@ -152,6 +153,32 @@ def test_intervals_are_over_documents_and_not_over_tokens() -> None:
 
     assert width(alike) == pytest.approx(2 * 1.96 * alike.std() / math.sqrt(40), rel=0.15)
     assert width(apart) < 0.4 * width(alike)
+
+
+def test_pieces_of_one_row_are_one_document() -> None:
+    """A split row is worth one observation however many pieces it was cut into; row 0 is no row."""
+    draw = np.random.default_rng(0)
+    pieces = [replace(document, trained=np.arange(15) > 0, token_ids=np.arange(15, dtype=np.int32), num_bytes=30)
+              for document in tiny_documents(200)]  # fmt: skip
+    nats, confidence = np.repeat(draw.normal(5, 1, 20), 140), np.repeat(draw.uniform(0.2, 0.9, 20), 140)
+
+    def judge(documents: list[Document]) -> dict[str, Any]:
+        scores = language_scores.TokenScores(nats, confidence, np.zeros(len(nats)))
+        return compare_language_models(documents, teacher=scores, students={"other": scores})
+
+    split = judge([replace(piece, source="a.jsonl", row=1 + place // 10) for place, piece in enumerate(pieces)])
+    loose = judge([replace(piece, source="a.jsonl", row=0) for piece in pieces])
+    assert (split["documents"], split["pieces"]) == (20, 200)
+    assert (loose["documents"], loose["pieces"]) == (200, 200)
+    for metric, expected in (("nats_per_token", nats), ("bits_per_byte", nats / math.log(2) * 14 / 30)):
+        interval = split["teacher"][metric]
+        assert interval["value"] == pytest.approx(loose["teacher"][metric]["value"], rel=1e-12)
+        assert interval["high"] - interval["low"] == pytest.approx(
+            2 * 1.96 * expected[::140].std() / math.sqrt(20), rel=0.15
+        )
+    for metric in ("nats_per_token", "ece"):
+        wide, narrow = (found["teacher"][metric]["high"] - found["teacher"][metric]["low"] for found in (split, loose))
+        assert wide > 2 * narrow, metric
 
 
 def test_chunks_and_batches_change_nothing(teacher, models, scores, monkeypatch: pytest.MonkeyPatch) -> None:

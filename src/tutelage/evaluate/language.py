@@ -2,7 +2,7 @@
 
 In: a teacher, students, documents. Out: nats per token, bits per byte, distance from the teacher, agreement, acceptance
 and calibration, each with an interval over *documents*: tokens of one document are not independent of each other, so
-resampling tokens would claim more than was measured.
+resampling tokens would claim more than was measured. Pieces of a split row are one document here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def compare_language_models(
     """Judge every model on the test documents, and every student against its teacher, its control and the others.
 
     Args:
-        documents: As they were scored.
+        documents: As they were scored; those with the same `source` and `row` are pieces of one. Row 0 is no row.
         teacher: Its scores.
         students: Scores by student.
         controls: Scores of the same networks trained on the text alone, by student.
@@ -62,7 +62,8 @@ def compare_language_models(
     return {
         "format": FORMAT,
         "task": "causal_lm",
-        "documents": len(documents),
+        "documents": len(judge.positions),
+        "pieces": len(documents),
         "tokens": int(judge.positions.sum()),
         "bytes": int(judge.bytes.sum()),
         "teacher": judge.all_of(teacher),
@@ -84,9 +85,11 @@ class _Judge:
 
     def __init__(self, documents: Sequence[Document], *, samples: int, seed: int) -> None:
         self.samples, self.seed = samples, seed
-        self.positions = np.array([document.positions for document in documents], dtype=np.float64)
-        self.bytes = np.array([document.num_bytes for document in documents], dtype=np.float64)
-        self._document_of = np.repeat(np.arange(len(documents)), self.positions.astype(np.int64))
+        unit_of = metrics.units_of([(document.source, document.row) for document in documents])
+        positions = np.array([document.positions for document in documents], np.int64)
+        self._document_of = np.repeat(unit_of, positions)
+        self.positions = np.bincount(unit_of, weights=positions)
+        self.bytes = np.bincount(unit_of, weights=[document.num_bytes for document in documents])
 
     def all_of(self, scores: TokenScores) -> dict[str, dict[str, float]]:
         """Every metric of a model that it has."""

@@ -11,6 +11,7 @@ from tutelage.metrics.intervals import (
     paired_bootstrap,
     ratio_interval,
     share_interval,
+    units_of,
 )
 from tutelage.metrics.quality import (
     accuracy,
@@ -59,4 +60,5 @@ __all__ = [
     "reliability_of",
     "resampled_ece",
     "share_interval",
+    "units_of",
 ]

@@ -5,7 +5,7 @@ The rows of a test set are a sample; another sample would have given another num
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
 
@@ -194,6 +194,24 @@ def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, *, samples: i
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn = np.where(bottoms > 0, tops / bottoms, np.nan)
     return _between(float(above.sum() / below.sum()), drawn)
+
+
+def units_of(places: Sequence[tuple[str, int]]) -> NDArray[np.int64]:
+    """Which unit of resampling every piece of text belongs to: pieces of one row depend on each other.
+
+    Args:
+        places: Source and row of each piece; those that are equal are one unit. Row 0 is no row: each stands alone.
+
+    Returns:
+        `[N]`, units counted from 0 in order of appearance.
+
+    Example:
+        >>> units_of([("a", 1), ("a", 1), ("b", 1), ("", 0), ("", 0)]).tolist()
+        [0, 0, 1, 2, 3]
+    """
+    numbers: dict[tuple[str, int, int], int] = {}
+    keys = [(source, row, 0 if row else piece) for piece, (source, row) in enumerate(places)]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:

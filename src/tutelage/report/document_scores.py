@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tutelage import metrics
 from tutelage.errors import DataError
 
 Values = NDArray[np.float64]
@@ -24,6 +25,8 @@ class DocumentScores:
     """The texts, as the models read them."""
     places: list[str]
     """File and row of each document, for people who want to look it up."""
+    units: NDArray[np.int64]
+    """Which whole document each belongs to, [N]: pieces of one row are resampled together."""
     tokens: Values
     """Predicted tokens of each document, [N]."""
     teacher: Values
@@ -60,12 +63,11 @@ def read_document_scores(path: Path, evaluation: Mapping[str, Any]) -> DocumentS
         """One column, [N]."""
         return np.asarray(table[column].to_numpy(), dtype=np.float64)
 
+    rows = list(zip(table["source"].to_pylist(), table["row"].to_pylist(), strict=True))
     return DocumentScores(
         texts=["" if text is None else str(text) for text in table["text"].to_pylist()],
-        places=[
-            f"{Path(source).name}, row {row}" if source else f"row {row}"
-            for source, row in zip(table["source"].to_pylist(), table["row"].to_pylist(), strict=True)
-        ],
+        places=[f"{Path(source).name}, row {row}" if source else f"row {row}" for source, row in rows],
+        units=metrics.units_of(rows),
         tokens=values("tokens"),
         teacher=values("teacher"),
         students={name: values(f"students.{name}") for name in students},

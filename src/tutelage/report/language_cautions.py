@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tutelage import metrics
 from tutelage.report import formats
 from tutelage.report.document_scores import DocumentScores
@@ -58,8 +60,8 @@ def _weak_teacher(records: Records[DocumentScores]) -> list[str]:
         return []
     name, control = min(scores.controls.items(), key=lambda item: float((item[1] * scores.tokens).sum()))
     interval = metrics.ratio_interval(
-        (scores.teacher - control) * scores.tokens,
-        scores.tokens,
+        np.bincount(scores.units, weights=(scores.teacher - control) * scores.tokens),
+        np.bincount(scores.units, weights=scores.tokens),
         samples=int(bootstrap.get("samples", 2000)),
         seed=int(bootstrap.get("seed", 0)),
     )

@@ -104,6 +104,12 @@ def test_what_was_measured_on_other_rows_does_not_stay(job: Path) -> None:
     assert not any(path.exists() for path in measured)
     run_here(job, SHORT, "evaluate.control=false", until="evaluate")
     assert [path.exists() for path in measured] == [True, True, False]
+    folder.predictions_path.unlink()
+    assert how(run_here(job, SHORT, "evaluate.control=false", until="report"))["evaluation"] == "done"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tutelage.recipes.checking.free_disk_bytes", lambda _: 0)
+        again = run_here(job, SHORT, "evaluate.control=false", until="report")
+        assert set(how(again).values()) == {"kept"}  # nothing is left to write, so nothing has to fit
     (folder.students_path / "gru" / "model.safetensors").unlink()
     run_here(job, SHORT, "evaluate.control=false", until="train")
     assert not any(path.exists() for path in measured)

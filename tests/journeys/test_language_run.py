@@ -12,6 +12,7 @@ from tests.journeys.tiny_job import sentences
 
 from tutelage.config import load_recipe
 from tutelage.errors import TargetsMismatch
+from tutelage.recipes import language_checking
 from tutelage.recipes.causal_lm import run_language_model
 from tutelage.recipes.classification import Outcome
 from tutelage.targets import TargetStore
@@ -72,7 +73,9 @@ def test_from_documents_to_numbers_and_nothing_twice(tmp_path: Path, model_folde
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_what_is_no_longer_true_is_removed_and_nothing_else_is_done_again(tmp_path: Path, model_folder: Path) -> None:
+def test_what_is_no_longer_true_is_removed_and_nothing_else_is_done_again(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [text for text, _ in sentences(40, seed=0)]
     write_documents(tmp_path, train=rows[:24], validation=rows[24:30], test=rows[30:38])
     (tmp_path / "recipe.yaml").write_text(RECIPE.format(model=model_folder), encoding="utf-8")
@@ -104,9 +107,19 @@ def test_what_is_no_longer_true_is_removed_and_nothing_else_is_done_again(tmp_pa
     assert message.endswith("these rows are labelled again")
     assert TargetStore.open(folder.targets_path).ids == ids
 
-    (folder.students_path / "half" / "config.json").unlink()
-    assert how(go("train")) == {"targets": "kept", "students/half": "done"}
-    assert not any(path.exists() for path in measured)
+    for file in ("config.json", "model.safetensors", "metrics.jsonl"):
+        (folder.students_path / "half" / file).unlink()
+        assert how(go("train")) == {"targets": "kept", "students/half": "done"}, file
+        assert not any(path.exists() for path in measured)
+
+    go("report")
+    monkeypatch.setattr(language_checking, "free_disk_bytes", lambda _: 0)
+    monkeypatch.setattr(language_checking, "_total_memory", lambda: 0)
+    assert set(how(go("report")).values()) == {"kept"}  # nothing is left to write, so nothing has to fit
+    for path in measured:
+        path.unlink()
+        assert how(go("report"))["students/half"] == "kept"
+        assert all(path.exists() for path in measured)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

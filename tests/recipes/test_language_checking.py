@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ import pytest
 from tests.recipes.language_job import KNOWN, UNSEEN, texts, tiny_teacher
 
 from tutelage.config import LanguageRecipe, load_recipe
-from tutelage.recipes.language_checking import check_language_recipe, estimate_language_run, language_student_problems
+from tutelage.errors import Problem
+from tutelage.recipes import language_checking
+from tutelage.recipes.language_checking import check_language_recipe, estimate_language_run
 from tutelage.recipes.language_inputs import prepare_language_data, teacher_tokenizer
+from tutelage.recipes.language_student_checking import language_student_problems
 from tutelage.students import save_model, train_tokenizer
 
 RECIPE = """\
@@ -46,6 +51,10 @@ def recipe_with(folder: Path) -> Callable[[str], LanguageRecipe]:
     return make
 
 
+def errors(recipe: LanguageRecipe) -> list[Problem]:
+    return [problem for problem in check_language_recipe(recipe).problems if problem.severity == "error"]
+
+
 @pytest.mark.parametrize(
     ("student", "message"),
     [
@@ -60,15 +69,54 @@ def recipe_with(folder: Path) -> Callable[[str], LanguageRecipe]:
     ],
 )
 def test_students_that_cannot_be_made(recipe_with, student: str, message: str | None) -> None:
-    found = check_language_recipe(recipe_with(student))
-    errors = [problem for problem in found.problems if problem.severity == "error"]
+    recipe = recipe_with(student)
     if message is None:
-        assert errors == []
-        assert found.estimate["training_seconds"] >= 0
+        assert errors(recipe) == []
+        assert check_language_recipe(recipe).estimate["training_seconds"] >= 0
         return
-    (problem,) = errors
+    (problem,) = errors(recipe)
     assert problem.where.startswith("students.one")
     assert re.search(message, problem.message)
+
+
+def test_models_that_do_not_predict_next_tokens_are_told_before_the_run(
+    recipe_with, folder: Path, tmp_path: Path
+) -> None:
+    def copy_as(name: str, **changes: Any) -> Path:
+        copy = shutil.copytree(folder / "teacher", tmp_path / name)
+        entries = json.loads((copy / "config.json").read_text("utf-8"))
+        (copy / "config.json").write_text(json.dumps({**entries, **changes}), "utf-8")
+        return copy
+
+    tokens = len(teacher_tokenizer(recipe_with("{kind: pruned, layers: 1}")))
+    encoder = copy_as("encoder", model_type="bert", architectures=["BertForMaskedLM"])
+    both = copy_as("both", model_type="t5", architectures=["T5ForConditionalGeneration"])
+    narrow = copy_as("narrow", vocab_size=tokens - 1)
+    for model, message in (
+        (encoder, "is of the kind bert, which does not predict a text token by token"),
+        (both, "is of the kind t5, which does not predict a text token by token"),
+        (narrow, f"has {tokens - 1} rows in its output matrix but {tokens} tokens in its tokenizer"),
+    ):
+        (problem,) = errors(recipe_with(f"{{kind: pretrained, model: {model}}}"))
+        assert problem.where == "students.one.model"
+        assert message in problem.message
+        taught = recipe_with("{kind: rnn, hidden_size: 16}")
+        taught = taught.model_copy(update={"teacher": taught.teacher.model_copy(update={"model": str(model)})})
+        (problem,) = errors(taught)
+        assert problem.where == "teacher.model"
+        assert message in problem.message
+
+
+def test_a_teacher_whose_weights_are_not_here_is_counted_by_its_configuration(recipe_with, monkeypatch) -> None:
+    recipe = recipe_with("{kind: pruned, layers: 1}")
+    known = check_language_recipe(recipe).estimate
+    real = language_checking.model_facts
+    monkeypatch.setattr(
+        language_checking, "model_facts", lambda *names, **options: replace(real(*names, **options), parameters=0)
+    )
+    found = check_language_recipe(recipe).estimate
+    for key in ("teacher_parameters", "memory_bytes", "least_memory_bytes"):
+        assert found[key] == known[key] > 0
 
 
 def test_a_tokenizer_that_cannot_be_trimmed_is_told_before_the_run(recipe_with) -> None:

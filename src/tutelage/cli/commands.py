@@ -141,6 +141,8 @@ def demo(options: argparse.Namespace) -> int:
 
     progress = progress_for(quiet=options.quiet)
     if options.task == "causal_lm":
+        if options.fast or options.sentences is not None:
+            raise RecipeError("--fast and --sentences are about the classification demo: leave them out")
         from tutelage.recipes.demo_lm import write_language_demo
 
         folder = options.out or Path("tutelage-demo-lm")

@@ -9,6 +9,7 @@ from tutelage.errors import (
     DataError,
     ModelError,
     NotEnoughDisk,
+    NotEnoughMemory,
     Problem,
     RecipeError,
     RunExists,
@@ -16,7 +17,7 @@ from tutelage.errors import (
     TutelageError,
 )
 
-WRONG_INPUT = (RecipeError, DataError, ModelError, RunExists, RunIncomplete, NotEnoughDisk)
+WRONG_INPUT = (RecipeError, DataError, ModelError, RunExists, RunIncomplete, NotEnoughDisk, NotEnoughMemory)
 """Errors that the person can mend by changing what they gave."""
 
 

@@ -84,13 +84,13 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--task", choices=("classification", "causal_lm"), default="classification", help="which demo [classification]"
     )
-    demo.add_argument("--fast", action="store_true", help="a smaller version, a minute or two")
+    demo.add_argument("--fast", action="store_true", help="classification in a minute or two, with less of everything")
     demo.add_argument("--out", type=Path, help="folder for the demo's data, recipe and run [tutelage-demo]")
     demo.add_argument("--seed", type=int, default=0, help="seed of the students' training [0]")
     demo.add_argument(
         "--sentences",
         type=int,
-        help="unlabeled sentences [as many as end in ten minutes on this machine; at most 12000]",
+        help="unlabeled sentences for classification [as many as end in ten minutes on this machine; at most 12000]",
     )
     return parser
 

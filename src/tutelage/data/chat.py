@@ -95,6 +95,19 @@ def render_chat(
     return Rendering(whole, tuple(spans))
 
 
+def render_prompt(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """Render what comes before an answer just as `render_chat` does, the generation prompt included.
+
+    Args:
+        tokenizer: Of transformers, with a chat template.
+        messages: The turns, in order; at least one.
+
+    Raises:
+        DataError: The template refuses the conversation.
+    """
+    return _render(tokenizer, messages, _options(tokenizer, {}), prompt=True)
+
+
 def messages_problem(value: Any) -> str | None:
     """What keeps a cell from being a conversation, in words that follow the name of the column; None: nothing.
 

@@ -10,7 +10,7 @@ import gc
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,7 @@ def measure_language_speed(
         are the slowest and the fastest round.
     """
     names = list(models)
-    room = max(1, min(context_of(model) for model in models.values()) - new_tokens)
-    prompts = [prompt[:room] for prompt in prompts]
+    prompts = cut_to_context(models.values(), prompts, new_tokens=new_tokens)
     reading: dict[str, list[float]] = {name: [] for name in names}
     writing: dict[str, list[float]] = {name: [] for name in names}
     single: dict[str, list[float]] = {name: [] for name in names}
@@ -91,6 +90,12 @@ def measure_language_speed(
     }
 
 
+def cut_to_context(models: Iterable[Any], prompts: Sequence[Tokens], *, new_tokens: int) -> list[Tokens]:
+    """Prompts without what would not fit into everyone's context together with the new tokens."""
+    room = max(1, min(context_of(model) for model in models) - new_tokens)
+    return [prompt[:room] for prompt in prompts]
+
+
 def peak_memory_bytes(folder: Path, prompt: Tokens) -> int | None:
     """Memory that a process needs to load a model and read a prompt, beyond what the imports alone take.
 
@@ -105,8 +110,11 @@ def peak_memory_bytes(folder: Path, prompt: Tokens) -> int | None:
     """
     if not Path("/proc/self/status").is_file():
         return None
-    words = [sys.executable, "-c", _PROBE, str(folder), ",".join(map(str, prompt.tolist()))]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    # Through a pipe: a word of a command line holds some 22,000 ids and no more.
+    ids = ",".join(map(str, prompt.tolist()))
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE, str(folder)], input=ids, capture_output=True, text=True, check=False
+    )
     try:
         return int(done.stdout.strip().splitlines()[-1])
     except (ValueError, IndexError):
@@ -123,7 +131,7 @@ def highest():
 before = highest()
 transformers.utils.logging.disable_progress_bar()
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype="auto").eval()
-ids = torch.tensor([[int(word) for word in sys.argv[2].split(",")]])
+ids = torch.tensor([[int(word) for word in sys.stdin.read().split(",")]])
 with torch.inference_mode():
     model(input_ids=ids, logits_to_keep=1)
 print(highest() - before)

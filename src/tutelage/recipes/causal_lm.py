@@ -14,14 +14,15 @@ from typing import Any
 
 from tutelage.config import LanguageRecipe, dump_recipe
 from tutelage.data import PreparedDocuments
-from tutelage.recipes.checking import require_disk, require_memory
+from tutelage.recipes.checking import require_disk, require_memory, still_to_write
 from tutelage.recipes.classification import Outcome, Until, require_one_process
-from tutelage.recipes.language_checking import estimate_language_run, require_language_students
+from tutelage.recipes.language_checking import estimate_language_run
 from tutelage.recipes.language_evaluating import evaluate_language_run, held_out_targets
 from tutelage.recipes.language_inputs import documents_fingerprint, prepare_language_data, teacher_tokenizer
+from tutelage.recipes.language_student_checking import require_language_students
 from tutelage.recipes.language_training import language_student_fingerprint, train_language_student
 from tutelage.recipes.provenance import write_provenance
-from tutelage.recipes.stages import STAGE_VERSION, Deferred, Stages
+from tutelage.recipes.stages import STAGE_VERSION, Deferred, Stages, all_done
 from tutelage.recipes.upkeep import is_whole, remove_broken_parts, withdraw_results
 from tutelage.report import write_report
 from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
@@ -61,7 +62,8 @@ def run_language_model(
         RecipeError: The data or the students cannot be used; every problem at once.
         RunExists: `out` belongs to another recipe.
         ModelError: A model cannot be loaded.
-        NotEnoughDisk: What the run would write does not fit.
+        NotEnoughDisk: What the run would still write does not fit.
+        NotEnoughMemory: The models do not fit this machine.
         TrainingDiverged: A student's loss is not a number or exploded.
     """
     require_one_process()
@@ -76,35 +78,39 @@ def run_language_model(
         model_fingerprint(str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code),
         recipe.teacher.dtype,
     )
-    estimate = estimate_language_run(recipe, data, root=root if out is None else out)
-    require_disk(estimate)
-    require_memory(estimate)
     text = dump_recipe(recipe)
     folder = open_run(root, recipe.name, text, out=out)
+    asked = [*data.train, *data.validation]
+    targets_print = fingerprint(
+        STAGE_VERSION, teacher_print, recipe.targets, sorted({document.example_id for document in asked})
+    )
+    prints = {"teacher": teacher_print, "targets": targets_print}
+    students = {
+        (name, control): language_student_fingerprint(recipe, name, targets_print, data, control=control)
+        for name in recipe.students
+        for control in ((False, True) if recipe.evaluate.control else (False,))
+    }
+    evaluation_print = fingerprint(
+        "language evaluation",
+        prints,
+        students,
+        recipe.evaluate,
+        documents_fingerprint(data.train, data.validation, data.test),
+        recipe,
+    )
+    left = {f"{'controls' if control else 'students'}/{name}": one for (name, control), one in students.items()}
+    if recipe.targets.kind != "live":
+        left["targets"] = targets_print
+    if not all_done(folder, left):
+        estimate = still_to_write(estimate_language_run(recipe, data, root=root if out is None else out), folder.path)
+        require_disk(estimate)
+        require_memory(estimate)
     folder.path.mkdir(parents=True, exist_ok=True)
     with lock(folder.path):
         atomic_write_text(folder.recipe_path, text)
         stages = Stages(folder, root if out is None else out.parent, progress)
         teacher = Deferred(lambda: load_causal_teacher(recipe))
 
-        asked = [*data.train, *data.validation]
-        targets_print = fingerprint(
-            STAGE_VERSION, teacher_print, recipe.targets, sorted({document.example_id for document in asked})
-        )
-        prints = {"teacher": teacher_print, "targets": targets_print}
-        students = {
-            (name, control): language_student_fingerprint(recipe, name, targets_print, data, control=control)
-            for name in recipe.students
-            for control in ((False, True) if recipe.evaluate.control else (False,))
-        }
-        evaluation_print = fingerprint(
-            "language evaluation",
-            prints,
-            students,
-            recipe.evaluate,
-            documents_fingerprint(data.train, data.validation, data.test),
-            recipe,
-        )
         source: TargetSource
         quality: dict[str, Any] = {}
         if recipe.targets.kind == "live":
@@ -133,7 +139,8 @@ def run_language_model(
                     f"{group.name}/{name}",
                     student_print,
                     folder=group / name,
-                    leaves=group / name / "config.json",
+                    leaves=[group / name / file for file in ("config.json", "metrics.jsonl")],
+                    is_whole=lambda place=group / name: any(place.glob("*.safetensors")),
                     work=lambda name=name, control=control: train_language_student(
                         recipe, name, folder, data, None if control else source, teacher, progress=progress
                     ),
@@ -161,7 +168,7 @@ def _judge(
     stages.do(
         "evaluation",
         prints["evaluation"],
-        leaves=folder.evaluation_path,
+        leaves=[folder.evaluation_path, folder.predictions_path],
         work=lambda: evaluate_language_run(recipe, folder, data, teacher, progress=progress),
     )
     if not stages.nothing_done or not folder.provenance_path.is_file():

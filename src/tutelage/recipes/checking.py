@@ -155,6 +155,13 @@ def saved_teacher_bytes(recipe: Recipe, facts: ModelFacts | None) -> int:
             return 0
 
 
+def still_to_write(estimate: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """An estimate less what a run has written before, checkpoints and half of a target store included."""
+    files = (path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else ()
+    written = sum(path.stat().st_size for path in files)
+    return {**estimate, "disk_bytes": max(0, estimate["disk_bytes"] - written)}
+
+
 def require_disk(estimate: dict[str, Any]) -> None:
     """Refuse a run whose output would not fit.
 

@@ -18,12 +18,12 @@ from typing import Any, Literal
 from tutelage.config import Recipe, dump_recipe
 from tutelage.data import Prepared, augment
 from tutelage.errors import RecipeError, TargetsError
-from tutelage.recipes.checking import estimate_run, require_disk
+from tutelage.recipes.checking import estimate_run, require_disk, still_to_write
 from tutelage.recipes.evaluating import evaluate_run, held_out_quality
 from tutelage.recipes.inputs import data_fingerprint, prepare_data, recipe_hash
 from tutelage.recipes.prompt_checking import require_question
 from tutelage.recipes.provenance import write_provenance
-from tutelage.recipes.stages import STAGE_VERSION, Deferred, StageOutcome, Stages
+from tutelage.recipes.stages import STAGE_VERSION, Deferred, StageOutcome, Stages, all_done
 from tutelage.recipes.student_checking import require_students
 from tutelage.recipes.teaching import fit_teacher, load_teacher, teacher_facts, teacher_fingerprint
 from tutelage.recipes.training import STUDENT_FILES, student_fingerprint, train_student
@@ -85,9 +85,20 @@ def run(
     facts = teacher_facts(recipe)
     require_students(recipe, facts)
     question = require_question(recipe, data)
-    require_disk(estimate_run(recipe, data, facts, question, root=root if out is None else out))
     text = dump_recipe(recipe)
     folder = open_run(root, recipe.name, text, out=out)
+    transfer = transfer_set(recipe, data)
+    students = {
+        (name, control): student_fingerprint(recipe, name, teacher_print, data, transfer, control=control)
+        for name in recipe.students
+        for control in ((False, True) if recipe.evaluate.control else (False,))
+    }
+    asked = [*transfer, *data.validation, *data.test]
+    targets_print = fingerprint(STAGE_VERSION, teacher_print, sorted({example.example_id for example in asked}))
+    left = {f"{'controls' if control else 'students'}/{name}": one for (name, control), one in students.items()}
+    if not all_done(folder, {**left, "teacher": teacher_print, "targets": targets_print}):
+        estimate = estimate_run(recipe, data, facts, question, root=root if out is None else out)
+        require_disk(still_to_write(estimate, folder.path))
     folder.path.mkdir(parents=True, exist_ok=True)
     with lock(folder.path):
         atomic_write_text(folder.recipe_path, text)
@@ -102,14 +113,6 @@ def run(
         )
         teacher = Deferred(lambda: load_teacher(recipe, data, folder.teacher_path))
 
-        transfer = transfer_set(recipe, data)
-        students = {
-            (name, control): student_fingerprint(recipe, name, teacher_print, data, transfer, control=control)
-            for name in recipe.students
-            for control in ((False, True) if recipe.evaluate.control else (False,))
-        }
-        asked = [*transfer, *data.validation, *data.test]
-        targets_print = fingerprint(STAGE_VERSION, teacher_print, sorted({example.example_id for example in asked}))
         evaluation_print = fingerprint(
             targets_print, students, data_fingerprint(data), recipe.evaluate, recipe_hash(recipe)
         )
@@ -144,7 +147,7 @@ def run(
             stages.do(
                 "evaluation",
                 evaluation_print,
-                leaves=folder.evaluation_path,
+                leaves=[folder.evaluation_path, folder.predictions_path],
                 work=lambda: evaluate_run(recipe, folder, data, store, teacher, progress=progress),
             )
             prints = {"teacher": teacher_print, "targets": targets_print, "evaluation": evaluation_print}

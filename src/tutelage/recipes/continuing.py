@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tutelage.config import LanguageRecipe, load_recipe
-from tutelage.data.chat import has_chat_template
+from tutelage.data.chat import has_chat_template, render_prompt
 from tutelage.errors import DataError, RecipeError
 from tutelage.students import load_language_student
 from tutelage.teachers import load_tokenizer
@@ -103,7 +103,7 @@ class Writer:
         """The text as documents of training begin."""
         if self.as_message:
             turns = [{"role": "user", "content": text}]
-            return self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+            return self.tokenizer(render_prompt(self.tokenizer, turns), add_special_tokens=False)["input_ids"]
         first = self.tokenizer.bos_token_id
         first = self.tokenizer.eos_token_id if first is None else first
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -14,7 +14,7 @@ import torch
 
 from tutelage.config import LanguageRecipe
 from tutelage.data import PreparedDocuments
-from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem, RecipeError
+from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem
 from tutelage.recipes.checking import (
     Check,
     describe_minutes,
@@ -24,15 +24,11 @@ from tutelage.recipes.checking import (
     require_memory,
 )
 from tutelage.recipes.language_inputs import read_language_data, teacher_tokenizer
+from tutelage.recipes.language_student_checking import language_student_problems
 from tutelage.recipes.language_training import trims_vocabulary, used_ids
-from tutelage.students import language_parameters, needed_ids
-from tutelage.teachers import (
-    has_fast_bfloat16,
-    load_tokenizer,
-    model_config,
-    model_facts,
-    require_same_tokenizer,
-)
+from tutelage.students import language_parameters
+from tutelage.students.rebuilding import empty_model
+from tutelage.teachers import has_fast_bfloat16, model_config, model_facts
 from tutelage.types import SILENT, Document, Progress
 
 BYTES_PER_ID = {"sampled": 1.7, "top_k": 2.5}
@@ -91,76 +87,6 @@ def check_language_recipe(recipe: LanguageRecipe, *, root: Path = Path("runs"), 
     return Check(problems, estimate, _describe(recipe, data, estimate))
 
 
-def require_language_students(recipe: LanguageRecipe, data: PreparedDocuments, tokenizer: Any) -> None:
-    """Refuse students that cannot be made, before anything is computed.
-
-    Raises:
-        RecipeError: Every one of them.
-    """
-    problems = language_student_problems(recipe, data, tokenizer)
-    if problems:
-        raise RecipeError(problems)
-
-
-def language_student_problems(recipe: LanguageRecipe, data: PreparedDocuments, tokenizer: Any) -> list[Problem]:
-    """What keeps teacher and students of a recipe from working together, told from configurations alone."""
-    problems: list[Problem] = []
-    config = model_config(str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code)
-    context = getattr(config, "max_position_embeddings", None)
-    if context is not None and recipe.task.sequence_length > context:
-        problems.append(
-            Problem(
-                "task.sequence_length",
-                f"is {recipe.task.sequence_length} but the teacher reads at most {context} tokens: lower it",
-            )
-        )
-    texts = [tokenizer.decode(document.token_ids) for document in data.train[:20]]
-    for name, student in recipe.students.items():
-        where = f"students.{name}"
-        if student.kind == "pretrained":
-            try:
-                theirs = load_tokenizer(str(student.model))
-                require_same_tokenizer(tokenizer, theirs, texts, name=name)
-                reads = getattr(model_config(str(student.model)), "max_position_embeddings", None)
-            except ModelError as error:
-                problems.append(Problem(f"{where}.model", str(error)))
-                reads = None
-            if reads is not None and recipe.task.sequence_length > reads:
-                problems.append(
-                    Problem(
-                        f"{where}.model",
-                        f"reads at most {reads} tokens but task.sequence_length is {recipe.task.sequence_length}: "
-                        "lower it, or take a student that reads more",
-                    )
-                )
-        else:
-            problems += _size_problems(student, config, where)
-        if trims_vocabulary(student):
-            try:
-                needed_ids(tokenizer, used_ids(data), config=config)
-            except ModelError as error:
-                problems.append(Problem(f"{where}.vocabulary", str(error)))
-        if (student.kind == "rnn" or student.kind == "transformer") and student.embeddings == "teacher":
-            width = getattr(student, "embedding_size", None) or student.hidden_size
-            if width > config.hidden_size:
-                problems.append(
-                    Problem(
-                        where,
-                        f"is {width} wide but the teacher's embeddings have {config.hidden_size} values, and none can "
-                        "be made up: take a narrower student or embeddings: random",
-                    )
-                )
-        if getattr(student, "hidden_weight", 0.0) and recipe.targets.kind not in ("hidden", "live"):
-            problems.append(
-                Problem(
-                    f"{where}.hidden_weight",
-                    f"needs the teacher's hidden states, which targets of kind {recipe.targets.kind} do not hold: set "
-                    "targets.kind to hidden or live",
-                )
-            )
-    return problems
-
-
 def _noise_of_few_tokens(recipe: LanguageRecipe, tokens: int) -> list[Problem]:
     """Advice where a student would read so little that the draws of its targets show in what it learns."""
     targets = recipe.targets
@@ -185,10 +111,12 @@ def estimate_language_run(recipe: LanguageRecipe, data: PreparedDocuments, *, ro
     rate = matrix_product_rate()
     facts = model_facts(str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code)
     config = model_config(str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code)
+    # Weights on the hub are not looked at before the run: they are counted as the configuration asks for them.
+    weights = facts.parameters or _weights_of(config)
     train, held_out, test = (_tokens(part) for part in (data.train, data.validation, data.test))
     positions = sum(document.positions for document in (*data.train, *data.validation))
     teacher_tokens = train + held_out + test
-    teacher_seconds = 2.0 * facts.parameters * teacher_tokens / (SCORING_SHARE * rate)
+    teacher_seconds = 2.0 * weights * teacher_tokens / (SCORING_SHARE * rate)
     runs = 2 if recipe.evaluate.control else 1
     training_seconds, student_bytes, largest, least, steps = 0.0, 0, 0, 0, 0
     for name, student in recipe.students.items():
@@ -214,33 +142,32 @@ def estimate_language_run(recipe: LanguageRecipe, data: PreparedDocuments, *, ro
     elif targets.kind == "hidden":
         each = config.hidden_size + 8.0
     elif targets.kind == "live":
-        teacher_seconds += 2.0 * facts.parameters * train * len(recipe.students) / (SCORING_SHARE * rate)
+        teacher_seconds += 2.0 * weights * train * len(recipe.students) / (SCORING_SHARE * rate)
     output_matrix = 4 * config.vocab_size * config.hidden_size if targets.kind == "hidden" else 0
-    converted = 4 * facts.parameters if facts.needs_conversion else 0
+    converted = 4 * weights if facts.needs_conversion else 0
     checkpoints = 3 * 16 * largest  # weights, two moments and the best weights; two kept while a third is written
     return {
         "teacher_tokens": round(teacher_tokens),
-        "teacher_parameters": facts.parameters,
+        "teacher_parameters": weights,
         "teacher_seconds": round(teacher_seconds, 1),
         "steps": steps,
         "training_seconds": round(training_seconds, 1),
         "target_bytes": int(each * positions + output_matrix),
         "disk_bytes": int(each * positions + output_matrix + student_bytes + checkpoints + converted),
         "free_disk_bytes": free_disk_bytes(root),
-        "memory_bytes": int(4 * facts.parameters + 24 * largest + 2e9),
+        "memory_bytes": int(4 * weights + 24 * largest + 2e9),
         "free_memory_bytes": _free_memory(),
-        "least_memory_bytes": _least_memory(recipe, facts.parameters, least),
+        "least_memory_bytes": _least_memory(recipe, weights, least),
         "total_memory_bytes": _total_memory(),
     }
 
 
-def _size_problems(student: Any, config: Any, where: str) -> list[Problem]:
-    """Why there can be no student of such sizes."""
+def _weights_of(config: Any) -> int:
+    """Number of weights of a model of this configuration; 0 where only code of its own could tell."""
     try:
-        language_parameters(student, config)
-    except (ModelError, ValueError) as error:
-        return [Problem(where, str(error))]
-    return []
+        return sum(parameter.numel() for parameter in empty_model(config).parameters())
+    except (ValueError, OSError):
+        return 0
 
 
 def _describe(recipe: LanguageRecipe, data: PreparedDocuments, estimate: dict[str, Any]) -> str:

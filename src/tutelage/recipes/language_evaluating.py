@@ -53,7 +53,7 @@ def evaluate_language_run(
     from tutelage.evaluate.cost import exact, folder_bytes
     from tutelage.evaluate.generation import continue_prompts, prompts_of
     from tutelage.evaluate.language import compare_language_models
-    from tutelage.evaluate.language_cost import measure_language_speed, peak_memory_bytes
+    from tutelage.evaluate.language_cost import cut_to_context, measure_language_speed, peak_memory_bytes
     from tutelage.evaluate.language_examples import show_distributions, write_document_scores
     from tutelage.evaluate.language_scores import score_models
     from tutelage.students import TeacherView
@@ -78,10 +78,11 @@ def evaluate_language_run(
         seed=recipe.train.seed,
     )
     longest = sorted(documents, key=lambda document: -len(document.token_ids))
-    prompts = [document.token_ids for document in longest[:SPEED_PROMPTS]]
-    costs = measure_language_speed(
-        {"teacher": judge.language_model.model, **students}, prompts, new_tokens=SPEED_NEW_TOKENS, progress=progress
+    timed = {"teacher": judge.language_model.model, **students}
+    prompts = cut_to_context(
+        timed.values(), [document.token_ids for document in longest[:SPEED_PROMPTS]], new_tokens=SPEED_NEW_TOKENS
     )
+    costs = measure_language_speed(timed, prompts, new_tokens=SPEED_NEW_TOKENS, progress=progress)
     sizes = {"teacher": (judge.parameters, judge.disk_bytes, judge.language_model.folder)}
     for name, model in students.items():
         place = folder.students_path / name
@@ -104,8 +105,7 @@ def evaluate_language_run(
         "prompt_tokens": [len(prompt) for prompt in prompts],
         "new_tokens": SPEED_NEW_TOKENS,
         "number_formats": {
-            name: str(next(model.parameters()).dtype).removeprefix("torch.")
-            for name, model in {"teacher": judge.language_model.model, **students}.items()
+            name: str(next(model.parameters()).dtype).removeprefix("torch.") for name, model in timed.items()
         },
     }
     evaluation["samples"] = continue_prompts(

@@ -131,6 +131,11 @@ class Stages:
         return all(outcome.how == "kept" for outcome in self.outcomes)
 
 
+def all_done(folder: RunFolder, fingerprints: Mapping[str, str]) -> bool:
+    """Whether every one of these stages of a run has been done, for inputs of the fingerprint given beside it."""
+    return all(folder.stage(name).is_done(fingerprint) for name, fingerprint in fingerprints.items())
+
+
 class Deferred(Generic[Value]):
     """A value that is expensive to make (a loaded model), made when first asked for and then kept."""
 

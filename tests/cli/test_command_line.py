@@ -15,7 +15,16 @@ from tutelage.cli.main import build_parser, main
 from tutelage.cli.tables import results_table
 from tutelage.cli.terminal import TerminalProgress, counted, format_bytes, format_seconds
 from tutelage.config import LanguageRecipe, Recipe, load_recipe
-from tutelage.errors import DataError, NotEnoughDisk, Problem, RecipeError, RunExists, TargetsCorrupt, TrainingDiverged
+from tutelage.errors import (
+    DataError,
+    NotEnoughDisk,
+    NotEnoughMemory,
+    Problem,
+    RecipeError,
+    RunExists,
+    TargetsCorrupt,
+    TrainingDiverged,
+)
 
 WORDS = ["check", "demo", "evaluate", "init", "label", "predict", "report", "run", "targets", "train"]
 
@@ -96,6 +105,7 @@ def test_init_writes_a_recipe_of_the_task_that_loads(task, expected, tmp_path, c
         (DataError("a.csv, row 3: broken"), 2, ["DataError: a.csv, row 3"]),
         (RunExists("runs/a is another's"), 2, ["runs/a"]),
         (NotEnoughDisk("about 9 GB would be written"), 2, ["9 GB"]),
+        (NotEnoughMemory("at least 9 GB"), 2, ["9 GB"]),
         (TargetsCorrupt("part-0 is damaged"), 1, ["TargetsCorrupt: part-0"]),
         (TrainingDiverged("loss nan"), 1, ["loss nan"]),
         (KeyboardInterrupt(), 130, ["run the same command again"]),
@@ -107,6 +117,13 @@ def test_errors_become_words_and_exit_codes(error, code, words, capsys) -> None:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert all(word in captured.err for word in words)
+
+
+@pytest.mark.parametrize("words", [["--fast"], ["--sentences", "500"]])
+def test_what_belongs_to_the_other_demo_is_refused(words, tmp_path, capsys) -> None:
+    assert main(["demo", "--task", "causal_lm", *words, "--out", str(tmp_path / "demo")]) == 2
+    assert "leave them out" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
 
 
 def metric(value: float) -> dict[str, float]:

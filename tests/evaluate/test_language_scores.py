@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.recipes.language_job import KNOWN, texts
+from tests.recipes.language_job import tiny_teacher as tiny_language_model
 from tests.train.tiny_language import (
     TOKENIZER,
     VOCABULARY,
@@ -20,14 +22,16 @@ from tests.train.tiny_language import (
     tiny_student,
     tiny_teacher,
 )
+from transformers import LlamaConfig
 
 from tutelage.evaluate import language_scores
 from tutelage.evaluate.generation import continue_prompts, prompts_of
 from tutelage.evaluate.language import compare_language_models
-from tutelage.evaluate.language_cost import measure_language_speed
+from tutelage.evaluate.language_cost import cut_to_context, measure_language_speed, peak_memory_bytes
 from tutelage.evaluate.language_examples import show_distributions, write_document_scores
 from tutelage.evaluate.language_scores import score_models
 from tutelage.metrics import equal_mass_bins
+from tutelage.students import save_model
 from tutelage.types import Document
 
 DOCUMENTS = tiny_documents(20, share=0.7)
@@ -299,3 +303,20 @@ def test_speed_has_the_names_of_the_contract_and_is_that_of_the_clock(models) ->
         assert metrics["latency_ms_p50"]["value"] == pytest.approx(1000.0)
         read = sum(len(prompt) for prompt in prompts)
         assert metrics["prefill_tokens_per_second"]["value"] == pytest.approx(read / 2)
+
+
+def test_a_prompt_of_any_length_reaches_the_process_that_measures_memory(tmp_path: Path) -> None:
+    """A command line holds 22,000 ids; and the weights are held in the type that is asked for."""
+    model, tokenizer = tiny_language_model(texts(KNOWN, 100, seed=9))
+    save_model(model, tokenizer, tmp_path / "model")
+    longest = np.full(40_000, 3, np.int32)
+    assert peak_memory_bytes(tmp_path / "model", longest[:64], torch.float32) is not None
+    assert peak_memory_bytes(tmp_path / "model", longest, torch.bfloat16) is not None
+
+
+def test_prompts_are_cut_to_the_shortest_context(models) -> None:
+    class Short:
+        config = LlamaConfig(max_position_embeddings=40)
+
+    found = cut_to_context([*models.values(), Short()], [np.arange(90), np.arange(20)], new_tokens=32)
+    assert [len(prompt) for prompt in found] == [8, 8]

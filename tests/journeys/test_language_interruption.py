@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,11 @@ from tests.journeys.tiny_language_job import write_language_job, write_teacher
 
 from tutelage.config import load_recipe
 from tutelage.recipes.causal_lm import run_language_model
+from tutelage.recipes.language_evaluating import target_facts
+from tutelage.runs.folder import Stage
+from tutelage.targets import read_manifest, verify
 from tutelage.teachers import CausalTeacher
+from tutelage.types import SILENT
 
 RESULTS = (
     "targets/manifest.json",
@@ -79,3 +84,56 @@ def test_labelling_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pyt
         {path.name: path.stat().st_size for path in run.folder.targets_path.glob("*.json")} for run in (outcome, whole)
     )
     assert set(one) == set(other)
+    # Nobody has the time of all the labelling that went on, so none is told.
+    for run, told in ((outcome, False), (whole, True)):
+        assert ("seconds" in target_facts(recipe, run.folder)) == told
+
+
+def test_a_kill_after_training_and_before_its_record_costs_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe: Any = load_recipe(
+        write_language_job(tmp_path, write_teacher(tmp_path / "weights"), count=60),
+        overrides=["evaluate.control=false"],
+    )
+    mark_done = Stage.mark_done
+
+    def killed(self: Stage, *arguments: Any, **facts: Any) -> None:
+        if "training_seconds" in facts:
+            raise KeyboardInterrupt
+        mark_done(self, *arguments, **facts)
+
+    monkeypatch.setattr(Stage, "mark_done", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_language_model(recipe, root=tmp_path / "runs", until="train")
+    monkeypatch.setattr(Stage, "mark_done", mark_done)
+    said: list[str] = []
+    progress: Any = SimpleNamespace(say=said.append, bar=SILENT.bar)
+    outcome = run_language_model(recipe, root=tmp_path / "runs", until="train", progress=progress)
+    (news,) = [line for line in said if "going on" in line]
+    steps = outcome.folder.stage("students/half").facts["steps"]
+    assert news.endswith(f"going on from step {steps} of {steps}")
+    assert outcome.folder.stage("students/half").facts["training_seconds"] > 0
+    assert not list(outcome.folder.path.rglob("checkpoints"))
+
+
+def test_targets_taken_over_from_another_seed_are_added_to_and_mended(tmp_path: Path) -> None:
+    recipe_path = write_language_job(tmp_path, write_teacher(tmp_path / "weights"), count=60)
+
+    def go(seed: int) -> Any:
+        recipe: Any = load_recipe(recipe_path, overrides=[f"train.seed={seed}", "evaluate.control=false"])
+        return run_language_model(recipe, root=tmp_path / "runs", until="label")
+
+    assert [stage.how for stage in go(0).stages] == ["done"]
+    other = go(1)
+    assert [stage.how for stage in other.stages] == ["reused"]
+    with (tmp_path / "train.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"text": "the phone is a phone"}\n')
+    grown = go(1)
+    assert grown.folder.path == other.folder.path
+    assert [stage.how for stage in grown.stages] == ["done"]
+    assert read_manifest(grown.folder.targets_path).seed == 0
+    part = min(grown.folder.targets_path.glob("part-*.parquet"))
+    part.write_bytes(part.read_bytes()[:-9])
+    assert [stage.how for stage in go(1).stages] == ["done"]
+    assert verify(grown.folder.targets_path) == []

@@ -91,11 +91,9 @@ def test_models_that_do_not_predict_next_tokens_are_told_before_the_run(
     tokens = len(teacher_tokenizer(recipe_with("{kind: pruned, layers: 1}")))
     encoder = copy_as("encoder", model_type="bert", architectures=["BertForMaskedLM"])
     both = copy_as("both", model_type="t5", architectures=["T5ForConditionalGeneration"])
-    narrow = copy_as("narrow", vocab_size=tokens - 1)
     for model, message in (
         (encoder, "is of the kind bert, which does not predict a text token by token"),
         (both, "is of the kind t5, which does not predict a text token by token"),
-        (narrow, f"has {tokens - 1} rows in its output matrix but {tokens} tokens in its tokenizer"),
     ):
         (problem,) = errors(recipe_with(f"{{kind: pretrained, model: {model}}}"))
         assert problem.where == "students.one.model"
@@ -105,6 +103,36 @@ def test_models_that_do_not_predict_next_tokens_are_told_before_the_run(
         (problem,) = errors(taught)
         assert problem.where == "teacher.model"
         assert message in problem.message
+    (problem,) = errors(recipe_with(f"{{kind: pretrained, model: {copy_as('narrow', vocab_size=tokens - 1)}}}"))
+    assert problem.where == "students.one.model"
+    assert f"has {tokens - 1} rows in its output matrix, but the teacher speaks of {tokens} tokens" in problem.message
+
+
+def test_tokens_that_the_teacher_has_no_row_for(folder: Path, tmp_path: Path) -> None:
+    """A token was added to the tokenizer and the matrix never grew: told where it matters, and only there."""
+    model, tokenizer = tiny_teacher(texts(KNOWN + UNSEEN, 100, seed=9))
+    model.resize_token_embeddings(len(tokenizer))
+    tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    save_model(model, tokenizer, tmp_path / "teacher")
+    for part in ("train", "test"):
+        shutil.copy(folder / f"{part}.jsonl", tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+
+    def said(student: str) -> list[str]:
+        recipe.write_text(RECIPE.format(model=tmp_path / "teacher", student=student), "utf-8")
+        loaded: Any = load_recipe(recipe)
+        return [problem.message for problem in errors(loaded)]
+
+    assert said("{kind: pruned, layers: 1}") == []
+    assert said("{kind: rnn, hidden_size: 16}") == []
+    (message,) = said("{kind: rnn, hidden_size: 16, embeddings: teacher}")
+    assert f"has embeddings for {len(tokenizer) - 1} of the {len(tokenizer)} tokens" in message
+    (message,) = said("{kind: pruned, layers: 1, vocabulary: corpus}")
+    assert "'<pad>' must stay, but the teacher has no row for it" in message
+    with (tmp_path / "train.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"text": "the <pad> film"}) + "\n")
+    (message,) = said("{kind: pruned, layers: 1}")
+    assert "row 31 holds '<pad>', which has none" in message
 
 
 def test_a_teacher_whose_weights_are_not_here_is_counted_by_its_configuration(recipe_with, monkeypatch) -> None:

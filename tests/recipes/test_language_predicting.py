@@ -11,6 +11,7 @@ from tests.recipes.language_job import KNOWN, UNSEEN, texts, tiny_teacher
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tutelage.cli.main import main
+from tutelage.data.chat import render_chat, render_prompt
 from tutelage.errors import DataError
 from tutelage.recipes.continuing import Writer
 from tutelage.recipes.predicting import student_folder, text_column
@@ -82,6 +83,20 @@ def test_prompts_are_asked_as_they_were_trained(run: Path, tmp_path: Path) -> No
     assert writer.as_message
     assert writer.write("a film") == expected(folder, "<user>a film<answer>", 5)
     assert not Writer.load(run / "students" / "copy").as_message
+
+
+def test_prompts_hold_the_day_that_training_documents_hold(tmp_path: Path) -> None:
+    _, tokenizer = tiny_teacher(texts(KNOWN, 50, seed=9))
+    tokenizer.chat_template = (
+        "{% if date_string is not defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+        "{{ date_string }}" + TEMPLATE.replace("<answer>", "<assistant>")
+    )
+    asked = [{"role": "user", "content": "a film"}]
+    trained = render_chat(tokenizer, [*asked, {"role": "assistant", "content": "good"}])
+    assert trained.text.startswith(render_prompt(tokenizer, asked))
+    writer = Writer(None, tokenizer, as_message=True)
+    assert tokenizer.decode(writer._ids("a film")) == render_prompt(tokenizer, asked)
+    assert render_prompt(tokenizer, asked).startswith("26 Jul 2024")
 
 
 def test_without_a_run_and_without_room(run: Path, tmp_path: Path) -> None:

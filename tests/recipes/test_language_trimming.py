@@ -54,7 +54,7 @@ def finished(job: Path) -> Path:
     recipe = load_recipe(job / "recipe.yaml")
     assert isinstance(recipe, LanguageRecipe)
 
-    def peak_memory_bytes(folder: Path, prompt: Any) -> int:
+    def peak_memory_bytes(folder: Path, prompt: Any, _: torch.dtype) -> int:
         """In place of a process that reads the prompt: whether it could."""
         return int(max(prompt) < json.loads((folder / "config.json").read_text("utf-8"))["vocab_size"])
 

@@ -94,6 +94,15 @@ def test_the_closest_student_stands_in_the_headline(records):
     assert "“gru”" in judged(records, gru={"kl": number(0.01)})[0].headline
 
 
+def test_distances_over_other_tokens_are_not_compared(records):
+    """KL of a student with a part of the tokens is over that part; the overlap is over all tokens for everybody."""
+    trimmed = {"kl": number(0.1), "acceptance": number(0.4), "kept_mass": number(0.7)}
+    verdict, _ = judged(records, pruned={"kl": number(0.5), "acceptance": number(0.6)}, gru=trimmed)
+    assert "“pruned”" in verdict.headline
+    verdict, _ = judged(records, pruned={"acceptance": number(0.39)}, gru=trimmed)
+    assert "“gru”" in verdict.headline
+
+
 def test_a_slower_and_larger_student_is_said_to_be_so(records):
     slow = {"parameters": number(269e6), "memory_bytes": number(1.3e9), "tokens_per_second": number(10.65)}
     verdict, text = judged(records, pruned=slow)

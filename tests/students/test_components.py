@@ -39,5 +39,17 @@ def test_weights_count_like_copies():
     torch.testing.assert_close(principal_components(vectors, 2, standard_deviation=1.0, weights=weights), expected)
 
 
+def test_the_number_of_threads_changes_no_bit():
+    vectors = torch.randn(4000, 96, generator=torch.Generator().manual_seed(0))
+    before = torch.get_num_threads()
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(principal_components(vectors, 24, standard_deviation=0.02, power=0.5))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
 def test_equal_vectors_give_zero():
     assert not principal_components(torch.ones(5, 3), 2, standard_deviation=1.0).any()

@@ -102,9 +102,14 @@ def test_what_cannot_be_merged_is_named(tmp_path):
     with pytest.raises(TargetsIncomplete, match="labelling has not finished"):
         merge([first, tmp_path / "open"], tmp_path / "all")
     (tmp_path / "things").mkdir()
-    (tmp_path / "things" / "notes.txt").touch()
+    for file in ("notes.txt", "output.safetensors"):
+        (tmp_path / "things" / file).write_text("mine")
+    for source in (first, write(tmp_path / "hidden", "hidden", documents("hidden", [4]))):
+        with pytest.raises(TargetsError, match="holds other files"):
+            merge([source], tmp_path / "things")
     with pytest.raises(TargetsError, match="holds other files"):
-        merge([first], tmp_path / "things")
+        write_output_matrix(tmp_path / "things", **output_matrix())
+    assert {file.read_text() for file in (tmp_path / "things").iterdir()} == {"mine"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

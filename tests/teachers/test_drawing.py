@@ -169,6 +169,18 @@ def test_a_budget_beyond_the_vocabulary_keeps_every_token(finer):
     assert dense(found, 6) == pytest.approx(torch.softmax(logits, dim=-1).numpy(), abs=1e-6)
 
 
+@pytest.mark.parametrize("size", [1300, 1408])
+def test_a_budget_at_a_position_where_fewer_tokens_have_any_probability(size):
+    logits = torch.full((3, size), -200.0)
+    logits[:, 5] = 0.0
+    logits[1:, 7] = -1.0
+    logits[2, 9:30] = -3.0
+    found = draw_sampled(logits, uniforms(0, ID, 3), budget=12)
+    assert found.counts.tolist()[:2] == [1, 2]
+    assert dense(found, size)[:2] == pytest.approx(torch.softmax(logits[:2], dim=-1).numpy(), abs=1e-6)
+    assert found.counts[2] == 12
+
+
 def test_a_certain_position_is_one_token():
     logits = torch.full((2, 400), -200.0)
     logits[0, 399] = logits[1, 3] = 0.0

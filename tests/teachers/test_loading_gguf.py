@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tutelage.errors import ModelError, NotEnoughDisk
+from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory
 from tutelage.runs import cache_folder
 from tutelage.teachers import PromptedTeacher, extract_features, load_language_model, model_facts, model_fingerprint
 from tutelage.teachers.reading import read_tokenizer
@@ -65,8 +65,13 @@ def test_a_gguf_file_of_an_unknown_architecture_says_what_to_do(tmp_path):
 
 def test_a_gguf_file_that_would_not_fit_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     path = write_gguf(tmp_path / "tiny.gguf", "llama")
-    monkeypatch.setattr("tutelage.teachers.weights.shutil.disk_usage", lambda _: SimpleNamespace(free=4 * 36 * 32 - 1))
-    with pytest.raises(NotEnoughDisk, match=r"tiny\.gguf takes 0\.00 GB as float32 .* TUTELAGE_CACHE"):
+    with monkeypatch.context() as patch:
+        patch.setattr("tutelage.teachers.weights.shutil.disk_usage", lambda _: SimpleNamespace(free=4 * 36 * 32 - 1))
+        with pytest.raises(NotEnoughDisk, match=r"tiny\.gguf takes 0\.00 GB as float32 .* TUTELAGE_CACHE"):
+            load_language_model(str(path))
+    assert list((cache_folder() / "models").iterdir()) == []
+    monkeypatch.setattr("tutelage.teachers.weights.os.sysconf", lambda name: 36 if name == "SC_PAGE_SIZE" else 127)
+    with pytest.raises(NotEnoughMemory, match=r"tiny\.gguf takes 0\.00 GB as float32 but this machine has 0\.00 GB"):
         load_language_model(str(path))
     assert list((cache_folder() / "models").iterdir()) == []
 

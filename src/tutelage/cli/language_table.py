@@ -59,6 +59,10 @@ def language_table(evaluation: dict[str, Any], *, width: int | None = None) -> s
         f"{evaluation['documents']:,} test documents, {evaluation['tokens']:,} tokens; tokens/s: writing, one text at "
         "a time; faster: times the teacher's."
     )
+    for name, metrics in evaluation["students"].items():
+        if "kept_mass" in metrics:
+            share = 100 * metrics["kept_mass"]["value"]
+            legend += f" KL of {name}: over the tokens it has, {share:.1f} % of the teacher's probability."
     return f"\n{buffer.getvalue().rstrip()}\n\n{legend}\n"
 
 

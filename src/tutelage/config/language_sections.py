@@ -203,7 +203,8 @@ class LanguageSchedule(Section):
     """The most tokens in one optimizer step; a single longer document is a step of its own."""
 
     micro_batch_tokens: int = Field(default=2048, ge=1)
-    """The most tokens that go through the student at once; a matter of memory that changes no result."""
+    """The most tokens that go through the student at once; a matter of memory that changes no result but for
+    rounding and the draws of dropout."""
 
     learning_rate: float = Field(default=1e-3, gt=0)
     """The highest learning rate of AdamW, reached after warm-up."""

@@ -96,7 +96,7 @@ def cut_to_context(models: Iterable[Any], prompts: Sequence[Tokens], *, new_toke
     return [prompt[:room] for prompt in prompts]
 
 
-def peak_memory_bytes(folder: Path, prompt: Tokens) -> int | None:
+def peak_memory_bytes(folder: Path, prompt: Tokens, dtype: torch.dtype) -> int | None:
     """Memory that a process needs to load a model and read a prompt, beyond what the imports alone take.
 
     Measured in a process of its own, so that nothing of this one counts.
@@ -104,6 +104,7 @@ def peak_memory_bytes(folder: Path, prompt: Tokens) -> int | None:
     Args:
         folder: A model folder.
         prompt: Token ids.
+        dtype: Of the weights, whatever the folder has.
 
     Returns:
         Bytes; None where the system does not tell (it is read from /proc).
@@ -113,7 +114,11 @@ def peak_memory_bytes(folder: Path, prompt: Tokens) -> int | None:
     # Through a pipe: a word of a command line holds some 22,000 ids and no more.
     ids = ",".join(map(str, prompt.tolist()))
     done = subprocess.run(
-        [sys.executable, "-c", _PROBE, str(folder)], input=ids, capture_output=True, text=True, check=False
+        [sys.executable, "-c", _PROBE, str(folder), str(dtype).removeprefix("torch.")],
+        input=ids,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     try:
         return int(done.stdout.strip().splitlines()[-1])
@@ -130,7 +135,7 @@ def highest():
             return int(line.split()[1]) * 1024
 before = highest()
 transformers.utils.logging.disable_progress_bar()
-model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype="auto").eval()
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=getattr(torch, sys.argv[2])).eval()
 ids = torch.tensor([[int(word) for word in sys.stdin.read().split(",")]])
 with torch.inference_mode():
     model(input_ids=ids, logits_to_keep=1)

@@ -8,6 +8,7 @@ was done before, goes on where it was killed, and is taken over from a run besid
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from tutelage.recipes.stages import STAGE_VERSION, Deferred, Stages, all_done
 from tutelage.recipes.upkeep import is_whole, remove_broken_parts, withdraw_results
 from tutelage.report import write_report
 from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
-from tutelage.targets import TargetStore
+from tutelage.targets import TargetStore, read_manifest
+from tutelage.targets.manifest import FILE as MANIFEST_FILE
 from tutelage.teachers import (
     CausalTeacher,
     label_documents,
@@ -145,6 +147,8 @@ def run_language_model(
                         recipe, name, folder, data, None if control else source, teacher, progress=progress
                     ),
                 )
+                # Some hundred megabytes that nobody goes on from now that the stage is on record as done.
+                shutil.rmtree(group / name / "checkpoints", ignore_errors=True)
                 if outcome.how == "done":
                     withdraw_results(folder)
         if until in ("evaluate", "report"):
@@ -207,14 +211,23 @@ def write_token_targets(
     section = recipe.targets
     assert section.kind != "live"  # nothing is written then
     remove_broken_parts(out, progress)
+    known = read_manifest(out) if (out / MANIFEST_FILE).is_file() else None
+    # Targets that were taken over keep the seed they were drawn with: any is as good.
+    seed = recipe.train.seed if known is None else known.seed
     store = label_documents(
         teacher.get(),
         documents,
         out=out,
         kind=section.kind,
         encoding=section.encoding(),
-        seed=recipe.train.seed,
+        seed=seed,
         progress=progress,
     )
     written = store.manifest
-    return {"rows": len(store), "positions": written.positions, "bytes": written.bytes, "teacher": written.teacher}
+    return {
+        "rows": len(store),
+        "positions": written.positions,
+        "bytes": written.bytes,
+        "teacher": written.teacher,
+        "continued": known is not None and bool(known.parts),
+    }

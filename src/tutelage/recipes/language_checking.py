@@ -1,6 +1,7 @@
 """`tutelage check` of a causal_lm recipe: every problem at once, and what a run would take.
 
-In: a recipe. Out: problems, and an estimate of time, disk and memory. Nothing is trained or written.
+In: a recipe. Out: problems, and an estimate of time, disk and memory. Nothing is trained or written, but that a GGUF
+file is turned into a plain model in the cache, once.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def check_language_recipe(recipe: LanguageRecipe, *, root: Path = Path("runs"), 
     progress.say("Reading data")
     try:
         tokenizer = teacher_tokenizer(recipe)
-    except ModelError as error:
+    except (ModelError, NotEnoughDisk, NotEnoughMemory) as error:
         return Check([Problem("teacher.model", str(error))], {}, "")
     data, problems = read_language_data(recipe, tokenizer)
     if data is not None:

@@ -93,7 +93,7 @@ def evaluate_language_run(
         read = prompts[0]
         if isinstance(student, TeacherView):
             read = student.vocabulary.spell(read).ids.astype(read.dtype)
-        memory = None if place is None else peak_memory_bytes(place, read)
+        memory = None if place is None else peak_memory_bytes(place, read, next(timed[name].parameters()).dtype)
         if memory is not None:
             cost["memory_bytes"] = exact(memory)
         # A control is the same network as its student and costs the same.
@@ -138,7 +138,9 @@ def target_facts(recipe: LanguageRecipe, folder: RunFolder) -> dict[str, Any]:
     facts = inspect(folder.targets_path)
     told = ("teacher", "tokenizer", "complete")
     shown = {name: value for name, value in facts.items() if name not in told}
-    return {**shown, "seconds": folder.stage("targets").seconds}
+    stage = folder.stage("targets")
+    # Of labelling that went on where an earlier call had stopped, nobody has the time of all of it.
+    return shown if stage.facts.get("continued") else {**shown, "seconds": stage.seconds}
 
 
 def training_facts(
@@ -148,7 +150,7 @@ def training_facts(
 
     Returns:
         `tokens` read, repeated ones counted again; `steps`, `best_step`, `best_validation_loss`; `seconds` of wall
-        time, building the network and validation included (of the last call where training was interrupted).
+        time, validation included (of calls that were interrupted up to their last checkpoint).
     """
     from tutelage.students import TeacherView, packs
     from tutelage.train.language import plan_steps
@@ -157,19 +159,15 @@ def training_facts(
         return model.model if isinstance(model, TeacherView) else model
 
     documents = [document for document in data.train if document.positions]
-    return {
-        group: {
-            name: {
-                "tokens": _tokens_read(
-                    plan_steps(documents, settings_of(recipe, name), pack=packs(own(model))).steps, documents
-                ),
-                **folder.stage(f"{group}/{name}").facts,
-                "seconds": folder.stage(f"{group}/{name}").seconds,
-            }
-            for name, model in models.items()
-        }
-        for group, models in groups.items()
-    }
+    found: dict[str, dict[str, dict[str, Any]]] = {group: {} for group in groups}
+    for group, models in groups.items():
+        for name, model in models.items():
+            plan = plan_steps(documents, settings_of(recipe, name), pack=packs(own(model)))
+            stage = folder.stage(f"{group}/{name}")
+            facts = dict(stage.facts)
+            seconds = facts.pop("training_seconds", stage.seconds)
+            found[group][name] = {"tokens": _tokens_read(plan.steps, documents), **facts, "seconds": seconds}
+    return found
 
 
 def _tokens_read(steps: Sequence[Sequence[Any]], documents: Sequence[Document]) -> int:

@@ -39,26 +39,43 @@ def language_student_problems(recipe: LanguageRecipe, data: PreparedDocuments, t
                 f"is {recipe.task.sequence_length} but the teacher reads at most {context} tokens: lower it",
             )
         )
-    unfit = [Problem("teacher.model", reason) for reason in _no_language_model(config, tokenizer)]
-    if unfit:
-        return [*problems, *unfit]
+    if reason := _no_language_model(config):
+        return [*problems, Problem("teacher.model", reason)]
+    problems += _tokens_without_rows(data, config, tokenizer)
     texts = [tokenizer.decode(document.token_ids) for document in data.train[:20]]
     for name, student in recipe.students.items():
         where = f"students.{name}"
         if student.kind == "pretrained":
             problems += [
                 Problem(f"{where}.model", reason)
-                for reason in _pretrained_problems(recipe, str(student.model), tokenizer, texts, name=name)
+                for reason in _pretrained_problems(recipe, str(student.model), config, tokenizer, texts, name=name)
             ]
         else:
             problems += _size_problems(student, config, where)
         if trims_vocabulary(student):
             try:
-                needed_ids(tokenizer, used_ids(data), config=config)
+                kept = needed_ids(tokenizer, used_ids(data), config=config)
             except ModelError as error:
                 problems.append(Problem(f"{where}.vocabulary", str(error)))
+            else:
+                if kept[-1] >= config.vocab_size:
+                    problems.append(
+                        Problem(
+                            f"{where}.vocabulary",
+                            f"{tokenizer.decode([kept[-1]])!r} must stay, but the teacher has no row for it: resize "
+                            "its embeddings and save it again, or set vocabulary: full",
+                        )
+                    )
         if (student.kind == "rnn" or student.kind == "transformer") and student.embeddings == "teacher":
             width = getattr(student, "embedding_size", None) or student.hidden_size
+            if len(tokenizer) > config.vocab_size:
+                problems.append(
+                    Problem(
+                        f"{where}.embeddings",
+                        f"the teacher has embeddings for {config.vocab_size:,} of the {len(tokenizer):,} tokens of its "
+                        "tokenizer only: resize and save it again, or set embeddings: random",
+                    )
+                )
             if width > config.hidden_size:
                 problems.append(
                     Problem(
@@ -79,7 +96,7 @@ def language_student_problems(recipe: LanguageRecipe, data: PreparedDocuments, t
 
 
 def _pretrained_problems(
-    recipe: LanguageRecipe, model: str, tokenizer: Any, texts: Sequence[str], *, name: str
+    recipe: LanguageRecipe, model: str, teacher: Any, tokenizer: Any, texts: Sequence[str], *, name: str
 ) -> Iterator[str]:
     """Why a model with weights cannot be a student."""
     try:
@@ -88,7 +105,15 @@ def _pretrained_problems(
     except ModelError as error:
         yield str(error)
         return
-    yield from _no_language_model(config, tokenizer)
+    if reason := _no_language_model(config):
+        yield reason
+        return
+    tokens = min(len(tokenizer), teacher.vocab_size)
+    if config.vocab_size < tokens:
+        yield (
+            f"has {config.vocab_size:,} rows in its output matrix, but the teacher speaks of {tokens:,} tokens: save "
+            "the student's model and its tokenizer together"
+        )
     reads = getattr(config, "max_position_embeddings", None)
     if reads is not None and recipe.task.sequence_length > reads:
         yield (
@@ -97,22 +122,34 @@ def _pretrained_problems(
         )
 
 
-def _no_language_model(config: Any, tokenizer: Any) -> Iterator[str]:
-    """Why a model does not predict next tokens, or not those of its tokenizer."""
+def _tokens_without_rows(data: PreparedDocuments, config: Any, tokenizer: Any) -> Iterator[Problem]:
+    """Documents with a token that the teacher's tokenizer knows and its matrix has no row for."""
+    if len(tokenizer) <= config.vocab_size:
+        return
+    for document in (*data.train, *data.validation, *data.test):
+        highest = int(document.token_ids.max(initial=0))
+        if highest >= config.vocab_size:
+            yield Problem(
+                "teacher.model",
+                f"its tokenizer has {len(tokenizer):,} tokens, its matrix {config.vocab_size:,} rows, and "
+                f"{document.source or 'a document'} row {document.row} holds {tokenizer.decode([highest])!r}, which "
+                "has none: resize the model's embeddings and save it again",
+            )
+            return
+
+
+def _no_language_model(config: Any) -> str | None:
+    """Why a model does not predict next tokens; None: it does."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     reads_both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
-    if reads_both_ways or not (own_code or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING):
-        yield (
-            f"is of the kind {config.model_type}, which does not predict a text token by token: give a causal language "
-            "model"
-        )
-    elif config.vocab_size < len(tokenizer):
-        yield (
-            f"has {config.vocab_size:,} rows in its output matrix but {len(tokenizer):,} tokens in its tokenizer: save "
-            "model and tokenizer together"
-        )
+    if own_code or (type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not reads_both_ways):
+        return None
+    return (
+        f"is of the kind {config.model_type}, which does not predict a text token by token: give a causal language "
+        "model"
+    )
 
 
 def _size_problems(student: Any, config: Any, where: str) -> list[Problem]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -89,13 +88,13 @@ def train_language_student(
     """
     out = (folder.controls_path if source is None else folder.students_path) / name
     model = build_language_student(recipe, name, data, teacher, progress=progress)
-    tokenizer, vocabulary = teacher.get().tokenizer, teacher.get().vocabulary
+    tokenizer, vocabulary, padding = teacher.get().tokenizer, teacher.get().vocabulary, teacher.get().padding_id
     train, validation = data.train, data.validation
     section = recipe.students[name]
     if trims_vocabulary(section):
         model, tokenizer = trim_to_documents(model, tokenizer, data)
         tokens = VocabularyMap(teacher.get().tokenizer, tokenizer)
-        vocabulary = len(tokens.kept)
+        vocabulary, padding = len(tokens.kept), int(tokenizer.pad_token_id)
         progress.say(f"{name}: {vocabulary:,} of {teacher.get().vocabulary:,} tokens are kept")
         train = [tokens.document(document) for document in train]
         validation = [tokens.document(document) for document in validation]
@@ -105,7 +104,7 @@ def train_language_student(
         model = add_lora(model, rank=section.lora.rank, alpha=section.lora.alpha, seed=seed)
     result = train_language_model(
         model,
-        int(tokenizer.pad_token_id),
+        padding,
         train,
         validation,
         source=source,
@@ -119,11 +118,11 @@ def train_language_student(
     if section.lora is not None:
         model = merge_lora(model)
     save_model(model, tokenizer, out)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)  # some hundred megabytes that nobody goes on from
     return {
         "steps": result.steps,
         "best_step": result.best_step,
         "best_validation_loss": result.best_validation_loss,
+        "training_seconds": result.seconds,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
 

@@ -51,6 +51,18 @@ QUALITY = (
         "KL(teacher || student). Zero means identical. This is what training with the teacher brings down.",
     ),
     Measure(
+        "kept_mass",
+        "Tokens it has",
+        True,
+        formats.percent,
+        100.0,
+        1,
+        "points",
+        "Of a student with a part of the teacher’s tokens: how much of the teacher’s probability is on this part, on "
+        "average. Its KL is the distance over this part alone, and not to be compared with that of a student that has "
+        "all tokens; all other numbers are about all of them.",
+    ),
+    Measure(
         "top1_agreement",
         "Top-1 agreement",
         True,
@@ -107,7 +119,8 @@ COST = (
         0.0,
         0,
         "",
-        "Bytes of the model folder: weights, configuration, tokenizer.",
+        "The teacher’s weights in the number format that it ran in here (a quantised file is smaller); a student’s "
+        "folder: weights, configuration, tokenizer.",
     ),
     Measure(
         "memory_bytes",
@@ -117,8 +130,8 @@ COST = (
         0.0,
         0,
         "",
-        "Memory that a process of its own needs at most to load the model and read one test document, beyond what the "
-        "program takes without a model.",
+        "Memory that a process of its own needs at most to load the model, in the number format that it ran in here, "
+        "and read one test document, beyond what the program takes without a model.",
     ),
     Measure(
         "prefill_tokens_per_second",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -30,6 +33,22 @@ def principal_components(
     """
     if not 0 <= power <= 1:
         raise ValueError(f"power is {power}: give 0 (components keep their spread) to 1 (all the same)")
+    with _one_thread():
+        return _projected(vectors, width, standard_deviation, power, weights)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in one order however many threads there are: a killed run may go on with other ones."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _projected(vectors: Tensor, width: int, standard_deviation: float, power: float, weights: Tensor | None) -> Tensor:
     shares = torch.ones(len(vectors)).double() if weights is None else weights.double()
     shares = (shares / shares.sum())[:, None]
     centred = vectors.double() - (shares * vectors.double()).sum(0)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from tutelage.errors import TargetsCorrupt
 from tutelage.targets.encoding import LoadedPart
 from tutelage.targets.ids import from_ids
-from tutelage.targets.manifest import read_manifest
-from tutelage.targets.output_matrix import OUTPUT_FILE
+from tutelage.targets.manifest import OUTPUT_FILE, read_manifest
 from tutelage.targets.reader import advice, encoder_of, read_index
 from tutelage.targets.values import SparseTargets
 

@@ -17,6 +17,7 @@ from tutelage.runs import atomic_write_json
 
 FORMAT = 1
 FILE = "manifest.json"
+OUTPUT_FILE = "output.safetensors"
 PART_NAME = re.compile(r"part-(\d{5,})\.parquet")
 IDENTITY = ("kind", "teacher", "tokenizer", "vocabulary_size", "labels", "encoding", "seed")
 """The fields that rows must agree in to lie in one store."""

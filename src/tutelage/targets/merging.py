@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tutelage.errors import TargetsMismatch
 from tutelage.runs import atomic_write_bytes
-from tutelage.targets.manifest import FILE, read_manifest
-from tutelage.targets.output_matrix import OUTPUT_FILE, output_digest
+from tutelage.targets.folder import refuse_other_things
+from tutelage.targets.manifest import FILE, OUTPUT_FILE, read_manifest
+from tutelage.targets.output_matrix import output_digest
 from tutelage.targets.reader import TargetStore
 from tutelage.targets.writer import TargetWriter
 from tutelage.types import SILENT, Progress
@@ -51,6 +52,7 @@ def merge(sources: Sequence[Path | str], out: Path | str, *, progress: Progress 
                 f"{path} cannot be merged with {stores[0].path}, whose {'; its '.join(differences)}. Merge stores of "
                 "one teacher, tokenizer, encoding and seed only"
             )
+    refuse_other_things(folder)
     if first.kind == "hidden" and output_digest(folder) != first.encoding["output_sha256"]:
         atomic_write_bytes(folder / OUTPUT_FILE, (stores[0].path / OUTPUT_FILE).read_bytes())
     with TargetWriter.open(

@@ -19,9 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tutelage.errors import ShapeMismatch, TargetsCorrupt, TargetsIncomplete, TargetsMismatch
 from tutelage.runs import atomic_write_bytes
-from tutelage.targets.manifest import FILE, read_manifest
-
-OUTPUT_FILE = "output.safetensors"
+from tutelage.targets.folder import refuse_other_things
+from tutelage.targets.manifest import FILE, OUTPUT_FILE, read_manifest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,12 +70,14 @@ def write_output_matrix(
         ShapeMismatch: The arrays do not fit each other.
         ValueError: A number is not finite, or a channel or the cap is not above 0.
         TargetsMismatch: The folder holds a store with another output matrix, which is left as it is.
+        TargetsError: The folder holds other things, which are left as they are.
     """
     arrays = _checked(weight, bias, channels, scale, cap)
     metadata = {"scale": repr(float(scale))} | ({} if cap is None else {"cap": repr(float(cap))})
     content = _serialize(arrays, metadata)
     digest = sha256(content).hexdigest()
     folder = Path(folder)
+    refuse_other_things(folder)
     if (folder / FILE).exists():
         known = read_manifest(folder).encoding.get("output_sha256")
         if known != digest:

@@ -13,11 +13,12 @@ from typing import Any, Self
 from tutelage.errors import RunExists, TargetsError, TargetsIncomplete
 from tutelage.runs import lock
 from tutelage.targets.encoding import encoder_for
+from tutelage.targets.folder import refuse_other_things
 from tutelage.targets.ids import as_ids
 from tutelage.targets.manifest import FILE, Manifest, write_manifest
 from tutelage.targets.output_matrix import output_digest, output_shape
 from tutelage.targets.parts import write_part
-from tutelage.targets.resuming import refuse_other_things, remove_strays, resume
+from tutelage.targets.resuming import remove_strays, resume
 
 Row = tuple[bytes, Any]
 """A content id and a packed row."""

@@ -70,6 +70,12 @@ class CausalTeacher:
         return tokenizer_fingerprint(self.tokenizer)
 
     @property
+    def padding_id(self) -> int:
+        """Fills short rows, which nobody looks at: the padding token, or another where the model has no row for it."""
+        token = int(self.tokenizer.pad_token_id)
+        return token if token < self.vocabulary else 0
+
+    @property
     def parameters(self) -> int:
         """Number of weights, tied ones once."""
         return self.language_model.parameters
@@ -119,7 +125,7 @@ class CausalTeacher:
         """As `hidden_states`, of documents that make one batch."""
         ids_BT, _ = pad(
             [document.token_ids.tolist() for document in documents],
-            int(self.tokenizer.pad_token_id),
+            self.padding_id,
             device=self.language_model.device,
         )
         states_BTH = self.language_model.model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state

@@ -229,7 +229,9 @@ def _limit_of_budget(some: Distributions, budget: int) -> Tensor:
     fits[:, -1] = True
     first = fits.to(torch.int8).argmax(dim=-1, keepdim=True)
     # Heads are the tokens before it; the limit lies between the last of them and it.
-    return torch.where(first[:, 0] > 0, best.gather(-1, (first - 1).clamp_min(0))[:, 0], 2.0).to(some.probs.dtype)
+    limits = torch.where(first[:, 0] > 0, best.gather(-1, (first - 1).clamp_min(0))[:, 0], 2.0).to(some.probs.dtype)
+    # Fewer tokens than the budget may have any probability; those that have none are no head.
+    return limits.clamp_min(torch.finfo(limits.dtype).tiny)
 
 
 def _ragged(

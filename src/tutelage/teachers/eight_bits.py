@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tutelage.targets import HiddenTargets, read_output_matrix, write_output_matrix
-from tutelage.targets.output_matrix import OUTPUT_FILE
+from tutelage.targets.manifest import OUTPUT_FILE
 from tutelage.teachers.causal_lm import CHUNK_ELEMENTS, CausalTeacher
 from tutelage.teachers.distributions import entropies
 from tutelage.types import SILENT, Document, Progress

@@ -80,8 +80,19 @@ def model_config(spec: str, *, trust_remote_code: bool = False) -> Any:
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
     """Name a tokenizer by what it does: its vocabulary and the rules that cut text, not the place it came from."""
-    rules = tokenizer.backend_tokenizer.to_str() if hasattr(tokenizer, "backend_tokenizer") else str(type(tokenizer))
-    return fingerprint("tokenizer", sorted(tokenizer.get_vocab().items()), rules)
+    return fingerprint("tokenizer", sorted(tokenizer.get_vocab().items()), _rules(tokenizer))
+
+
+def _rules(tokenizer: Any) -> str:
+    """How text is cut; how batches are padded and truncated is no part of it, and changes with every call."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return str(type(tokenizer))
+    if backend.truncation is not None or backend.padding is not None:
+        backend = type(backend).from_str(backend.to_str())
+        backend.no_truncation()
+        backend.no_padding()
+    return backend.to_str()
 
 
 def require_same_tokenizer(teacher: Any, student: Any, texts: Sequence[str], *, name: str) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tutelage.errors import ModelError, NotEnoughDisk
+from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory
 from tutelage.runs import atomic_write_text, cache_folder
 
 _REMEMBERED_FROM_BYTES = 8 * 2**20
@@ -146,6 +147,7 @@ def convert_gguf(path: Path) -> Path:
     Raises:
         ModelError: The file is missing, damaged, or of an architecture that transformers does not read.
         NotEnoughDisk: The copy would not fit.
+        NotEnoughMemory: Neither would the model while it is copied.
     """
     if not path.is_file():
         raise ModelError(f"{path}: no such file. Check the path of the .gguf file")
@@ -198,6 +200,12 @@ def _write_plain_copy(path: Path, folder: Path) -> None:
         raise NotEnoughDisk(
             f"{path} takes {needed / 1e9:.2f} GB as float32 but {free / 1e9:.2f} GB are free where converted models "
             "are kept. Free some space, or choose another disk with TUTELAGE_CACHE"
+        )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise NotEnoughMemory(
+            f"{path} takes {needed / 1e9:.2f} GB as float32 but this machine has {memory / 1e9:.2f} GB of memory. Take "
+            "a smaller model, or a machine with more"
         )
     where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:

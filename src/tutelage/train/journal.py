@@ -28,11 +28,15 @@ class Journal:
         self._accelerator = accelerator
         self._identity = identity
 
-    def open(self, state: TrainingState) -> bool:
+    def open(self, state: TrainingState, *, total: int) -> str | None:
         """Put the newest checkpoint of this very run into `state`, else begin with an empty folder.
 
+        Args:
+            state: Before its first step.
+            total: Steps of the whole run, for what is said.
+
         Returns:
-            Whether there was such a checkpoint.
+            What there is to say about it; None where no checkpoint lay there.
         """
         found = read_newest(self.checkpoints)
         resumed = found is not None and found[1].get("identity") == self._identity
@@ -49,7 +53,14 @@ class Journal:
         self._accelerator.init_trackers(
             self._events.name, init_kwargs={"tensorboard": {"purge_step": state.counters.step + 1}}
         )
-        return resumed
+        if found is None:
+            return None
+        if resumed:
+            return f"going on from step {state.counters.step} of {total}"
+        return (
+            f"begins anew, for the checkpoint of step {found[1]['counters']['step']} that lay here was of other data, "
+            "settings or first weights"
+        )
 
     def record(self, state: TrainingState, **values: float | None) -> None:
         """One line of metrics.jsonl, and the same for TensorBoard."""

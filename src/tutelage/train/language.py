@@ -60,7 +60,7 @@ class Plan:
 
 
 def plan_steps(documents: Sequence[Document], settings: LanguageTrainSettings, *, pack: bool) -> Plan:
-    """Lay out all steps: the order of documents in every epoch, cut short where the token budget is spent.
+    """Lay out all steps: the order of documents in every epoch, or in as many as a token budget pays for.
 
     Args:
         documents: What is learned from.
@@ -121,7 +121,8 @@ def train_language_model(
             with.
         pad_id: Fills short rows; never trained.
         train_documents: What is learned from.
-        validation_documents: Choose the best weights, by the objective itself (in a control by the cross-entropy).
+        validation_documents: Choose the best weights, by the objective at its first soft weight (in a control by the
+            cross-entropy).
         source: Where soft targets come from; None trains on the text alone.
         objective: What is minimised.
         settings: How long and how fast.
@@ -168,8 +169,9 @@ def train_language_model(
     bar = progress.bar(title, total=total_steps, unit="steps")
     with torch.random.fork_rng(devices=devices), closing(journal), bar as advance:
         torch.manual_seed(seed_sequence(settings.seed, "dropout", accelerator.process_index))
-        if journal.open(state):
-            progress.say(f"{title}: going on from step {counters.step} of {total_steps}")
+        if news := journal.open(state, total=total_steps):
+            progress.say(f"{title}: {news}")
+        earlier = counters.seconds
         advance(counters.step)
         wrapped.train()
         for step in plan.steps[counters.step :]:
@@ -228,10 +230,12 @@ def train_language_model(
                     validation_divergence=found.divergence,
                 )
             if counters.step in plan.epoch_ends or counters.step % settings.checkpoint_every_steps == 0:
+                counters.seconds = earlier + time.monotonic() - started
                 journal.checkpoint(state)
     model.load_state_dict(state.best)
     model.eval().to(home)
-    return TrainResult(counters.best_step, counters.best_validation_loss, counters.step, time.monotonic() - started)
+    seconds = earlier + time.monotonic() - started
+    return TrainResult(counters.best_step, counters.best_validation_loss, counters.step, seconds)
 
 
 def _of_this_process(rows: Sequence[Sequence[int]], accelerator: Any) -> tuple[Sequence[Sequence[int]], float]:

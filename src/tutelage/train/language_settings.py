@@ -15,13 +15,14 @@ class LanguageTrainSettings:
     """The numbers of a training run; defaults suit a student of some ten million weights."""
 
     epochs: int = 1
-    """Passes over the training documents, cut short by `token_budget`."""
+    """Passes over the training documents; counts for nothing beside a `token_budget`."""
     token_budget: int | None = None
-    """Tokens read after which training ends, repeated ones counted again; None: all epochs."""
+    """Tokens read after which training ends, repeated ones counted again, in place of `epochs`; None: all epochs."""
     batch_tokens: int = 8192
     """Tokens in one optimizer step, of all processes together."""
     micro_batch_tokens: int = 2048
-    """Tokens that go through the student at once; a matter of memory that changes no result beyond rounding."""
+    """Tokens that go through the student at once; a matter of memory that changes no result but for rounding and
+    the draws of dropout."""
     sequence_length: int = 512
     """The longest row; documents are packed up to it."""
     learning_rate: float = 1e-3

@@ -19,7 +19,8 @@ class LanguageValidation:
     """What a validation found, per trained token."""
 
     loss: float
-    """Mean of the objective, in nats; without a teacher the cross-entropy to the text."""
+    """Mean of the objective at its first soft weight, in nats, the distance between hidden states included where it
+    counts; without a teacher the cross-entropy to the text."""
     nats: float
     """Mean cross-entropy to the text, in nats."""
     divergence: float | None
@@ -48,15 +49,13 @@ def validate_language(
     step.eval()
     device = next(step.parameters()).device
     lengths = np.array([len(document.token_ids) for document in documents])
-    soft = hard = torch.zeros((), device=device)
+    loss = soft = hard = torch.zeros((), device=device)
     for rows in length_batches(lengths, tokens=tokens):
         batch = micro_batch(documents, rows, source=source, pad_id=pad_id, device=device)
-        _, soft_sum, hard_sum = step(batch, soft_weight=step.objective.soft_weight, total=1.0)
-        soft, hard = soft + soft_sum, hard + hard_sum
+        # One soft weight from beginning to end, however it moves in training: losses must be comparable.
+        sums = step(batch, soft_weight=step.objective.soft_weight, total=1.0)
+        loss, soft, hard = loss + sums[0], soft + sums[1], hard + sums[2]
     step.train(was_training)
     positions = max(1, sum(document.positions for document in documents))
-    nats, divergence = float(hard) / positions, float(soft) / positions
-    if source is None:
-        return LanguageValidation(nats, nats, None)
-    weight = step.objective.soft_weight
-    return LanguageValidation(weight * divergence + (1 - weight) * nats, nats, divergence)
+    divergence = None if source is None else float(soft) / positions
+    return LanguageValidation(float(loss) / positions, float(hard) / positions, divergence)

@@ -54,7 +54,7 @@ class TrainResult:
     steps: int
     """Optimizer steps done in all."""
     seconds: float
-    """Wall time of this call."""
+    """Wall time, that of calls which were interrupted up to their last checkpoint included."""
 
 
 def train_classifier(
@@ -128,8 +128,9 @@ def train_classifier(
     bar = progress.bar(title, total=total_steps, unit="steps")
     with torch.random.fork_rng(devices=devices), closing(journal), bar as advance:
         torch.manual_seed(seed_sequence(settings.seed, "dropout", accelerator.process_index))
-        if journal.open(state):
-            progress.say(f"{title}: going on from step {counters.step} of {total_steps}")
+        if news := journal.open(state, total=total_steps):
+            progress.say(f"{title}: {news}")
+        earlier = counters.seconds
         advance(counters.step)
         while counters.epoch < settings.epochs and not counters.stopped:
             steps = epoch_steps(
@@ -170,10 +171,12 @@ def train_classifier(
                     journal.record(state, validation_loss=found.loss, validation_accuracy=found.accuracy)
                 if epoch_ends or counters.step % settings.checkpoint_every_steps == 0:
                     guard.check(state.mean_cost(), step=counters.step)
+                    counters.seconds = earlier + time.monotonic() - started
                     journal.checkpoint(state)
     bare.load_state_dict(state.best)
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False).eval().to(home)
-    return TrainResult(counters.best_step, counters.best_validation_loss, counters.step, time.monotonic() - started)
+    seconds = earlier + time.monotonic() - started
+    return TrainResult(counters.best_step, counters.best_validation_loss, counters.step, seconds)
 
 
 @torch.no_grad()

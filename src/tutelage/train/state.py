@@ -42,6 +42,8 @@ class Counters:
     """Patience has run out."""
     first_loss: float = 0.0
     """Loss of the first step, where a run keeps it."""
+    seconds: float = 0.0
+    """Wall time of the work so far, that of calls which were interrupted up to their last checkpoint."""
 
 
 @dataclass

@@ -27,6 +27,7 @@ from tutelage.teachers.fitting import Fitted, adapter_name, fit_by_gradient, fit
 from tutelage.teachers.footprint import footprint
 from tutelage.teachers.head import linear_logprobs
 from tutelage.teachers.loading import LanguageModel
+from tutelage.teachers.sequence_head import output_columns, require_sequence_head
 from tutelage.types import SILENT, Example, Progress
 
 
@@ -130,7 +131,7 @@ class ClassifierTeacher:
             trust_remote_code=trust_remote_code,
         )
         if method == "none":
-            columns = _columns(language_model, labels)
+            columns = output_columns(language_model, labels)
             return cls(Fitted(language_model), description, columns=columns, batch_tokens=batch_tokens)
         rows = labelled_rows(examples, groups, template=template)
         shared: dict[str, Any] = {
@@ -154,7 +155,7 @@ class ClassifierTeacher:
                 **shared,
             )
         else:
-            _check_sequence_head(language_model, labels)
+            require_sequence_head(language_model, labels)
             fitted = fit_by_gradient(
                 language_model,
                 rows,
@@ -270,7 +271,7 @@ class ClassifierTeacher:
             ModelError: The folder holds no teacher, or the model below it is not the one it was fitted on.
         """
         fitted, description = read_teacher(Path(folder), language_model=language_model)
-        columns = _columns(fitted.language_model, description.labels) if description.method == "none" else ()
+        columns = output_columns(fitted.language_model, description.labels) if description.method == "none" else ()
         return cls(fitted, description, columns=columns, batch_tokens=batch_tokens)
 
     @cached_property
@@ -296,25 +297,3 @@ class ClassifierTeacher:
             lm.model, lm.tokenizer, texts, batch_tokens=self.batch_tokens, max_length=self.description.max_length
         )
         return logprobs[:, self._columns]
-
-
-def _check_sequence_head(language_model: LanguageModel, labels: Sequence[str]) -> None:
-    outputs = getattr(language_model.model.config, "num_labels", 0)
-    if not type(language_model.model).__name__.endswith("ForSequenceClassification") or outputs != len(labels):
-        raise ModelError(
-            f"{language_model.name} was loaded as {type(language_model.model).__name__} with {outputs} outputs; "
-            f"expected a sequence-classification head with {len(labels)}: "
-            'load_language_model(..., head="sequence", labels=labels)'
-        )
-
-
-def _columns(language_model: LanguageModel, labels: Sequence[str]) -> list[int]:
-    """Which output of a fitted classifier belongs to each label."""
-    _check_sequence_head(language_model, labels)
-    named = {str(name): int(index) for index, name in language_model.model.config.id2label.items()}
-    if set(named) != set(labels):
-        raise ModelError(
-            f"{language_model.name} classifies as {sorted(named)}, but the labels here are {list(labels)}; name "
-            "the task's labels as the model does, or correct id2label in its config.json"
-        )
-    return [named[label] for label in labels]

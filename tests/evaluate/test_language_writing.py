@@ -1,0 +1,128 @@
+"""What language models write after a prompt, how fast they are, and what memory they take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.recipes.language_job import KNOWN, texts
+from tests.recipes.language_job import tiny_teacher as tiny_language_model
+from tests.train.tiny_language import (
+    TOKENIZER,
+    VOCABULARY,
+    tiny_documents,
+    tiny_llama,
+    tiny_student,
+    tiny_teacher,
+)
+from transformers import LlamaConfig
+
+from tutelage.evaluate.generation import continue_prompts, prompts_of
+from tutelage.evaluate.language_cost import cut_to_context, measure_language_speed, peak_memory_bytes
+from tutelage.students import save_model
+
+DOCUMENTS = tiny_documents(20, share=0.7)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Any:
+    return tiny_teacher()
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Any]:
+    return {kind: tiny_student(kind) for kind in ("pruned", "rnn")} | {"same": tiny_llama(7)}
+
+
+def test_prompts_are_what_comes_before_the_answer_or_the_beginning() -> None:
+    answered = replace(DOCUMENTS[0], trained=np.arange(9) >= 6, token_ids=np.arange(9, dtype=np.int32))
+    plain = replace(DOCUMENTS[0], trained=np.arange(30) >= 1, token_ids=np.arange(30, dtype=np.int32))
+    found = prompts_of([answered, plain, plain], 2, tokens=7)
+    assert [prompt.tolist() for prompt in found] == [list(range(6)), list(range(7))]
+    assert [len(prompt) for prompt in prompts_of([plain], 2, tokens=24)] == [10]
+    assert prompts_of([answered, plain], 0, tokens=7) == []
+
+
+def test_samples_are_the_same_every_time_and_in_any_company(teacher, models) -> None:
+    everyone = {"teacher": teacher.language_model.model, **models}
+    prompts = prompts_of(DOCUMENTS, 2, tokens=4)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first = continue_prompts(everyone, TOKENIZER, prompts, new_tokens=6)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(6)
+    assert continue_prompts(everyone, TOKENIZER, prompts, new_tokens=6) == first
+    alone = continue_prompts({"pruned": models["pruned"]}, TOKENIZER, prompts, new_tokens=6)
+    assert [one["continuations"]["pruned"] for one in alone] == [one["continuations"]["pruned"] for one in first]
+    assert all(one["continuations"]["same"] == one["continuations"]["teacher"] for one in first)
+    # Padded rows would win if they could, and spell nothing.
+    assert all(one["continuations"][name] for one in first for name in ("teacher", "pruned"))
+    other = continue_prompts(everyone, TOKENIZER, prompts, new_tokens=6, seed=1)
+    assert other != first
+    assert [one["prompt"] for one in other] == [TOKENIZER.decode(prompt) for prompt in prompts]
+
+
+def learned_positions(context: int) -> Any:
+    """A model that cannot read past its context at all."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=VOCABULARY, n_positions=context, n_embd=16, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=2
+    )
+    return GPT2LMHeadModel(config).eval()
+
+
+def test_nothing_is_asked_beyond_a_context() -> None:
+    models = {"teacher": learned_positions(12), "rnn": tiny_student("rnn")}
+    prompt = np.arange(3, 13, dtype=np.int32)
+    found = continue_prompts(models, TOKENIZER, [prompt, np.arange(3, 15, dtype=np.int32)], new_tokens=8)
+    assert found[1]["continuations"]["teacher"] == ""
+    speed = measure_language_speed(models, [prompt, prompt], new_tokens=8, rounds=1)
+    assert speed["teacher"]["tokens_per_second"]["value"] > 0
+
+
+def test_speed_has_the_names_of_the_contract_and_is_that_of_the_clock(models) -> None:
+    ticks = iter(range(10**6))
+    prompts = [document.token_ids for document in DOCUMENTS[:2]]
+    found = measure_language_speed(
+        {"pruned": models["pruned"], "rnn": models["rnn"]}, prompts, new_tokens=5, rounds=2, clock=lambda: next(ticks)
+    )
+    assert set(found) == {"pruned", "rnn"}
+    for metrics in found.values():
+        names = {"prefill_tokens_per_second", "tokens_per_second", "latency_ms_p50", "latency_ms_p95"}
+        assert names <= set(metrics)
+        assert all({"value", "low", "high"} <= set(metrics[name]) for name in names)
+        # Every call takes one tick: a prompt is read in a second, a token is written in a second.
+        assert metrics["tokens_per_second"]["value"] == pytest.approx(1.0)
+        assert metrics["latency_ms_p50"]["value"] == pytest.approx(1000.0)
+        read = sum(len(prompt) for prompt in prompts)
+        assert metrics["prefill_tokens_per_second"]["value"] == pytest.approx(read / 2)
+
+
+def test_a_prompt_of_any_length_reaches_the_process_that_measures_memory(tmp_path: Path) -> None:
+    """A command line holds 22,000 ids; and the weights are held in the type that is asked for."""
+    model, tokenizer = tiny_language_model(texts(KNOWN, 100, seed=9))
+    save_model(model, tokenizer, tmp_path / "model")
+    longest = np.full(40_000, 3, np.int32)
+    assert peak_memory_bytes(tmp_path / "model", longest[:64], torch.float32) is not None
+    assert peak_memory_bytes(tmp_path / "model", longest, torch.bfloat16) is not None
+
+
+def test_prompts_are_cut_to_the_shortest_context(models) -> None:
+    class Short:
+        config = LlamaConfig(max_position_embeddings=40)
+
+    found = cut_to_context([*models.values(), Short()], [np.arange(90), np.arange(20)], new_tokens=32)
+    assert [len(prompt) for prompt in found] == [8, 8]

@@ -113,7 +113,8 @@ def test_importing_is_silent_and_brings_no_large_package():
 
 
 def test_importing_is_quick():
-    code = "import time; s = time.perf_counter(); import tutelage; print(time.perf_counter() - s)"
+    # Not wall time: the machine may be busy with other things.
+    code = "import time; s = time.process_time(); import tutelage; print(time.process_time() - s)"
     assert min(float(python(code)) for _ in range(5)) < 0.03
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.train.tiny_heads import CONFIGS, tiny_model
 from tests.train.tiny_language import (
     TOKENIZER,
     VOCABULARY,
@@ -65,6 +66,14 @@ def log_probabilities(model: Any, document: Any) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
+def whole_log_probabilities(model: Any, document: Any) -> np.ndarray:
+    """float64 [P, V], one document alone, by the model's own forward."""
+    with torch.no_grad():
+        logits = model(input_ids=torch.from_numpy(document.token_ids.astype(np.int64))[None]).logits[0, :-1]
+    chosen = logits[torch.from_numpy(document.trained[1:]), :VOCABULARY].double()
+    return torch.log_softmax(chosen, dim=-1).numpy()
+
+
 @pytest.mark.parametrize("name", ["", "pruned", "rnn"])
 def test_scores_of_every_token_are_those_of_the_definition(teacher, models, scores, name: str) -> None:
     model = models[name] if name else teacher.language_model.model
@@ -103,6 +112,22 @@ def test_a_teacher_in_bfloat16_is_judged_and_shown(models) -> None:
     assert found["same"].kl.mean() < found["pruned"].kl.mean()
     shown = show_distributions(half, models, DOCUMENTS, count=2, seed=0)
     assert np.allclose(shown[0]["teacher"], shown[0]["models"]["same"], atol=0.1)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_caps_and_scales_of_logits_count_on_both_sides(kind: str) -> None:
+    theirs, ours = tiny_model(kind, seed=7), tiny_model(kind, seed=1)
+    found = score_models(tiny_teacher(theirs), {"one": ours}, DOCUMENTS[:6], batch_tokens=40)
+    log_p, log_q = (
+        np.concatenate([whole_log_probabilities(model, document) for document in DOCUMENTS[:6]])
+        for model in (theirs, ours)
+    )
+    labels = np.concatenate([document.token_ids[document.trained] for document in DOCUMENTS[:6]])
+    at = np.arange(len(labels))
+    np.testing.assert_allclose(found[""].nats, -log_p[at, labels], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found["one"].nats, -log_q[at, labels], rtol=1e-4, atol=1e-4)
+    assert found["one"].kl is not None
+    np.testing.assert_allclose(found["one"].kl, (np.exp(log_p) * (log_p - log_q)).sum(-1), rtol=1e-3, atol=1e-3)
 
 
 def test_metrics_are_sums_over_documents_divided_once(scores) -> None:
@@ -188,11 +213,16 @@ def test_chunks_and_batches_change_nothing(teacher, models, scores, monkeypatch:
     )
     small = score_models(teacher, models, DOCUMENTS[::-1], batch_tokens=14)
     assert max(widest) <= 5
-    order = np.concatenate([[place] * one.positions for place, one in enumerate(DOCUMENTS)])
-    for name in ("", "pruned", "rnn"):
-        backwards = np.split(small[name].nats, np.cumsum([one.positions for one in DOCUMENTS[::-1]])[:-1])[::-1]
-        np.testing.assert_allclose(np.concatenate(backwards), scores[name].nats, rtol=1e-4, atol=1e-4)
-    assert len(order) == len(scores[""].nats)
+    ends = np.cumsum([one.positions for one in DOCUMENTS[::-1]])[:-1]
+    compared = 0
+    for name, expected in scores.items():
+        for metric in ("nats", "confidence", "correct", "kl", "agreement", "acceptance"):
+            if getattr(expected, metric) is not None:
+                backwards = np.split(getattr(small[name], metric), ends)[::-1]
+                found = np.concatenate(backwards)
+                np.testing.assert_allclose(found, getattr(expected, metric), rtol=1e-4, atol=1e-4, err_msg=metric)
+                compared += 1
+    assert compared == 3 + 3 * 6  # the teacher is not compared with itself
 
 
 def test_padded_rows_of_either_matrix_say_nothing(scores) -> None:

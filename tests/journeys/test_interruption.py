@@ -41,11 +41,12 @@ def test_killed_in_every_stage_a_run_ends_with_the_same_bytes(job: Path) -> None
     tutelage("run", "recipe.yaml", "--out", "a/unbroken", cwd=job)
     moments = random.Random(0)
     killed = job / "b/killed"
+    early, late = moments.randint(1, 30), moments.randint(1, 30)
     stages: list[Callable[[], bool]] = [
         lambda: (killed / "recipe.yaml").is_file(),
         lambda: (killed / "targets").is_dir(),
-        lambda: _lines(killed / "students/gru/metrics.jsonl") >= moments.randint(1, 30),
-        lambda: _lines(killed / "controls/gru/metrics.jsonl") >= moments.randint(1, 30),
+        lambda: _lines(killed / "students/gru/metrics.jsonl") >= early,
+        lambda: _lines(killed / "controls/gru/metrics.jsonl") >= late,
     ]
     for reached in stages:
         process = _start(job, "b/killed")
@@ -64,6 +65,7 @@ def test_control_c_says_how_to_go_on_and_leaves_a_run_that_does(job: Path) -> No
     deadline = time.monotonic() + 120
     while not (job / "stopped" / "recipe.yaml").is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert (job / "stopped" / "recipe.yaml").is_file(), "the run never began"
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     _, talk = process.communicate(timeout=120)
@@ -79,6 +81,7 @@ def test_two_processes_never_write_one_run(job: Path) -> None:
         deadline = time.monotonic() + 120
         while not (job / "shared" / "recipe.yaml").is_file() and time.monotonic() < deadline:
             time.sleep(0.01)
+        assert (job / "shared" / "recipe.yaml").is_file(), "the run never began"
         process.send_signal(signal.SIGSTOP)  # it is not to be done before the other has begun
         assert process.poll() is None
         done = tutelage("run", "recipe.yaml", "--out", "shared", cwd=job, check=2)

@@ -42,7 +42,7 @@ def test_kill_9_at_random_moments_changes_nothing(tmp_path: Path) -> None:
         [sys.executable, "-m", "tests.journeys.tiny_language_job", str(recipe), "6", "1"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=500,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
     )

@@ -6,15 +6,25 @@ import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from tests.journeys.tiny_job import sentences
+from tests.journeys.tiny_language_job import write_language_job, write_teacher
+from transformers import AutoModelForCausalLM
 
+from tutelage.cli.main import main
 from tutelage.config import load_recipe
 from tutelage.errors import TargetsMismatch
 from tutelage.recipes import language_checking
-from tutelage.recipes.causal_lm import run_language_model
+from tutelage.recipes.causal_lm import load_causal_teacher, run_language_model
 from tutelage.recipes.classification import Outcome
+from tutelage.recipes.language_inputs import prepare_language_data, teacher_tokenizer
+from tutelage.recipes.language_training import build_language_student
+from tutelage.recipes.stages import Deferred
+from tutelage.students import language_embeddings, output_layer
 from tutelage.targets import TargetStore
 from tutelage.types import SILENT
 
@@ -155,3 +165,53 @@ def test_targets_of_another_teacher_are_refused_and_nothing_is_lost(tmp_path: Pa
     manifest.write_text(honest.replace(json.loads(honest)["teacher"], "0" * 64), "utf-8")  # somebody put another there
     with pytest.raises(TargetsMismatch):
         go("train")
+
+
+def test_on_the_command_line_a_run_ends_in_a_table_and_again_in_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_language_job(tmp_path, write_teacher(tmp_path / "weights"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "recipe.yaml"]) == 0
+    said = capsys.readouterr().out
+    for words in ("nats/token [95 %]", "on the text alone", "12 test documents", "runs/tiny/report.html"):
+        assert words in said
+    assert main(["run", "recipe.yaml", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert {stage["how"] for stage in record["stages"]} == {"kept"}
+
+
+def test_adapters_are_learned_on_pruned_and_trimmed_students_and_merged(tmp_path: Path) -> None:
+    students = """whole: {kind: pruned, layers: 1, lora: {rank: 2}}
+                  cut: {kind: pruned, layers: 1, vocabulary: corpus, lora: {rank: 2}}"""
+    path = write_language_job(
+        tmp_path, write_teacher(tmp_path / "weights"), targets="{kind: hidden}", students=students
+    )
+    outcome = run_language_model(load_recipe(path), root=tmp_path / "runs", until="evaluate")  # type: ignore[arg-type]
+    evaluation = json.loads(outcome.folder.evaluation_path.read_text("utf-8"))
+    rows = {}
+    for name in ("whole", "cut"):
+        folder = outcome.folder.students_path / name
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        assert type(model).__name__ == "LlamaForCausalLM"
+        assert not [key for key in load_file(folder / "model.safetensors") if "lora" in key]
+        rows[name] = model.lm_head.weight.shape[0]
+        assert evaluation["students"][name]["kl"]["value"] < evaluation["controls"][name]["kl"]["value"]
+    assert rows["cut"] < rows["whole"]
+    began = AutoModelForCausalLM.from_pretrained(tmp_path / "weights").lm_head.weight
+    learned = AutoModelForCausalLM.from_pretrained(outcome.folder.students_path / "whole").lm_head.weight
+    assert torch.equal(began, learned)  # adapters stand on the layers' matrices alone
+
+
+@pytest.mark.parametrize(
+    "student", ["rnn, hidden_size: 16, embedding_size: 12", "transformer, hidden_size: 12, heads: 2"]
+)
+def test_students_begin_with_the_teachers_embeddings_reduced(student: str, tmp_path: Path) -> None:
+    section = f"one: {{kind: {student}, embeddings: teacher}}"
+    recipe: Any = load_recipe(write_language_job(tmp_path, write_teacher(tmp_path / "weights"), students=section))
+    data = prepare_language_data(recipe, teacher_tokenizer(recipe))
+    teacher = Deferred(lambda: load_causal_teacher(recipe))
+    model = build_language_student(recipe, "one", data, teacher)
+    expected = language_embeddings(teacher.get().language_model, width=12)
+    assert torch.equal(model.get_input_embeddings().weight[: len(expected)], expected)
+    assert torch.equal(output_layer(model).weight[: len(expected)], expected)  # tied

@@ -60,8 +60,7 @@ def test_never_holds_positions_times_vocabulary_and_skips_gradients_nobody_wants
         with Largest() as seen:
             linear_divergence(*inputs[:2], teacher=teacher, labels=case.labels, total=1.0,
                               chunk_positions=4).loss.backward()  # fmt: skip
-        assert seen.elements <= max(4 * 500, 500 * H, 64 * 14 * 40)
-        assert seen.elements < 64 * 500
+        assert seen.elements <= max(500 * H, 4 * (500 + 2))  # the matrix and its gradient, four positions at a time
     with Largest() as trained:
         linear_divergence(*inputs[:2], teacher=None, labels=case.labels, total=1.0, chunk_positions=16)
     with Largest() as judged, torch.no_grad():

@@ -157,15 +157,17 @@ def test_accumulation_changes_nothing() -> None:
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_sampled_targets_are_unbiased_in_value_and_gradient(seed) -> None:
-    """Systematic draws over an even grid of offsets integrate exactly, so the mean must equal the dense loss."""
+    """Systematic draws over an even grid of offsets integrate exactly where ends of tokens lie on that grid."""
     case = Case(seed, positions=1)
+    shares = torch.distributions.Multinomial(64 - V, logits=case.logprobs[0]).sample().double() + 1
+    case.logprobs = (shares / 64).log()[None]
     probs = case.logprobs.exp()[0]
-    draws, offsets = 4, 64
+    draws, offsets = 4, 16
     ends = probs.cumsum(0) * draws
     total_gradient, total_value = torch.zeros_like(case.hidden), 0.0
     entropy = -(probs * probs.log()).sum()[None]
     for offset in (torch.arange(offsets, dtype=torch.float64) + 0.5) / offsets:
-        ids = torch.searchsorted(ends, torch.arange(draws, dtype=torch.float64) + offset).clamp_max(V - 1)[None]
+        ids = torch.searchsorted(ends, torch.arange(draws, dtype=torch.float64) + offset)[None]
         hidden = case.hidden.clone().requires_grad_()
         teacher = SampledTeacher(ids, torch.full((1, draws), 1 / draws, dtype=torch.float64), entropy)
         loss = linear_divergence(hidden, case.weight, teacher=teacher, labels=case.labels, soft_weight=1.0, total=1.0)
@@ -173,9 +175,8 @@ def test_sampled_targets_are_unbiased_in_value_and_gradient(seed) -> None:
         total_value += float(loss.loss.detach()) / offsets
     hidden = case.hidden.clone().requires_grad_()
     dense = linear_divergence(hidden, case.weight, teacher=case.dense, labels=case.labels, soft_weight=1.0, total=1.0)
-    scale = float((case.hidden @ case.weight.T).abs().max())
-    assert total_value == pytest.approx(float(dense.loss.detach()), abs=2 * V * scale / (draws * offsets))
-    torch.testing.assert_close(total_gradient, gradients(dense.loss, [hidden])[0], rtol=0, atol=0.2)
+    assert total_value == pytest.approx(float(dense.loss.detach()), rel=1e-10)
+    torch.testing.assert_close(total_gradient, gradients(dense.loss, [hidden])[0], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["forward_kl", "reverse_kl"])

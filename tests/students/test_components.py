@@ -21,6 +21,13 @@ def test_components_are_ordered_uncorrelated_and_signed(seed):
     torch.testing.assert_close(got.amax(0), got.abs().amax(0))
 
 
+def test_the_components_kept_are_the_largest():
+    vectors = torch.randn(200, 6, generator=torch.Generator().manual_seed(1)) * torch.arange(1.0, 7.0)
+    found = principal_components(vectors, 4, standard_deviation=1.0).double().var(0, correction=0)
+    largest = torch.linalg.eigvalsh(torch.cov(vectors.T.double(), correction=0)).flip(0)[:4]
+    torch.testing.assert_close(found / found.sum(), largest / largest.sum(), rtol=1e-4, atol=0)
+
+
 def test_components_can_be_evened_out():
     vectors = torch.randn(60, 5, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 6)
     spread = {p: principal_components(vectors, 5, standard_deviation=1.0, power=p).std(0) for p in (0, 0.5, 1)}

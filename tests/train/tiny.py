@@ -88,13 +88,29 @@ def train_with_all_noise(out: Path) -> None:
     save_file(student.state_dict(), out / "weights.safetensors")
 
 
-def killed_after(seconds: float, out: Path) -> bool:
-    """Train in a process of its own and kill it (SIGKILL) after so many seconds; whether it was still at work."""
+def newest(out: Path) -> int:
+    """The step of the newest checkpoint; 0: there is none."""
+    return max((int(path.name[5:]) for path in (out / "checkpoints").glob("step-*")), default=0)
+
+
+def killed_beyond(step: int, out: Path, *, delay: float) -> bool:
+    """Train in a process of its own and kill it (SIGKILL) a moment after a checkpoint beyond a step is there.
+
+    How fast this machine is does not matter, so.
+
+    Returns:
+        Whether it was still at work.
+    """
     child = os.fork()
     if child == 0:
         train_with_all_noise(out)
         os._exit(0)
-    time.sleep(seconds)
+    while newest(out) <= step:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.WIFSIGNALED(status)
+        time.sleep(0.002)
+    time.sleep(delay)
     os.kill(child, signal.SIGKILL)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
@@ -107,19 +123,15 @@ def main(root: Path, kills: int, seed: int) -> None:
 
     child = os.fork()
     if child == 0:
-        started = time.monotonic()
         train_with_all_noise(root / "whole")
-        (root / "seconds").write_text(str(time.monotonic() - started))
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    seconds = float((root / "seconds").read_text())
-    moments, reached = random.Random(seed), []
+    moments, reached, out = random.Random(seed), [], root / "killed"
     while len(reached) < kills:
-        if not killed_after(moments.uniform(0.05, 0.35) * seconds, root / "killed"):
+        beyond = newest(out) + moments.choice((-1, 0, 7))  # -1: at once, while it reads what was there
+        if not killed_beyond(beyond, out, delay=moments.uniform(0, 0.03)):
             break
-        reached.append(
-            max((int(path.name[5:]) for path in (root / "killed" / "checkpoints").glob("step-*")), default=0)
-        )
+        reached.append(newest(out))
     train_with_all_noise(root / "killed")
     print(json.dumps(reached))  # noqa: T201
 

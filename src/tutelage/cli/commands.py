@@ -126,8 +126,10 @@ def _run_recipe(
     if done:
         rest = "" if len(done) == len(stages) else f"; {len(stages) - len(done)} had been done before"
         write_result(f"{counted(len(done), 'stages')} done in {format_seconds(took)}{rest}.")
-    else:
+    elif stages:
         write_result("Everything had been done before.")
+    else:
+        write_result("Nothing to do: the teacher of these targets (kind live) answers while students train.")
     write_result(f"Run folder: {folder.path}")
     if until == "report":
         write_result(f"Report:     {folder.report_path}")

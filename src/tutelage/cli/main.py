@@ -25,15 +25,15 @@ QUIET_LIBRARIES = {
 DESCRIPTION = """\
 Distil a large language model (the teacher) into a small model (the student) that does the same job.
 
-The teacher writes soft targets, a probability for every class; students learn to reproduce them by minimising a
-Kullback-Leibler divergence; a report says how much of the teacher survived and what it costs.
+The teacher writes soft targets, a probability for every class or every next token; students learn to reproduce them by
+minimising a Kullback-Leibler divergence; a report says how much of the teacher survived and what it costs.
 """
 
 EPILOG = """\
 first steps:
   tutelage demo --fast              the whole flow on real reviews, in a minute or two
   tutelage init recipe.yaml         write a commented recipe, then edit its data and labels
-  tutelage check recipe.yaml        every problem at once, with an estimate of time and disk
+  tutelage check recipe.yaml        the problems of file and data, or an estimate of time and disk
   tutelage run recipe.yaml          do everything; run it again to go on where it stopped
   tutelage predict runs/NAME "I love it"
 
@@ -69,14 +69,17 @@ def build_parser() -> argparse.ArgumentParser:
         _recipe(stage)
         stage.add_argument("--out", type=Path, help="run folder [runs/NAME beside where you stand]")
 
-    predict = _command(commands, "predict", "answer with a student: label and probabilities")
+    predict = _command(commands, "predict", "answer with a student: label and probabilities, or how a text goes on")
     predict.add_argument("folder", type=Path, help="a student folder, or a run folder")
-    predict.add_argument("text", nargs="*", help="texts to classify")
-    predict.add_argument("--file", type=Path, help="csv, jsonl or parquet with a text column")
-    predict.add_argument("--out", type=Path, help="where --file's answers go (csv, jsonl or parquet)")
-    predict.add_argument("--student", help="which student of a run folder [the most accurate one]")
+    predict.add_argument("text", nargs="*", help="texts to classify, or to go on with")
+    predict.add_argument("--file", type=Path, help="csv, tsv, jsonl or parquet with a text column")
+    predict.add_argument("--out", type=Path, help="where --file's answers go (csv, tsv, jsonl or parquet)")
+    predict.add_argument(
+        "--student",
+        help="which student of a run folder [the most accurate one, or the one with the fewest nats per token]",
+    )
     predict.add_argument("--text-field", help="text column of --file [the one of the run's data]")
-    predict.add_argument("--batch-size", type=int, default=64, help="texts at a time [64]")
+    predict.add_argument("--batch-size", type=int, default=64, help="texts at a time, of a classifier [64]")
 
     _targets(_command(commands, "targets", "look into a store of soft targets, verify, merge or export it"))
 
@@ -85,7 +88,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--task", choices=("classification", "causal_lm"), default="classification", help="which demo [classification]"
     )
     demo.add_argument("--fast", action="store_true", help="classification in a minute or two, with less of everything")
-    demo.add_argument("--out", type=Path, help="folder for the demo's data, recipe and run [tutelage-demo]")
+    demo.add_argument(
+        "--out", type=Path, help="folder for the demo's data, recipe and run [tutelage-demo, -fast or -lm]"
+    )
     demo.add_argument("--seed", type=int, default=0, help="seed of the students' training [0]")
     demo.add_argument(
         "--sentences",
@@ -107,7 +112,9 @@ def _targets(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
     inspect = _command(actions, "inspect", "what is in it: kind, rows, bytes, entropy, teacher, samples")
     verify = _command(actions, "verify", "check every checksum; exit 1 and name each broken part")
-    merge = _command(actions, "merge", "put stores of one teacher, tokenizer and encoding into one, each row once")
+    merge = _command(
+        actions, "merge", "put stores of one teacher, tokenizer, encoding and seed into one, each row once"
+    )
     export = _command(actions, "export", "write the targets as JSON Lines, one object a row")
     for action in (inspect, verify, export):
         action.add_argument("store", type=Path, help="a store, or a run folder that holds one")

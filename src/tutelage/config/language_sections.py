@@ -23,7 +23,8 @@ class LanguageTask(Section):
     """The most tokens of one document, and of one row of packed documents."""
 
     long_documents: Literal["refuse", "split", "truncate"] = "refuse"
-    """What becomes of a document with more tokens: an error, pieces that are each a document, or its beginning."""
+    """What becomes of a document with more tokens: an error, pieces that are read each alone (evaluation counts a row
+    as one document), or its beginning."""
 
 
 class LanguageData(Section):

@@ -43,7 +43,8 @@ class PrunedSpec(LanguageStudentSpec):
     """Blocks that are kept; None: all."""
 
     choice: Literal["even", "influence"] = "even"
-    """Which blocks: evenly spaced, or those that change their input the most, measured on the training documents."""
+    """Which blocks: evenly spaced, or the first two, the last, and of the others those that change their input the
+    most, measured on some 4,096 tokens of the training documents."""
 
     hidden_size: int | None = Field(default=None, ge=1)
     """The width of a token's vector that is kept; None: all."""

@@ -3,9 +3,10 @@
 TEMPLATE = """\
 # A recipe: a large model (the teacher) labels texts with probabilities, and small models (the students) learn them.
 #   tutelage check recipe.yaml    every problem in this file and the data, and an estimate of time and disk
-#   tutelage run recipe.yaml      everything, into runs/NAME; run it again and only what changed is done again
+#   tutelage run recipe.yaml      everything, into runs/NAME; again, changed: only what changed, into runs/NAME-2
 #   tutelage run recipe.yaml --set train.epochs=3      any key, for once
-# Paths are relative to this file. Lines that start with # show a key with its default.
+# Paths are relative to this file. Lines that start with # show keys that may be added;
+# docs/recipe.md has all of them with their defaults.
 
 # name: reviews               # names the folder runs/reviews; default: the name of this file
 
@@ -62,7 +63,7 @@ train:
   # patience: 3               # stop after so many epochs without a better validation loss
   # word_dropout: 0.1         # hide some tokens from the student: helps with little data
   # ema_decay: 0.999          # evaluate a moving average of the weights
-  seed: 0                     # every random choice follows from it; the same seed gives the same student
+  seed: 0                     # every random choice follows from it: the same targets and seed give the same student
 
 evaluate:
   control: true               # also train each student on the labels alone: the difference is what soft targets bought
@@ -76,16 +77,17 @@ LANGUAGE_TEMPLATE = """\
 # A recipe: a large language model (the teacher) scores every token of some text, and small models (the students) learn
 # its probabilities.
 #   tutelage check recipe.yaml    every problem in this file and the data, and an estimate of time and disk
-#   tutelage run recipe.yaml      everything, into runs/NAME; run it again and only what changed is done again
+#   tutelage run recipe.yaml      everything, into runs/NAME; again, changed: only what changed, into runs/NAME-2
 #   tutelage run recipe.yaml --set train.epochs=3      any key, for once
-# Paths are relative to this file. Lines that start with # show a key with its default.
+# Paths are relative to this file. Lines that start with # show keys that may be added;
+# docs/recipe.md has all of them with their defaults.
 
 # name: answers               # names the folder runs/answers; default: the name of this file
 
 task:
   kind: causal_lm
   sequence_length: 512        # tokens of the longest document
-  # long_documents: refuse    # or split (into pieces that are each a document), or truncate
+  # long_documents: refuse    # or split (into pieces that are each read alone), or truncate
 
 data:
   train: train.jsonl          # csv, tsv, jsonl or parquet: one document a row
@@ -119,7 +121,7 @@ students:                     # as many as you like; all learn from the same tar
   half:
     kind: pruned              # the teacher with fewer blocks: has little to learn
     layers: 10
-    # choice: even            # or influence: keep the blocks that change their input the most
+    # choice: even            # or influence: the first two, the last, and those that change their input the most
     # lora: {rank: 16}        # train low-rank additions only
   gru:
     kind: rnn
@@ -137,10 +139,10 @@ objective:
 train:
   epochs: 1                   # or token_budget: 2_000_000
   batch_tokens: 8192          # tokens of one step
-  # micro_batch_tokens: 2048  # tokens at once: less needs less memory and gives the same result
+  # micro_batch_tokens: 2048  # tokens at once: less needs less memory
   learning_rate: 1e-3
   # schedule: cosine          # or wsd: hold the rate, lower it over the last fifth
-  seed: 0                     # every random choice follows from it; the same seed gives the same student
+  seed: 0                     # every random choice follows from it: the same targets and seed give the same student
 
 evaluate:
   control: true               # also train each student on the text alone: the difference is what soft targets bought

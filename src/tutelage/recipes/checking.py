@@ -171,8 +171,8 @@ def require_disk(estimate: dict[str, Any]) -> None:
     needed, free = DISK_MARGIN * estimate["disk_bytes"], estimate["free_disk_bytes"]
     if needed > free:
         raise NotEnoughDisk(
-            f"about {needed / 1e9:.2f} GB would be written but {free / 1e9:.2f} GB are free. Free some space, choose "
-            "another disk with --out and TUTELAGE_CACHE, or train fewer or smaller students"
+            f"about {needed / 1e9:.2f} GB would be written but {free / 1e9:.2f} GB are free. Free some space, "
+            "choose another disk (run --out for the run, TUTELAGE_CACHE for models), or train fewer or smaller students"
         )
 
 

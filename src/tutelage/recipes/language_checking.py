@@ -80,8 +80,8 @@ def check_language_recipe(recipe: LanguageRecipe, *, root: Path = Path("runs"), 
             Problem(
                 "memory",
                 f"about {estimate['memory_bytes'] / 1e9:.1f} GB would be needed at once but "
-                f"{estimate['free_memory_bytes'] / 1e9:.1f} GB are free. Train a smaller student, lower "
-                "train.micro_batch_tokens, or set targets.kind to sampled so that the teacher leaves memory",
+                f"{estimate['free_memory_bytes'] / 1e9:.1f} GB are free. Train a smaller student, "
+                "take a smaller teacher, or free memory",
                 severity="warning",
             )
         )
@@ -97,7 +97,8 @@ def _noise_of_few_tokens(recipe: LanguageRecipe, tokens: int) -> list[Problem]:
         Problem(
             "targets.threshold",
             f"{targets.threshold} is coarse for {tokens:,} tokens, too few to average its noise out: "
-            f"{FINE_THRESHOLD} costs three times the bytes and teaches better (docs/targets.md)",
+            f"{FINE_THRESHOLD} costs {(targets.threshold / FINE_THRESHOLD) ** 0.7:.1f} times the bytes and teaches "
+            "better (docs/targets.md)",
             severity="warning",
         )
     ]

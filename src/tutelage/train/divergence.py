@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from math import isfinite, log
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from tutelage.errors import TrainingDiverged
 
 EXPLODED_TIMES = 20.0
@@ -46,9 +49,23 @@ class Guard:
         if isfinite(loss) and loss <= ceiling:
             return loss
         reason = f"has exploded: it is above {ceiling:.3g}" if isfinite(loss) else "is not a number"
+        raise self._diverged(f"the training loss or its gradient at step {step} ({loss:.4g}) {reason}")
+
+    def check_weights(self, model: nn.Module, *, step: int) -> None:
+        """Make sure that a checkpoint is worth writing.
+
+        Args:
+            model: With the weights after the step.
+            step: Its number, for the message.
+
+        Raises:
+            TrainingDiverged: A weight is not a number, or not finite.
+        """
+        for name, weight in model.named_parameters():
+            if not bool(torch.isfinite(weight).all()):
+                raise self._diverged(f"the weight {name} after step {step} is not a number")
+
+    def _diverged(self, what: str) -> TrainingDiverged:
         kept = self.checkpoints.is_dir()
         where = f"the last good checkpoint is in {self.checkpoints}" if kept else "there was no checkpoint yet"
-        raise TrainingDiverged(
-            f"the training loss or its gradient at step {step} ({loss:.4g}) {reason}. "
-            f"Lower learning_rate or clip_norm and run again; {where}"
-        )
+        return TrainingDiverged(f"{what}. Lower learning_rate or clip_norm and run again; {where}")

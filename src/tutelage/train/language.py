@@ -230,6 +230,7 @@ def train_language_model(
                     validation_divergence=found.divergence,
                 )
             if counters.step in plan.epoch_ends or counters.step % settings.checkpoint_every_steps == 0:
+                guard.check_weights(model, step=counters.step)
                 counters.seconds = earlier + time.monotonic() - started
                 journal.checkpoint(state)
     model.load_state_dict(state.best)

@@ -171,6 +171,7 @@ def train_classifier(
                     journal.record(state, validation_loss=found.loss, validation_accuracy=found.accuracy)
                 if epoch_ends or counters.step % settings.checkpoint_every_steps == 0:
                     guard.check(state.mean_cost(), step=counters.step)
+                    guard.check_weights(bare, step=counters.step)
                     counters.seconds = earlier + time.monotonic() - started
                     journal.checkpoint(state)
     bare.load_state_dict(state.best)

@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+LM_EVAL_VENV ?= .venv-lm-eval
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -24,11 +25,12 @@ test: $(VENV)/.developer
 test-fast: $(VENV)/.developer
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
-# lm-eval brings some 40 packages (pandas among them, which slows the start of every process): an environment of its own.
+# lm-eval brings some 40 packages (pandas among them, which slows the start of every process): an environment of its own,
+# unless LM_EVAL_VENV names another.
 test-lm-eval:
-	$(MAKE) VENV=.venv-lm-eval .venv-lm-eval/.developer
-	.venv-lm-eval/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable '.[lm-eval]'
-	OMP_NUM_THREADS=1 .venv-lm-eval/bin/python -m pytest tests/journeys/test_lm_eval.py
+	$(MAKE) VENV=$(LM_EVAL_VENV) $(LM_EVAL_VENV)/.developer
+	$(LM_EVAL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable '.[lm-eval]'
+	OMP_NUM_THREADS=1 $(LM_EVAL_VENV)/bin/python -m pytest tests/journeys/test_lm_eval.py
 
 check: format lint test
 

@@ -204,6 +204,26 @@ def test_pieces_of_one_row_are_one_document() -> None:
         assert wide > 2 * narrow, metric
 
 
+def test_one_document_is_no_sample_of_documents() -> None:
+    """Of a single split row its pieces are resampled, and said to be; of a single text nothing is compared."""
+    draw = np.random.default_rng(0)
+    pieces = [replace(document, source="a.jsonl", row=1, trained=np.arange(15) > 0, num_bytes=30,
+                      token_ids=np.arange(15, dtype=np.int32)) for document in tiny_documents(20)]  # fmt: skip
+    nats = np.repeat(draw.normal(5, 1, 20), 14)
+    scores = language_scores.TokenScores(nats, nats * 0 + 0.5, nats * 0)
+    other = language_scores.TokenScores(nats + draw.normal(0, 0.1, 280), nats * 0 + 0.5, nats * 0)
+    split = compare_language_models(pieces, teacher=scores, students={"one": other})
+    assert (split["documents"], split["pieces"], split["bootstrap"]["unit"]) == (1, 20, "piece")
+    assert split["teacher"]["nats_per_token"]["low"] < split["teacher"]["nats_per_token"]["high"]
+    assert all(row["difference"]["low"] < row["difference"]["high"] for row in split["comparisons"])
+    first = {"teacher": replace_nats(scores, 14), "students": {"one": replace_nats(other, 14)}}
+    assert compare_language_models(pieces[:1], **first)["comparisons"] == []
+
+
+def replace_nats(scores: language_scores.TokenScores, count: int) -> language_scores.TokenScores:
+    return language_scores.TokenScores(scores.nats[:count], scores.confidence[:count], scores.correct[:count])
+
+
 def test_chunks_and_batches_change_nothing(teacher, models, scores, monkeypatch: pytest.MonkeyPatch) -> None:
     widest = []
     known = language_scores._logprobs

@@ -94,6 +94,13 @@ def test_the_closest_student_stands_in_the_headline(records):
     assert "“gru”" in judged(records, gru={"kl": number(0.01)})[0].headline
 
 
+def test_one_text_alone_settles_nothing(records):
+    evaluation = dict(records.evaluation, comparisons=[])
+    verdict = reach_language_verdict(dataclasses.replace(records, evaluation=evaluation))
+    assert "One test text alone does not say whether another would show the same" in verdict.deck[0]
+    assert "excludes zero" not in str(verdict)
+
+
 def test_distances_over_other_tokens_are_not_compared(records):
     """KL of a student with a part of the tokens is over that part; the overlap is over all tokens for everybody."""
     trimmed = {"kl": number(0.1), "acceptance": number(0.4), "kept_mass": number(0.7)}

@@ -10,7 +10,7 @@ import pytest
 from tests.recipes.language_job import KNOWN, texts, tiny_teacher
 from transformers import AutoTokenizer
 
-from tutelage.students import save_model
+from tutelage.students import prune, save_model
 from tutelage.teachers import CausalTeacher, load_language_model, load_tokenizer, tokenizer_fingerprint
 from tutelage.types import Document
 
@@ -48,5 +48,6 @@ def test_a_padding_token_without_a_row_is_never_looked_up(folder: Path, tmp_path
     documents = [
         Document(np.arange(1, length, dtype=np.int32), np.arange(1, length) > 1, num_bytes=1) for length in (9, 5)
     ]
+    assert prune(padded.language_model.model, layers=1).config.pad_token_id is None  # which would index no row
     for one, other in zip(plain.hidden_states(documents), padded.hidden_states(documents), strict=True):
         assert np.allclose(one, other, atol=1e-5)

@@ -62,7 +62,7 @@ def compare_language_models(
     return {
         "format": FORMAT,
         "task": "causal_lm",
-        "documents": len(judge.positions),
+        "documents": judge.documents,
         "pieces": len(documents),
         "tokens": int(judge.positions.sum()),
         "bytes": int(judge.bytes.sum()),
@@ -76,7 +76,7 @@ def compare_language_models(
                 for group, models in groups.items()
             },
         },
-        "bootstrap": {"samples": bootstrap_samples, "seed": seed, "level": metrics.LEVEL, "unit": "document"},
+        "bootstrap": {"samples": bootstrap_samples, "seed": seed, "level": metrics.LEVEL, "unit": judge.unit},
     }
 
 
@@ -87,6 +87,10 @@ class _Judge:
         self.samples, self.seed = samples, seed
         unit_of = metrics.units_of([(document.source, document.row) for document in documents])
         positions = np.array([document.positions for document in documents], np.int64)
+        self.documents = int(unit_of.max(initial=-1)) + 1
+        self.unit = "document"
+        if self.documents < 2 <= len(documents):  # pieces of one document are the best that there is to resample
+            self.unit, unit_of = "piece", np.arange(len(documents))
         self._document_of = np.repeat(unit_of, positions)
         self.positions = np.bincount(unit_of, weights=positions)
         self.bytes = np.bincount(unit_of, weights=[document.num_bytes for document in documents])
@@ -102,7 +106,12 @@ class _Judge:
         return found
 
     def difference(self, metric: str, ours: TokenScores, theirs: TokenScores) -> dict[str, float] | None:
-        """Ours minus theirs on the same documents; None where one side has no such metric, or another one."""
+        """Ours minus theirs on the same documents; None where one side has no such metric, or another one.
+
+        Of a single text nobody knows how far another would lie, so there is no difference either.
+        """
+        if len(self.positions) < 2:
+            return None
         if metric == "kl" and (ours.kept_mass is None) != (theirs.kept_mass is None):
             return None  # distances from two distributions: the teacher's, and its part over the tokens that stay
         our_sums, their_sums = self._sums(metric, ours), self._sums(metric, theirs)

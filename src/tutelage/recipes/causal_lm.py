@@ -104,7 +104,7 @@ def run_language_model(
     if recipe.targets.kind != "live":
         left["targets"] = targets_print
     if not all_done(folder, left):
-        estimate = still_to_write(estimate_language_run(recipe, data, root=root if out is None else out), folder.path)
+        estimate = still_to_write(estimate_language_run(recipe, data, root=root if out is None else out), folder, left)
         require_disk(estimate)
         require_memory(estimate)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -169,12 +169,14 @@ def _judge(
     progress: Progress,
 ) -> None:
     """The last two stages: evaluation and report."""
-    stages.do(
+    outcome = stages.do(
         "evaluation",
         prints["evaluation"],
         leaves=[folder.evaluation_path, folder.predictions_path],
         work=lambda: evaluate_language_run(recipe, folder, data, teacher, progress=progress),
     )
+    if outcome.how == "done":
+        folder.stage("report").withdraw()  # its page would speak of other timings
     if not stages.nothing_done or not folder.provenance_path.is_file():
         write_provenance(recipe, folder, data, prints, seconds=stages.outcomes)
     if until == "report":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem
 from tutelage.recipes.inputs import read_data
 from tutelage.recipes.prompt_checking import find_question, prompt_tokens, rough_tokens
 from tutelage.recipes.teaching import saved_teacher, teacher_facts
-from tutelage.runs import cache_folder
+from tutelage.runs import RunFolder, cache_folder
 from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -155,10 +155,20 @@ def saved_teacher_bytes(recipe: Recipe, facts: ModelFacts | None) -> int:
             return 0
 
 
-def still_to_write(estimate: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """An estimate less what a run has written before, checkpoints and half of a target store included."""
-    files = (path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else ()
-    written = sum(path.stat().st_size for path in files)
+def still_to_write(estimate: dict[str, Any], folder: RunFolder, stages: Mapping[str, str]) -> dict[str, Any]:
+    """An estimate less what a run has written before, checkpoints and half of a target store included.
+
+    Args:
+        estimate: Of the whole run.
+        folder: The run's.
+        stages: Fingerprint of each stage that is asked for, by its name. What a stage made of other inputs does not
+            count: it may stay beside what is made now.
+    """
+    written = 0
+    for name, fingerprint in stages.items():
+        stage = folder.stage(name)
+        if stage.is_done(fingerprint) or not stage.path.exists():
+            written += sum(path.stat().st_size for path in (folder.path / name).rglob("*") if path.is_file())
     return {**estimate, "disk_bytes": max(0, estimate["disk_bytes"] - written)}
 
 

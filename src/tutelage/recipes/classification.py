@@ -96,9 +96,10 @@ def run(
     asked = [*transfer, *data.validation, *data.test]
     targets_print = fingerprint(STAGE_VERSION, teacher_print, sorted({example.example_id for example in asked}))
     left = {f"{'controls' if control else 'students'}/{name}": one for (name, control), one in students.items()}
-    if not all_done(folder, {**left, "teacher": teacher_print, "targets": targets_print}):
+    left |= {"teacher": teacher_print, "targets": targets_print}
+    if not all_done(folder, left):
         estimate = estimate_run(recipe, data, facts, question, root=root if out is None else out)
-        require_disk(still_to_write(estimate, folder.path))
+        require_disk(still_to_write(estimate, folder, left))
     folder.path.mkdir(parents=True, exist_ok=True)
     with lock(folder.path):
         atomic_write_text(folder.recipe_path, text)
@@ -144,12 +145,14 @@ def run(
                 if outcome.how == "done":
                     withdraw_results(folder)
         if until in ("evaluate", "report"):
-            stages.do(
+            outcome = stages.do(
                 "evaluation",
                 evaluation_print,
                 leaves=[folder.evaluation_path, folder.predictions_path],
                 work=lambda: evaluate_run(recipe, folder, data, store, teacher, progress=progress),
             )
+            if outcome.how == "done":
+                folder.stage("report").withdraw()  # its page would speak of other timings
             prints = {"teacher": teacher_print, "targets": targets_print, "evaluation": evaluation_print}
             if not stages.nothing_done or not folder.provenance_path.is_file():
                 write_provenance(recipe, folder, data, prints, seconds=stages.outcomes)

@@ -14,6 +14,7 @@ from tutelage.errors import ModelError, Problem, RecipeError
 from tutelage.recipes.language_training import trims_vocabulary, used_ids
 from tutelage.students import language_parameters, needed_ids
 from tutelage.teachers import load_tokenizer, model_config, require_same_tokenizer
+from tutelage.teachers.reading import read_config
 
 
 def require_language_students(recipe: LanguageRecipe, data: PreparedDocuments, tokenizer: Any) -> None:
@@ -39,7 +40,8 @@ def language_student_problems(recipe: LanguageRecipe, data: PreparedDocuments, t
                 f"is {recipe.task.sequence_length} but the teacher reads at most {context} tokens: lower it",
             )
         )
-    if reason := _no_language_model(config):
+    section = recipe.teacher
+    if reason := _no_language_model(str(section.model), trust_remote_code=section.trust_remote_code):
         return [*problems, Problem("teacher.model", reason)]
     problems += _tokens_without_rows(data, config, tokenizer)
     texts = [tokenizer.decode(document.token_ids) for document in data.train[:20]]
@@ -52,23 +54,23 @@ def language_student_problems(recipe: LanguageRecipe, data: PreparedDocuments, t
             ]
         else:
             problems += _size_problems(student, config, where)
+        rowless = len(tokenizer) > config.vocab_size
         if trims_vocabulary(student):
             try:
-                kept = needed_ids(tokenizer, used_ids(data), config=config)
+                needed_ids(tokenizer, used_ids(data), config=config)
             except ModelError as error:
                 problems.append(Problem(f"{where}.vocabulary", str(error)))
-            else:
-                if kept[-1] >= config.vocab_size:
-                    problems.append(
-                        Problem(
-                            f"{where}.vocabulary",
-                            f"{tokenizer.decode([kept[-1]])!r} must stay, but the teacher has no row for it: resize "
-                            "its embeddings and save it again, or set vocabulary: full",
-                        )
+            if rowless:
+                problems.append(
+                    Problem(
+                        f"{where}.vocabulary",
+                        f"the teacher has rows for {config.vocab_size:,} of the {len(tokenizer):,} tokens of its "
+                        "tokenizer only: resize its embeddings and save it again, or set vocabulary: full",
                     )
+                )
         if (student.kind == "rnn" or student.kind == "transformer") and student.embeddings == "teacher":
             width = getattr(student, "embedding_size", None) or student.hidden_size
-            if len(tokenizer) > config.vocab_size:
+            if rowless:
                 problems.append(
                     Problem(
                         f"{where}.embeddings",
@@ -105,7 +107,7 @@ def _pretrained_problems(
     except ModelError as error:
         yield str(error)
         return
-    if reason := _no_language_model(config):
+    if reason := _no_language_model(model):
         yield reason
         return
     tokens = min(len(tokenizer), teacher.vocab_size)
@@ -138,17 +140,18 @@ def _tokens_without_rows(data: PreparedDocuments, config: Any, tokenizer: Any) -
             return
 
 
-def _no_language_model(config: Any) -> str | None:
+def _no_language_model(spec: str, *, trust_remote_code: bool = False) -> str | None:
     """Why a model does not predict next tokens; None: it does."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
-    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    reads_both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
-    if own_code or (type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not reads_both_ways):
-        return None
+    whole = read_config(spec, trust_remote_code=trust_remote_code)
+    for config in (whole, whole.get_text_config()):  # of a model that sees, too, either may be the known one
+        own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+        reads_both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
+        if own_code or (type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not reads_both_ways):
+            return None
     return (
-        f"is of the kind {config.model_type}, which does not predict a text token by token: give a causal language "
-        "model"
+        f"is of the kind {whole.model_type}, which does not predict a text token by token: give a causal language model"
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, TypeVar
 from tutelage.runs import RunFolder, find_stages, lock
 from tutelage.types import Progress
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 """Raised when a change of code changes what a stage makes of the same inputs: then older results are not reused."""
 
 LINKED_SUFFIXES = (".safetensors", ".parquet")

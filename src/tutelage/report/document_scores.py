@@ -38,6 +38,11 @@ class DocumentScores:
     student_kl: dict[str, Values]
     """Mean KL(teacher || student) per token in nats, by student, [N]."""
 
+    @property
+    def in_pieces(self) -> bool:
+        """Whether a document was split."""
+        return len(set(self.units.tolist())) < len(self.units)
+
 
 def read_document_scores(path: Path, evaluation: Mapping[str, Any]) -> DocumentScores:
     """Read predictions.parquet of a language-model run.

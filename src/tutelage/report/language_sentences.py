@@ -30,12 +30,14 @@ def control_sentence(evaluation: Evaluation, name: str) -> str:
     """What the teacher bought in nats per token, or that nobody can tell."""
     row = find_comparison(evaluation, name, "control", "nats_per_token")
     control = evaluation.get("controls", {}).get(name)
-    if row is None or control is None:
+    if control is None:
         return (
             "There is no control, so nothing here says what the teacher bought (evaluate: {control: true} trains one)."
         )
-    difference = row["difference"]
     first = f"Trained on the text alone, the same network needs {nats(control)} per token"
+    if row is None:
+        return f"{first}. One test text alone does not say whether another would show the same."
+    difference = row["difference"]
     if difference["high"] < 0:
         return f"{first}: the teacher bought {size(difference)}. The interval excludes zero."
     if difference["low"] > 0:

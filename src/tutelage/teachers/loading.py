@@ -173,5 +173,7 @@ def _give_padding_token(tokenizer: Any, model: Any) -> None:
             )
         tokenizer.pad_token = token
     tokenizer.padding_side = "right"
-    if model.config.get_text_config().pad_token_id is None:
-        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    config, embeddings = model.config.get_text_config(), model.get_input_embeddings()
+    # A token that the model has no row for would be no index of its embeddings.
+    if config.pad_token_id is None and tokenizer.pad_token_id < embeddings.weight.shape[0]:
+        config.pad_token_id = tokenizer.pad_token_id

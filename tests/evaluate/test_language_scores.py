@@ -32,24 +32,6 @@ from tutelage.types import Document
 DOCUMENTS = tiny_documents(20, share=0.7)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def teacher() -> Any:
-    return tiny_teacher()
-
-
-@pytest.fixture(scope="module")
-def models() -> dict[str, Any]:
-    return {kind: tiny_student(kind) for kind in ("pruned", "rnn")} | {"same": tiny_llama(7)}
-
-
 @pytest.fixture(scope="module")
 def scores(teacher: Any, models: dict[str, Any]) -> dict[str, Any]:
     return score_models(teacher, models, DOCUMENTS, batch_tokens=40)

@@ -15,9 +15,7 @@ from tests.train.tiny_language import (
     TOKENIZER,
     VOCABULARY,
     tiny_documents,
-    tiny_llama,
     tiny_student,
-    tiny_teacher,
 )
 from transformers import LlamaConfig
 
@@ -26,24 +24,6 @@ from tutelage.evaluate.language_cost import cut_to_context, measure_language_spe
 from tutelage.students import save_model
 
 DOCUMENTS = tiny_documents(20, share=0.7)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def teacher() -> Any:
-    return tiny_teacher()
-
-
-@pytest.fixture(scope="module")
-def models() -> dict[str, Any]:
-    return {kind: tiny_student(kind) for kind in ("pruned", "rnn")} | {"same": tiny_llama(7)}
 
 
 def test_prompts_are_what_comes_before_the_answer_or_the_beginning() -> None:

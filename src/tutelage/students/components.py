@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
+
+from tutelage.students.threads import one_thread
 
 
 def principal_components(
@@ -33,19 +32,8 @@ def principal_components(
     """
     if not 0 <= power <= 1:
         raise ValueError(f"power is {power}: give 0 (components keep their spread) to 1 (all the same)")
-    with _one_thread():
+    with one_thread():  # sums in one order: a killed run may go on with other threads
         return _projected(vectors, width, standard_deviation, power, weights)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums in one order however many threads there are: a killed run may go on with other ones."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _projected(vectors: Tensor, width: int, standard_deviation: float, power: float, weights: Tensor | None) -> Tensor:

@@ -6,8 +6,7 @@ arithmetic without what modules put around it, see `fast_rnn` and `fast_transfor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from tutelage.students.fast_rnn import FastRecurrent
 from tutelage.students.fast_transformer import FastTransformer, has_known_shape
 from tutelage.students.quiet import no_progress_bars
 from tutelage.students.rnn import RecurrentForSequenceClassification
+from tutelage.students.threads import one_thread
 
 LONGEST = 512
 FEW_MULTIPLICATIONS = 1 << 24
@@ -134,7 +134,7 @@ class Predictor:
         if self._recurrent is not None:
             return torch.from_numpy(self._recurrent(ids)).softmax(-1).numpy()[None]
         if isinstance(self._logits, FastTransformer) and len(ids) * self._logits.num_weights <= FEW_MULTIPLICATIONS:
-            with _one_thread():
+            with one_thread():
                 return self._batch([ids])
         return self._batch([ids])
 
@@ -153,14 +153,3 @@ class Predictor:
 def _is_plain(model: Any) -> bool:
     """True if all weights are float32 on the CPU."""
     return all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in model.parameters())
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Have torch work on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -92,8 +92,9 @@ class _Judge:
         if self.documents < 2 <= len(documents):  # pieces of one document are the best that there is to resample
             self.unit, unit_of = "piece", np.arange(len(documents))
         self._document_of = np.repeat(unit_of, positions)
-        self.positions = np.bincount(unit_of, weights=positions)
-        self.bytes = np.bincount(unit_of, weights=[document.num_bytes for document in documents])
+        num_bytes = [document.num_bytes for document in documents]
+        self.positions: Values = np.bincount(unit_of, weights=positions).astype(np.float64)
+        self.bytes: Values = np.bincount(unit_of, weights=num_bytes).astype(np.float64)
 
     def all_of(self, scores: TokenScores) -> dict[str, dict[str, float]]:
         """Every metric of a model that it has."""

@@ -92,13 +92,14 @@ def check_language_recipe(recipe: LanguageRecipe, *, root: Path = Path("runs"), 
 def _noise_of_few_tokens(recipe: LanguageRecipe, tokens: int) -> list[Problem]:
     """Advice where a student would read so little that the draws of its targets show in what it learns."""
     targets = recipe.targets
-    if targets.kind != "sampled" or (targets.threshold or 0.0) <= FINE_THRESHOLD or tokens >= FEW_TOKENS:
+    threshold = targets.threshold or 0.0 if targets.kind == "sampled" else 0.0
+    if threshold <= FINE_THRESHOLD or tokens >= FEW_TOKENS:
         return []
     return [
         Problem(
             "targets.threshold",
-            f"{targets.threshold} is coarse for {tokens:,} tokens, too few to average its noise out: "
-            f"{FINE_THRESHOLD} costs {(targets.threshold / FINE_THRESHOLD) ** 0.7:.1f} times the bytes and teaches "
+            f"{threshold} is coarse for {tokens:,} tokens, too few to average its noise out: "
+            f"{FINE_THRESHOLD} costs {(threshold / FINE_THRESHOLD) ** 0.7:.1f} times the bytes and teaches "
             "better (docs/targets.md)",
             severity="warning",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from math import log
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from tests.journeys.tiny_job import sentences
 from tests.journeys.tiny_language_job import write_language_job, write_teacher
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tutelage.cli.main import main
 from tutelage.config import load_recipe
@@ -46,6 +47,26 @@ def write_documents(folder: Path, **parts: list[str]) -> None:
         (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
 
 
+@pytest.fixture
+def memory_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes a process for each model, and seconds."""
+    monkeypatch.setattr("tutelage.evaluate.language_cost.peak_memory_bytes", lambda *_: None)
+
+
+def nats_and_bytes(folder: Path, texts: list[str]) -> tuple[float, int, int]:
+    """What transformers alone says about texts, one by one: nats, tokens and bytes."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    nats, tokens = 0.0, 0
+    for text in texts:
+        first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        ids = torch.tensor([first, *tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id])
+        with torch.no_grad():
+            logits = model(input_ids=ids[None]).logits[0, :-1, : len(tokenizer)].double()
+        nats += float(torch.nn.functional.cross_entropy(logits, ids[1:], reduction="sum"))
+        tokens += len(ids) - 1
+    return nats, tokens, sum(len(text.encode("utf-8")) for text in texts)
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_from_documents_to_numbers_and_nothing_twice(tmp_path: Path, model_folder: Path) -> None:
     rows = [text for text, _ in sentences(60, seed=0)]
@@ -63,6 +84,12 @@ def test_from_documents_to_numbers_and_nothing_twice(tmp_path: Path, model_folde
         assert metrics["nats_per_token"]["low"] < metrics["nats_per_token"]["value"] < metrics["nats_per_token"]["high"]
     assert student["kl"]["value"] < control["kl"]["value"]  # the student learned from the teacher, the control did not
     assert control["nats_per_token"]["value"] < evaluation["teacher"]["nats_per_token"]["value"]  # random teacher
+
+    # Whoever loads the student's folder without us finds the same numbers.
+    nats, tokens, num_bytes = nats_and_bytes(first.folder.students_path / "half", rows[48:])
+    assert (evaluation["tokens"], evaluation["bytes"]) == (tokens, num_bytes)
+    assert student["nats_per_token"]["value"] == pytest.approx(nats / tokens, rel=1e-5)
+    assert student["bits_per_byte"]["value"] == pytest.approx(nats / log(2) / num_bytes, rel=1e-5)
 
     reported = run_language_model(load_recipe(recipe), root=tmp_path / "runs", until="report")  # type: ignore[arg-type]
     assert {stage.name for stage in reported.stages if stage.how == "done"} == {"report"}
@@ -83,6 +110,7 @@ def test_from_documents_to_numbers_and_nothing_twice(tmp_path: Path, model_folde
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.usefixtures("memory_is_not_measured")
 def test_what_is_no_longer_true_is_removed_and_nothing_else_is_done_again(
     tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +197,7 @@ def test_targets_of_another_teacher_are_refused_and_nothing_is_lost(tmp_path: Pa
         go("train")
 
 
+@pytest.mark.usefixtures("memory_is_not_measured")
 def test_on_the_command_line_a_run_ends_in_a_table_and_again_in_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,6 +212,7 @@ def test_on_the_command_line_a_run_ends_in_a_table_and_again_in_nothing(
     assert {stage["how"] for stage in record["stages"]} == {"kept"}
 
 
+@pytest.mark.usefixtures("memory_is_not_measured")
 def test_adapters_are_learned_on_pruned_and_trimmed_students_and_merged(tmp_path: Path) -> None:
     students = """whole: {kind: pruned, layers: 1, lora: {rank: 2}}
                   cut: {kind: pruned, layers: 1, vocabulary: corpus, lora: {rank: 2}}"""

@@ -21,7 +21,7 @@ from transformers import LlamaConfig
 
 from tutelage.evaluate.generation import continue_prompts, prompts_of
 from tutelage.evaluate.language_cost import cut_to_context, measure_language_speed, peak_memory_bytes
-from tutelage.students import save_model
+from tutelage.students import build_language_rnn, save_model
 
 DOCUMENTS = tiny_documents(20, share=0.7)
 
@@ -92,11 +92,12 @@ def test_speed_has_the_names_of_the_contract_and_is_that_of_the_clock(models) ->
 
 
 def test_a_prompt_of_any_length_reaches_the_process_that_measures_memory(tmp_path: Path) -> None:
-    """A command line holds 22,000 ids; and the weights are held in the type that is asked for."""
-    model, tokenizer = tiny_language_model(texts(KNOWN, 100, seed=9))
-    save_model(model, tokenizer, tmp_path / "model")
-    longest = np.full(40_000, 3, np.int32)
-    assert peak_memory_bytes(tmp_path / "model", longest[:64], torch.float32) is not None
+    """A word of a command line holds 131,072 characters; and the weights are held in the type that is asked for."""
+    _, tokenizer = tiny_language_model(texts(KNOWN, 100, seed=9))
+    save_model(build_language_rnn(tokenizer=tokenizer, hidden_size=8), tokenizer, tmp_path / "model")
+    longest = np.full(34_000, 300, np.int32)
+    assert len(tokenizer) > 300
+    assert len(",".join(map(str, longest.tolist()))) > 131_072
     assert peak_memory_bytes(tmp_path / "model", longest, torch.bfloat16) is not None
 
 

@@ -163,6 +163,7 @@ def test_what_is_no_longer_true_is_removed_and_nothing_else_is_done_again(
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.usefixtures("memory_is_not_measured")
 def test_targets_of_another_teacher_are_refused_and_nothing_is_lost(tmp_path: Path, model_folder: Path) -> None:
     rows = [text for text, _ in sentences(40, seed=0)]
     write_documents(tmp_path, train=rows[:24], validation=rows[24:30], test=rows[30:38])

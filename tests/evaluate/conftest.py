@@ -3,16 +3,15 @@
 from typing import Any
 
 import pytest
-import torch
 from tests.train.tiny_language import tiny_llama, tiny_student, tiny_teacher
+
+from tutelage.students.threads import one_thread
 
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@ import json
 import re
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fake_language_run import write_fake_language_run
 from test_page import Page, checked_identifiers
@@ -106,6 +108,17 @@ def test_soft_targets_and_training_are_told(text):
     assert "1 min 24 s, 727 tokens/s; paid once" in said
     assert "58,310" in said
     assert "0.8 × forward KL divergence from the teacher + 0.2 × surprise at the text itself" in said
+
+
+def test_split_documents_are_counted_once_and_their_pieces_shown_as_such(copy, text):
+    assert "All 40 test documents" in words_of(text)
+    table = pq.read_table(copy / "predictions.parquet")
+    rows = pa.array([1 + row // 4 for row in range(table.num_rows)], pa.int64())
+    pq.write_table(table.set_column(table.column_names.index("row"), "row", rows), copy / "predictions.parquet")
+    said = words_of(write_report(change(copy, documents=10, pieces=40)).read_text(encoding="utf-8"))
+    assert "All 40 test pieces" in said
+    assert "Documents that were too long were read in pieces" in said
+    assert "Only 10 test documents" in said
 
 
 def test_live_targets_have_no_size(copy):

@@ -9,15 +9,15 @@ from tests.students.tiny_causal_models import MODELS, built
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tutelage.students.threads import one_thread
+
 SENTENCE = "good bad film movie it's don't awful great the a plot acting very not boring wonderful , . ! naïve"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread():
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

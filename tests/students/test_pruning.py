@@ -1,11 +1,8 @@
 import math
-from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -25,7 +22,7 @@ from tutelage.errors import ModelError
 from tutelage.students.importance import measure_importance
 from tutelage.students.language import load_language_student
 from tutelage.students.language_sizes import language_parameters
-from tutelage.students.pruning import keep_layers, prune
+from tutelage.students.pruning import prune
 from tutelage.students.pruning_plan import plan_pruning
 
 SIZES = {
@@ -220,34 +217,6 @@ def test_whole_groups_are_dropped_where_heads_do_not_divide():
     assert small.config.num_key_value_heads == 3
     keys, old = small.model.layers[2].self_attn.k_proj.weight, model.model.layers[2].self_attn.k_proj.weight
     assert torch.equal(keys, old[6:])
-
-
-@pytest.mark.parametrize(
-    ("heads", "kv_heads", "kept", "groups"),
-    [(9, 3, 6, 3), (9, 3, 3, 3), (9, 3, 4, 2), (9, 3, 1, 1), (32, 8, 12, 6), (8, 8, 5, 5), (8, 1, 5, 1)],
-)
-def test_as_many_groups_stay_as_the_heads_divide_into(heads, kv_heads, kept, groups):
-    config = Qwen3Config(num_attention_heads=heads, num_key_value_heads=kv_heads)
-    assert plan_pruning(config, heads=kept).kv_heads == groups
-
-
-@given(total=st.integers(1, 40), data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_kept_layers(total, data):
-    wanted = data.draw(st.integers(1, total))
-    even = keep_layers(total, wanted)
-    influence = torch.tensor(data.draw(st.lists(st.floats(0, 2), min_size=total, max_size=total)))
-    ranked = keep_layers(total, wanted, influence=influence)
-    for kept in (even, ranked):
-        assert len(kept) == wanted == len(set(kept))
-        assert kept == sorted(kept)
-        assert kept[0] >= 0
-        assert kept[-1] < total
-    gaps = [right - left for left, right in pairwise(even)]
-    assert max(gaps, default=0) - min(gaps, default=0) <= 1
-    if wanted >= 3:
-        assert (even[0], even[-1]) == (0, total - 1)
-        assert {0, 1, total - 1} <= set(ranked)
 
 
 def test_what_does_not_fit_is_refused_all_at_once(llama, ids):

@@ -4,20 +4,18 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from tests.train.tiny_language import tiny_teacher
 
+from tutelage.students.threads import one_thread
 from tutelage.train import LiveTargets
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread():
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -23,25 +23,26 @@ TOKENIZER = make_tokenizer()
 VOCABULARY = len(TOKENIZER)
 PAD = int(TOKENIZER.pad_token_id)
 
+SIZES = {
+    "vocab_size": VOCABULARY + PADDED_ROWS,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 64,
+    "pad_token_id": PAD,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+"""What every tiny transformer here is made from."""
+
 
 def tiny_llama(seed: int = 0, *, spread: float = 4.0, **changes: Any) -> Any:
     """A Llama of two layers whose distributions are far from uniform, and whose padded rows would win if they could."""
-    settings = {
-        "vocab_size": VOCABULARY + PADDED_ROWS,
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "max_position_embeddings": 64,
-        "tie_word_embeddings": False,
-        "pad_token_id": PAD,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(LlamaConfig(**{**settings, **changes})).eval()
+        model = LlamaForCausalLM(LlamaConfig(**{**SIZES, "tie_word_embeddings": False, **changes})).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:

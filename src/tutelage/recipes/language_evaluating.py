@@ -128,7 +128,7 @@ def evaluate_language_run(
     evaluation["training"] = training_facts(recipe, folder, data, {"students": students, "controls": controls})
     write_document_scores(folder.predictions_path, documents, scores, tokenizer=judge.tokenizer)
     atomic_write_json(folder.evaluation_path, evaluation)
-    return {"documents": len(documents), "tokens": evaluation["tokens"]}
+    return {"documents": evaluation["documents"], "tokens": evaluation["tokens"]}
 
 
 def target_facts(recipe: LanguageRecipe, folder: RunFolder) -> dict[str, Any]:

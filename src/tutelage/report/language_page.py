@@ -78,7 +78,7 @@ def language_context(records: Records[DocumentScores]) -> dict[str, Any]:
         "sampling": evaluation.get("sampling") or {},
         "documents": language_examples.farthest_documents(records.predictions, cap=DOCUMENT_CAP),
         "document_count": len(records.predictions.texts),
-        "document_word": "piece of a test document" if records.predictions.in_pieces else "test document",
+        "document_word": "test piece" if records.predictions.in_pieces else "test document",
         "comparisons": [
             (slot, name, tables.opponents(evaluation, name, quality=QUALITY))
             for slot, name in enumerate(records.students)

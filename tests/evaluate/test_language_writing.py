@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,39 @@ def test_samples_are_the_same_every_time_and_in_any_company(teacher, models) -> 
     other = continue_prompts(everyone, TOKENIZER, prompts, new_tokens=6, seed=1)
     assert other != first
     assert [one["prompt"] for one in other] == [TOKENIZER.decode(prompt) for prompt in prompts]
+
+
+class Scripted:
+    """Writes what stands in the script: by first token of the prompt, padded as transformers pads."""
+
+    config = LlamaConfig(max_position_embeddings=40, vocab_size=VOCABULARY)
+
+    def __init__(self, script: dict[int, list[int]], end: int | list[int] | None) -> None:
+        self.script, self.batches = script, []
+        self.device, self.generation_config = torch.device("cpu"), SimpleNamespace(eos_token_id=end)
+
+    def eval(self) -> Scripted:
+        return self
+
+    def generate(self, *, input_ids: torch.Tensor, max_new_tokens: int, **_settings: Any) -> torch.Tensor:
+        self.batches.append(tuple(input_ids.shape))
+        written = [self.script[row[0]][:max_new_tokens] for row in input_ids.tolist()]
+        width = max(map(len, written))
+        rows = [[*tokens, *[9] * (width - len(tokens))] for tokens in written]
+        return torch.cat([input_ids, torch.tensor(rows)], dim=1)
+
+
+@pytest.mark.parametrize("end", [7, [6, 7], None])
+def test_prompts_of_equal_length_are_written_together_each_up_to_its_end(end: int | list[int] | None) -> None:
+    model = Scripted({20: [11, 7], 21: [12, 13, 14, 15], 22: [16]}, end)
+    prompts = [np.array(tokens, np.int32) for tokens in ([20, 3], [22, 3, 4], [21, 3])]
+    found = continue_prompts({"one": model}, TOKENIZER, prompts, new_tokens=4)
+    assert model.batches == [(2, 2), (1, 3)]
+    padded = [11, 7, 9, 9] if end is None else [11]
+    assert [one["continuations"]["one"] for one in found] == [
+        TOKENIZER.decode(tokens, skip_special_tokens=True) for tokens in (padded, [16], [12, 13, 14, 15])
+    ]
+    assert [one["prompt"] for one in found] == [TOKENIZER.decode(prompt) for prompt in prompts]
 
 
 def learned_positions(context: int) -> Any:

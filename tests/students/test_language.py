@@ -1,5 +1,7 @@
 """How language students read packed documents, and how their states become logits."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,6 +25,7 @@ from transformers import (
 )
 
 from tutelage.errors import ModelError
+from tutelage.students import document_attention
 from tutelage.students.language import final_states, output_layer, packs, positions_within
 from tutelage.students.lora import add_lora
 
@@ -65,6 +68,18 @@ def packed(rows, *, vocabulary=60, seed=0):
     return ids, positions, segments
 
 
+@contextmanager
+def attention_seen(model):
+    """The masks that the first layer is given, one for each reading."""
+    seen = []
+    attention = next(module for name, module in model.named_modules() if name.endswith(("self_attn", "attn")))
+    handle = attention.register_forward_pre_hook(
+        lambda _module, _args, settings: seen.append(settings["attention_mask"]), with_kwargs=True
+    )
+    yield seen
+    handle.remove()
+
+
 def alone(model, ids):
     """As transformers reads one document with nothing beside it."""
     inner = getattr(model, "base_model", model)
@@ -83,6 +98,40 @@ def test_packed_documents_read_as_if_each_were_alone(model, rows, seed):
                 expected = alone(model, ids[row][inside])
                 for states in found:
                     torch.testing.assert_close(states[row][inside], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama sdpa", "learned positions", "one window, sdpa"])
+@pytest.mark.parametrize("rows", [[[3, 1]], [[1, 2, 1], [3]], [[2, 1, 1], [3, 1]]])
+def test_attention_by_document_and_by_mask_are_the_same(name, rows, monkeypatch):
+    model = built(*MODELS[name])
+    ids, positions, segments = packed(rows)
+    found = []
+    with attention_seen(model) as seen:
+        for by_mask in (False, True):
+            if by_mask:
+                monkeypatch.setattr(document_attention, "attends_through_the_interface", lambda _model: False)
+            states = final_states(model, ids, positions, segments)
+            states[segments > 0].square().sum().backward()
+            found.append([states.detach()[segments > 0], *(weight.grad for weight in model.parameters())])
+            model.zero_grad()
+    for by_document, masked in zip(*found, strict=True):
+        torch.testing.assert_close(by_document, masked, atol=1e-4, rtol=1e-4)
+    width = segments.shape[1]
+    assert [tuple(mask.shape) for mask in seen] == [(len(rows), 1, 1, width), (len(rows), 1, width, width)]
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_attention_is_as_before_after_a_failure(llama):
+    with pytest.raises(IndexError):
+        final_states(llama, torch.full((1, 2), 99), None, torch.tensor([[1, 2]]))
+    assert llama.config._attn_implementation == "sdpa"
+
+
+def test_a_window_shorter_than_a_row_is_masked():
+    model = built(*MODELS["one window, sdpa"])
+    with attention_seen(model) as seen:
+        final_states(model, *packed([[3, 3]]))
+    assert [tuple(mask.shape) for mask in seen] == [(1, 1, 6, 6)]
 
 
 def test_gradients_stay_inside_a_document(llama):
@@ -108,11 +157,8 @@ def test_no_mask_is_made_for_one_document_a_row(llama, rows):
     with torch.inference_mode():
         states = final_states(llama, ids, positions, segments)
         assert torch.equal(final_states(llama, ids), states)
-        final_states(llama, *packed([[2, 3]]))
     handle.remove()
-    assert seen[0] == seen[1] == (None, None)
-    assert seen[2][0].dtype == torch.bool
-    assert seen[2][0].shape == (1, 1, 5, 5)
+    assert seen == [(None, None)] * 2
     with torch.inference_mode():
         for row, (length,) in enumerate(rows):
             torch.testing.assert_close(states[row, :length], alone(llama, ids[row, :length]), atol=1e-5, rtol=1e-5)

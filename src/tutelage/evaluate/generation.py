@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from tutelage.students import TeacherView
 from tutelage.types import SILENT, Document, Progress
+
+_AT_ONCE = 16
+"""Prompts continued together."""
 
 
 def prompts_of(documents: Sequence[Document], count: int, *, tokens: int) -> list[np.ndarray]:
@@ -45,6 +49,8 @@ def continue_prompts(
 ) -> list[dict[str, Any]]:
     """Let every model continue every prompt, by sampling under one seed.
 
+    Prompts of equal length are continued together: a processor spends most of a written token on reading the weights.
+
     Args:
         models: transformers causal language models that share the tokenizer, by name.
         tokenizer: Turns ids into text.
@@ -52,42 +58,59 @@ def continue_prompts(
         new_tokens: The most tokens written; fewer where a model's context ends before.
         sampling_temperature: Softening of the distribution that is drawn from.
         top_p: Mass of the most probable tokens that are drawn from.
-        seed: Of the draws; each prompt of each model starts from it anew.
+        seed: Of the draws; every model starts from it anew for each batch of prompts.
         progress: Shows how far it is.
 
     Returns:
         For each prompt `{"prompt": text, "continuations": {name: text}}`.
     """
-    found = []
+    texts: list[dict[str, str]] = [{} for _ in prompts]
+    settings: dict[str, Any] = {"do_sample": True, "temperature": sampling_temperature, "top_p": top_p, "top_k": 0}
+    settings["pad_token_id"] = tokenizer.pad_token_id
     with (
         torch.random.fork_rng(devices=[]),
         progress.bar("Writing samples", total=len(models) * len(prompts), unit="texts") as advance,
     ):
-        for prompt in prompts:
-            ids = torch.from_numpy(prompt.astype(np.int64))[None]
-            texts = {}
-            for name, model in models.items():
+        for name, model in models.items():
+            own = settings | _without_padding_rows(model, len(tokenizer))
+            # A trimmed student spells the prompt in pieces of its own, which may differ in number.
+            for places in _batches(prompts, 1 if isinstance(model, TeacherView) else _AT_ONCE):
                 torch.manual_seed(seed)
-                room = min(new_tokens, context_of(model) - len(prompt))
-                if room < 1:
-                    texts[name] = ""
-                    advance(1)
-                    continue
-                written = model.eval().generate(
-                    input_ids=ids.to(model.device),
-                    attention_mask=torch.ones_like(ids).to(model.device),
-                    max_new_tokens=room,
-                    do_sample=True,
-                    temperature=sampling_temperature,
-                    top_p=top_p,
-                    top_k=0,
-                    pad_token_id=tokenizer.pad_token_id,
-                    **_without_padding_rows(model, len(tokenizer)),
-                )
-                texts[name] = tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
-                advance(1)
-            found.append({"prompt": tokenizer.decode(prompt), "continuations": texts})
-    return found
+                batch = [prompts[place] for place in places]
+                for place, tokens in zip(places, _written(model, batch, new_tokens, own), strict=True):
+                    texts[place][name] = tokenizer.decode(tokens, skip_special_tokens=True)
+                advance(len(places))
+    return [
+        {"prompt": tokenizer.decode(prompt), "continuations": found}
+        for prompt, found in zip(prompts, texts, strict=True)
+    ]
+
+
+def _batches(prompts: Sequence[np.ndarray], most: int) -> Iterator[list[int]]:
+    """Places of prompts of equal length, which need no padding."""
+    by_length: dict[int, list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        by_length.setdefault(len(prompt), []).append(place)
+    for places in by_length.values():
+        yield from (places[start : start + most] for start in range(0, len(places), most))
+
+
+def _written(
+    model: Any, prompts: Sequence[np.ndarray], new_tokens: int, settings: Mapping[str, Any]
+) -> list[list[int]]:
+    """What a model writes after each of these prompts, up to where it ends its text."""
+    ids = torch.from_numpy(np.stack(prompts).astype(np.int64)).to(model.device)
+    room = min(new_tokens, context_of(model) - ids.shape[1])
+    if room < 1:
+        return [[] for _ in prompts]
+    answer = model.eval().generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=room, **settings)
+    found = answer[:, ids.shape[1] :].tolist()
+    if len(found) == 1:
+        return found
+    # Behind the end of a text comes padding, for as long as others of the batch go on.
+    ends = model.generation_config.eos_token_id
+    ends = {ends} if isinstance(ends, int) else set(ends or ())
+    return [tokens[: next((at for at, token in enumerate(tokens) if token in ends), room)] for tokens in found]
 
 
 def context_of(model: Any) -> int:

@@ -48,8 +48,10 @@ def final_states(
     """What the output matrix multiplies at every token, each document read as if it were alone.
 
     Where every row holds one document and padding comes last, no mask is made at all: attention is causal, so nothing
-    sees the padding, and the fastest kernels apply. Rows of several documents get a block-diagonal causal mask of their
-    own, since transformers recognises such rows only as long as nobody passes a mask or keeps a cache.
+    sees the padding, and the fastest kernels apply. Rows of several documents are cut at the documents for attention on
+    a processor (see `document_attention`); elsewhere, and where a window is shorter than a row, they get a
+    block-diagonal causal mask of their own, since transformers recognises such rows only as long as nobody passes a
+    mask or keeps a cache.
 
     Args:
         model: A causal language model: of transformers, one with adapters, or a recurrent student.
@@ -73,11 +75,16 @@ def final_states(
         )
     if getattr(model, "reads_one_document_a_row", False):
         return model.hidden_states(input_ids)
-    inputs: dict[str, Any] = {}
-    if packed and segments is not None:
-        inputs["position_ids"] = positions_within(segments) if position_ids is None else position_ids
-        inputs["attention_mask"] = _attention_masks(model, segments)
-    return model.base_model(input_ids=input_ids, use_cache=False, **inputs).last_hidden_state
+    if not packed or segments is None:
+        return model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
+    inputs: dict[str, Any] = {"input_ids": input_ids, "use_cache": False}
+    inputs["position_ids"] = positions_within(segments) if position_ids is None else position_ids
+    if _documents_can_be_cut(model, segments):
+        from tutelage.students.document_attention import attention_inside_documents
+
+        with attention_inside_documents(model):
+            return model.base_model(attention_mask=segments[:, None, None], **inputs).last_hidden_state
+    return model.base_model(attention_mask=_attention_masks(model, segments), **inputs).last_hidden_state
 
 
 def packs(model: Any) -> bool:
@@ -229,19 +236,33 @@ def _inner(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def _documents_can_be_cut(model: Any, segments: Tensor) -> bool:
+    """Whether attention may go document by document: on a processor, by name, and without a window of its own."""
+    from tutelage.students.document_attention import attends_through_the_interface
+
+    on_processor = segments.device.type == "cpu"
+    return on_processor and attends_through_the_interface(model) and _window(model, segments) is None
+
+
+def _window(model: Any, segments: Tensor) -> int | None:
+    """How far some layers look back, where that is less than a row."""
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    whole = set(getattr(config, "layer_types", None) or ()) == {"full_attention"}
+    return None if window is None or whole or window >= segments.shape[1] else int(window)
+
+
 def _attention_masks(model: Any, segments: Tensor) -> Tensor | dict[str, Tensor]:
     """What each kind of layer may look at: earlier tokens of the same document, within its window if it has one."""
-    config = model.config.get_text_config()
     places = torch.arange(segments.shape[1], device=segments.device)
     back = places[:, None] - places[None, :]
     # Padding looks at padding: a token that looks at nothing would be not a number, and spread.
     full = ((segments[:, :, None] == segments[:, None, :]) & (back >= 0))[:, None]
-    window = getattr(config, "sliding_window", None)
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if window is None or window >= segments.shape[1] or kinds == {"full_attention"}:
+    window = _window(model, segments)
+    if window is None:
         return _as_taken(model, full)
     sliding = full & (back < window)
-    if not kinds or kinds == {"sliding_attention"}:
+    if set(getattr(model.config.get_text_config(), "layer_types", None) or ()) <= {"sliding_attention"}:
         return _as_taken(model, sliding)
     return {"full_attention": _as_taken(model, full), "sliding_attention": _as_taken(model, sliding)}
 

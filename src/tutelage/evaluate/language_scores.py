@@ -18,6 +18,7 @@ from tutelage.data.packed import collate_packed
 from tutelage.losses import linear_logits
 from tutelage.students import TeacherView, final_states, output_layer
 from tutelage.teachers import CausalTeacher
+from tutelage.teachers.batching import length_batches
 from tutelage.types import SILENT, Document, Progress
 
 Values = NDArray[np.float64]
@@ -73,16 +74,19 @@ def score_models(
     starts = np.concatenate([[0], np.cumsum(positions)]).astype(np.int64)
     found = {"": _Gathered(int(starts[-1]))}
     found |= {name: _Gathered(int(starts[-1]), compared=True, view=_view(model)) for name, model in models.items()}
-    order = np.argsort([-len(document.token_ids) for document in documents], kind="stable")
+    readable = np.flatnonzero(positions).tolist()
+    batches = length_batches(
+        [len(documents[index].token_ids) for index in readable],
+        batch_tokens=batch_tokens,
+        device=teacher.language_model.device,
+    )
     was_training = {name: model.training for name, model in models.items()}
     for model in models.values():
         model.eval()
     vocabulary = teacher.vocabulary
     with progress.bar("Reading the test documents", total=int(starts[-1]), unit="tokens") as advance:
-        for group in _groups([len(documents[index].token_ids) for index in order], batch_tokens):
-            indexes = [int(order[place]) for place in group if positions[order[place]]]
-            if not indexes:
-                continue
+        for places_of_batch in batches:
+            indexes = [readable[place] for place in places_of_batch]
             batch = [documents[index] for index in indexes]
             packed = collate_packed(batch, [[place] for place in range(len(batch))], pad_id=0)
             places = np.concatenate([np.arange(starts[index], starts[index + 1]) for index in indexes])
@@ -96,7 +100,8 @@ def score_models(
                 ).flatten(0, 1)[packed.positions.to(model.device)]
                 for name, model in models.items()
             }
-            rows = max(1, _LOGITS_AT_ONCE // teacher.head.weight.shape[0])
+            most = max(1, _LOGITS_AT_ONCE // teacher.head.weight.shape[0])
+            rows = -(-len(places) // -(-len(places) // most))  # of equal chunks: a short one is multiplied slowly
             for start in range(0, len(places), rows):
                 chunk = slice(start, start + rows)
                 labels = packed.labels[chunk]
@@ -161,9 +166,7 @@ class _Gathered:
                 found["kept_mass"] = probs[:, self._view.kept].sum(-1)
                 teacher_logprobs = torch.log_softmax(teacher_logprobs[:, self._view.kept], dim=-1)
                 probs, logprobs = teacher_logprobs.exp(), logprobs[:, self._view.kept]
-            # Padded ids are -inf on both sides and weigh nothing.
-            gap = torch.where(probs > 0, teacher_logprobs - logprobs, 0.0)
-            found["kl"] = (probs * gap).sum(-1)
+            found["kl"] = (probs * (teacher_logprobs - logprobs)).sum(-1)
         for name, values in found.items():
             self._values[name][places] = values.double().cpu().numpy()
 
@@ -193,14 +196,3 @@ def _logits(model: Any, states: torch.Tensor) -> torch.Tensor:
 def _logprobs(logits: torch.Tensor, vocabulary: int) -> torch.Tensor:
     """Log-probabilities over the ids that the tokenizer makes; rows beyond them are padding of the matrix."""
     return torch.log_softmax(logits[:, :vocabulary].float(), dim=-1)
-
-
-def _groups(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Places of documents, longest first, in batches of at most `batch_tokens` with their padding."""
-    groups: list[list[int]] = []
-    for place in range(len(lengths)):
-        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= batch_tokens:
-            groups[-1].append(place)
-        else:
-            groups.append([place])
-    return groups

@@ -31,7 +31,7 @@ import torch
 
 from machine import RESULTS, keep, machine
 from random_sampling import iid_bytes
-from target_store_bench import ALONE, BATCH_TOKENS, BUCKETS, IID, SAMPLED, TOP_K, Bench, first_tokens, kind_of
+from target_store_bench import ALONE, BATCH_TOKENS, BUCKETS, IID, LARGE, SAMPLED, TOP_K, Bench, first_tokens, kind_of
 from target_store_page import DEFAULT, DISTILLKIT, as_markdown, bars
 from tutelage.runs import atomic_write_json
 from tutelage.students import prune
@@ -70,6 +70,17 @@ def measure_stores(bench: Bench, layers: int) -> dict[str, Any]:
             "head": float(whole.heads.mean()),
             "ids": float(whole.counts.mean()),
         }
+    large_positions = sum(document.positions for document in bench.large)
+    for name in LARGE:
+        folder = bench.write_large(name)
+        stored[name] = TargetStore.open(folder).lookup(ids)
+        whole = join(stored[name])
+        rows[name] = {
+            "kind": "sampled",
+            "bytes_per_token": folder_bytes(folder) / large_positions,
+            "head": float(whole.heads.mean()),
+            "ids": float(whole.counts.mean()),
+        }
     reference = bench.work / "stores" / next(iter(SAMPLED))
     (part,) = reference.glob("part-*.parquet")
     coded = np.concatenate([np.array(row, np.uint8) for row in pq.read_table(part)["entropies"].to_pylist()])
@@ -90,6 +101,7 @@ def measure_stores(bench: Bench, layers: int) -> dict[str, Any]:
     angles = bench.gradients(bench.student(layers), stored)
     trained = {"layers": layers, "origin": bench.student_origin}
     facts = {"positions": positions, "documents": len(ids), "batch_tokens": BATCH_TOKENS}
+    facts["large_positions"] = large_positions
     for name, row in rows.items():
         if name in TOP_K:
             row["renormalised"] = angles[f"{name}, renormalised"]
@@ -160,6 +172,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("states", "student", "drawn", "stores", "reading"))
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--learned-tokens", type=int, default=40_960)
+    parser.add_argument("--large-reviews", type=int, default=500, help="of the store that tells what bytes come to")
     parser.add_argument("--student", type=Path, help="folder of a pruned student that has been trained elsewhere")
     parser.add_argument("--layers", type=int, default=6, help="of the student")
     parser.add_argument(
@@ -168,7 +181,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    bench = Bench(args.work, args.tokens, args.learned_tokens, args.student)
+    bench = Bench(args.work, args.tokens, args.learned_tokens, args.large_reviews, args.student)
     stages: dict[str, Callable[[], Any]] = {
         "states": bench.states,
         "student": lambda: bench.student(args.layers),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +40,9 @@ LEARNED_REVIEWS = 160
 CHUNK, GRADIENT_CHUNK = 128, 512
 """Positions whose logits are held at once."""
 BATCH_TOKENS, STEP_TOKENS = 4096, 2048
-SAMPLED = {f"sampled {threshold}": threshold for threshold in (0.2, 0.1, 0.07, 0.05, 0.035, 0.02)}
+SAMPLED = {f"sampled {threshold}": threshold for threshold in (0.2, 0.1, 0.07, 0.05, 0.0425, 0.035, 0.02)}
+LARGE = {f"{name}, large store": SAMPLED[name] for name in ("sampled 0.05", "sampled 0.0425")}
+"""The same as labelling leaves them after many more documents, in parts: what a store has once weighs less there."""
 ALONE = {"sampled 0.05, each position alone": 0.05}
 """Without balance over the positions of a document: what that is worth."""
 IID = {f"iid {number}": number for number in (12, 25, 50, 75, 100)}
@@ -60,6 +62,19 @@ def first_tokens(documents: Sequence[Document], tokens: int) -> list[Document]:
     return [document for document, start in zip(documents, before, strict=False) if start < tokens]
 
 
+class KnownStates(CausalTeacher):
+    """A teacher that has read these documents before."""
+
+    def __init__(
+        self, language_model: Any, states_of: Callable[[Sequence[Document]], list[NDArray[np.float32]]]
+    ) -> None:
+        super().__init__(language_model, sequence_length=SEQUENCE_LENGTH, batch_tokens=2048)
+        self._states_of = states_of
+
+    def read(self, documents: Sequence[Document]) -> list[Tensor]:
+        return [torch.from_numpy(states) for states in self._states_of(documents)]
+
+
 @dataclass
 class Bench:
     """The teacher, the texts, and where intermediate results lie."""
@@ -67,6 +82,7 @@ class Bench:
     work: Path
     tokens: int
     learned_tokens: int
+    large_reviews: int
     given: Path | None
     """A folder with a pruned student that has been trained elsewhere."""
 
@@ -86,6 +102,12 @@ class Bench:
         return first_tokens(documents_of(some, self.teacher.tokenizer, self.work / "measured.jsonl"), self.tokens)
 
     @cached_property
+    def large(self) -> list[Document]:
+        """The measured documents and those that follow them."""
+        some = self.reviews[FIRST_MEASURED : FIRST_MEASURED + self.large_reviews]
+        return documents_of(some, self.teacher.tokenizer, self.work / "large.jsonl")
+
+    @cached_property
     def learned(self) -> list[Document]:
         """The longest of some reviews of the demo."""
         some = self.reviews[FIRST_LEARNED : FIRST_LEARNED + LEARNED_REVIEWS]
@@ -96,15 +118,19 @@ class Bench:
 
     def states(self) -> NDArray[np.float32]:
         """The teacher's final states at all measured positions, [P, H], kept on disk document by document."""
+        return np.concatenate(self.states_of(self.measured))
+
+    def states_of(self, documents: Sequence[Document]) -> list[NDArray[np.float32]]:
+        """The same for each of some documents."""
         folder = self.work / "states"
         folder.mkdir(parents=True, exist_ok=True)
-        for start in range(0, len(self.measured), 4):  # a few at a time, so that little is lost when this is stopped
-            documents = self.measured[start : start + 4]
-            paths = [folder / f"{document.example_id.hex()}.npy" for document in documents]
+        for start in range(0, len(documents), 4):  # a few at a time, so that little is lost when this is stopped
+            some = documents[start : start + 4]
+            paths = [folder / f"{document.example_id.hex()}.npy" for document in some]
             if not all(path.is_file() for path in paths):
-                for path, states in zip(paths, self.teacher.read(documents), strict=True):
+                for path, states in zip(paths, self.teacher.read(some), strict=True):
                     np.save(path, states.numpy())
-        return np.concatenate([np.load(folder / f"{one.example_id.hex()}.npy") for one in self.measured])
+        return [np.load(folder / f"{one.example_id.hex()}.npy") for one in documents]
 
     # --------------------------------------------------------------- student
 
@@ -205,6 +231,14 @@ class Bench:
         ) as writer:
             writer.add([document.example_id for document in self.measured], targets)
             writer.finish()
+        return folder
+
+    def write_large(self, name: str) -> Path:
+        """A store of many documents, those that are measured among them, labelled as `tutelage label` does."""
+        folder = self.work / "stores" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        known = KnownStates(self.teacher.language_model, self.states_of)
+        label_documents(known, self.large, out=folder, kind="sampled", encoding={"threshold": LARGE[name]}, seed=SEED)
         return folder
 
     # -------------------------------------------------------------- gradients

@@ -1,5 +1,6 @@
 """How language students read packed documents, and how their states become logits."""
 
+import copy
 from contextlib import contextmanager
 
 import pytest
@@ -119,6 +120,14 @@ def test_attention_by_document_and_by_mask_are_the_same(name, rows, monkeypatch)
     width = segments.shape[1]
     assert [tuple(mask.shape) for mask in seen] == [(len(rows), 1, 1, width), (len(rows), 1, width, width)]
     assert model.config._attn_implementation == "sdpa"
+
+
+def test_a_layer_with_a_configuration_of_its_own_is_masked():
+    model = built(*MODELS["llama sdpa"])
+    model.model.layers[1].self_attn.config = copy.deepcopy(model.config)
+    with attention_seen(model) as seen:
+        final_states(model, *packed([[2, 2]]))
+    assert [tuple(mask.shape) for mask in seen] == [(1, 1, 4, 4)]
 
 
 def test_attention_is_as_before_after_a_failure(llama):

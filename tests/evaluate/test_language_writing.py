@@ -36,7 +36,7 @@ def test_prompts_are_what_comes_before_the_answer_or_the_beginning() -> None:
     assert prompts_of([answered, plain], 0, tokens=7) == []
 
 
-def test_samples_are_the_same_every_time_and_in_any_company(teacher, models) -> None:
+def test_samples_are_the_same_every_time_and_beside_any_other_models(teacher, models) -> None:
     everyone = {"teacher": teacher.language_model.model, **models}
     prompts = prompts_of(DOCUMENTS, 2, tokens=4)
     torch.manual_seed(5)
@@ -77,13 +77,13 @@ class Scripted:
 
 @pytest.mark.parametrize("end", [7, [6, 7], None])
 def test_prompts_of_equal_length_are_written_together_each_up_to_its_end(end: int | list[int] | None) -> None:
-    model = Scripted({20: [11, 7], 21: [12, 13, 14, 15], 22: [16]}, end)
+    model = Scripted({20: [11, 7], 21: [12, 13, 14, 15], 22: [16, 7]}, end)
     prompts = [np.array(tokens, np.int32) for tokens in ([20, 3], [22, 3, 4], [21, 3])]
     found = continue_prompts({"one": model}, TOKENIZER, prompts, new_tokens=4)
     assert model.batches == [(2, 2), (1, 3)]
-    padded = [11, 7, 9, 9] if end is None else [11]
+    padded, alone = ([11, 7, 9, 9], [16, 7]) if end is None else ([11], [16])
     assert [one["continuations"]["one"] for one in found] == [
-        TOKENIZER.decode(tokens, skip_special_tokens=True) for tokens in (padded, [16], [12, 13, 14, 15])
+        TOKENIZER.decode(tokens, skip_special_tokens=True) for tokens in (padded, alone, [12, 13, 14, 15])
     ]
     assert [one["prompt"] for one in found] == [TOKENIZER.decode(prompt) for prompt in prompts]
 

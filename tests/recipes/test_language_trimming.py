@@ -31,7 +31,7 @@ students:
   half: {{kind: pruned, layers: 1}}
 objective: {{soft_weight: 1.0}}
 train: {{epochs: 4, batch_tokens: 256, micro_batch_tokens: 128, learning_rate: 5e-3}}
-evaluate: {{control: true, bootstrap_samples: 100, generation_prompts: 1, generation_tokens: 4}}
+evaluate: {{control: true, bootstrap_samples: 100, generation_prompts: 3, generation_tokens: 4}}
 """
 
 
@@ -84,6 +84,8 @@ def test_it_is_smaller_and_judged_on_the_same_tokens(evaluation: Any) -> None:
     assert cut["kl"]["value"] < evaluation["controls"]["cut"]["kl"]["value"]
     shown = evaluation["distributions"]
     assert all(len(row["models"]["students.cut"]) == len(row["tokens"]) for row in shown)
+    lengths = [len(sample["prompt"].split()) for sample in evaluation["samples"]]
+    assert len(lengths) > len(set(lengths))  # some are written together, by those that can
     assert set(evaluation["samples"][0]["continuations"]) >= {"teacher", "students.cut", "controls.cut"}
 
 

@@ -119,15 +119,51 @@ def test_attention_by_document_and_by_mask_are_the_same(name, rows, monkeypatch)
         torch.testing.assert_close(by_document, masked, atol=1e-4, rtol=1e-4)
     width = segments.shape[1]
     assert [tuple(mask.shape) for mask in seen] == [(len(rows), 1, 1, width), (len(rows), 1, width, width)]
+    assert [mask.dtype for mask in seen] == [segments.dtype, torch.bool]
     assert model.config._attn_implementation == "sdpa"
 
 
-def test_a_layer_with_a_configuration_of_its_own_is_masked():
-    model = built(*MODELS["llama sdpa"])
+def own_configuration(model):
     model.model.layers[1].self_attn.config = copy.deepcopy(model.config)
+
+
+def checkpointed(model):
+    model.train().activation_checkpointing_enable()
+
+
+@pytest.mark.parametrize("changed", [own_configuration, checkpointed])
+def test_layers_that_would_not_find_the_name_are_masked(changed):
+    model = built(*MODELS["llama sdpa"])
+    changed(model)
+    ids, positions, segments = packed([[2, 2]])
+    with attention_seen(model) as seen:
+        final_states(model, ids, positions, segments).sum().backward()
+    assert {tuple(mask.shape) for mask in seen} == {(1, 1, 4, 4)}
+
+
+def test_a_model_that_changes_its_mask_gets_one():
+    model = built(*MODELS["a mask of its own"])
     with attention_seen(model) as seen:
         final_states(model, *packed([[2, 2]]))
-    assert [tuple(mask.shape) for mask in seen] == [(1, 1, 4, 4)]
+    assert [tuple(mask.shape) for mask in seen] == [(1, 1, 1, 4), (1, 1, 4, 4)]
+
+
+def test_attention_by_document_under_autocast_and_dropout():
+    """Dropout draws the same numbers every time; bfloat16 is as near to its mask as it is to float32."""
+    model = built(*MODELS["learned positions"])
+    ids, positions, segments = packed([[3, 4], [5]])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        cut = final_states(model, ids, positions, segments)
+        whole = [alone(model, row[:length]) for row, length in zip(ids, (3, 5), strict=True)]
+    for row, expected in enumerate(whole):
+        torch.testing.assert_close(cut[row, : len(expected)], expected, atol=0.05, rtol=0.05)
+    model.train()
+    drawn = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        drawn.append(final_states(model, ids, positions, segments).detach()[segments > 0])
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.allclose(drawn[0], drawn[2])
 
 
 def test_attention_is_as_before_after_a_failure(llama):
@@ -176,9 +212,10 @@ def test_no_mask_is_made_for_one_document_a_row(llama, rows):
 def test_a_model_with_adapters_is_read_the_same_way():
     wrapped = add_lora(built(*MODELS["llama sdpa"][:2]), rank=2, alpha=4).eval()
     ids, positions, segments = packed([[3, 4]])
-    with torch.no_grad():
+    with torch.no_grad(), attention_seen(wrapped) as seen:
         expected = alone(wrapped.get_base_model(), ids[0, 3:])
         torch.testing.assert_close(final_states(wrapped, ids, positions, segments)[0, 3:], expected)
+    assert [None if mask is None else tuple(mask.shape) for mask in seen] == [None, (1, 1, 1, 7)]
     assert packs(wrapped)
     assert output_layer(wrapped).weight is wrapped.get_base_model().lm_head.weight
 

@@ -50,6 +50,7 @@ def continue_prompts(
     """Let every model continue every prompt, by sampling under one seed.
 
     Prompts of equal length are continued together: a processor spends most of a written token on reading the weights.
+    So a text depends on the seed, its model, and the prompts that are written with it.
 
     Args:
         models: transformers causal language models that share the tokenizer, by name.
@@ -104,13 +105,19 @@ def _written(
     if room < 1:
         return [[] for _ in prompts]
     answer = model.eval().generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=room, **settings)
-    found = answer[:, ids.shape[1] :].tolist()
-    if len(found) == 1:
-        return found
     # Behind the end of a text comes padding, for as long as others of the batch go on.
-    ends = model.generation_config.eos_token_id
-    ends = {ends} if isinstance(ends, int) else set(ends or ())
-    return [tokens[: next((at for at, token in enumerate(tokens) if token in ends), room)] for tokens in found]
+    ends = _ends(model)
+    return [
+        tokens[: next((at for at, token in enumerate(tokens) if token in ends), room)]
+        for tokens in answer[:, ids.shape[1] :].tolist()
+    ]
+
+
+def _ends(model: Any) -> set[int]:
+    """Tokens that end a text, in the ids that `generate` answers in."""
+    found = model.generation_config.eos_token_id
+    own = [found] if isinstance(found, int) else list(found or ())
+    return set(model.kept[own].tolist()) if isinstance(model, TeacherView) else set(own)
 
 
 def context_of(model: Any) -> int:

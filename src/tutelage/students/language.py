@@ -8,6 +8,7 @@ whole batch.
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,10 @@ def final_states(
     """What the output matrix multiplies at every token, each document read as if it were alone.
 
     Where every row holds one document and padding comes last, no mask is made at all: attention is causal, so nothing
-    sees the padding, and the fastest kernels apply. Rows of several documents are cut at the documents for attention on
-    a processor (see `document_attention`); elsewhere, and where a window is shorter than a row, they get a
-    block-diagonal causal mask of their own, since transformers recognises such rows only as long as nobody passes a
-    mask or keeps a cache.
+    sees the padding, and the fastest kernels apply. Rows of several documents are cut at the documents for attention
+    where that works: on a processor, by SDPA, without a window shorter than the row (see `document_attention`). Else
+    they get a block-diagonal causal mask of their own, since transformers recognises such rows only as long as nobody
+    passes a mask or keeps a cache.
 
     Args:
         model: A causal language model: of transformers, one with adapters, or a recurrent student.
@@ -80,10 +81,10 @@ def final_states(
     inputs: dict[str, Any] = {"input_ids": input_ids, "use_cache": False}
     inputs["position_ids"] = positions_within(segments) if position_ids is None else position_ids
     if _documents_can_be_cut(model, segments):
-        from tutelage.students.document_attention import attention_inside_documents
+        from tutelage.students.document_attention import MaskChanged, attention_inside_documents
 
-        with attention_inside_documents(model):
-            return model.base_model(attention_mask=segments[:, None, None], **inputs).last_hidden_state
+        with suppress(MaskChanged), attention_inside_documents(model, segments) as names:
+            return model.base_model(attention_mask=names, **inputs).last_hidden_state
     return model.base_model(attention_mask=_attention_masks(model, segments), **inputs).last_hidden_state
 
 

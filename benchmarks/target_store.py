@@ -44,7 +44,7 @@ from tutelage.train.language_step import LanguageStep, micro_batch
 from tutelage.train.language_targets import StoredTargets, sparse_side
 from tutelage.train.optimizer import adamw
 
-WORK = Path(__file__).parent / ".work" / "target_store"
+WORK = Path(__file__).parent / ".work"
 IID_ROW_BYTES = 17
 """What a document's content id takes."""
 
@@ -170,7 +170,7 @@ def kept(path: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=WORK, help="of intermediate results; remove it to measure anew")
+    parser.add_argument("--work", type=Path, help="of intermediate results of these options; remove it to measure anew")
     parser.add_argument("--only", choices=("states", "student", "drawn", "stores", "reading"))
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--learned-tokens", type=int, default=40_960)
@@ -186,6 +186,7 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
+    args.work = args.work or WORK / args.name
     args.work.mkdir(parents=True, exist_ok=True)
     bench = Bench(
         work=args.work,
@@ -215,6 +216,7 @@ def main() -> int:
     low, high = args.words
     chosen = f" --words {low} {high} --sequence-length {args.sequence_length} --large-reviews {args.large_reviews}"
     options = "" if args.name == "target_store" else f"{chosen} --name {args.name}"
+    options += "" if args.student is None else " --student FOLDER"
     report = {
         "benchmark": args.name,
         "measured": found["stores"],

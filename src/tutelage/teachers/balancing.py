@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from tutelage.targets import SparseTargets
 
 FINER = 8
-"""Tail entries met by the walk for each one kept; a power of two. The gradient of a batch is 5.75 degrees from the
-dense one with 4, 5.57 with 8 and 5.48 with 16 (targets of threshold 0.05), and time doubles every time."""
+"""Tail entries met by the walk for each one kept; a power of two. Over a batch of 4,096 tokens (threshold 0.05, the
+demo's pruned student, mean of three draws) the gradient is 5.94 degrees from the dense one with 4 and 5.70 with 8."""
 
 
 def balance(drawn: SparseTargets, example_id: bytes, *, seed: int) -> SparseTargets:

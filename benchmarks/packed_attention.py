@@ -65,7 +65,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     torch.manual_seed(0)
-    shape = {"hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9, "num_key_value_heads": 3}
+    shape: dict[str, Any] = {
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+    }
     model = LlamaForCausalLM(LlamaConfig(vocab_size=100, num_hidden_layers=LAYERS, **shape)).train()
     cut = document_attention.attends_through_the_interface
     batches = {}

@@ -33,6 +33,7 @@ import torch
 from machine import RESULTS, keep, machine
 from random_sampling import iid_bytes
 from target_store_bench import ALONE, BATCH_TOKENS, BUCKETS, IID, LARGE, SAMPLED, TOP_K, Bench, first_tokens, kind_of
+from target_store_gradients import gradient_angles
 from target_store_page import DEFAULT, DISTILLKIT, as_markdown, bars
 from tutelage.recipes.demo_lm import WORDS
 from tutelage.runs import atomic_write_json
@@ -100,7 +101,7 @@ def measure_stores(bench: Bench, layers: int) -> dict[str, Any]:
             "head": float(whole.heads.mean()),
             "ids": float(whole.counts.mean()),
         }
-    angles = bench.gradients(bench.student(layers), stored)
+    angles = gradient_angles(bench, bench.student(layers), stored)
     trained = {"layers": layers, "origin": bench.student_origin}
     facts = {"positions": positions, "documents": len(ids), "batch_tokens": BATCH_TOKENS}
     facts["large_positions"] = large_positions

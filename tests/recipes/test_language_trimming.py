@@ -68,7 +68,7 @@ def evaluation(finished: Path) -> Any:
     return json.loads((finished / "evaluation.json").read_text("utf-8"))
 
 
-def test_it_is_smaller_and_judged_on_the_same_tokens(evaluation: Any) -> None:
+def test_it_is_smaller_and_judged_on_the_same_tokens(evaluation: Any, job: Path) -> None:
     cut, half = evaluation["students"]["cut"], evaluation["students"]["half"]
     assert cut["parameters"]["value"] < half["parameters"]["value"]
     assert cut["memory_bytes"]["value"] == 1
@@ -84,7 +84,8 @@ def test_it_is_smaller_and_judged_on_the_same_tokens(evaluation: Any) -> None:
     assert cut["kl"]["value"] < evaluation["controls"]["cut"]["kl"]["value"]
     shown = evaluation["distributions"]
     assert all(len(row["models"]["students.cut"]) == len(row["tokens"]) for row in shown)
-    lengths = [len(sample["prompt"].split()) for sample in evaluation["samples"]]
+    tokenizer = AutoTokenizer.from_pretrained(str(job / "teacher"))
+    lengths = [len(tokenizer(sample["prompt"])["input_ids"]) for sample in evaluation["samples"]]
     assert len(lengths) > len(set(lengths))  # some are written together, by those that can
     assert set(evaluation["samples"][0]["continuations"]) >= {"teacher", "students.cut", "controls.cut"}
 

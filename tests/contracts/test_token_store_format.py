@@ -25,6 +25,7 @@ golden = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(golden)
 
 TOKEN_KINDS = ["sampled", "top_k", "hidden"]
+CONTEXT_COLUMNS = {"contexts": "uint8", "context_sizes": "uint32", "context_steps": "uint32"}
 COLUMNS = {
     "sampled": {
         "example_id": "fixed_size_binary[16]",
@@ -139,19 +140,34 @@ def test_token_stores_can_be_read_without_us(kind):
         }
 
 
-def test_the_reader_of_the_documentation_reads_sampled():
+def test_a_golden_store_with_contexts_holds_the_same():
+    path = golden.GOLDEN / "store_v1_contexts"
+    assert verify(path) == []
+    found = TargetStore.open(path).lookup(DOCUMENT_IDS)
+    for one, other in zip(found, TargetStore.open(token_store("sampled")).lookup(DOCUMENT_IDS), strict=True):
+        assert all(np.array_equal(getattr(one, field), getattr(other, field)) for field in type(one).__slots__)
+    for part in path.glob("*.parquet"):
+        schema = pq.read_schema(part)
+        kinds = {field.name: str(field.type.value_type) for field in schema if field.name in CONTEXT_COLUMNS}
+        assert kinds == CONTEXT_COLUMNS
+        assert set(schema.names) == {*COLUMNS["sampled"], *CONTEXT_COLUMNS}
+
+
+@pytest.mark.parametrize("name", ["sampled", "contexts"])
+def test_the_reader_of_the_documentation_reads_sampled(name):
     text = (Path(__file__).parents[2] / "docs" / "targets.md").read_text("utf-8")
     (code,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def read_sampled" in code)
     namespace: dict[str, Any] = {}
     exec(code, namespace)
     read: dict[bytes, list] = {}
-    for part in sorted(token_store("sampled").glob("*.parquet")):
+    for part in sorted((golden.GOLDEN / f"store_v1_{name}").glob("*.parquet")):
         read |= namespace["read_sampled"](part)
     assert read.keys() == set(DOCUMENT_IDS)
-    for name, value in zip(DOCUMENT_IDS, TargetStore.open(token_store("sampled")).lookup(DOCUMENT_IDS), strict=True):
+    values = TargetStore.open(token_store("sampled")).lookup(DOCUMENT_IDS)
+    for document, value in zip(DOCUMENT_IDS, values, strict=True):
         start = 0
-        assert len(read[name]) == len(value)
-        for entries, count, heads in zip(read[name], value.counts.tolist(), value.heads.tolist(), strict=True):
+        assert len(read[document]) == len(value)
+        for entries, count, heads in zip(read[document], value.counts.tolist(), value.heads.tolist(), strict=True):
             probs = np.exp(value.logprobs[start : start + count].astype(np.float64)).tolist()
             expected = list(zip(value.ids[start : start + count].tolist(), probs, strict=True))
             assert [token for token, _ in entries[:heads]] == [token for token, _ in expected[:heads]]

@@ -6,11 +6,13 @@ format, add a golden store of its own beside them: python tests/contracts/write_
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
-from tutelage.targets import HiddenTargets, SparseTargets, TargetWriter, write_output_matrix
+from tutelage.targets import HiddenTargets, SparseTargets, TargetWriter, contexts, write_output_matrix
 from tutelage.types import Document, example_id
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -91,12 +93,17 @@ def output_matrix() -> dict:
     return {"weight": weight, "scale": 0.5, "cap": 30.0, "channels": [1.0, 2.0, 4.0, 0.5]}
 
 
-def write_token_store(kind: str, folder: Path) -> None:
-    """Two parts."""
+def write_token_store(kind: str, folder: Path, *, with_contexts: bool = False) -> None:
+    """Two parts; `with_contexts` as if they were large."""
     if kind == "hidden":
         write_output_matrix(folder, **output_matrix())
     ids = [document.example_id for document in DOCUMENTS]
-    with TargetWriter.open(folder, kind=kind, encoding=ENCODINGS[kind], rows_per_part=3, **TOKENS) as writer:
+    with ExitStack() as stack:
+        if with_contexts:
+            stack.enter_context(patch.object(contexts, "_CONTEXTS", ((1, 2),)))
+            stack.enter_context(patch.object(contexts, "_FEWEST_USES", 2))
+        settings = {"kind": kind, "encoding": ENCODINGS[kind], "rows_per_part": 3, **TOKENS}
+        writer = stack.enter_context(TargetWriter.open(folder, **settings))
         writer.missing(ids)
         writer.add(ids, values(kind))
         writer.finish()
@@ -112,3 +119,5 @@ if __name__ == "__main__":
     for name in ENCODINGS:
         if not (GOLDEN / f"store_v1_{name}").exists():
             write_token_store(name, GOLDEN / f"store_v1_{name}")
+    if not (GOLDEN / "store_v1_contexts").exists():
+        write_token_store("sampled", GOLDEN / "store_v1_contexts", with_contexts=True)

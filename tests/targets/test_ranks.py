@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.errors import TargetsCorrupt
-from tutelage.targets.ranks import RankTable, join_ranks, pack_bits, read_bits, split_ranks
+from tutelage.targets.ranks import RankTable, join_ranks, most_used, pack_bits, read_bits, split_ranks
 
 IDS = st.lists(st.integers(0, 40), max_size=300).map(lambda ids: np.array(ids, np.int32))
 
@@ -33,6 +33,20 @@ def test_frequent_ids_come_first(ids):
     expected = sorted(range(41), key=lambda token: key[token])
     assert table.ids(np.arange(41)).tolist() == expected
     assert np.array_equal(RankTable.counting(ids[::-1]).frequent, table.frequent)
+
+
+@given(several=st.lists(IDS, min_size=1, max_size=4), vocabulary=st.integers(41, 60))
+def test_several_orders_are_as_each_alone(several, vocabulary):
+    alone = [RankTable(most_used(ids, fewest=2)) for ids in several]
+    sizes = np.array([len(table.frequent) for table in alone])
+    together = RankTable(np.concatenate([table.frequent for table in alone]), sizes)
+    everything = np.tile(np.arange(vocabulary, dtype=np.int32), len(several))
+    orders = np.repeat(np.arange(len(several)), vocabulary)
+    ranks = together.ranks(everything, orders)
+    assert np.array_equal(ranks, np.concatenate([table.ranks(everything[:vocabulary]) for table in alone]))
+    assert np.array_equal(together.ids(ranks, orders), everything)
+    again = RankTable.from_steps(together.steps(), sizes)
+    assert np.array_equal(again.ranks(everything, orders), ranks)
 
 
 def test_buckets_cover_every_rank():

@@ -15,51 +15,75 @@ from numpy.typing import NDArray
 from tutelage.errors import TargetsCorrupt
 
 _FEWEST_USES = 4
+_ORDER_SHIFT = 21
+"""Ids and ranks are below 2^21."""
 
 
 class RankTable:
-    """The order of the ids of one part."""
+    """Orders of the ids of one part: one for all, or one for each context (see `targets.contexts`)."""
 
-    def __init__(self, frequent: NDArray[np.int32]) -> None:
-        """Take the ids that come first, in order; all others follow, ascending."""
+    def __init__(self, frequent: NDArray[np.int32], sizes: NDArray[np.int64] | None = None) -> None:
+        """Take the ids that come first.
+
+        Args:
+            frequent: `[F]`, those of the first order, then those of the next; all others follow in each, ascending.
+            sizes: `[O]`, how many each order has; None for one order.
+        """
         self.frequent = frequent
-        self._order = np.argsort(frequent, kind="stable")
-        self._sorted = frequent[self._order].astype(np.int64)
-        # The k-th id that is not frequent is k plus the number of frequent ids before it.
-        self._rare_before = self._sorted - np.arange(len(frequent))
+        self.sizes = np.array([len(frequent)]) if sizes is None else sizes
+        self._starts = np.cumsum(self.sizes) - self.sizes
+        orders = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        keys = (orders << _ORDER_SHIFT) | frequent
+        places = np.argsort(keys, kind="stable")
+        self._sorted, self._ranks = keys[places], places - self._starts[orders]
+        # In each order, the k-th id that is not frequent is k plus the number of frequent ids before it.
+        self._rare_before = self._sorted - (np.arange(len(frequent)) - self._starts[orders])
 
     @classmethod
     def counting(cls, ids: NDArray[np.int32]) -> RankTable:
         """The table of a part with these ids, the same in whatever order they come."""
-        uses = np.bincount(ids)
-        classes = np.frexp(uses)[1]  # 1 + floor(log2)
-        frequent = np.flatnonzero(uses >= _FEWEST_USES)
-        return cls(frequent[np.argsort(-classes[frequent], kind="stable")].astype(np.int32))
+        return cls(most_used(ids, fewest=_FEWEST_USES))
 
     @classmethod
-    def from_steps(cls, steps: NDArray[np.uint32]) -> RankTable:
+    def from_steps(cls, steps: NDArray[np.uint32], sizes: NDArray[np.int64] | None = None) -> RankTable:
         """The table that `steps` was written for."""
-        return cls(np.cumsum(steps, dtype=np.uint32).view(np.int32))
+        return cls(np.cumsum(steps, dtype=np.uint32).view(np.int32), sizes)
 
     def steps(self) -> NDArray[np.uint32]:
         """Differences between neighbours, modulo 2^32: small numbers, for most of the table ascends."""
         return np.diff(self.frequent.view(np.uint32), prepend=np.uint32(0))
 
-    def ranks(self, ids: NDArray[np.int32]) -> NDArray[np.int64]:
-        """The rank of each id."""
+    def ranks(self, ids: NDArray[np.integer], orders: NDArray[np.int64] | int = 0) -> NDArray[np.int64]:
+        """The rank of each id, in the order that `orders` says."""
+        wide, starts = ids.astype(np.int64), self._starts[orders]
         if not len(self.frequent):
-            return ids.astype(np.int64)
-        places = np.searchsorted(self._sorted, ids)
+            return wide
+        keys = (np.asarray(orders) << _ORDER_SHIFT) | wide
+        places = np.searchsorted(self._sorted, keys)
         inside = np.minimum(places, len(self._sorted) - 1)
-        return np.where(self._sorted[inside] == ids, self._order[inside], len(self._sorted) + ids - places)
+        rare = self.sizes[orders] + wide - (places - starts)
+        return np.where(self._sorted[inside] == keys, self._ranks[inside], rare)
 
-    def ids(self, ranks: NDArray[np.int64]) -> NDArray[np.int32]:
-        """The id of each rank."""
+    def ids(self, ranks: NDArray[np.int64], orders: NDArray[np.int64] | int = 0) -> NDArray[np.int32]:
+        """The id of each rank, in the order that `orders` says."""
         if not len(self.frequent):
             return ranks.astype(np.int32)
-        rare = ranks - len(self.frequent)
-        found = rare + np.searchsorted(self._rare_before, rare, side="right")
-        return np.where(rare < 0, self.frequent[np.minimum(ranks, len(self.frequent) - 1)], found).astype(np.int32)
+        orders = np.broadcast_to(orders, ranks.shape)
+        starts, rare = self._starts[orders], ranks - self.sizes[orders]
+        ids = self.frequent[np.minimum(starts + ranks, len(self.frequent) - 1)]
+        beyond = np.flatnonzero(rare >= 0)
+        rare, orders = rare[beyond], orders[beyond].astype(np.int64)
+        before = np.searchsorted(self._rare_before, (orders << _ORDER_SHIFT) | rare, side="right") - starts[beyond]
+        ids[beyond] = rare + before
+        return ids
+
+
+def most_used(ids: NDArray[np.integer], *, fewest: int) -> NDArray[np.int32]:
+    """Ids used `fewest` times or more, in classes of doubling frequency, the frequent first; ascending in a class."""
+    uses = np.bincount(ids)
+    classes = np.frexp(uses)[1]  # 1 + floor(log2)
+    frequent = np.flatnonzero(uses >= fewest)
+    return frequent[np.argsort(-classes[frequent], kind="stable")].astype(np.int32)
 
 
 def split_ranks(ranks: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tutelage.errors import ShapeMismatch
+from tutelage.targets.contexts import Contexts, Entries
 from tutelage.targets.ids import ID_FIELD, STATISTICS, Ids, id_column, refuse_other_columns
 from tutelage.targets.packing import Packed, concatenate, pack
 from tutelage.targets.ranks import RankTable, pack_bits, split_ranks
-from tutelage.targets.sparse_part import SparsePart, gather_lists
+from tutelage.targets.sparse_part import CONTEXT_COLUMNS, SparsePart, gather_lists
 from tutelage.targets.sparse_rules import SparseRules
 from tutelage.targets.values import SparseTargets
 
@@ -38,14 +39,9 @@ class Sparse:
         lists["rank_steps"] = pa.uint32()
         sides = ("head", "tail") if rules.closed else ("head",)
         self._bits = [f"{side}_bits" for side in sides]
-        self.schema = pa.schema(
-            [
-                ID_FIELD,
-                *(_field(name, pa.list_(pa.field("element", kind, nullable=False))) for name, kind in lists.items()),
-                *(_field(name, pa.binary()) for name in self._bits),
-            ]
-        )
-        self._split_bytes = {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in lists}
+        self.schema = pa.schema([ID_FIELD, *_list_fields(lists), *(_field(name, pa.binary()) for name in self._bits)])
+        self._with_contexts = pa.schema([*self.schema, *_list_fields(CONTEXT_COLUMNS)])
+        self._split_bytes = {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in [*lists, *CONTEXT_COLUMNS]}
 
     def check(self, values: Sequence[SparseTargets], *, ids: Sequence[bytes]) -> list[Packed]:
         """Targets of documents as they will be stored: checked, sorted, rounded.
@@ -72,7 +68,6 @@ class Sparse:
     def encode(self, ids: Ids, rows: Sequence[Packed]) -> pa.Table:
         """Documents as a table; the same documents make the same table in any order of calls."""
         packed = concatenate(rows)
-        table = RankTable.counting(np.concatenate([packed.head_ids, packed.tail_ids]))
         heads, tails = packed.heads.astype(np.int64), packed.tails.astype(np.int64)
         positions = packed.positions
         head_entries = np.array([len(row.head_ids) for row in rows], np.int64)
@@ -81,7 +76,13 @@ class Sparse:
         begun = np.add.reduceat(np.append(heads > 0, False), np.cumsum(positions) - positions, dtype=np.int64)
         begun[positions == 0] = 0
         climbs = np.delete(np.diff(packed.codes.astype(np.int64), prepend=0), firsts)
-        buckets, remainders = split_ranks(table.ranks(packed.head_ids))
+        tokens = np.concatenate([packed.head_ids, packed.tail_ids])
+        table = RankTable.counting(tokens)
+        entries = Entries(heads, tails, table.ranks(tokens))
+        contexts = Contexts.learn(entries, frequent=len(table.frequent))
+        ranks = entries.ranks if contexts is None else contexts.encode(entries)
+        head_ranks, tail_ranks = np.split(ranks, [len(packed.head_ids)])
+        buckets, remainders = split_ranks(head_ranks)
         columns: dict[str, pa.Array] = {
             "example_id": id_column(ids),
             "heads": _lists(packed.heads, positions),
@@ -90,10 +91,11 @@ class Sparse:
             "next_codes": _lists(_zigzag(climbs), head_entries - begun),
             "head_buckets": _lists(buckets, head_entries),
             "head_bits": _blobs(*pack_bits(remainders, buckets, entries=head_entries)),
+            "rank_steps": _of_part(table.steps(), len(rows)),
         }
         if self.rules.closed:
             owners = np.repeat(np.arange(len(tails)), tails)
-            ranks = np.sort((owners << 21) | table.ranks(packed.tail_ids)) & (2**21 - 1)
+            ranks = np.sort((owners << 21) | tail_ranks) & (2**21 - 1)
             buckets, remainders = split_ranks(ranks)
             steps = np.diff(buckets, prepend=np.uint8(0))
             firsts = (np.cumsum(tails) - tails)[tails > 0]
@@ -104,9 +106,15 @@ class Sparse:
                 "tail_steps": _lists(steps, tail_entries),
                 "tail_bits": _blobs(*pack_bits(remainders, buckets, entries=tail_entries)),
             }
-        steps = table.steps()
-        columns["rank_steps"] = _lists(steps, np.array([len(steps)] + [0] * (len(rows) - 1)))
-        return pa.Table.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
+        schema = self.schema
+        if contexts is not None:
+            schema = self._with_contexts
+            columns |= {
+                "contexts": _of_part(contexts.of_first, len(rows)),
+                "context_sizes": _of_part(contexts.table.sizes.astype(np.uint32), len(rows)),
+                "context_steps": _of_part(contexts.table.steps(), len(rows)),
+            }
+        return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
     def write(self, table: pa.Table, metadata: dict[bytes, bytes]) -> bytes:
         """A table as the bytes of a Parquet file."""
@@ -134,8 +142,9 @@ class Sparse:
             TargetsCorrupt: The columns are not those of this kind, or contradict each other.
         """
         table = file.read(use_threads=False)
-        refuse_other_columns(table.schema, self.schema)
-        return SparsePart(table.select(self.schema.names), self.rules, path)
+        schema = self._with_contexts if set(CONTEXT_COLUMNS) & set(table.schema.names) else self.schema
+        refuse_other_columns(table.schema, schema)
+        return SparsePart(table.select(schema.names), self.rules, path)
 
     def gather(
         self, parts: Sequence[SparsePart], owners: NDArray[np.int64], rows: NDArray[np.int64]
@@ -189,6 +198,15 @@ def _zigzag(numbers: NDArray[np.int64]) -> NDArray[np.uint16]:
 
 def _field(name: str, kind: pa.DataType) -> pa.Field:
     return pa.field(name, kind, nullable=False)
+
+
+def _list_fields(elements: Mapping[str, pa.DataType]) -> list[pa.Field]:
+    return [_field(name, pa.list_(pa.field("element", kind, nullable=False))) for name, kind in elements.items()]
+
+
+def _of_part(elements: NDArray, rows: int) -> pa.Array:
+    """What a part has once, in its first row."""
+    return _lists(elements, np.array([len(elements)] + [0] * (rows - 1)))
 
 
 def _lists(elements: NDArray, lengths: NDArray[np.int64]) -> pa.Array:

@@ -11,11 +11,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tutelage.errors import TargetsCorrupt
+from tutelage.targets.contexts import Contexts, Entries
 from tutelage.targets.ids import Ids, read_id_column
 from tutelage.targets.packing import Packed, sorted_within, split, unpack
 from tutelage.targets.ranks import RankTable, join_ranks, read_bits
 from tutelage.targets.sparse_rules import SparseRules
 from tutelage.targets.values import SparseTargets
+
+CONTEXT_COLUMNS = {"contexts": pa.uint8(), "context_sizes": pa.uint32(), "context_steps": pa.uint32()}
+"""What only a large part has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +75,7 @@ class SparsePart:
         self._rules, self._path = rules, path
         self._columns = {name: Lists.of(table[name]) for name in table.schema.names if name != "example_id"}
         self._ranks = RankTable.from_steps(self._columns.pop("rank_steps").elements.astype(np.uint32))
+        self._contexts = self._read_contexts()
         heads = self._columns["heads"]
         self.positions = int(heads.offsets[-1] - heads.offsets[0])
         for name in ("entropies", *(["tail_surplus"] if rules.closed else [])):
@@ -100,11 +105,16 @@ class SparsePart:
         positions = self._columns["heads"].lengths(rows)
         codes = self._codes(rows, heads, positions)
         tails = self._rules.expected_tails(codes, heads)
-        tail_ids = np.zeros(0, np.int32)
+        ranks = self._ranks_of("head", self._take("head_buckets", rows), rows)
         if self._rules.closed:
             tails = tails + self._take("tail_surplus", rows)
-            tail_ids = self._tail_ids(rows, tails, positions)
-        head_ids = self._ids("head", self._take("head_buckets", rows), rows)
+            buckets = self._tail_buckets(rows, tails, positions)
+            ranks = np.concatenate([ranks, self._ranks_of("tail", buckets, rows)])
+        if self._contexts is not None:
+            ranks = self._contexts.decode(Entries(heads, tails, ranks))
+        ids = self._ranks.ids(ranks)
+        self._refuse_unknown(ids)
+        head_ids, tail_ids = np.split(ids, [len(codes)])
         return Packed(
             positions=positions,
             heads=heads.astype(np.uint16),
@@ -112,8 +122,23 @@ class SparsePart:
             entropies=self._take("entropies", rows),
             codes=codes,
             head_ids=head_ids,
-            tail_ids=tail_ids,
+            tail_ids=sorted_within(tail_ids, tails),
         )
+
+    def _read_contexts(self) -> Contexts | None:
+        if "contexts" not in self._columns:
+            return None
+        of_first, sizes, steps = (self._columns.pop(name).elements for name in CONTEXT_COLUMNS)
+        sizes = sizes.astype(np.int64)
+        if sizes.sum() != len(steps):
+            raise TargetsCorrupt("has other numbers of context_steps than context_sizes says")
+        table = RankTable.from_steps(steps.astype(np.uint32), sizes)
+        self._refuse_unknown(table.frequent)
+        return Contexts(of_first.astype(np.uint8), table)
+
+    def _refuse_unknown(self, ids: NDArray[np.int32]) -> None:
+        if len(ids) and not 0 <= ids.min() <= ids.max() < self._rules.vocabulary_size:
+            raise TargetsCorrupt(f"has ids that a vocabulary of {self._rules.vocabulary_size:,} does not have")
 
     def _codes(
         self, rows: NDArray[np.int64], heads: NDArray[np.int64], positions: NDArray[np.int64]
@@ -132,24 +157,20 @@ class SparsePart:
             raise TargetsCorrupt("has codes that lead beyond the grid")
         return codes.astype(self._rules.grid.dtype)
 
-    def _tail_ids(
+    def _tail_buckets(
         self, rows: NDArray[np.int64], tails: NDArray[np.int64], positions: NDArray[np.int64]
-    ) -> NDArray[np.int32]:
+    ) -> NDArray[np.uint8]:
         if (tails < 0).any() or not np.array_equal(_sums(tails, positions), self._columns["tail_steps"].lengths(rows)):
             raise TargetsCorrupt("has other numbers of tail entries than heads and tail_surplus say")
         buckets = _climb(self._take("tail_steps", rows), tails)
         if buckets.max(initial=0) > 255:
             raise TargetsCorrupt("has tail_steps that lead beyond the last bucket")
-        return sorted_within(self._ids("tail", buckets.astype(np.uint8), rows), tails)
+        return buckets.astype(np.uint8)
 
-    def _ids(self, side: str, buckets: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.int32]:
+    def _ranks_of(self, side: str, buckets: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.int64]:
         entries = self._columns["head_buckets" if side == "head" else "tail_steps"].lengths(rows)
         bits = self._columns[f"{side}_bits"]
-        remainders = read_bits(bits.take(rows), buckets, entries=entries, sizes=bits.lengths(rows))
-        ids = self._ranks.ids(join_ranks(buckets, remainders))
-        if len(ids) and not 0 <= ids.min() <= ids.max() < self._rules.vocabulary_size:
-            raise TargetsCorrupt(f"has ids that a vocabulary of {self._rules.vocabulary_size:,} does not have")
-        return ids
+        return join_ranks(buckets, read_bits(bits.take(rows), buckets, entries=entries, sizes=bits.lengths(rows)))
 
     def _take(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         return self._columns[name].take(rows)

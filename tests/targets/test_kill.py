@@ -97,16 +97,19 @@ def test_killed_before_every_single_file_operation(tmp_path, kind):
     assert left == sorted(left)
     for number in range(1, len(left) + 1):
         assert_finishes(tmp_path / str(number) / "targets", kind)
+    parts = [part.rows for part in TargetStore.open(tmp_path / str(len(left)) / "targets").manifest.parts]
+    assert parts == ([12] if kind == "sampled" else [4, 4, 4])
 
 
-def test_ctrl_c_before_every_single_file_operation(tmp_path):
+@pytest.mark.parametrize("kind", ["class_probabilities", "sampled"])
+def test_ctrl_c_before_every_single_file_operation(tmp_path, kind):
     """Leaving the context closes the part in hand: nothing that was added is lost, and no row is written twice."""
-    left = rows_left_by_each(tmp_path, "interrupt", exit_code=1)
+    left = rows_left_by_each(tmp_path, "interrupt", exit_code=1, kind=kind)
     assert sorted(set(left)) == [0, 4, 8, 12]
     assert left == sorted(left)
     killed = tmp_path / "killed"
     killed.mkdir()
-    assert sum(left) > sum(rows_left_by_each(killed, "kill", exit_code=-signal.SIGKILL))
+    assert sum(left) > sum(rows_left_by_each(killed, "kill", exit_code=-signal.SIGKILL, kind=kind))
 
 
 def test_killed_at_random_moments_over_and_over(tmp_path):

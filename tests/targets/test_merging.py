@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -47,16 +48,31 @@ def test_the_first_store_counts(tmp_path):
     assert [len(value) for value in merge([second, first], tmp_path / "all").lookup([name(0)])] == [9]
 
 
+class Totals:
+    """Progress that remembers how much there was to do."""
+
+    def __init__(self) -> None:
+        self.totals: list[int] = []
+
+    @contextmanager
+    def bar(self, title, *, total, unit):
+        self.totals.append(total)
+        yield lambda count: None
+
+
 def test_merging_goes_on_where_it_was(tmp_path):
     values = documents("sampled", [4, 9, 2])
     first = write(tmp_path / "a", "sampled", values[:1])
     second = write(tmp_path / "b", "sampled", values[1:], [name(1), name(2)])
+    whole = write(tmp_path / "whole", "sampled", values)
     with open_writer(tmp_path / "all", "sampled") as writer:  # what a kill left
         writer.missing([name(row) for row in range(3)])
         writer.add([name(0)], values[:1])
-    merged = merge([first, second], tmp_path / "all")
-    assert len(merged) == 3
-    assert [part.rows for part in merged.manifest.parts] == [1, 2]
+    seen = Totals()
+    merged = merge([first, second], tmp_path / "all", progress=seen)
+    assert seen.totals == [2]
+    ids = [name(row) for row in range(3)]
+    assert_same(merged.lookup(ids), TargetStore.open(whole).lookup(ids))
     before = {found.name: found.read_bytes() for found in (tmp_path / "all").iterdir()}
     merge([first, second], tmp_path / "all")
     assert {found.name: found.read_bytes() for found in (tmp_path / "all").iterdir()} == before

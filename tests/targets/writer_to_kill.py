@@ -51,7 +51,9 @@ def write(
     """Add rows, a few at a time, to whatever is there; then finish."""
     if kind == "hidden":
         write_output_matrix(path, weight=np.eye(2), scale=0.5, cap=9)
-    with TargetWriter.open(path, rows_per_part=per_flush, **settings(kind)) as writer:
+    # Parts of token targets are small ones, which are put together when there are three.
+    rows_per_part = 3 * per_flush if kind == "sampled" else per_flush
+    with TargetWriter.open(path, rows_per_part=rows_per_part, **settings(kind)) as writer:
         everything = [name_and_value(number, kind) for number in range(rows)]
         missing = writer.missing([name for name, _ in everything])
         report(rows - len(missing))

@@ -38,6 +38,7 @@ class ClassProbabilities:
     """One float32 for every label."""
 
     lazy = False
+    gathers = False
 
     def __init__(self, labels: Sequence[str]) -> None:
         """Know the labels.

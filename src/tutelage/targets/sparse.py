@@ -27,6 +27,7 @@ class Sparse:
     """The encoder of `sampled` and `top_k`."""
 
     lazy = False
+    gathers = True
 
     def __init__(self, rules: SparseRules) -> None:
         """Know the kind and its encoding."""

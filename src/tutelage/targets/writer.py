@@ -14,6 +14,7 @@ from tutelage.errors import RunExists, TargetsError, TargetsIncomplete
 from tutelage.runs import lock
 from tutelage.targets.encoding import encoder_for
 from tutelage.targets.folder import refuse_other_things
+from tutelage.targets.gathering import PartSize, gather
 from tutelage.targets.ids import as_ids
 from tutelage.targets.manifest import FILE, Manifest, write_manifest
 from tutelage.targets.output_matrix import output_digest, output_shape
@@ -37,8 +38,8 @@ class TargetWriter:
 
     A part is written under a temporary name, synced, renamed, and then entered in the manifest, which is itself
     replaced atomically. A kill loses at most the rows in hand; opening the store again removes what the manifest does
-    not name and goes on. Leaving the context keeps what is in hand, also on Ctrl-C. Only one process writes a store
-    at a time.
+    not name and goes on. Leaving the context keeps what is in hand, also on Ctrl-C. Small parts of `sampled` and
+    `top_k` are put together, which takes bytes away (`targets.gathering`). Only one process writes a store at a time.
     """
 
     def __init__(
@@ -47,16 +48,14 @@ class TargetWriter:
         manifest: Manifest,
         *,
         known: set[bytes],
-        rows_per_part: int,
+        full: PartSize,
         seconds_per_part: float,
-        bytes_per_part: int,
         clock: Callable[[], float],
         held: ExitStack,
     ) -> None:
         """Use `TargetWriter.open`."""
         self._folder, self._known, self._held = folder, known, held
-        self._rows_per_part, self._seconds_per_part, self._clock = rows_per_part, seconds_per_part, clock
-        self._bytes_per_part = bytes_per_part
+        self._full, self._seconds_per_part, self._clock = full, seconds_per_part, clock
         self._encoder = encoder_for(manifest)
         self._state = _State(manifest, [])
         self._pending_since = 0.0
@@ -134,9 +133,8 @@ class TargetWriter:
                 folder,
                 manifest,
                 known=known,
-                rows_per_part=rows_per_part,
+                full=PartSize(rows_per_part, bytes_per_part),
                 seconds_per_part=seconds_per_part,
-                bytes_per_part=bytes_per_part,
                 clock=clock,
                 held=held.pop_all(),
             )
@@ -175,7 +173,7 @@ class TargetWriter:
             self._known.add(ids[position])
             self._state.pending.append((ids[position], rows[position]))
             self._pending_bytes += rows[position].nbytes
-            if len(self._state.pending) >= self._rows_per_part or self._pending_bytes >= self._bytes_per_part:
+            if len(self._state.pending) >= self._full.rows or self._pending_bytes >= self._full.memory:
                 self.flush()
         if self._clock() - self._pending_since >= self._seconds_per_part:
             self.flush()
@@ -192,14 +190,15 @@ class TargetWriter:
             TargetsIncomplete: Rows that `missing` named have not been added.
         """
         self.flush()
-        manifest = self._state.manifest
-        rows = manifest.rows
+        rows = self._state.manifest.rows
         if rows < (self._expected_rows or 0):
             raise TargetsIncomplete(
                 f"{self._folder} holds {rows:,} of {self._expected_rows:,} expected rows. Add those that missing() "
                 "names, then finish"
             )
-        if not manifest.complete:
+        if not self._state.manifest.complete:
+            self._gather(at_least=0)
+            manifest = self._state.manifest
             self._enter(replace(manifest, complete=True, expected_rows=rows), pending=[])
 
     def close(self) -> None:
@@ -230,15 +229,29 @@ class TargetWriter:
 
     def _write(self) -> None:
         """Close a part of what is in hand."""
-        manifest, taken = self._state.manifest, self._state.pending
-        # A number is never used twice, so a part that Ctrl-C keeps out of the manifest is a stray, never overwritten.
-        file = f"part-{self._next_number:05d}.parquet"
-        self._next_number += 1
+        manifest, taken, file = self._state.manifest, self._state.pending, self._next_file()
         ids, rows = as_ids([name for name, _ in taken]), [row for _, row in taken]
         part = write_part(self._folder, file, manifest=manifest, encoder=self._encoder, ids=ids, rows=rows)
         manifest = replace(manifest, parts=(*manifest.parts, part), complete=False, expected_rows=self._expected_rows)
         self._enter(manifest, pending=[])
+        self._gather(at_least=1)
         self._pending_since, self._pending_bytes = self._clock(), 0
+
+    def _gather(self, *, at_least: float) -> None:
+        """Put small parts together, once they fill `at_least` so much of a whole one."""
+        if not self._encoder.gathers:
+            return
+        while len(small := self._full.small(self._state.manifest.parts)) > 1 and self._full.filled(small) >= at_least:
+            chosen, manifest = self._full.fitting(small), self._state.manifest
+            manifest = gather(self._folder, self._next_file(), chosen, manifest=manifest, encoder=self._encoder)
+            self._enter(manifest, pending=self._state.pending)
+            for part in chosen:
+                (self._folder / part.file).unlink(missing_ok=True)
+
+    def _next_file(self) -> str:
+        # A number is never used twice, so a part that Ctrl-C keeps out of the manifest is a stray, never overwritten.
+        self._next_number += 1
+        return f"part-{self._next_number - 1:05d}.parquet"
 
     def _enter(self, manifest: Manifest, *, pending: list[Row]) -> None:
         state = _State(manifest, pending)

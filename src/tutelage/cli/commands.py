@@ -148,8 +148,10 @@ def demo(options: argparse.Namespace) -> int:
         from tutelage.recipes.demo_lm import write_language_demo
 
         folder = options.out or Path("tutelage-demo-lm")
-        recipe_path = write_language_demo(folder, seed=options.seed, progress=progress)
+        recipe_path = write_language_demo(folder, seed=options.seed, reviews=options.reviews, progress=progress)
     else:
+        if options.reviews is not None:
+            raise RecipeError("--reviews is about the language-model demo (--task causal_lm): leave it out")
         folder = options.out or Path("tutelage-demo-fast" if options.fast else "tutelage-demo")
         recipe_path = write_demo(
             folder, fast=options.fast, seed=options.seed, sentences=options.sentences, progress=progress

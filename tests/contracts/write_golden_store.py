@@ -27,6 +27,8 @@ ROWS = {
 }
 
 VOCABULARY, THRESHOLD, K, HIDDEN = 300, 0.05, 5, 4
+RARE = 40
+"""Ids more that the stores with contexts have."""
 TOKENS = {"teacher": "0123456789abcdef", "tokenizer": "fedcba9876543210", "vocabulary_size": VOCABULARY, "seed": 7}
 ENCODINGS = {"sampled": {"threshold": THRESHOLD}, "top_k": {"k": K}, "hidden": {"bits": 8}}
 DOCUMENTS = [
@@ -87,6 +89,21 @@ def values(kind: str) -> list:
     return [sparse(teacher(document), kind=kind) for document in DOCUMENTS]
 
 
+def values_for_contexts(kind: str) -> list:
+    """The same, but some positions begin with an id of their own, and of `sampled` some have no head."""
+    changed, rare = [], iter(range(VOCABULARY, VOCABULARY + RARE))
+    for value in values(kind):
+        heads, ids, logprobs = value.heads.copy(), value.ids.copy(), value.logprobs.copy()
+        starts = np.cumsum(value.counts, dtype=np.int64) - value.counts
+        for position, (start, count) in enumerate(zip(starts.tolist(), value.counts.tolist(), strict=True)):
+            if kind == "sampled" and position % 13 == 2:
+                heads[position], logprobs[start : start + count] = 0, -np.log(count)
+            elif position % 17 == 16:
+                ids[start] = next(rare)
+        changed.append(SparseTargets(value.counts, heads, ids, logprobs, value.entropies))
+    return changed
+
+
 def output_matrix() -> dict:
     """A matrix that bfloat16 holds exactly, and what goes with it."""
     weight = np.random.default_rng(1).integers(-32, 32, (VOCABULARY, HIDDEN)) / 16
@@ -98,14 +115,15 @@ def write_token_store(kind: str, folder: Path, *, with_contexts: bool = False) -
     if kind == "hidden":
         write_output_matrix(folder, **output_matrix())
     ids = [document.example_id for document in DOCUMENTS]
+    settings = {"kind": kind, "encoding": ENCODINGS[kind], "rows_per_part": 3, **TOKENS}
     with ExitStack() as stack:
         if with_contexts:
-            stack.enter_context(patch.object(contexts, "_CONTEXTS", ((1, 2),)))
+            settings["vocabulary_size"] = VOCABULARY + RARE
+            stack.enter_context(patch.object(contexts, "_CONTEXTS", ((1, 3),)))
             stack.enter_context(patch.object(contexts, "_FEWEST_USES", 2))
-        settings = {"kind": kind, "encoding": ENCODINGS[kind], "rows_per_part": 3, **TOKENS}
         writer = stack.enter_context(TargetWriter.open(folder, **settings))
         writer.missing(ids)
-        writer.add(ids, values(kind))
+        writer.add(ids, values_for_contexts(kind) if with_contexts else values(kind))
         writer.finish()
 
 
@@ -119,5 +137,6 @@ if __name__ == "__main__":
     for name in ENCODINGS:
         if not (GOLDEN / f"store_v1_{name}").exists():
             write_token_store(name, GOLDEN / f"store_v1_{name}")
-    if not (GOLDEN / "store_v1_contexts").exists():
-        write_token_store("sampled", GOLDEN / "store_v1_contexts", with_contexts=True)
+    for name in ("sampled", "top_k"):
+        if not (GOLDEN / f"store_v1_{name}_contexts").exists():
+            write_token_store(name, GOLDEN / f"store_v1_{name}_contexts", with_contexts=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +15,7 @@ from tests.targets.test_sparse_refusals import replace_column
 from tests.targets.token_targets import assert_same, documents, lookup, name, write
 
 from tutelage.errors import TargetsCorrupt
-from tutelage.targets import SparseTargets, TargetStore, contexts, verify
+from tutelage.targets import SparseTargets, TargetStore, contexts, inspect, verify
 from tutelage.targets.contexts import Contexts, Entries
 
 TAIL = 8
@@ -61,12 +63,12 @@ def test_entries_know_their_place():
 def test_a_store_with_contexts_holds_the_same(tmp_path, kind, monkeypatch):
     values = documents(kind, [30, 0, 12, 1, 25], seed=4)
     path = write(tmp_path / "with", kind, values)
-    assert "contexts" in pq.read_schema(path / "part-00000.parquet").names
+    assert pq.read_table(path / "part-00000.parquet")["contexts"].to_pylist()[0]
     assert verify(path) == []
     found = lookup(path, 5)
     monkeypatch.setattr(contexts, "_CONTEXTS", ())
     plain = write(tmp_path / "without", kind, values)
-    assert "contexts" not in pq.read_schema(plain / "part-00000.parquet").names
+    assert pq.read_table(plain / "part-00000.parquet")["contexts"].to_pylist() == [[]] * 5
     assert_same(found, lookup(plain, 5))
     store = TargetStore.open(path)
     for row in range(5):  # a document alone is read as it is among the others
@@ -109,13 +111,13 @@ def test_contexts_take_bytes_away(tmp_path, monkeypatch):
 def test_larger_parts_have_more_contexts(number):
     least = {number: least for least, number in contexts._CONTEXTS}[number]
     chance = np.random.default_rng(0)
-    heads, tails = np.ones(least // 8, np.int64), np.full(least // 8, 7)
-    ranks = (1_000 * chance.random(least) ** 3).astype(np.int64)
+    heads, tails = np.ones(least // 8, np.int64), np.full(least // 8, 8)
+    ranks = (1_000 * chance.random(len(heads) * 9) ** 3).astype(np.int64)
     learnt = Contexts.learn(Entries(heads, tails, ranks), frequent=500)
     assert learnt is not None
     assert len(learnt.table.sizes) == number + 1
     if number == min(number for _, number in contexts._CONTEXTS):
-        assert Contexts.learn(Entries(heads[1:], tails[1:], ranks[8:]), frequent=500) is None
+        assert Contexts.learn(Entries(heads[1:], tails[1:], ranks[9:]), frequent=500) is None
     assert all(one > other for (one, _), (other, _) in pairwise(contexts._CONTEXTS))
 
 
@@ -124,7 +126,8 @@ def test_larger_parts_have_more_contexts(number):
     ("column", "change", "message"),
     [
         ("contexts", lambda rows: [[3, *rows[0][1:]], *rows[1:]], "has contexts without an order of ids"),
-        ("contexts", lambda rows: [[], *rows[1:]], "has contexts without an order of ids"),
+        ("contexts", lambda rows: [[], *rows[1:]], "has other numbers of contexts than rank_steps says"),
+        ("contexts", lambda rows: [rows[0][:-1], *rows[1:]], "has other numbers of contexts than rank_steps says"),
         ("context_sizes", lambda rows: [[*rows[0], 1], *rows[1:]], "other numbers of context_steps than context_sizes"),
         (
             "context_steps",
@@ -137,6 +140,23 @@ def test_contexts_that_contradict_themselves_are_found(tmp_path, column, change,
     path = write(tmp_path / "targets", "sampled", documents("sampled", [30, 3], seed=1))
     replace_column(path, column, change)
     (found,) = verify(path)
-    assert "part-00000.parquet" in found
-    with pytest.raises(TargetsCorrupt, match=message):
-        raise TargetsCorrupt(found)
+    assert re.search(f"part-00000.parquet.*{message}", found)
+    with pytest.raises(TargetsCorrupt, match=rf"part-00000.parquet .*{message}"):
+        inspect(path)
+
+
+@pytest.mark.parametrize("vocabulary", [49_152, 2**20 - 16])
+def test_a_large_vocabulary_takes_little_memory(vocabulary, monkeypatch):
+    monkeypatch.setattr(contexts, "_CONTEXTS", ((1, 32),))
+    chance = np.random.default_rng(0)
+    heads, tails = np.ones(20_000, np.int64), np.full(20_000, 10)
+    ranks = chance.integers(0, vocabulary, 220_000)
+    given_entries = Entries(heads, tails, ranks)
+    tracemalloc.start()
+    learnt = Contexts.learn(given_entries, frequent=vocabulary // 2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert learnt is not None
+    assert peak < 150 * 2**20
+    coded = Entries(heads, tails, learnt.encode(given_entries))
+    assert np.array_equal(learnt.decode(coded), ranks)

@@ -49,6 +49,26 @@ def test_several_orders_are_as_each_alone(several, vocabulary):
     assert np.array_equal(again.ranks(everything, orders), ranks)
 
 
+def test_several_orders_of_the_largest_vocabulary():
+    chance, vocabulary = np.random.default_rng(0), 2**20 - 16
+    frequent = [chance.permutation(vocabulary)[:1000].astype(np.int32) for _ in range(5)]
+    table = RankTable(np.concatenate(frequent), np.full(5, 1000))
+    ids, orders = chance.integers(0, vocabulary, 20_000), chance.integers(0, 5, 20_000)
+    ids[:2], ids[2:102] = (0, vocabulary - 1), frequent[3][:100]
+    orders[2:102] = 3
+    ranks = table.ranks(ids, orders)
+    assert ranks[2:102].tolist() == list(range(100))
+    assert 0 <= ranks.min() <= ranks.max() < vocabulary
+    assert np.array_equal(table.ids(ranks, orders), ids)
+
+
+def test_an_id_comes_once_in_an_order():
+    twice = np.array([7, 9, 7], np.int32)
+    assert RankTable(twice, np.array([2, 1])).frequent.tolist() == [7, 9, 7]
+    with pytest.raises(TargetsCorrupt, match="has an id twice in one order of ids"):
+        RankTable(twice)
+
+
 def test_buckets_cover_every_rank():
     ranks = np.concatenate([np.arange(5000), 2 ** np.arange(13, 20) - 16, [2**20 - 17]])
     buckets, remainders = split_ranks(ranks)

@@ -185,6 +185,7 @@ def test_what_is_no_id_is_refused(tmp_path, name, error, message):
         ({"labels": ["a"]}, r"labels \['a'\] were given; expected at least two names, all different"),
         ({"labels": ["a", "b", "a"]}, "all different"),
         ({"rows_per_part": 0}, "rows_per_part=0 was given; expected at least 1"),
+        ({"bytes_per_part": 0}, "bytes_per_part=0 was given; expected at least 1"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_made(tmp_path, settings, message):

@@ -41,6 +41,7 @@ def settings(kind: str) -> dict[str, Any]:
     """What a store of these rows is opened with."""
     if kind == "class_probabilities":
         return {"kind": kind, "teacher": "t", "labels": LABELS}
+    kind = kind.removesuffix(" late")
     encoding = {"threshold": 0.5} if kind == "sampled" else {}
     return {"kind": kind, "teacher": "t", "tokenizer": "k", "vocabulary_size": 4_000, "encoding": encoding}
 
@@ -51,9 +52,9 @@ def write(
     """Add rows, a few at a time, to whatever is there; then finish."""
     if kind == "hidden":
         write_output_matrix(path, weight=np.eye(2), scale=0.5, cap=9)
-    # Parts of token targets are small ones, which are put together when there are three.
-    rows_per_part = 3 * per_flush if kind == "sampled" else per_flush
-    with TargetWriter.open(path, rows_per_part=rows_per_part, **settings(kind)) as writer:
+    # Parts of `sampled` are small ones: put together as soon as they fill one, or by `finish`.
+    some = {"sampled": {"rows_per_part": 12, "seconds_per_part": 0}, "sampled late": {"rows_per_part": 100}}
+    with TargetWriter.open(path, **some.get(kind, {"rows_per_part": per_flush}), **settings(kind)) as writer:
         everything = [name_and_value(number, kind) for number in range(rows)]
         missing = writer.missing([name for name, _ in everything])
         report(rows - len(missing))

@@ -37,8 +37,7 @@ def verify(path: Path | str) -> list[str]:
     """
     folder = Path(path)
     try:
-        manifest = read_manifest(folder)
-        index = read_index(folder, manifest, encoder_of(folder, manifest))
+        _, index = read_index(folder, read_manifest(folder))
     except TargetsCorrupt as error:
         return [str(error)]
     broken = list(index.broken)
@@ -80,9 +79,8 @@ def inspect(
         TargetsError: It has another format version.
     """
     folder = Path(path)
-    manifest = read_manifest(folder)
+    manifest, index = read_index(folder, read_manifest(folder))
     encoder = encoder_of(folder, manifest)
-    index = read_index(folder, manifest, encoder)
     if index.broken:
         raise TargetsCorrupt(f"{'; '.join(index.broken)}. {advice(folder)}")
     positions, sums = manifest.positions, dict[str, float]()

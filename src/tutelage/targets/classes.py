@@ -38,7 +38,7 @@ class ClassProbabilities:
     """One float32 for every label."""
 
     lazy = False
-    gathers = False
+    joins = False
 
     def __init__(self, labels: Sequence[str]) -> None:
         """Know the labels.

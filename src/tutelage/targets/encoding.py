@@ -51,7 +51,7 @@ class TargetEncoder(Protocol):
 
     lazy: bool
     """Whether a part stays on disk and rows are read when asked for."""
-    gathers: bool
+    joins: bool
     """Whether a large part takes fewer bytes than its rows do in small ones."""
     schema: pa.Schema
     """The columns."""

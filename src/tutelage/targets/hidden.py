@@ -88,7 +88,7 @@ class Hidden:
     """The encoder of `hidden`."""
 
     lazy = True
-    gathers = False
+    joins = False
 
     def __init__(self, encoding: Mapping[str, Any]) -> None:
         """Know the width of the states.

@@ -1,7 +1,8 @@
 """Token ids in few bytes: numbered by how often a part uses them, then an exponent for zstd and bits as they are.
 
 1. A part counts its ids. Those seen four times or more come first, in classes of doubling frequency; within a class,
-   and after the last, ids ascend. The place of an id in this order is its rank; frequent ids have small ones.
+   and after the last, ids ascend. The place of an id in this order is its rank; frequent ids have small ones. A large
+   part has more orders, one for each context (see `targets.contexts`).
 2. rank + 16 is written like a small floating-point number: a bucket (4 bits of mantissa, the rest exponent), and
    `bucket >> 4` bits of remainder. A bucket fits a byte for vocabularies up to 1,048,560 ids. Buckets have a skewed
    distribution that zstd makes use of; the remainders have none, and are packed as they are.
@@ -28,6 +29,9 @@ class RankTable:
         Args:
             frequent: `[F]`, those of the first order, then those of the next; all others follow in each, ascending.
             sizes: `[O]`, how many each order has; None for one order.
+
+        Raises:
+            TargetsCorrupt: An id comes twice in an order.
         """
         self.frequent = frequent
         self.sizes = np.array([len(frequent)]) if sizes is None else sizes
@@ -36,6 +40,8 @@ class RankTable:
         keys = (orders << _ORDER_SHIFT) | frequent
         places = np.argsort(keys, kind="stable")
         self._sorted, self._ranks = keys[places], places - self._starts[orders]
+        if (self._sorted[1:] == self._sorted[:-1]).any():
+            raise TargetsCorrupt("has an id twice in one order of ids")
         # In each order, the k-th id that is not frequent is k plus the number of frequent ids before it.
         self._rare_before = self._sorted - (np.arange(len(frequent)) - self._starts[orders])
 

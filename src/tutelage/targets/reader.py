@@ -85,13 +85,11 @@ class TargetStore:
         folder = Path(path)
         manifest = read_manifest(folder)
         _refuse_mismatch(folder, manifest, teacher=teacher, labels=labels, tokenizer=tokenizer)
-        if not manifest.complete and not allow_incomplete:
-            of_all = f" of {manifest.expected_rows:,}" if manifest.expected_rows else ""
-            raise TargetsIncomplete(
-                f"{folder} holds {manifest.rows:,}{of_all} rows: labelling has not finished. Go on where it was: "
-                "tutelage label recipe.yaml (what is there is kept)"
-            )
-        index = read_index(folder, manifest, encoder_of(folder, manifest))
+        if not allow_incomplete:
+            _refuse_incomplete(folder, manifest)
+        manifest, index = read_index(folder, manifest)
+        if not allow_incomplete:
+            _refuse_incomplete(folder, manifest)
         if index.broken:
             raise TargetsCorrupt(f"{'; '.join(index.broken)}. {advice(folder)}")
         return cls(folder, manifest, index)
@@ -171,8 +169,26 @@ class TargetStore:
         return places, known[places] == wanted
 
 
-def read_index(folder: Path, manifest: Manifest, encoder: TargetEncoder) -> Index:
-    """Where all rows of a store lie, and what is wrong with parts that cannot be used."""
+def read_index(folder: Path, manifest: Manifest) -> tuple[Manifest, Index]:
+    """Where all rows of a store lie, and what is wrong with parts that cannot be used.
+
+    A process that writes the store may put parts together meanwhile: what is missing then is looked for where the
+    manifest says now.
+
+    Returns:
+        The manifest that this is true of, and the index.
+
+    Raises:
+        TargetsCorrupt: The manifest cannot be read.
+    """
+    while True:
+        index = _index_of(folder, manifest, encoder_of(folder, manifest))
+        if not index.broken or (now := read_manifest(folder)) == manifest:
+            return manifest, index
+        manifest = now
+
+
+def _index_of(folder: Path, manifest: Manifest, encoder: TargetEncoder) -> Index:
     broken: list[str] = []
     if manifest.kind == "hidden":
         problem = output_problem(folder, str(manifest.encoding.get("output_sha256")))
@@ -218,6 +234,15 @@ def advice(folder: Path) -> str:
         f"Remove what is left of the parts named here, keep {folder / 'manifest.json'}, and run: tutelage label "
         "recipe.yaml (only their rows are labelled again)"
     )
+
+
+def _refuse_incomplete(folder: Path, manifest: Manifest) -> None:
+    if not manifest.complete:
+        of_all = f" of {manifest.expected_rows:,}" if manifest.expected_rows else ""
+        raise TargetsIncomplete(
+            f"{folder} holds {manifest.rows:,}{of_all} rows: labelling has not finished. Go on where it was: "
+            "tutelage label recipe.yaml (what is there is kept)"
+        )
 
 
 def _refuse_mismatch(

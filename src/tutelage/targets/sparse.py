@@ -27,7 +27,7 @@ class Sparse:
     """The encoder of `sampled` and `top_k`."""
 
     lazy = False
-    gathers = True
+    joins = True
 
     def __init__(self, rules: SparseRules) -> None:
         """Know the kind and its encoding."""
@@ -40,8 +40,9 @@ class Sparse:
         lists["rank_steps"] = pa.uint32()
         sides = ("head", "tail") if rules.closed else ("head",)
         self._bits = [f"{side}_bits" for side in sides]
-        self.schema = pa.schema([ID_FIELD, *_list_fields(lists), *(_field(name, pa.binary()) for name in self._bits)])
-        self._with_contexts = pa.schema([*self.schema, *_list_fields(CONTEXT_COLUMNS)])
+        bits = [_field(name, pa.binary()) for name in self._bits]
+        self._without_contexts = pa.schema([ID_FIELD, *_list_fields(lists), *bits])
+        self.schema = pa.schema([*self._without_contexts, *_list_fields(CONTEXT_COLUMNS)])
         self._split_bytes = {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in [*lists, *CONTEXT_COLUMNS]}
 
     def check(self, values: Sequence[SparseTargets], *, ids: Sequence[bytes]) -> list[Packed]:
@@ -107,15 +108,13 @@ class Sparse:
                 "tail_steps": _lists(steps, tail_entries),
                 "tail_bits": _blobs(*pack_bits(remainders, buckets, entries=tail_entries)),
             }
-        schema = self.schema
-        if contexts is not None:
-            schema = self._with_contexts
-            columns |= {
-                "contexts": _of_part(contexts.of_first, len(rows)),
-                "context_sizes": _of_part(contexts.table.sizes.astype(np.uint32), len(rows)),
-                "context_steps": _of_part(contexts.table.steps(), len(rows)),
-            }
-        return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+        none = np.zeros(0, np.uint32)
+        columns |= {
+            "contexts": _of_part(none.astype(np.uint8) if contexts is None else contexts.of_first, len(rows)),
+            "context_sizes": _of_part(none if contexts is None else contexts.table.sizes.astype(np.uint32), len(rows)),
+            "context_steps": _of_part(none if contexts is None else contexts.table.steps(), len(rows)),
+        }
+        return pa.Table.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
 
     def write(self, table: pa.Table, metadata: dict[bytes, bytes]) -> bytes:
         """A table as the bytes of a Parquet file."""
@@ -143,7 +142,8 @@ class Sparse:
             TargetsCorrupt: The columns are not those of this kind, or contradict each other.
         """
         table = file.read(use_threads=False)
-        schema = self._with_contexts if set(CONTEXT_COLUMNS) & set(table.schema.names) else self.schema
+        # The first stores had no contexts.
+        schema = self.schema if set(CONTEXT_COLUMNS) & set(table.schema.names) else self._without_contexts
         refuse_other_columns(table.schema, schema)
         return SparsePart(table.select(schema.names), self.rules, path)
 

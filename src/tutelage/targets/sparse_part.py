@@ -19,7 +19,7 @@ from tutelage.targets.sparse_rules import SparseRules
 from tutelage.targets.values import SparseTargets
 
 CONTEXT_COLUMNS = {"contexts": pa.uint8(), "context_sizes": pa.uint32(), "context_steps": pa.uint32()}
-"""What only a large part has."""
+"""Empty in a part that is too small for contexts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,6 +132,10 @@ class SparsePart:
         sizes = sizes.astype(np.int64)
         if sizes.sum() != len(steps):
             raise TargetsCorrupt("has other numbers of context_steps than context_sizes says")
+        if not len(sizes) and not len(of_first):
+            return None
+        if len(of_first) != len(self._ranks.frequent) + 1:
+            raise TargetsCorrupt("has other numbers of contexts than rank_steps says")
         table = RankTable.from_steps(steps.astype(np.uint32), sizes)
         self._refuse_unknown(table.frequent)
         return Contexts(of_first.astype(np.uint8), table)

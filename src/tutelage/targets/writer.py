@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tutelage.errors import RunExists, TargetsError, TargetsIncomplete
+from tutelage.errors import RunExists, TargetsCorrupt, TargetsError, TargetsIncomplete
 from tutelage.runs import lock
 from tutelage.targets.encoding import encoder_for
 from tutelage.targets.folder import refuse_other_things
-from tutelage.targets.gathering import PartSize, gather
 from tutelage.targets.ids import as_ids
+from tutelage.targets.joining import PartSize, join_parts
 from tutelage.targets.manifest import FILE, Manifest, write_manifest
 from tutelage.targets.output_matrix import output_digest, output_shape
 from tutelage.targets.parts import write_part
@@ -39,7 +39,7 @@ class TargetWriter:
     A part is written under a temporary name, synced, renamed, and then entered in the manifest, which is itself
     replaced atomically. A kill loses at most the rows in hand; opening the store again removes what the manifest does
     not name and goes on. Leaving the context keeps what is in hand, also on Ctrl-C. Small parts of `sampled` and
-    `top_k` are put together, which takes bytes away (`targets.gathering`). Only one process writes a store at a time.
+    `top_k` are put together, which takes bytes away (`targets.joining`). Only one process writes a store at a time.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class TargetWriter:
         self._state = _State(manifest, [])
         self._pending_since = 0.0
         self._pending_bytes = 0
+        self._may_join = True
         self._next_number = 1 + max((_number(part.file) for part in manifest.parts), default=-1)
         self._expected_rows: int | None = None
 
@@ -92,10 +93,11 @@ class TargetWriter:
             encoding: Parameters of the encoder, JSON values: for `sampled` `{"threshold": 0.05}` or `{"budget": 12}`,
                 for `top_k` `{"k": 50}`, for `hidden` nothing. What this kind does not know is kept as it is.
             seed: Of random draws in the encoding.
-            rows_per_part: Rows after which a part is closed, at least 1.
+            rows_per_part: Rows after which a part is closed, at least 1. Parts that are less than half full are put
+                together, up to this many rows.
             seconds_per_part: Seconds after which a part is closed, at the next `add`, however small: with a slow
                 teacher, a kill loses no more than this.
-            bytes_per_part: Bytes in memory after which a part is closed.
+            bytes_per_part: Bytes in memory after which a part is closed, at least 1.
             clock: Tells the seconds.
 
         Raises:
@@ -109,8 +111,9 @@ class TargetWriter:
                 cannot have.
         """
         folder = Path(path)
-        if rows_per_part < 1:
-            raise ValueError(f"rows_per_part={rows_per_part} was given; expected at least 1")
+        for name, number in (("rows_per_part", rows_per_part), ("bytes_per_part", bytes_per_part)):
+            if number < 1:
+                raise ValueError(f"{name}={number} was given; expected at least 1")
         encoding = _with_output(folder, encoding or {}) if kind == "hidden" else dict(encoding or {})
         fresh = Manifest(
             kind=kind, teacher=teacher, labels=tuple(labels), tokenizer=tokenizer, vocabulary_size=vocabulary_size,
@@ -174,9 +177,9 @@ class TargetWriter:
             self._state.pending.append((ids[position], rows[position]))
             self._pending_bytes += rows[position].nbytes
             if len(self._state.pending) >= self._full.rows or self._pending_bytes >= self._full.memory:
-                self.flush()
+                self._close_part()
         if self._clock() - self._pending_since >= self._seconds_per_part:
-            self.flush()
+            self._close_part()
 
     def flush(self) -> None:
         """Close the part in hand, however small: what was added is safe when this returns."""
@@ -188,6 +191,7 @@ class TargetWriter:
 
         Raises:
             TargetsIncomplete: Rows that `missing` named have not been added.
+            TargetsCorrupt: A part that is to be put together with others is damaged; what else there is stays.
         """
         self.flush()
         rows = self._state.manifest.rows
@@ -197,7 +201,8 @@ class TargetWriter:
                 "names, then finish"
             )
         if not self._state.manifest.complete:
-            self._gather(at_least=0)
+            with suppress(OSError):  # small parts are as good, where the disk is full
+                self._join(at_least=0)
             manifest = self._state.manifest
             self._enter(replace(manifest, complete=True, expected_rows=rows), pending=[])
 
@@ -234,16 +239,24 @@ class TargetWriter:
         part = write_part(self._folder, file, manifest=manifest, encoder=self._encoder, ids=ids, rows=rows)
         manifest = replace(manifest, parts=(*manifest.parts, part), complete=False, expected_rows=self._expected_rows)
         self._enter(manifest, pending=[])
-        self._gather(at_least=1)
         self._pending_since, self._pending_bytes = self._clock(), 0
 
-    def _gather(self, *, at_least: float) -> None:
-        """Put small parts together, once they fill `at_least` so much of a whole one."""
-        if not self._encoder.gathers:
+    def _close_part(self) -> None:
+        """Close the part in hand, and put small ones together if that is due."""
+        self.flush()
+        try:
+            if self._may_join:
+                self._join(at_least=1)
+        except (OSError, TargetsCorrupt):  # what is in hand is safe; `finish` tries again, and says what is wrong
+            self._may_join = False
+
+    def _join(self, *, at_least: float) -> None:
+        """Put small parts together where they fill `at_least` so much of a whole one."""
+        if not self._encoder.joins:
             return
         while len(small := self._full.small(self._state.manifest.parts)) > 1 and self._full.filled(small) >= at_least:
             chosen, manifest = self._full.fitting(small), self._state.manifest
-            manifest = gather(self._folder, self._next_file(), chosen, manifest=manifest, encoder=self._encoder)
+            manifest = join_parts(self._folder, self._next_file(), chosen, manifest=manifest, encoder=self._encoder)
             self._enter(manifest, pending=self._state.pending)
             for part in chosen:
                 (self._folder / part.file).unlink(missing_ok=True)

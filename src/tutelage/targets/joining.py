@@ -1,7 +1,8 @@
 """Small parts become large ones, which code the same rows in fewer bytes: their tables of ids are shared by more.
 
 A slow teacher closes a part every half minute, so that a kill loses no more. Those parts are put together once they
-fill a whole one, and when labelling finishes. A kill in between leaves the store with either, never with both.
+fill a whole one, and when labelling finishes. The manifest names the small parts or the large one, never both; files
+that it does not name, which a kill may leave, count for nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from tutelage.targets.parts import read_part, write_part
 from tutelage.targets.reader import advice
 
 _MEMORY_OF_DISK = 3
-"""Packed rows take about so many times what their part takes on disk."""
+"""Packed rows take about so many times what their part takes on disk; more where a teacher is very sure."""
+_MEMORY_OF_POSITION = 10
+"""Bytes of a packed position with a single entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +32,20 @@ class PartSize:
     rows: int
     """Of so many rows."""
     memory: int
-    """Or of so many bytes of packed rows."""
+    """Or of so many bytes of packed rows, which are estimated once they are on disk."""
 
     def filled(self, parts: Sequence[Part]) -> float:
         """The share of a full part that these would make."""
-        rows, size = sum(part.rows for part in parts), sum(part.bytes for part in parts)
-        return max(rows / self.rows, _MEMORY_OF_DISK * size / self.memory)
+        rows = sum(part.rows for part in parts)
+        packed = (max(_MEMORY_OF_DISK * part.bytes, _MEMORY_OF_POSITION * part.positions) for part in parts)
+        return max(rows / self.rows, sum(packed) / self.memory)
 
     def small(self, parts: Sequence[Part]) -> list[Part]:
         """Parts less than half full: any two of them fit into one."""
         return [part for part in parts if self.filled([part]) < 0.5]
 
     def fitting(self, parts: Sequence[Part]) -> list[Part]:
-        """As many of these as fit into one part."""
+        """Those of these, from the first on, that fit into one part together."""
         chosen: list[Part] = []
         for part in parts:
             if self.filled([*chosen, part]) <= 1:
@@ -49,8 +53,10 @@ class PartSize:
         return chosen
 
 
-def gather(folder: Path, file: str, parts: Sequence[Part], *, manifest: Manifest, encoder: TargetEncoder) -> Manifest:
-    """Write the rows of some parts as one; the old files stay for the caller to remove.
+def join_parts(
+    folder: Path, file: str, parts: Sequence[Part], *, manifest: Manifest, encoder: TargetEncoder
+) -> Manifest:
+    """Write the rows of some parts as one part; the old files stay for the caller to remove.
 
     Args:
         folder: Of the store.

@@ -39,7 +39,7 @@ CHUNK = 128
 BATCH_TOKENS, STEP_TOKENS = 4096, 2048
 SAMPLED = {f"sampled {threshold}": threshold for threshold in (0.2, 0.1, 0.07, 0.05, 0.039, 0.035, 0.02)}
 LARGE = {f"{name}, large store": SAMPLED[name] for name in ("sampled 0.05", "sampled 0.039")}
-"""The same as labelling leaves them after many more documents, in parts: what a store has once weighs less there."""
+"""The same as labelling leaves them after many more documents: what a store has once weighs less there."""
 ALONE = {"sampled 0.05, each position alone": 0.05}
 """Without balance over the positions of a document: what that is worth."""
 IID = {f"iid {number}": number for number in (12, 25, 50, 75, 100)}

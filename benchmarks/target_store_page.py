@@ -84,7 +84,7 @@ def as_markdown(report: dict[str, Any]) -> str:
     student = found["student"]
     large = (
         " What a store has once (manifest, Parquet's schema, ranks of ids) weighs on so few tokens; the large stores "
-        f"hold {found['large_positions']:,} tokens, those of the batch among them, in parts as labelling leaves them."
+        f"hold {found['large_positions']:,} tokens, those of the batch among them, as labelling leaves them."
         if found["large_positions"]
         else ""
     )

@@ -151,6 +151,8 @@ def test_golden_stores_with_contexts_are_read(kind):
         assert np.array_equal(one.heads, other.heads)
         assert same_ids(one, other)
     assert kind == "top_k" or any((value.heads == 0).any() for value in found)
+    firsts = np.concatenate([value.ids[np.cumsum(value.counts) - value.counts][value.heads > 0] for value in found])
+    assert (firsts >= golden.VOCABULARY).any()
     for part in path.glob("*.parquet"):
         table = pq.read_table(part)
         assert {field.name: str(getattr(field.type, "value_type", field.type)) for field in table.schema} == (
@@ -160,6 +162,16 @@ def test_golden_stores_with_contexts_are_read(kind):
         assert len(of_first) == frequent + 1
         assert len(set(of_first)) > 1
         assert len(table["context_sizes"][0]) == 4
+
+
+@pytest.mark.parametrize("kind", ["sampled", "top_k"])
+def test_golden_small_stores_are_read(kind):
+    """As the first ones, with empty columns for contexts."""
+    path = golden.GOLDEN / f"store_v1_{kind}_small"
+    assert verify(path) == []
+    found, given = TargetStore.open(path).lookup(DOCUMENT_IDS), TargetStore.open(token_store(kind)).lookup(DOCUMENT_IDS)
+    for one, other in zip(found, given, strict=True):
+        assert all(np.array_equal(getattr(one, field), getattr(other, field)) for field in type(one).__slots__)
 
 
 def same_ids(one: Any, other: Any) -> bool:
@@ -175,7 +187,7 @@ def same_ids(one: Any, other: Any) -> bool:
     return True
 
 
-@pytest.mark.parametrize("name", ["sampled", "sampled_contexts"])
+@pytest.mark.parametrize("name", ["sampled", "sampled_small", "sampled_contexts"])
 def test_the_reader_of_the_documentation_reads_sampled(name):
     text = (Path(__file__).parents[2] / "docs" / "targets.md").read_text("utf-8")
     (code,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def read_sampled" in code)

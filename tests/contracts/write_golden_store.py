@@ -138,5 +138,7 @@ if __name__ == "__main__":
         if not (GOLDEN / f"store_v1_{name}").exists():
             write_token_store(name, GOLDEN / f"store_v1_{name}")
     for name in ("sampled", "top_k"):
+        if not (GOLDEN / f"store_v1_{name}_small").exists():
+            write_token_store(name, GOLDEN / f"store_v1_{name}_small")
         if not (GOLDEN / f"store_v1_{name}_contexts").exists():
             write_token_store(name, GOLDEN / f"store_v1_{name}_contexts", with_contexts=True)

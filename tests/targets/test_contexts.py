@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.targets.test_sparse_refusals import replace_column
 from tests.targets.token_targets import assert_same, documents, lookup, name, write
@@ -36,12 +36,13 @@ def entries(chance: np.random.Generator, positions: int, vocabulary: int = 30) -
 
 @pytest.mark.usefixtures("many_contexts")
 @settings(max_examples=50, deadline=None)
+@example(seed=36, positions=1, frequent=0)  # one head and nothing else
 @given(seed=st.integers(0, 2**32), positions=st.integers(1, 40), frequent=st.integers(0, 30))
 def test_ranks_come_back(seed, positions, frequent):
     given_entries = entries(np.random.default_rng(seed), positions)
     learnt = Contexts.learn(given_entries, frequent=frequent)
     if learnt is None:
-        assert len(given_entries) == 0
+        assert not given_entries.later.any()
         return
     assert len(learnt.of_first) == frequent + 1
     assert len(learnt.table.sizes) == 4
@@ -145,18 +146,17 @@ def test_contexts_that_contradict_themselves_are_found(tmp_path, column, change,
         inspect(path)
 
 
-@pytest.mark.parametrize("vocabulary", [49_152, 2**20 - 16])
-def test_a_large_vocabulary_takes_little_memory(vocabulary, monkeypatch):
+def test_a_large_vocabulary_takes_little_memory(monkeypatch):
     monkeypatch.setattr(contexts, "_CONTEXTS", ((1, 32),))
-    chance = np.random.default_rng(0)
-    heads, tails = np.ones(20_000, np.int64), np.full(20_000, 10)
-    ranks = chance.integers(0, vocabulary, 220_000)
+    chance, vocabulary = np.random.default_rng(0), 2**20 - 16
+    heads, tails = np.ones(50_000, np.int64), np.full(50_000, 10)
+    ranks = chance.integers(0, vocabulary, 550_000)
     given_entries = Entries(heads, tails, ranks)
     tracemalloc.start()
     learnt = Contexts.learn(given_entries, frequent=vocabulary // 2)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert learnt is not None
-    assert peak < 150 * 2**20
+    assert peak < 250 * 2**20  # tables of all ids alone would be 500
     coded = Entries(heads, tails, learnt.encode(given_entries))
     assert np.array_equal(learnt.decode(coded), ranks)

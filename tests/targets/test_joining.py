@@ -10,7 +10,7 @@ from tests.targets.class_targets import IDS, PROBS
 from tests.targets.class_targets import open_writer as open_class_writer
 from tests.targets.token_targets import assert_same, documents, lookup, name, open_writer, write
 
-from tutelage.errors import TargetsCorrupt
+from tutelage.errors import TargetsCorrupt, TargetsMismatch
 from tutelage.targets import TargetStore, checking, inspect, read_manifest, reader, verify
 from tutelage.targets import writer as writer_module
 from tutelage.targets.joining import PartSize
@@ -168,6 +168,32 @@ def test_a_reader_beside_the_writer_finds_what_was_put_together(tmp_path, monkey
     else:
         with pytest.raises(TargetsCorrupt, match="is missing"):
             read(path)
+
+
+def test_a_reader_beside_the_writer_does_not_look_for_ever(tmp_path, monkeypatch):
+    """A part is damaged, and the manifest grows whenever it is read."""
+    values, path = documents("sampled", LENGTHS), tmp_path / "targets"
+    for row in range(2):
+        with open_writer(path, "sampled") as writer:
+            writer.add([name(row)], [values[row]])
+    (path / "part-00000.parquet").write_bytes(b"damaged")
+    manifest, more = read_manifest(path), Part("part-00009.parquet", 1, 1, 1, "0" * 64)
+    growing = (replace(manifest, parts=(*manifest.parts, *[more] * number)) for number in range(3))
+    monkeypatch.setattr(reader, "read_manifest", lambda folder: next(growing))
+    with pytest.raises(TargetsCorrupt, match=r"part-00000.parquet is damaged"):
+        TargetStore.open(path, allow_incomplete=True)
+    assert len(next(growing).parts) == 4
+
+
+def test_a_store_that_is_replaced_while_it_is_read_is_not_handed_out(tmp_path, monkeypatch):
+    values, path = documents("sampled", LENGTHS), tmp_path / "targets"
+    write(path, "sampled", values)
+    before = read_manifest(path)
+    (path / before.parts[0].file).unlink()
+    manifests = iter([before, replace(before, teacher="t2", parts=())])
+    monkeypatch.setattr(reader, "read_manifest", lambda folder: next(manifests))
+    with pytest.raises(TargetsMismatch, match='was replaced while it was read: its teacher is "t1", not "t2" now'):
+        TargetStore.open(path, teacher="t1")
 
 
 def test_full_is_of_rows_or_of_memory():

@@ -50,6 +50,8 @@ def assert_finishes(path: Path, kind: str = "class_probabilities") -> None:
     writer_to_kill.write(path, rows, per_flush=4, kind=kind)
     assert TargetStore.open(path).manifest.complete
     assert rows_there(path, kind) == rows
+    if "sampled" in kind:
+        assert [part.rows for part in TargetStore.open(path).manifest.parts] == [rows]
     expected = {"manifest.json", *(part.file for part in TargetStore.open(path).manifest.parts)}
     assert {found.name for found in path.iterdir()} == expected | (
         {"output.safetensors"} if kind == "hidden" else set()

@@ -135,15 +135,22 @@ def test_every_damaged_byte_is_noticed(tmp_path, kind):
 
 
 def replace_column(path: Path, column: str, change) -> None:
-    """Change one column of the only part, with a manifest that knows the new checksum."""
+    """Change one column of the only part."""
+
+    def changed(table: pa.Table) -> pa.Table:
+        kind = table.schema.field(column).type
+        field = pa.field(column, kind if pa.types.is_binary(kind) else pa.list_(kind.value_type))
+        place = table.schema.get_field_index(column)
+        return table.set_column(place, field, pa.array(change(table[column].to_pylist()), field.type))
+
+    rewrite(path, changed)
+
+
+def rewrite(path: Path, change) -> None:
+    """Change the only part, with a manifest that knows the new checksum."""
     manifest = read_manifest(path)
     (part,) = manifest.parts
-    table = pq.read_table(path / part.file)
-    place = table.schema.get_field_index(column)
-    kind = table.schema.field(column).type
-    field = pa.field(column, kind if pa.types.is_binary(kind) else pa.list_(kind.value_type))
-    changed = table.set_column(place, field, pa.array(change(table[column].to_pylist()), field.type))
-    pq.write_table(changed, path / part.file)
+    pq.write_table(change(pq.read_table(path / part.file)), path / part.file)
     content = (path / part.file).read_bytes()
     part = replace(part, bytes=len(content), sha256=sha256(content).hexdigest())
     write_manifest(path, replace(manifest, parts=(part,)))
@@ -189,6 +196,18 @@ def test_parts_that_contradict_themselves_are_found(tmp_path, column, change, me
         raise TargetsCorrupt(found)
     with pytest.raises(TargetsCorrupt, match=rf"part-00000.parquet .*{message}"):
         inspect(path)
+
+
+@pytest.mark.parametrize("kind", ["sampled", "top_k"])
+def test_columns_that_are_not_known_are_found(tmp_path, kind):
+    """They may change what the others mean, as contexts did."""
+    path = write(tmp_path / "targets", kind, documents(kind, [3, 2]))
+    rewrite(path, lambda table: table.append_column("more", pa.array([1, 2])))
+    assert ["has columns that this version does not know: more" in message for message in verify(path)] == [True]
+    rewrite(path, lambda table: table.drop_columns(["more", "contexts"]))
+    assert ["has the columns" in message for message in verify(path)] == [True]
+    rewrite(path, lambda table: table.drop_columns(["context_sizes", "context_steps"]))  # as before there were contexts
+    assert verify(path) == []
 
 
 def test_columns_of_another_kind_are_found(tmp_path):

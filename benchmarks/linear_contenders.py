@@ -1,4 +1,5 @@
-"""Those who compute the loss of `linear_divergence.py`: ours, plain PyTorch, TRL, Liger, and the bare products."""
+"""Those who compute the loss of `linear_divergence.py`: ours, plain PyTorch, TRL, Liger, and the
+bare products."""
 
 from __future__ import annotations
 
@@ -18,14 +19,18 @@ Step = Callable[[], Tensor]
 class Batch:
     """The inputs, the same in every process."""
 
-    def __init__(self, positions: int, vocabulary: int, *, device: str = "cpu", dtype: str = "float32") -> None:
+    def __init__(
+        self, positions: int, vocabulary: int, *, device: str = "cpu", dtype: str = "float32"
+    ) -> None:
         generator = torch.Generator().manual_seed(0)
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator)
 
         def there(tensor: Tensor) -> Tensor:
-            return tensor.to(device, getattr(torch, dtype) if tensor.is_floating_point() else tensor.dtype)
+            return tensor.to(
+                device, getattr(torch, dtype) if tensor.is_floating_point() else tensor.dtype
+            )
 
         hidden, weight = normal(positions, WIDTH), normal(vocabulary, WIDTH).mul_(0.1)
         self.teacher_hidden = there(hidden + 0.3 * normal(positions, WIDTH))
@@ -44,7 +49,9 @@ def plain(batch: Batch, divergence: str) -> Step:
     """What one writes first: both logits, both log-softmaxes, `kl_div`."""
 
     def step() -> Tensor:
-        log_q = functional.log_softmax(functional.linear(batch.hidden, batch.weight).float(), dim=-1)
+        log_q = functional.log_softmax(
+            functional.linear(batch.hidden, batch.weight).float(), dim=-1
+        )
         if divergence == "sampled":
             return -(batch.probs * log_q.gather(-1, batch.ids)).sum() / len(batch.hidden)
         with torch.no_grad():
@@ -57,7 +64,9 @@ def plain(batch: Batch, divergence: str) -> Step:
             loss = functional.kl_div(log_p, log_q, **kl)
         else:
             log_m = torch.log(0.5 * log_q.exp() + 0.5 * log_p.exp())
-            loss = 0.5 * functional.kl_div(log_m, log_p, **kl) + 0.5 * functional.kl_div(log_m, log_q, **kl)
+            loss = 0.5 * functional.kl_div(log_m, log_p, **kl) + 0.5 * functional.kl_div(
+                log_m, log_q, **kl
+            )
         return loss / len(batch.hidden)
 
     return step
@@ -79,7 +88,8 @@ def trl_logits(batch: Batch, divergence: str) -> Step:
 
 
 def trl_chunked(batch: Batch, divergence: str) -> Step:
-    """`DistillationTrainer`'s loss, in tiles; on a CPU its kernels are plain torch, on a GPU Triton's."""
+    """`DistillationTrainer`'s loss, in tiles; on a CPU its kernels are plain torch, on a GPU
+    Triton's."""
     from trl.trainer.distillation_trainer import _chunked_divergence_loss  # pyright: ignore[reportMissingImports]
 
     def step() -> Tensor:
@@ -102,7 +112,9 @@ def liger(batch: Batch, divergence: str, *, compiled: bool) -> Step:
     loss = LigerFusedLinearJSDLoss(
         weight_hard_loss=0.0, weight_soft_loss=1.0, beta=BETAS[divergence], compiled=compiled
     )
-    return lambda: loss(batch.hidden, batch.weight, batch.teacher_hidden, batch.teacher_weight, batch.labels)
+    return lambda: loss(
+        batch.hidden, batch.weight, batch.teacher_hidden, batch.teacher_weight, batch.labels
+    )
 
 
 def ours(batch: Batch, divergence: str) -> Step:
@@ -130,7 +142,8 @@ def ours(batch: Batch, divergence: str) -> Step:
 
 
 def products(batch: Batch, divergence: str) -> Step:
-    """The bare products, written over memory that is taken once; the loss is a stand-in with ready gradients."""
+    """The bare products, written over memory that is taken once; the loss is a stand-in with ready
+    gradients."""
     chunk = 512
     logits = batch.weight.detach().new_empty(min(chunk, len(batch.hidden)), len(batch.weight))
     of_hidden, of_weight = torch.empty_like(batch.hidden), torch.zeros_like(batch.weight)

@@ -8,11 +8,14 @@ from linear_contenders import CONTENDERS, POSITIONS, WIDTH
 
 MEMORY_BAR = 1 / 5
 ON_A_CPU = (
-    "Memory is the high-water mark of the resident memory over the inputs, in a process for each contender; time the "
-    "shortest of the rounds. Bars are held to CPU seconds where one thread was used, to seconds otherwise."
+    "Memory is the high-water mark of the resident memory over the inputs, in a process for each "
+    "contender; time the "
+    "shortest of the rounds. Bars are held to CPU seconds where one thread was used, to seconds "
+    "otherwise."
 )
 ON_A_GPU = (
-    "Memory is the most that torch's allocator held over the inputs, in a process for each contender; time the "
+    "Memory is the most that torch's allocator held over the inputs, in a process for each "
+    "contender; time the "
     "shortest of the rounds, each the median of twenty steps that were waited for."
 )
 
@@ -39,27 +42,40 @@ def describe(results: dict[str, Any]) -> str:
     lines = [
         "# Output matrix and divergence: time and memory",
         "",
-        f"{results.get('positions', POSITIONS):,} tokens, states of width {WIDTH}, {results.get('dtype', 'float32')}; "
-        "loss and gradients of states and output matrix. " + how + " `x products`: time over that of the bare matrix "
+        f"{results.get('positions', POSITIONS):,} tokens, states of width {WIDTH}, "
+        f"{results.get('dtype', 'float32')}; "
+        "loss and gradients of states and output matrix. "
+        + how
+        + " `x products`: time over that of the bare matrix "
         "products.",
     ]
     for run in results["runs"]:
-        rows, target = run["rows"], "sampled targets" if run["divergence"] == "sampled" else run["divergence"]
+        rows, target = (
+            run["rows"],
+            "sampled targets" if run["divergence"] == "sampled" else run["divergence"],
+        )
         clock, many = _clock(run), max(row["seconds"] for row in rows.values()) < 0.5
         digits, scale, unit = (2, 1000, "ms") if many else (2, 1, "seconds")
         lines += ["", f"## {target}, vocabulary {run['vocabulary']:,}", ""]
-        lines += [f"| | {unit} | CPU {unit} | x products | peak MiB | loss |", "|---|---|---|---|---|---|"]
+        lines += [
+            f"| | {unit} | CPU {unit} | x products | peak MiB | loss |",
+            "|---|---|---|---|---|---|",
+        ]
         for name, row in rows.items():
             times = f"{row[clock] / rows['products'][clock]:.2f}" if "products" in rows else ""
             loss = "" if name == "products" else f"{row['loss']:.4f}"
             seconds, cpu = row["seconds"] * scale, row["cpu_seconds"] * scale
             measured = f"{seconds:.{digits}f} | {cpu:.{digits}f} | {times} | {row['peak_mib']:,.0f}"
             lines.append(f"| {name} | {measured} | {loss} |")
-        goes, loads = {row["begun"] for row in rows.values()}, [row["load_before"] for row in rows.values()]
+        goes, loads = (
+            {row["begun"] for row in rows.values()},
+            [row["load_before"] for row in rows.values()],
+        )
         met = "".join(f"; {bar} bar {'met' if ok else 'missed'}" for bar, ok in bars(run).items())
         lines += [
             "",
-            f"{run['threads']} threads; measured {'in turns' if len(goes) == 1 else f'in {len(goes)} goes'}; load "
+            f"{run['threads']} threads; measured "
+            f"{'in turns' if len(goes) == 1 else f'in {len(goes)} goes'}; load "
             f"average before {min(loads):.1f} to {max(loads):.1f}{met}.",
         ]
         missing = [
@@ -68,17 +84,22 @@ def describe(results: dict[str, Any]) -> str:
             if name not in rows and not (package and run["divergence"] == "sampled")
         ]
         if missing:
-            lines += ["", f"Not measured here, so no bar is held against them: {', '.join(missing)}."]
+            lines += [
+                "",
+                f"Not measured here, so no bar is held against them: {', '.join(missing)}.",
+            ]
         if run["not_installed"]:
             lines += ["", f"Not installed: {', '.join(run['not_installed'])}."]
     lines += [
         "",
-        "TRL and Liger take no sampled targets; there plain PyTorch gathers from a log-softmax, and its value lacks "
+        "TRL and Liger take no sampled targets; there plain PyTorch gathers from a log-softmax, "
+        "and its value lacks "
         "the teacher's entropy.",
         "",
         f"{results['machine']}; {results['versions']}.",
         "",
-        f"Again: `python benchmarks/linear_divergence.py{results.get('options', '')}` (how to install the others: see "
+        f"Again: `python benchmarks/linear_divergence.py{results.get('options', '')}` (how to "
+        "install the others: see "
         "its first lines).",
     ]
     return "\n".join(lines) + "\n"

@@ -30,8 +30,11 @@ def machine(*packages: str) -> dict[str, Any]:
     return {"processor": name, "threads": torch.get_num_threads(), "packages": versions}
 
 
-def keep(report: dict[str, Any], as_markdown: Callable[[dict[str, Any]], str], *, out: Path) -> None:
-    """Write a report as `NAME.json` and `NAME.md`, NAME being its `benchmark`, and print the page."""
+def keep(
+    report: dict[str, Any], as_markdown: Callable[[dict[str, Any]], str], *, out: Path
+) -> None:
+    """Write a report as `NAME.json` and `NAME.md`, NAME being its `benchmark`, and print the
+    page."""
     page = as_markdown(report)
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{report['benchmark']}.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")

@@ -1,7 +1,7 @@
 """Packed rows on a processor: attention document by document against one block-diagonal mask.
 
-Layers as SmolLM2-135M has them (six of them, random weights, no output matrix), forward and backward, both ways by
-turns in one run. Each is timed three times and the fastest counts.
+Layers as SmolLM2-135M has them (six of them, random weights, no output matrix), forward and
+backward, both ways by turns in one run. Each is timed three times and the fastest counts.
 
     python benchmarks/packed_attention.py
 
@@ -20,7 +20,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from machine import RESULTS, keep, machine
-from tutelage.students import document_attention, final_states
+from tutelage.models import document_attention, final_states
 
 LAYERS, TURNS = 6, 3
 BATCHES = {
@@ -34,7 +34,9 @@ BATCHES = {
 
 def seconds(model: Any, rows: int, lengths: list[int]) -> float:
     """Of one forward and backward pass."""
-    segments = torch.cat([torch.full((length,), number + 1) for number, length in enumerate(lengths)]).repeat(rows, 1)
+    segments = torch.cat(
+        [torch.full((length,), number + 1) for number, length in enumerate(lengths)]
+    ).repeat(rows, 1)
     ids = torch.randint(0, model.config.vocab_size, segments.shape)
     model.zero_grad()
     started = time.perf_counter()
@@ -44,14 +46,17 @@ def seconds(model: Any, rows: int, lengths: list[int]) -> float:
 
 def as_markdown(report: dict[str, Any]) -> str:
     lines = [
-        f"| {name} | {row['tokens']:,} | {row['mask']:.2f} | {row['documents']:.2f} | {row['ratio']:.2f} |"
+        f"| {name} | {row['tokens']:,} | {row['mask']:.2f} | {row['documents']:.2f} | "
+        f"{row['ratio']:.2f} |"
         for name, row in report["batches"].items()
     ]
     facts = report["machine"]
     return (
         "# Packed rows: attention by mask and by document\n\n"
-        f"Seconds of forward and backward through {LAYERS} layers of SmolLM2-135M's shape, float32.\n\n"
-        "| a row | tokens | mask | document by document | times as fast |\n|---|---:|---:|---:|---:|\n"
+        f"Seconds of forward and backward through {LAYERS} layers of SmolLM2-135M's shape, "
+        "float32.\n\n"
+        "| a row | tokens | mask | document by document | times as fast "
+        "|\n|---|---:|---:|---:|---:|\n"
         + "\n".join(lines)
         + f"\n\n{facts['processor']}, {facts['threads']} threads; "
         + ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
@@ -61,7 +66,9 @@ def as_markdown(report: dict[str, Any]) -> str:
 
 def main() -> int:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -81,8 +88,17 @@ def main() -> int:
                 document_attention.attends_through_the_interface = through
                 spent[way].append(seconds(model, rows, lengths))
         mask, documents = min(spent["mask"]), min(spent["documents"])
-        batches[name] = {"tokens": rows * sum(lengths), "mask": mask, "documents": documents, "ratio": mask / documents}
-    report = {"benchmark": "packed_attention", "batches": batches, "machine": machine("torch", "transformers")}
+        batches[name] = {
+            "tokens": rows * sum(lengths),
+            "mask": mask,
+            "documents": documents,
+            "ratio": mask / documents,
+        }
+    report = {
+        "benchmark": "packed_attention",
+        "batches": batches,
+        "machine": machine("torch", "transformers"),
+    }
     keep(report, as_markdown, out=args.out)
     return 0
 

@@ -1,4 +1,5 @@
-"""Random-sampling KD as a store would hold it: the other side of `target_store.py`, with the best coding of ours."""
+"""Random-sampling KD as a store would hold it: the other side of `target_store.py`, with the best
+coding of ours."""
 
 from __future__ import annotations
 
@@ -14,11 +15,12 @@ from torch import Tensor
 from tutelage.targets import SparseTargets
 from tutelage.targets.ranks import RankTable, pack_bits, split_ranks
 from tutelage.targets.sparse import ZSTD_LEVEL
-from tutelage.teachers.drawing import join
+from tutelage.teachers.causal.drawing import join
 
 
 def draw_iid(walk: Tensor, number: int, nats: Tensor, chance: torch.Generator) -> SparseTargets:
-    """Random-sampling KD: ids drawn one by one from the whole distribution, each with its share of the draws.
+    """Random-sampling KD: ids drawn one by one from the whole distribution, each with its share of
+    the draws.
 
     "Heads" are the ids drawn twice or more, by falling count; the others were drawn once.
     """
@@ -41,12 +43,15 @@ def draw_iid(walk: Tensor, number: int, nats: Tensor, chance: torch.Generator) -
     )
 
 
-def iid_bytes(targets: Sequence[SparseTargets], number: int, coded_entropies: NDArray[np.uint8]) -> int:
-    """Size of a Parquet part of i.i.d. counts in the coding of `sampled`, so that only what is drawn differs.
+def iid_bytes(
+    targets: Sequence[SparseTargets], number: int, coded_entropies: NDArray[np.uint8]
+) -> int:
+    """Size of a Parquet part of i.i.d. counts in the coding of `sampled`, so that only what is
+    drawn differs.
 
-    Ids drawn once lie as our tails do: ranks in order, buckets as steps, bits packed; their number need not be stored.
-    Ids drawn more often lie as our heads do, with counts in place of probabilities. All lies in one row, which costs
-    a little less than a row for each document does.
+    Ids drawn once lie as our tails do: ranks in order, buckets as steps, bits packed; their number
+    need not be stored. Ids drawn more often lie as our heads do, with counts in place of
+    probabilities. All lies in one row, which costs a little less than a row for each document does.
     """
     whole = join(list(targets))
     counts, heads = whole.counts.astype(np.int64), whole.heads.astype(np.int64)

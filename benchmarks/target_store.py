@@ -1,17 +1,21 @@
-"""What a target store costs on disk and what it is worth: bytes a token against the angle of the gradient it gives.
+"""What a target store costs on disk and what it is worth: bytes a token against the angle of the
+gradient it gives.
 
-SmolLM2-135M-Instruct speaks about IMDb reviews. Every kind of store is written over the same tokens, and its whole
-folder is weighed. The gradient that a *trained* student gets from it, with respect to the student's output matrix over
-a batch, is held against the one from the teacher's whole distributions. Beside ours: i.i.d. sampling (random-sampling
-KD), its counts coded with the best coding of ours and its ids also at the 3 bytes that were published; top-k with and
-without a bucket for the tail; and the sizes that DistillKit publishes for its codec.
+SmolLM2-135M-Instruct speaks about IMDb reviews. Every kind of store is written over the same
+tokens, and its whole folder is weighed. The gradient that a *trained* student gets from it, with
+respect to the student's output matrix over a batch, is held against the one from the teacher's
+whole distributions. Beside ours: i.i.d. sampling (random-sampling KD), its counts coded with the
+best coding of ours and its ids also at the 3 bytes that were published; top-k with and without a
+bucket for the tail; and the sizes that DistillKit publishes for its codec.
 
-The same run measures how fast a store is read and how fast a student pruned to 10 of 30 layers trains.
+The same run measures how fast a store is read and how fast a student pruned to 10 of 30 layers
+trains.
 
-    python benchmarks/target_store.py                 # everything; intermediate results are kept in benchmarks/.work
-    python benchmarks/target_store.py --only states   # one stage: states, student, drawn, stores, reading
-    python benchmarks/target_store.py --student demo-lm/runs/demo-lm/students/pruned   # trained by the demo
-    python benchmarks/target_store.py --words 600 1400 --sequence-length 2048 --large-reviews 0 --name target_store_long
+    python benchmarks/target_store.py                 # everything; intermediate results are kept in
+    benchmarks/.work python benchmarks/target_store.py --only states   # one stage: states, student,
+    drawn, stores, reading python benchmarks/target_store.py --student
+    demo-lm/runs/demo-lm/students/pruned   # trained by the demo python benchmarks/target_store.py
+    --words 600 1400 --sequence-length 2048 --large-reviews 0 --name target_store_long
 
 Writes `benchmarks/results/target_store.{json,md}` and exits 1 if a bar is missed.
 """
@@ -32,14 +36,25 @@ import torch
 
 from machine import RESULTS, keep, machine
 from random_sampling import iid_bytes
-from target_store_bench import ALONE, BATCH_TOKENS, BUCKETS, IID, LARGE, SAMPLED, TOP_K, Bench, first_tokens, kind_of
+from target_store_bench import (
+    ALONE,
+    BATCH_TOKENS,
+    BUCKETS,
+    IID,
+    LARGE,
+    SAMPLED,
+    TOP_K,
+    Bench,
+    first_tokens,
+    kind_of,
+)
 from target_store_gradients import gradient_angles
 from target_store_page import DEFAULT, DISTILLKIT, as_markdown, bars
-from tutelage.recipes.demo_lm import WORDS
+from tutelage.recipes.demo.language import WORDS
 from tutelage.runs import atomic_write_json
 from tutelage.students import prune
 from tutelage.targets import SparseTargets, TargetStore
-from tutelage.teachers.drawing import join
+from tutelage.teachers.causal.drawing import join
 from tutelage.train import LanguageObjective, LanguageTrainSettings
 from tutelage.train.language_step import LanguageStep, micro_batch
 from tutelage.train.language_targets import StoredTargets, sparse_side
@@ -51,11 +66,16 @@ IID_ROW_BYTES = 17
 
 
 def folder_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return sum(
+        path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    )
 
 
 def measure_stores(bench: Bench, layers: int) -> dict[str, Any]:
-    """Every store's size and the angle of its gradient; what is decoded from disk is what is compared."""
+    """Every store's size and the angle of its gradient; what is decoded from disk is what is
+    compared."""
     targets = bench.targets()
     positions = sum(document.positions for document in bench.measured)
     ids = [document.example_id for document in bench.measured]
@@ -86,7 +106,9 @@ def measure_stores(bench: Bench, layers: int) -> dict[str, Any]:
         }
     reference = bench.work / "stores" / next(iter(SAMPLED))
     (part,) = reference.glob("part-*.parquet")
-    coded = np.concatenate([np.array(row, np.uint8) for row in pq.read_table(part)["entropies"].to_pylist()])
+    coded = np.concatenate(
+        [np.array(row, np.uint8) for row in pq.read_table(part)["entropies"].to_pylist()]
+    )
     besides = folder_bytes(reference) - part.stat().st_size + IID_ROW_BYTES * len(ids)
     # The entropies of a part lie in the order of its rows, that of ids.
     order = np.argsort(np.array(ids, "S16"), kind="stable")
@@ -112,11 +134,16 @@ def measure_stores(bench: Bench, layers: int) -> dict[str, Any]:
         else:
             row |= angles[name]
     mean_entropy = float(join(targets[next(iter(SAMPLED))]).entropies.mean())
-    return facts | {"mean_entropy_nats": mean_entropy, "student": trained | angles["student"], "stores": rows}
+    return facts | {
+        "mean_entropy_nats": mean_entropy,
+        "student": trained | angles["student"],
+        "stores": rows,
+    }
 
 
 def measure_reading(bench: Bench) -> dict[str, float]:
-    """Tokens a second that come off a store as tensors, and that the demo's pruned student trains on."""
+    """Tokens a second that come off a store as tensors, and that the demo's pruned student trains
+    on."""
     store = TargetStore.open(bench.work / "stores" / DEFAULT)
     documents = first_tokens(bench.measured, 256)  # of which training makes one micro-batch
     ids = [document.example_id for document in first_tokens(bench.measured, 2048)]
@@ -170,20 +197,37 @@ def kept(path: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> int:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, help="of intermediate results of these options; remove it to measure anew")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="of intermediate results of these options; remove it to measure anew",
+    )
     parser.add_argument("--only", choices=("states", "student", "drawn", "stores", "reading"))
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--learned-tokens", type=int, default=40_960)
-    parser.add_argument("--large-reviews", type=int, default=500, help="of the store that tells what bytes come to")
-    parser.add_argument("--words", type=int, nargs=2, default=WORDS, help="fewest and most of a measured review")
+    parser.add_argument(
+        "--large-reviews", type=int, default=500, help="of the store that tells what bytes come to"
+    )
+    parser.add_argument(
+        "--words", type=int, nargs=2, default=WORDS, help="fewest and most of a measured review"
+    )
     parser.add_argument("--sequence-length", type=int, default=512, help="longer reviews are cut")
     parser.add_argument("--name", default="target_store", help="of the results")
-    parser.add_argument("--student", type=Path, help="folder of a pruned student that has been trained elsewhere")
-    parser.add_argument("--origin", default="elsewhere on other reviews", help="of that student, for the report")
+    parser.add_argument(
+        "--student", type=Path, help="folder of a pruned student that has been trained elsewhere"
+    )
+    parser.add_argument(
+        "--origin", default="elsewhere on other reviews", help="of that student, for the report"
+    )
     parser.add_argument("--layers", type=int, default=6, help="of the student")
     parser.add_argument(
-        "--note", action="append", default=[], help="a sentence about the circumstances, for the report"
+        "--note",
+        action="append",
+        default=[],
+        help="a sentence about the circumstances, for the report",
     )
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -203,7 +247,9 @@ def main() -> int:
         "states": bench.states,
         "student": lambda: bench.student(args.layers),
         "drawn": bench.targets,
-        "stores": lambda: kept(args.work / f"stores-{args.tokens}.json", lambda: measure_stores(bench, args.layers)),
+        "stores": lambda: kept(
+            args.work / f"stores-{args.tokens}.json", lambda: measure_stores(bench, args.layers)
+        ),
         "reading": lambda: kept(args.work / "reading.json", lambda: measure_reading(bench)),
     }
     found: dict[str, Any] = {}

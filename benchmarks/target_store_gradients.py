@@ -1,4 +1,5 @@
-"""The gradient that a trained student gets from stored targets, against the one from whole distributions.
+"""The gradient that a trained student gets from stored targets, against the one from whole
+distributions.
 
 For `target_store.py`.
 """
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from target_store_bench import BATCH_TOKENS, BUCKETS, TOP_K, Bench, first_tokens, kind_of
 from tutelage.losses import BucketTeacher
-from tutelage.students import final_states, output_layer
+from tutelage.models import final_states, output_layer
 from tutelage.targets import SparseTargets
 from tutelage.train.language_targets import sparse_side
 from tutelage.types import Document
@@ -24,8 +25,11 @@ GRADIENT_CHUNK = 512
 
 
 @torch.inference_mode()
-def gradient_angles(bench: Bench, student: Any, stored: dict[str, list[SparseTargets]]) -> dict[str, dict[str, float]]:
-    """Angle and norm of the gradient with respect to the student's output matrix, against the dense one.
+def gradient_angles(
+    bench: Bench, student: Any, stored: dict[str, list[SparseTargets]]
+) -> dict[str, dict[str, float]]:
+    """Angle and norm of the gradient with respect to the student's output matrix, against the dense
+    one.
 
     Of the last document of the batch only some positions are used.
     """
@@ -81,7 +85,8 @@ def gradient_angles(bench: Bench, student: Any, stored: dict[str, list[SparseTar
 
 
 def student_states(student: Any, document: Document) -> Tensor:
-    """What the student's output matrix multiplies at the trained positions of a document, [P, H]."""
+    """What the student's output matrix multiplies at the trained positions of a document, [P,
+    H]."""
     ids = torch.from_numpy(document.token_ids.astype(np.int64))[None]
     zeros = torch.zeros_like(ids)
     states = final_states(student, ids, torch.arange(ids.shape[1])[None], zeros)

@@ -15,9 +15,13 @@ DISTILLKIT = {"DistillKit k=50": 114, "DistillKit k=128": 312}
 
 
 def bytes_at_angle(curve: Sequence[tuple[float, float]], angle: float) -> float:
-    """Bytes at which a curve of (bytes, angle) has an angle: straight lines between logarithms, no extrapolation."""
+    """Bytes at which a curve of (bytes, angle) has an angle: straight lines between logarithms, no
+    extrapolation."""
     points = sorted(curve, key=lambda point: point[1])
-    angles, sizes = [math.log(point[1]) for point in points], [math.log(point[0]) for point in points]
+    angles, sizes = (
+        [math.log(point[1]) for point in points],
+        [math.log(point[0]) for point in points],
+    )
     if not angles[0] <= math.log(angle) <= angles[-1]:
         return math.nan
     return math.exp(float(np.interp(math.log(angle), angles, sizes)))
@@ -26,17 +30,23 @@ def bytes_at_angle(curve: Sequence[tuple[float, float]], angle: float) -> float:
 def bars(stores: dict[str, dict[str, Any]], reading: dict[str, float]) -> dict[str, dict[str, Any]]:
     """What is asked for, what was found, whether it is enough."""
     fitting = {
-        name: row for name, row in stores.items() if row["kind"] == "sampled" and row["bytes_per_token"] <= MOST_BYTES
+        name: row
+        for name, row in stores.items()
+        if row["kind"] == "sampled" and row["bytes_per_token"] <= MOST_BYTES
     }
     best = min(fitting, key=lambda name: fitting[name]["angle_degrees"], default=None)
     angle, size = stores[DEFAULT]["angle_degrees"], stores[DEFAULT]["bytes_per_token"]
     ratios = {}
     for key in ("bytes_per_token", "published_bytes_per_token"):
-        curve = [(row[key], row["angle_degrees"]) for row in stores.values() if row["kind"] == "iid"]
+        curve = [
+            (row[key], row["angle_degrees"]) for row in stores.values() if row["kind"] == "iid"
+        ]
         ratios[key] = size / bytes_at_angle(curve, angle)
     return {
         "sampled within 20 bytes a token and 5 degrees": {
-            "found": None if best is None else [best, stores[best]["bytes_per_token"], stores[best]["angle_degrees"]],
+            "found": None
+            if best is None
+            else [best, stores[best]["bytes_per_token"], stores[best]["angle_degrees"]],
             "passed": best is not None and stores[best]["angle_degrees"] <= MOST_DEGREES,
         },
         "bytes against i.i.d. sampling at the same angle, 3 bytes an id as published: at most 2/3": {
@@ -61,15 +71,26 @@ def as_markdown(report: dict[str, Any]) -> str:
     for name, row in found["stores"].items():
         size, published = f"{row['bytes_per_token']:.1f}", row.get("published_bytes_per_token")
         if row["kind"] == "top_k":
-            for label, key in (("with a bucket for the tail", "bucket"), ("renormalised, no tail", "renormalised")):
+            for label, key in (
+                ("with a bucket for the tail", "bucket"),
+                ("renormalised, no tail", "renormalised"),
+            ):
                 if key not in row:
                     continue
                 angle, norm = row[key]["angle_degrees"], row[key]["norm_ratio"]
-                lines.append(f"| {name}, {label} | {row['ids']:.1f} | {size} | {angle:.1f} | {norm:.2f} |")
+                lines.append(
+                    f"| {name}, {label} | {row['ids']:.1f} | {size} | {angle:.1f} | {norm:.2f} |"
+                )
             continue
         shown = size if published is None else f"{size} ({published:.1f} at 3 bytes an id)"
-        lines.append(f"| {name} | {row['ids']:.1f} | {shown} | {row['angle_degrees']:.1f} | {row['norm_ratio']:.2f} |")
-    lines += [f"| {name}, published | | {size} | as top-k at best | |" for name, size in DISTILLKIT.items()]
+        lines.append(
+            f"| {name} | {row['ids']:.1f} | {shown} | {row['angle_degrees']:.1f} | "
+            f"{row['norm_ratio']:.2f} |"
+        )
+    lines += [
+        f"| {name}, published | | {size} | as top-k at best | |"
+        for name, size in DISTILLKIT.items()
+    ]
     met = []
     for name, bar in report["bars"].items():
         value = bar["found"]
@@ -83,29 +104,39 @@ def as_markdown(report: dict[str, Any]) -> str:
         met.append(f"| {name} | {shown} | {'yes' if bar['passed'] else 'no'} |")
     student = found["student"]
     large = (
-        " What a store has once (manifest, Parquet's schema, ranks of ids) weighs on so few tokens; the large stores "
-        f"hold {found['large_positions']:,} tokens, those of the batch among them, as labelling leaves them."
+        " What a store has once (manifest, Parquet's schema, ranks of ids) weighs on so few "
+        "tokens; the large stores "
+        f"hold {found['large_positions']:,} tokens, those of the batch among them, as labelling "
+        "leaves them."
         if found["large_positions"]
         else ""
     )
     return (
         "# Target stores: bytes a token against the angle of the gradient\n\n"
-        f"SmolLM2-135M-Instruct over {found['positions']:,} tokens of {found['documents']} IMDb reviews (mean entropy "
-        f"{found['mean_entropy_nats']:.2f} nats); bytes are those of the whole folder, manifest and Parquet's own "
-        f"included. The gradient is that of forward KL with respect to the output matrix of a student pruned to "
+        f"SmolLM2-135M-Instruct over {found['positions']:,} tokens of {found['documents']} IMDb "
+        "reviews (mean entropy "
+        f"{found['mean_entropy_nats']:.2f} nats); bytes are those of the whole folder, manifest "
+        "and Parquet's own "
+        "included. The gradient is that of forward KL with respect to the output matrix of a "
+        "student pruned to "
         f"{student['layers']} layers, {student['origin']} "
-        f"({student['kl_nats']:.2f} nats from the teacher here), over a batch of {found['batch_tokens']:,} tokens, "
-        "against the one from whole distributions in float32. All targets are read back from the store first."
-        + large
-        + "\n\n"
-        "| targets | ids a token | bytes a token | degrees | ratio of norms |\n|---|---:|---:|---:|---:|\n"
+        f"({student['kl_nats']:.2f} nats from the teacher here), over a batch of "
+        f"{found['batch_tokens']:,} tokens, "
+        "against the one from whole distributions in float32. All targets are read back from the "
+        "store first." + large + "\n\n"
+        "| targets | ids a token | bytes a token | degrees | ratio of norms "
+        "|\n|---|---:|---:|---:|---:|\n"
         + "\n".join(lines)
         + "\n\ni.i.d. sampling is random-sampling KD: so many draws from the whole distribution, stored as ids and "
-        "counts. The first size is with the coding of `sampled` (ranks, buckets and bits, repeated ids first, counts "
-        "as differences, entropies in a byte), the second at 3 bytes an id without entropies, as its authors store "
+        "counts. The first size is with the coding of `sampled` (ranks, buckets and bits, repeated "
+        "ids first, counts "
+        "as differences, entropies in a byte), the second at 3 bytes an id without entropies, as "
+        "its authors store "
         "it.\n\n"
-        f"Reading ({DEFAULT}, lookup to tensors): {reading['read_tokens_per_second']:,.0f} tokens a second; a "
-        f"student pruned to 10 of 30 layers trains on {reading['train_tokens_per_second']:,.0f} a second on the same "
+        f"Reading ({DEFAULT}, lookup to tensors): {reading['read_tokens_per_second']:,.0f} tokens "
+        "a second; a "
+        f"student pruned to 10 of 30 layers trains on {reading['train_tokens_per_second']:,.0f} a "
+        "second on the same "
         "machine in the same run.\n\n"
         "| bar | found | met |\n|---|---:|---|\n" + "\n".join(met) + "\n\n"
         f"{machine['processor']}, {machine['threads']} threads; "

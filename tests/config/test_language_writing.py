@@ -9,14 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.config import LanguageRecipe, TopKTargetsSpec, dump_recipe, load_recipe
+from tutelage.config import dump_recipe
+from tutelage.recipes.loading import load_recipe
+from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.tasks.language.sections import TopKTargetsSpec
 
 names = st.from_regex(r"[A-Za-z0-9_-]{1,8}", fullmatch=True)
 positive = st.floats(min_value=1e-9, max_value=1e9, allow_nan=False)
 own = st.fixed_dictionaries(
     {},
     optional={
-        "train": st.fixed_dictionaries({}, optional={"learning_rate": positive, "schedule": st.just("wsd")}),
+        "train": st.fixed_dictionaries(
+            {}, optional={"learning_rate": positive, "schedule": st.just("wsd")}
+        ),
         "objective": st.just({"soft_weight": 0.5}),
         "lora": st.sampled_from([{}, {"rank": 4, "alpha": 8.0}]),
     },
@@ -35,21 +40,35 @@ kinds = st.sampled_from(
 def together(pair: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
     """A student of a kind with keys of its own, but for adapters where the kind takes none."""
     kind, own = pair
-    return {**kind, **{key: value for key, value in own.items() if key != "lora" or kind["kind"] != "rnn"}}
+    return {
+        **kind,
+        **{key: value for key, value in own.items() if key != "lora" or kind["kind"] != "rnn"},
+    }
 
 
 @st.composite
 def recipes(draw: st.DrawFn) -> dict[str, Any]:
-    columns = st.sampled_from([{}, {"prompt_field": "q", "response_field": "a"}, {"messages_field": "m"}])
+    columns = st.sampled_from(
+        [{}, {"prompt_field": "q", "response_field": "a"}, {"messages_field": "m"}]
+    )
     targets = st.sampled_from(
-        [{"kind": "hidden"}, {"kind": "sampled"}, {"kind": "sampled", "budget": 3}, {"kind": "live"}]
+        [
+            {"kind": "hidden"},
+            {"kind": "sampled"},
+            {"kind": "sampled", "budget": 3},
+            {"kind": "live"},
+        ]
     )
     objective = st.sampled_from([{}, {"soft_weight_final": 0.1}])
     students = st.dictionaries(names, st.tuples(kinds, own).map(together), min_size=1)
     return {
         "name": draw(names),
         "task": {"kind": "causal_lm", "long_documents": draw(st.sampled_from(["refuse", "split"]))},
-        "data": {"train": "a.parquet", "test": draw(st.sampled_from(["sub/t.csv", 0.25])), **draw(columns)},
+        "data": {
+            "train": "a.parquet",
+            "test": draw(st.sampled_from(["sub/t.csv", 0.25])),
+            **draw(columns),
+        },
         "teacher": {"kind": "causal_lm", "model": "package:x"},
         "targets": draw(targets),
         "students": draw(students),
@@ -77,7 +96,8 @@ def test_round_trip(values: dict[str, Any], tmp_path_factory: pytest.TempPathFac
 def test_the_settings_of_another_kind_of_targets_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "answers.yaml"
     path.write_text(
-        "task: {kind: causal_lm}\ndata: {train: train.jsonl, test: 0.1}\nteacher: {kind: causal_lm, model: m}\n"
+        "task: {kind: causal_lm}\ndata: {train: train.jsonl, test: 0.1}\nteacher: {kind: "
+        "causal_lm, model: m}\n"
         "students: {half: {kind: pruned, layers: 10}}\ntargets: {kind: top_k, k: 7}\n"
         "objective: {divergence: reverse_kl}\n"
     )

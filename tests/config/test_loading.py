@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 from tests.config.recipe_files import MINIMAL, load, write
 
-from tutelage.config import TEMPLATE, ClassifierTeacherSpec, HeadFit, PromptedTeacherSpec, RecurrentSpec, load_recipe
+from tutelage.recipes.loading import load_recipe
+from tutelage.tasks.classification.students import RecurrentSpec
+from tutelage.tasks.classification.teachers import (
+    ClassifierTeacherSpec,
+    HeadFit,
+    PromptedTeacherSpec,
+)
+from tutelage.tasks.classification.template import TEMPLATE
 
 
 def test_defaults_and_absolute_paths(tmp_path: Path) -> None:
@@ -33,13 +40,24 @@ def test_template_loads_and_names_every_section(tmp_path: Path) -> None:
     assert isinstance(recipe.teacher, ClassifierTeacherSpec)
     assert recipe.teacher.fit == HeadFit(method="head")
     assert set(recipe.students) == {"transformer", "gru"}
-    for section in ("task", "data", "teacher", "students", "objective", "train", "evaluate", "export"):
+    for section in (
+        "task",
+        "data",
+        "teacher",
+        "students",
+        "objective",
+        "train",
+        "evaluate",
+        "export",
+    ):
         assert re.search(rf"^{section}:", TEMPLATE, re.MULTILINE), section
 
 
 def test_commented_keys_of_the_template_exist(tmp_path: Path) -> None:
     prompted = re.findall(
-        r"^  # ((?:kind: prompted|instruction|shots|verbalizers|calibration).*)$", TEMPLATE, re.MULTILINE
+        r"^  # ((?:kind: prompted|instruction|shots|verbalizers|calibration).*)$",
+        TEMPLATE,
+        re.MULTILINE,
     )
     keys = re.findall(r"^ *# [a-z_]+: .*$", TEMPLATE, re.MULTILINE)
     alone = [line for line in keys if line.strip("# ") not in prompted]
@@ -48,7 +66,9 @@ def test_commented_keys_of_the_template_exist(tmp_path: Path) -> None:
     for line in alone:
         load(tmp_path, TEMPLATE.replace(line, line.replace("# ", "", 1), 1))
     block = "\n".join(f"  {line}" for line in prompted)
-    recipe = load(tmp_path, re.sub(r"  kind: classifier.*\n(.*\n)  fit: .*", rf"{block}\n\1", TEMPLATE))
+    recipe = load(
+        tmp_path, re.sub(r"  kind: classifier.*\n(.*\n)  fit: .*", rf"{block}\n\1", TEMPLATE)
+    )
     assert isinstance(recipe.teacher, PromptedTeacherSpec)
     assert recipe.teacher.shots == 8
 
@@ -98,8 +118,13 @@ def test_override_repairs_a_wrong_value(tmp_path: Path) -> None:
 
 
 def test_student_keys_over_the_common_ones(tmp_path: Path) -> None:
-    text = MINIMAL.replace("{kind: rnn}", "{kind: rnn, train: {epochs: 10}, objective: {soft_weight: 0.5}}")
-    recipe = load(tmp_path, text + "train: {epochs: 3, batch_size: 8, seed: 5}\nobjective: {loss_temperature: 2}\n")
+    text = MINIMAL.replace(
+        "{kind: rnn}", "{kind: rnn, train: {epochs: 10}, objective: {soft_weight: 0.5}}"
+    )
+    recipe = load(
+        tmp_path,
+        text + "train: {epochs: 3, batch_size: 8, seed: 5}\nobjective: {loss_temperature: 2}\n",
+    )
     # epochs: 10 is the default, yet it was asked for, so it wins over the common 3.
     assert recipe.train_for("gru").epochs == 10
     assert recipe.train_for("gru").batch_size == 8

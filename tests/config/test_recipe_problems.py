@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.config.recipe_files import MINIMAL, load
 
-from tutelage.config import load_recipe
 from tutelage.errors import RecipeError
+from tutelage.recipes.loading import load_recipe
 
 
 def problems(folder: Path, text: str, *overrides: str) -> list[str]:
@@ -44,16 +44,19 @@ export: [onnx]
         'reviews.yaml:1: `task.labels.2` is 3; expected text; put it in quotes: "3"',
         "reviews.yaml:2: `data.train` is missing; expected a csv, tsv, jsonl or parquet file",
         "reviews.yaml:3: unknown key `trian` in `data`; did you mean `train`?",
-        "reviews.yaml:4: `data.validation`: 0.7 is not a share of train; expected a number above 0 and at most 0.5, or a file",  # noqa: E501
+        "reviews.yaml:4: `data.validation`: 0.7 is not a share of train; expected a number above 0 and at most 0.5, or a file",
         "reviews.yaml:5: `data.test`: hub:imdb:test: hub: files are not available in this version; download to csv, jsonl, parquet",  # noqa: E501
-        "reviews.yaml:6: `teacher.kind` is 'promptd'; expected one of prompted, classifier; did you mean `prompted`?",
+        "reviews.yaml:6: `teacher.kind` is 'promptd'; expected one of prompted, classifier; did "
+        "you mean `prompted`?",
         "reviews.yaml:8: `students.small net`: the name 'small net' is not usable; expected letters, digits, - and _ (it names a folder)",  # noqa: E501
         "reviews.yaml:11: `students.gru.cell` is 'rnn'; expected one of gru, lstm",
         "reviews.yaml:12: unknown key `seed` in `students.gru.train`; it belongs in `train`",
         "reviews.yaml:12: unknown key `epohcs` in `students.gru.train`; did you mean `epochs`?",
-        "reviews.yaml:13: `students.other` has no `kind`; expected one of transformer, rnn, pretrained",
+        "reviews.yaml:13: `students.other` has no `kind`; expected one of transformer, rnn, "
+        "pretrained",
         "reviews.yaml:15: `train.epochs` is '10'; expected a whole number without quotes",
-        f"reviews.yaml:16: `epochs` is given twice, first at {tmp_path}/reviews.yaml:15; keep one of them",
+        f"reviews.yaml:16: `epochs` is given twice, first at {tmp_path}/reviews.yaml:15; keep one "
+        "of them",
         "reviews.yaml:17: unknown key `loss_temperature` in `train`; it belongs in `objective`",
         "reviews.yaml:18: `export.0`: `onnx` is not available in this version",
     ]
@@ -149,7 +152,9 @@ def test_files_that_are_no_recipes(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="a recipe is a mapping with the keys"):
         load(tmp_path, "- a\n- b\n")
     (tmp_path / "latin.yaml").write_bytes(b"name: x\n# caf\xe9\n")
-    with pytest.raises(RecipeError, match=r"latin.yaml:2: byte 13 is not UTF-8 \(0xe9\); save the recipe as UTF-8"):
+    with pytest.raises(
+        RecipeError, match=r"latin.yaml:2: byte 13 is not UTF-8 \(0xe9\); save the recipe as UTF-8"
+    ):
         load_recipe(tmp_path / "latin.yaml")
 
 
@@ -166,7 +171,8 @@ def test_override_problems_point_at_the_override(tmp_path: Path) -> None:
     )
     assert found.pop(2).startswith("--set objective: not valid YAML")
     assert found == [
-        "--set data.test.x: `data.test` holds '../test.jsonl', which has no keys; set it as a whole",
+        "--set data.test.x: `data.test` holds '../test.jsonl', which has no keys; set it as a "
+        "whole",
         "--set data.text_field: expected KEY=VALUE, such as --set train.epochs=3",
         "--set a..b=1: expected KEY=VALUE, such as --set train.epochs=3",
         "--set train.epochs: `train.epochs` is 'many'; expected a whole number",
@@ -177,5 +183,5 @@ def test_override_problems_point_at_the_override(tmp_path: Path) -> None:
 def test_an_overridden_section_has_no_lines_left(tmp_path: Path) -> None:
     text = MINIMAL.replace("  gru: {kind: rnn}", "  gru:\n    kind: pretrained\n    model: m\n")
     assert problems(tmp_path, text, "students.gru={kind: pretrained}") == [
-        "--set students.gru: `students.gru.model` is missing; expected a folder, a .gguf file, a hub id, or package:NAME"  # noqa: E501
+        "--set students.gru: `students.gru.model` is missing; expected a folder, a .gguf file, a hub id, or package:NAME"
     ]

@@ -9,17 +9,44 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.config import TEMPLATE, Recipe, dump_recipe, load_recipe
+from tutelage.config import dump_recipe
+from tutelage.recipes.loading import load_recipe
+from tutelage.tasks.classification.recipe import Recipe
+from tutelage.tasks.classification.template import TEMPLATE
 
 characters = st.characters(exclude_categories=("Cs",))
 words = st.text(characters, min_size=1, max_size=8)
 awkward = st.sampled_from(
-    ["no", "null", "~", "1e-4", "2_000", "true", "a: b", "- x", "#x", "é\u2028x", "'", '"', "*a", "\\", "[", "x:"]
+    [
+        "no",
+        "null",
+        "~",
+        "1e-4",
+        "2_000",
+        "true",
+        "a: b",
+        "- x",
+        "#x",
+        "é\u2028x",
+        "'",
+        '"',
+        "*a",
+        "\\",
+        "[",
+        "x:",
+    ]
 )
-labels = st.lists(st.one_of(words, awkward).map(str.strip).filter(bool), min_size=2, max_size=4, unique=True)
+labels = st.lists(
+    st.one_of(words, awkward).map(str.strip).filter(bool), min_size=2, max_size=4, unique=True
+)
 positive = st.floats(min_value=1e-12, max_value=1e12, allow_nan=False)
 schedule = st.fixed_dictionaries(
-    {}, optional={"epochs": st.integers(1, 10**9), "learning_rate": positive, "patience": st.none() | st.integers(1, 9)}
+    {},
+    optional={
+        "epochs": st.integers(1, 10**9),
+        "learning_rate": positive,
+        "patience": st.none() | st.integers(1, 9),
+    },
 )
 
 
@@ -35,7 +62,10 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
                     "instruction": words,
                     "chat": st.sampled_from(["auto", True, False]),
                     "verbalizers": st.just(
-                        {name: [f"{position} word", f"w{position}"] for position, name in enumerate(names)}
+                        {
+                            name: [f"{position} word", f"w{position}"]
+                            for position, name in enumerate(names)
+                        }
                     ),
                 },
             ),
@@ -55,9 +85,12 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
     )
     student = st.one_of(
         st.fixed_dictionaries(
-            {"kind": st.just("rnn")}, optional={"train": schedule, "objective": st.just({"soft_weight": 0.9})}
+            {"kind": st.just("rnn")},
+            optional={"train": schedule, "objective": st.just({"soft_weight": 0.9})},
         ),
-        st.fixed_dictionaries({"kind": st.just("transformer")}, optional={"tokenizer": st.just({"kind": "bpe"})}),
+        st.fixed_dictionaries(
+            {"kind": st.just("transformer")}, optional={"tokenizer": st.just({"kind": "bpe"})}
+        ),
     )
     return {
         "name": draw(st.from_regex(r"[A-Za-z0-9_-]{1,8}", fullmatch=True)),
@@ -70,7 +103,12 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
         },
         "teacher": teacher,
         "students": draw(
-            st.dictionaries(st.from_regex(r"[A-Za-z0-9_-]{1,8}", fullmatch=True), student, min_size=1, max_size=3)
+            st.dictionaries(
+                st.from_regex(r"[A-Za-z0-9_-]{1,8}", fullmatch=True),
+                student,
+                min_size=1,
+                max_size=3,
+            )
         ),
         "train": draw(schedule),
     }
@@ -110,7 +148,9 @@ def test_dump_is_resolved_and_keeps_the_order_of_the_flow(tmp_path: Path) -> Non
         "export",
     ]
     assert "  weight_decay: 0.01\n" in text
-    assert f"  train: {tmp_path}/train.csv\n" in text or f'  train: "{tmp_path}/train.csv"\n' in text
+    assert (
+        f"  train: {tmp_path}/train.csv\n" in text or f'  train: "{tmp_path}/train.csv"\n' in text
+    )
 
 
 def test_own_keys_of_a_student_stay_few(tmp_path: Path) -> None:

@@ -22,10 +22,14 @@ sys.meta_path.insert(0, Absent())
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", BLOCK + code], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", BLOCK + code], capture_output=True, text=True, check=False
+    )
 
 
-@pytest.mark.parametrize("room", ["cli", "config", "runs", "metrics", "targets", "report", "types", "errors"])
+@pytest.mark.parametrize(
+    "room", ["cli", "config", "runs", "metrics", "targets", "report", "types", "errors"]
+)
 def test_a_room_imports_without_torch(room):
     done = run(
         "import importlib, pkgutil\n"
@@ -46,6 +50,8 @@ def test_the_block_blocks(package):
 
 
 def test_help_needs_no_torch():
-    done = run("sys.argv = ['tutelage', '--help']\nfrom tutelage.cli.main import main\nsys.exit(main())")
+    done = run(
+        "sys.argv = ['tutelage', '--help']\nfrom tutelage.cli.main import main\nsys.exit(main())"
+    )
     assert done.returncode == 0, done.stderr
     assert "tutelage" in done.stdout

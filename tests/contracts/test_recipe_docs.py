@@ -1,10 +1,11 @@
-"""The reference of the recipe names every key there is, and says of it what the recipe itself says."""
+"""The reference of the recipe names every key there is, and says of it what the recipe itself
+says."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tutelage.config import schema
+from tutelage.recipes.schema import schema
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "recipe.md"
 
@@ -12,14 +13,20 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "recipe.md"
 def test_every_key_of_the_schema_is_in_the_reference() -> None:
     text = REFERENCE.read_text("utf-8")
     described = schema()
-    keys = {key for model in (described, *described["$defs"].values()) for key in model.get("properties", {})}
+    keys = {
+        key
+        for model in (described, *described["$defs"].values())
+        for key in model.get("properties", {})
+    }
     assert len(keys) > 50
     assert sorted(key for key in keys if f"`{key}" not in text) == []
 
 
 def test_what_a_key_means_is_said_as_in_the_schema() -> None:
     text = REFERENCE.read_text("utf-8")
-    sections = {name: model for name, model in schema()["$defs"].items() if not name.endswith("Recipe")}
+    sections = {
+        name: model for name, model in schema()["$defs"].items() if not name.endswith("Recipe")
+    }
     meanings = {
         f"{name}.{key}": value["description"]
         for name, model in sections.items()

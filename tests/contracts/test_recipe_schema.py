@@ -1,4 +1,5 @@
-"""The recipe is a contract: a change of any key, default or range shows up here as a change of the checked-in schema.
+"""The recipe is a contract: a change of any key, default or range shows up here as a change of the
+checked-in schema.
 
 After a decided change, write the file again: `python tests/contracts/test_recipe_schema.py`.
 """
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tutelage.config import schema
+from tutelage.recipes.schema import schema
 
 SCHEMA_FILE = Path(__file__).parent / "golden" / "recipe_schema.json"
 
@@ -53,7 +54,10 @@ def test_the_kind_of_task_chooses_the_recipe(task: dict[str, Any], recipe: str) 
     described = schema()
     condition, value = described["if"], task
     holds = True
-    for key in ("task", "kind"):  # what a schema checker does with nested `properties` and `required`
+    for key in (
+        "task",
+        "kind",
+    ):  # what a schema checker does with nested `properties` and `required`
         holds = holds and key in condition["required"] and key in value
         condition, value = condition["properties"][key], value.get(key, {})
     holds = holds and value == condition["const"]

@@ -1,4 +1,5 @@
-"""Store format 1, byte by byte where a person or another program relies on it. See write_golden_store.py."""
+"""Store format 1, byte by byte where a person or another program relies on it. See
+write_golden_store.py."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ import pytest
 from tutelage.targets import FORMAT, KINDS, TargetStore, TargetWriter, inspect, verify
 from tutelage.types import example_id
 
-_spec = importlib.util.spec_from_file_location("write_golden_store", Path(__file__).with_name("write_golden_store.py"))
+_spec = importlib.util.spec_from_file_location(
+    "write_golden_store", Path(__file__).with_name("write_golden_store.py")
+)
 assert _spec is not None
 assert _spec.loader is not None
 golden = importlib.util.module_from_spec(_spec)
@@ -23,7 +26,12 @@ _spec.loader.exec_module(golden)
 
 IDS = [example_id(text) for text in golden.ROWS]
 PROBS = np.array(list(golden.ROWS.values()), dtype=np.float32)
-SETTINGS = {"kind": "class_probabilities", "teacher": "0123456789abcdef", "labels": golden.LABELS, "seed": 7}
+SETTINGS = {
+    "kind": "class_probabilities",
+    "teacher": "0123456789abcdef",
+    "labels": golden.LABELS,
+    "seed": 7,
+}
 
 
 def manifest() -> dict:
@@ -31,7 +39,9 @@ def manifest() -> dict:
 
 
 def test_the_golden_store_is_read_exactly():
-    store = TargetStore.open(golden.FOLDER, teacher="0123456789abcdef", labels=golden.LABELS, tokenizer="")
+    store = TargetStore.open(
+        golden.FOLDER, teacher="0123456789abcdef", labels=golden.LABELS, tokenizer=""
+    )
     assert np.array_equal(store.lookup(IDS), PROBS)
     assert len(store) == 5
     assert verify(golden.FOLDER) == []
@@ -85,7 +95,9 @@ def test_the_parts_can_be_read_without_us():
         rows |= dict(zip(table["example_id"].to_pylist(), table["probs"].to_pylist(), strict=True))
         about = json.loads(table.schema.metadata[b"tutelage"])
         assert about == {
-            key: value for key, value in manifest().items() if key not in ("complete", "expected_rows", "parts")
+            key: value
+            for key, value in manifest().items()
+            if key not in ("complete", "expected_rows", "parts")
         }
     assert rows == dict(zip(IDS, PROBS.tolist(), strict=True))
 
@@ -110,18 +122,25 @@ def test_a_store_of_today_has_the_same_layout(tmp_path):
     with TargetWriter.open(path, rows_per_part=3, **SETTINGS) as writer:
         writer.add(IDS, PROBS)
         writer.finish()
-    assert {found.name for found in path.iterdir()} == {found.name for found in golden.FOLDER.iterdir()}
+    assert {found.name for found in path.iterdir()} == {
+        found.name for found in golden.FOLDER.iterdir()
+    }
     today = json.loads((path / "manifest.json").read_text("utf-8"))
 
-    def without_checksums(record: dict) -> dict:  # another release of pyarrow may pack the same rows into other bytes
+    def without_checksums(
+        record: dict,
+    ) -> dict:  # another release of pyarrow may pack the same rows into other bytes
         parts = [
-            {key: value for key, value in part.items() if key not in ("bytes", "sha256")} for part in record["parts"]
+            {key: value for key, value in part.items() if key not in ("bytes", "sha256")}
+            for part in record["parts"]
         ]
         return {**record, "parts": parts}
 
     assert without_checksums(today) == without_checksums(manifest())
     for part in manifest()["parts"]:
-        assert pq.read_table(path / part["file"]).equals(pq.read_table(golden.FOLDER / part["file"]))
+        assert pq.read_table(path / part["file"]).equals(
+            pq.read_table(golden.FOLDER / part["file"])
+        )
 
 
 def test_the_golden_store_can_be_gone_on_with(tmp_path):
@@ -132,12 +151,15 @@ def test_the_golden_store_can_be_gone_on_with(tmp_path):
         assert writer.missing([*IDS, extra]) == [5]
         writer.add([extra], PROBS[:1])
         writer.finish()
-    assert np.array_equal(TargetStore.open(path).lookup([*IDS, extra]), np.concatenate([PROBS, PROBS[:1]]))
+    assert np.array_equal(
+        TargetStore.open(path).lookup([*IDS, extra]), np.concatenate([PROBS, PROBS[:1]])
+    )
 
 
 def test_kinds_are_a_contract(tmp_path):
     assert KINDS == ("class_probabilities", "hidden", "sampled", "top_k")
     with pytest.raises(
-        ValueError, match="'logits' were asked for; this version knows class_probabilities, hidden, sam"
+        ValueError,
+        match="'logits' were asked for; this version knows class_probabilities, hidden, sam",
     ):
         TargetWriter.open(tmp_path / "targets", **{**SETTINGS, "kind": "logits"})

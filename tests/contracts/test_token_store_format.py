@@ -1,4 +1,5 @@
-"""Store format 1 of token targets, where a person or another program relies on it. See write_golden_store.py."""
+"""Store format 1 of token targets, where a person or another program relies on it. See
+write_golden_store.py."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ import pytest
 from tutelage.targets import FORMAT, TargetStore, TargetWriter, verify
 from tutelage.types import example_id
 
-_spec = importlib.util.spec_from_file_location("write_golden_store", Path(__file__).with_name("write_golden_store.py"))
+_spec = importlib.util.spec_from_file_location(
+    "write_golden_store", Path(__file__).with_name("write_golden_store.py")
+)
 assert _spec is not None
 assert _spec.loader is not None
 golden = importlib.util.module_from_spec(_spec)
@@ -57,10 +60,28 @@ COLUMNS = {
         "entropies": "float",
     },
 }
-DOCUMENT_NAMES = ["e3404d504604a407", "a737222abaceb307", "9f433a996c2b7092", "987a62eedfc408e9", "3a1845e6daa2c1de"]
+DOCUMENT_NAMES = [
+    "e3404d504604a407",
+    "a737222abaceb307",
+    "9f433a996c2b7092",
+    "987a62eedfc408e9",
+    "3a1845e6daa2c1de",
+]
 DECODED = {
-    "sampled": [-493442.78536754765, 0.0, -4083.819974310696, -18.920839428901672, -226826.48117699218],
-    "top_k": [-171286.78595815282, 0.0, -1171.0720711499453, -94.46873939037323, -59298.15684163477],
+    "sampled": [
+        -493442.78536754765,
+        0.0,
+        -4083.819974310696,
+        -18.920839428901672,
+        -226826.48117699218,
+    ],
+    "top_k": [
+        -171286.78595815282,
+        0.0,
+        -1171.0720711499453,
+        -94.46873939037323,
+        -59298.15684163477,
+    ],
 }
 DOCUMENT_IDS = [document.example_id for document in golden.DOCUMENTS]
 
@@ -76,12 +97,17 @@ def test_document_ids_never_change():
 
 @pytest.mark.parametrize("kind", TOKEN_KINDS)
 def test_golden_token_stores_are_read(kind):
-    store = TargetStore.open(token_store(kind), teacher=golden.TOKENS["teacher"], tokenizer=golden.TOKENS["tokenizer"])
+    store = TargetStore.open(
+        token_store(kind), teacher=golden.TOKENS["teacher"], tokenizer=golden.TOKENS["tokenizer"]
+    )
     assert verify(token_store(kind)) == []
     assert len(store) == 5
     for found, given in zip(store.lookup(DOCUMENT_IDS), golden.values(kind), strict=True):
         if kind == "hidden":
-            assert all(np.array_equal(getattr(found, field), getattr(given, field)) for field in type(given).__slots__)
+            assert all(
+                np.array_equal(getattr(found, field), getattr(given, field))
+                for field in type(given).__slots__
+            )
             continue
         assert np.array_equal(found.counts, given.counts)
         assert np.array_equal(found.heads, given.heads)
@@ -93,9 +119,9 @@ def test_golden_token_stores_are_read(kind):
             assert np.array_equal(found.ids[middle:end], np.sort(given.ids[middle:end]))
             probs = np.exp(given.logprobs[start:end].astype(np.float64))
             assert np.exp(found.logprobs[start:end]) == pytest.approx(probs, rel=0.3, abs=0.01)
-            assert kind == "top_k" or np.exp(found.logprobs[start:end].astype(float)).sum() == pytest.approx(
-                1, abs=1e-6
-            )
+            assert kind == "top_k" or np.exp(
+                found.logprobs[start:end].astype(float)
+            ).sum() == pytest.approx(1, abs=1e-6)
             start = end
 
 
@@ -136,13 +162,16 @@ def test_token_stores_can_be_read_without_us(kind):
         assert kinds == COLUMNS[kind]
         about = json.loads(table.schema.metadata[b"tutelage"])
         assert about == {
-            key: value for key, value in record.items() if key not in ("complete", "expected_rows", "parts")
+            key: value
+            for key, value in record.items()
+            if key not in ("complete", "expected_rows", "parts")
         }
 
 
 @pytest.mark.parametrize("kind", ["sampled", "top_k"])
 def test_golden_stores_with_contexts_are_read(kind):
-    """They have positions without a head, and ones that begin with an id that is rare in its part."""
+    """They have positions without a head, and ones that begin with an id that is rare in its
+    part."""
     path = golden.GOLDEN / f"store_v1_{kind}_contexts"
     assert verify(path) == []
     found, given = TargetStore.open(path).lookup(DOCUMENT_IDS), golden.values_for_contexts(kind)
@@ -151,13 +180,15 @@ def test_golden_stores_with_contexts_are_read(kind):
         assert np.array_equal(one.heads, other.heads)
         assert same_ids(one, other)
     assert kind == "top_k" or any((value.heads == 0).any() for value in found)
-    firsts = np.concatenate([value.ids[np.cumsum(value.counts) - value.counts][value.heads > 0] for value in found])
+    firsts = np.concatenate(
+        [value.ids[np.cumsum(value.counts) - value.counts][value.heads > 0] for value in found]
+    )
     assert (firsts >= golden.VOCABULARY).any()
     for part in path.glob("*.parquet"):
         table = pq.read_table(part)
-        assert {field.name: str(getattr(field.type, "value_type", field.type)) for field in table.schema} == (
-            COLUMNS[kind] | CONTEXT_COLUMNS
-        )
+        assert {
+            field.name: str(getattr(field.type, "value_type", field.type)) for field in table.schema
+        } == (COLUMNS[kind] | CONTEXT_COLUMNS)
         frequent, of_first = len(table["rank_steps"][0]), table["contexts"][0].as_py()
         assert len(of_first) == frequent + 1
         assert len(set(of_first)) > 1
@@ -169,9 +200,15 @@ def test_golden_small_stores_are_read(kind):
     """As the first ones, with empty columns for contexts."""
     path = golden.GOLDEN / f"store_v1_{kind}_small"
     assert verify(path) == []
-    found, given = TargetStore.open(path).lookup(DOCUMENT_IDS), TargetStore.open(token_store(kind)).lookup(DOCUMENT_IDS)
+    found, given = (
+        TargetStore.open(path).lookup(DOCUMENT_IDS),
+        TargetStore.open(token_store(kind)).lookup(DOCUMENT_IDS),
+    )
     for one, other in zip(found, given, strict=True):
-        assert all(np.array_equal(getattr(one, field), getattr(other, field)) for field in type(one).__slots__)
+        assert all(
+            np.array_equal(getattr(one, field), getattr(other, field))
+            for field in type(one).__slots__
+        )
 
 
 def same_ids(one: Any, other: Any) -> bool:
@@ -190,7 +227,11 @@ def same_ids(one: Any, other: Any) -> bool:
 @pytest.mark.parametrize("name", ["sampled", "sampled_small", "sampled_contexts"])
 def test_the_reader_of_the_documentation_reads_sampled(name):
     text = (Path(__file__).parents[2] / "docs" / "targets.md").read_text("utf-8")
-    (code,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def read_sampled" in code)
+    (code,) = (
+        code
+        for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        if "def read_sampled" in code
+    )
     namespace: dict[str, Any] = {}
     exec(code, namespace)
     read: dict[bytes, list] = {}
@@ -201,10 +242,14 @@ def test_the_reader_of_the_documentation_reads_sampled(name):
     for document, value in zip(DOCUMENT_IDS, values, strict=True):
         start = 0
         assert len(read[document]) == len(value)
-        for entries, count, heads in zip(read[document], value.counts.tolist(), value.heads.tolist(), strict=True):
+        for entries, count, heads in zip(
+            read[document], value.counts.tolist(), value.heads.tolist(), strict=True
+        ):
             probs = np.exp(value.logprobs[start : start + count].astype(np.float64)).tolist()
             expected = list(zip(value.ids[start : start + count].tolist(), probs, strict=True))
-            assert [token for token, _ in entries[:heads]] == [token for token, _ in expected[:heads]]
+            assert [token for token, _ in entries[:heads]] == [
+                token for token, _ in expected[:heads]
+            ]
             assert dict(entries) == pytest.approx(dict(expected), abs=1e-6)
             start += count
 

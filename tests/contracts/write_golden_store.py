@@ -1,7 +1,9 @@
-"""Writes the golden stores of format 1. Each was written once; the files are the promise that they stay readable.
+"""Writes the golden stores of format 1. Each was written once; the files are the promise that they
+stay readable.
 
-Never write one again: a reader that cannot read the old files has broken the contract, not the files. For a new kind or
-format, add a golden store of its own beside them: python tests/contracts/write_golden_store.py writes what lacks.
+Never write one again: a reader that cannot read the old files has broken the contract, not the
+files. For a new kind or format, add a golden store of its own beside them: python
+tests/contracts/write_golden_store.py writes what lacks.
 """
 
 from __future__ import annotations
@@ -12,7 +14,13 @@ from unittest.mock import patch
 
 import numpy as np
 
-from tutelage.targets import HiddenTargets, SparseTargets, TargetWriter, contexts, write_output_matrix
+from tutelage.targets import (
+    HiddenTargets,
+    SparseTargets,
+    TargetWriter,
+    contexts,
+    write_output_matrix,
+)
 from tutelage.types import Document, example_id
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -29,7 +37,12 @@ ROWS = {
 VOCABULARY, THRESHOLD, K, HIDDEN = 300, 0.05, 5, 4
 RARE = 40
 """Ids more that the stores with contexts have."""
-TOKENS = {"teacher": "0123456789abcdef", "tokenizer": "fedcba9876543210", "vocabulary_size": VOCABULARY, "seed": 7}
+TOKENS = {
+    "teacher": "0123456789abcdef",
+    "tokenizer": "fedcba9876543210",
+    "vocabulary_size": VOCABULARY,
+    "seed": 7,
+}
 ENCODINGS = {"sampled": {"threshold": THRESHOLD}, "top_k": {"k": K}, "hidden": {"bits": 8}}
 DOCUMENTS = [
     Document(np.arange(3, 3 + length, dtype=np.int32), np.arange(length) >= prompt)
@@ -41,7 +54,9 @@ DOCUMENTS = [
 def teacher(document: Document) -> np.ndarray:
     """Log-probabilities `[P, V]`, sharper at every third position, as if a model had said them."""
     chance = np.random.default_rng(len(document.token_ids))
-    logits = -1.1 * np.log(np.arange(1, VOCABULARY + 1)) + chance.normal(size=(document.positions, VOCABULARY))
+    logits = -1.1 * np.log(np.arange(1, VOCABULARY + 1)) + chance.normal(
+        size=(document.positions, VOCABULARY)
+    )
     logits[::3] *= 5
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
@@ -74,7 +89,9 @@ def hidden(document: Document) -> HiddenTargets:
     chance = np.random.default_rng(len(document.token_ids))
     states = chance.integers(-127, 128, (document.positions, HIDDEN)).astype(np.int8)
     return HiddenTargets(
-        states, np.linspace(0.01, 0.02, document.positions, dtype=np.float32), entropies(teacher(document))
+        states,
+        np.linspace(0.01, 0.02, document.positions, dtype=np.float32),
+        entropies(teacher(document)),
     )
 
 
@@ -90,12 +107,15 @@ def values(kind: str) -> list:
 
 
 def values_for_contexts(kind: str) -> list:
-    """The same, but some positions begin with an id of their own, and of `sampled` some have no head."""
+    """The same, but some positions begin with an id of their own, and of `sampled` some have no
+    head."""
     changed, rare = [], iter(range(VOCABULARY, VOCABULARY + RARE))
     for value in values(kind):
         heads, ids, logprobs = value.heads.copy(), value.ids.copy(), value.logprobs.copy()
         starts = np.cumsum(value.counts, dtype=np.int64) - value.counts
-        for position, (start, count) in enumerate(zip(starts.tolist(), value.counts.tolist(), strict=True)):
+        for position, (start, count) in enumerate(
+            zip(starts.tolist(), value.counts.tolist(), strict=True)
+        ):
             if kind == "sampled" and position % 13 == 2:
                 heads[position], logprobs[start : start + count] = 0, -np.log(count)
             elif position % 17 == 16:
@@ -129,7 +149,12 @@ def write_token_store(kind: str, folder: Path, *, with_contexts: bool = False) -
 
 if __name__ == "__main__":
     if not FOLDER.exists():
-        settings = {"kind": "class_probabilities", "teacher": "0123456789abcdef", "labels": LABELS, "seed": 7}
+        settings = {
+            "kind": "class_probabilities",
+            "teacher": "0123456789abcdef",
+            "labels": LABELS,
+            "seed": 7,
+        }
         with TargetWriter.open(FOLDER, rows_per_part=3, **settings) as class_writer:
             class_writer.missing([example_id(text) for text in ROWS])
             class_writer.add([example_id(text) for text in ROWS], np.array(list(ROWS.values())))

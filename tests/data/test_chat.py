@@ -18,7 +18,10 @@ USER, ASSISTANT = "user", "assistant"
 
 
 def say(*contents: str) -> list[dict[str, Any]]:
-    return [{"role": (USER, ASSISTANT)[turn % 2], "content": content} for turn, content in enumerate(contents)]
+    return [
+        {"role": (USER, ASSISTANT)[turn % 2], "content": content}
+        for turn, content in enumerate(contents)
+    ]
 
 
 def trained_text(tokenizer: Any, messages: list[dict[str, Any]]) -> str:
@@ -28,19 +31,28 @@ def trained_text(tokenizer: Any, messages: list[dict[str, Any]]) -> str:
 
 
 def test_the_assistant_and_the_end_of_its_turn_train(tokenizer: Any) -> None:
-    assert trained_text(tokenizer, say("a", "the cat", "b", "the dog")) == "the cat<|im_end|>|the dog<|im_end|>"
+    assert (
+        trained_text(tokenizer, say("a", "the cat", "b", "the dog"))
+        == "the cat<|im_end|>|the dog<|im_end|>"
+    )
 
 
-contents = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12).filter(lambda text: text.strip())
+contents = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12).filter(
+    lambda text: text.strip()
+)
 
 
 @settings(max_examples=40, deadline=None)
 @given(turns=st.lists(contents, min_size=2, max_size=5), system=st.booleans())
-def test_the_same_tokens_train_as_with_generation_marks(tokenizer: Any, turns: list[str], system: bool) -> None:
+def test_the_same_tokens_train_as_with_generation_marks(
+    tokenizer: Any, turns: list[str], system: bool
+) -> None:
     messages = [{"role": "system", "content": "be good"}] * system + say(*turns)
     rendered = render_chat(tokenizer, messages)
     (tokens,) = tokenize(tokenizer, [Trainable(rendered.text, rendered.spans)])
-    expected = tokenizer.apply_chat_template(messages, return_assistant_tokens_mask=True, return_dict=True)
+    expected = tokenizer.apply_chat_template(
+        messages, return_assistant_tokens_mask=True, return_dict=True
+    )
     assert tokens.ids.tolist() == expected["input_ids"]
     assert tokens.trained.astype(int).tolist() == expected["assistant_masks"]
 
@@ -62,27 +74,36 @@ def test_tool_calls_and_tool_answers_go_through(tokenizer: Any) -> None:
 def test_what_else_a_template_takes_reaches_it() -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = "{{ mood }}: " + tokenizer.chat_template
-    assert render_chat(tokenizer, say("a", "b"), options={"mood": "calm"}).text.startswith("calm: <|im_start|>user")
+    assert render_chat(tokenizer, say("a", "b"), options={"mood": "calm"}).text.startswith(
+        "calm: <|im_start|>user"
+    )
 
 
 def test_a_template_with_the_date_renders_the_same_text_every_day() -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = (
-        "{% if date_string is not defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+        "{% if date_string is not defined %}{% set date_string = strftime_now('%d %b %Y') %}{% "
+        "endif %}"
         "{{ date_string }}" + tokenizer.chat_template
     )
     assert render_chat(tokenizer, say("a", "b")).text.startswith("26 Jul 2024<|im_start|>")
-    assert render_chat(tokenizer, say("a", "b"), options={"date_string": "1 May"}).text.startswith("1 May<")
+    assert render_chat(tokenizer, say("a", "b"), options={"date_string": "1 May"}).text.startswith(
+        "1 May<"
+    )
 
 
 def test_a_template_that_takes_thoughts_out_of_earlier_turns_is_refused() -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = tokenizer.chat_template.replace(
-        "(message.content or '')", "(message.content if loop.last else message.content.split('</think>')[-1])"
+        "(message.content or '')",
+        "(message.content if loop.last else message.content.split('</think>')[-1])",
     )
     one = say("a", "<think>so</think>yes")
     assert trained_text(tokenizer, one) == "<think>so</think>yes<|im_end|>"
-    with pytest.raises(DataError, match=r"up to message 2 in another way once it goes on \(.*<think>.*make a row of"):
+    with pytest.raises(
+        DataError,
+        match=r"up to message 2 in another way once it goes on \(.*<think>.*make a row of",
+    ):
         render_chat(tokenizer, [*one, *say("b", "no")])
     assert render_chat(tokenizer, [*one, *say("b", "no")], find_turns=False).spans is None
 
@@ -99,7 +120,9 @@ def test_a_generation_prompt_that_is_no_beginning_of_the_turn_is_refused() -> No
 def test_what_a_template_refuses_is_told() -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
-    with pytest.raises(DataError, match="the chat template refuses the conversation: roles must alternate"):
+    with pytest.raises(
+        DataError, match="the chat template refuses the conversation: roles must alternate"
+    ):
         render_chat(tokenizer, say("a", "b"))
 
 
@@ -130,13 +153,26 @@ def test_cells_that_are_no_conversation(value: Any, message: str) -> None:
 
 def test_cells_that_are_conversations() -> None:
     assert messages_problem(say("a", "b")) is None
-    assert messages_problem([*say("a"), {"role": "assistant", "content": None, "tool_calls": [{"id": 1}]}]) is None
+    assert (
+        messages_problem(
+            [*say("a"), {"role": "assistant", "content": None, "tool_calls": [{"id": 1}]}]
+        )
+        is None
+    )
     assert messages_problem([{"role": "user", "content": [{"type": "text", "text": "a"}]}]) is None
 
 
 def test_keys_that_hold_null_are_dropped_at_any_depth() -> None:
-    value = [{"role": "assistant", "content": None, "tool_calls": [{"id": None, "name": "x", "n": [0, False]}]}]
-    assert without_nulls(value) == [{"role": "assistant", "tool_calls": [{"name": "x", "n": [0, False]}]}]
+    value = [
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": None, "name": "x", "n": [0, False]}],
+        }
+    ]
+    assert without_nulls(value) == [
+        {"role": "assistant", "tool_calls": [{"name": "x", "n": [0, False]}]}
+    ]
 
 
 def test_spans_of_a_long_conversation_are_in_order_and_apart(tokenizer: Any) -> None:

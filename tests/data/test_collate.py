@@ -22,9 +22,13 @@ def test_a_batch_is_padded_to_its_own_longest_row():
     assert batch["input_ids"].tolist() == [[5, 6], [4, PAD]]
     assert batch["attention_mask"].tolist() == [[1, 1], [1, 0]]
     assert batch["labels"].tolist() == [1, -100]
-    torch.testing.assert_close(batch["teacher_logprobs"].exp(), torch.tensor([[0.25, 0.75], [1.0, 0.0]]))
+    torch.testing.assert_close(
+        batch["teacher_logprobs"].exp(), torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    )
     assert batch["teacher_logprobs"][1, 1] == -torch.inf
-    assert {value.dtype for name, value in batch.items() if name != "teacher_logprobs"} == {torch.int64}
+    assert {value.dtype for name, value in batch.items() if name != "teacher_logprobs"} == {
+        torch.int64
+    }
     assert batch["teacher_logprobs"].dtype == torch.float32
 
 
@@ -39,7 +43,10 @@ def test_every_row_comes_back(data):
     rows = data.draw(st.lists(st.lists(st.integers(0, 50), max_size=6), min_size=1, max_size=8))
     chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=10))
     batch = collate(EncodedSet(rows, np.arange(len(rows))), chosen, pad_id=PAD)
-    found = [ids[mask.bool()].tolist() for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
+    found = [
+        ids[mask.bool()].tolist()
+        for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    ]
     assert found == [rows[row] for row in chosen]
     assert (batch["input_ids"][batch["attention_mask"] == 0] == PAD).all()
     assert batch["input_ids"].shape[1] == max(1, *(len(rows[row]) for row in chosen))

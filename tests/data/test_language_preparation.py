@@ -1,4 +1,5 @@
-"""All documents of a run: parts that share nothing, warnings, facts, and every reason against them at once."""
+"""All documents of a run: parts that share nothing, warnings, facts, and every reason against them
+at once."""
 
 from __future__ import annotations
 
@@ -44,7 +45,11 @@ def test_files_for_every_part(tokenizer: Any, tmp_path: Path) -> None:
     prepared = prepare_documents(
         train, tokenizer, test=test, validation=write(tmp_path, many(5, "a bird"), "valid.jsonl")
     )
-    assert [len(part) for part in (prepared.train, prepared.validation, prepared.test)] == [10, 5, 40]
+    assert [len(part) for part in (prepared.train, prepared.validation, prepared.test)] == [
+        10,
+        5,
+        40,
+    ]
     assert prepared.warnings == ()
     tokens = sum(len(document.token_ids) for document in prepared.train)
     assert prepared.facts["train"] == {
@@ -76,8 +81,13 @@ def test_shares_are_of_the_whole_file_disjoint_and_seeded(tokenizer: Any, tmp_pa
 
 def test_pieces_of_one_row_stay_on_one_side(tokenizer: Any, tmp_path: Path) -> None:
     train = write(tmp_path, [" ".join(f"{n} cat {word}" for word in range(20)) for n in range(20)])
-    prepared = prepare_documents(train, tokenizer, test=0.3, validation=0.2, sequence_length=32, long_documents="split")
-    rows = [{document.row for document in part} for part in (prepared.train, prepared.validation, prepared.test)]
+    prepared = prepare_documents(
+        train, tokenizer, test=0.3, validation=0.2, sequence_length=32, long_documents="split"
+    )
+    rows = [
+        {document.row for document in part}
+        for part in (prepared.train, prepared.validation, prepared.test)
+    ]
     assert [len(part) for part in rows] == [10, 4, 6]
     assert len(set.union(*rows)) == 20
     assert len(prepared.train) > 30
@@ -89,8 +99,10 @@ def test_copies_in_the_training_file_are_kept_once(tokenizer: Any, tmp_path: Pat
     prepared = prepare_documents(train, tokenizer, test=0.5, validation=0.1, seed=3)
     assert len(prepared.train) + len(prepared.validation) + len(prepared.test) == 40
     assert warnings(prepared) == [
-        "train.jsonl: 2 documents are there before, for instance row 41 (first in row 4); each is kept once",
-        "train.jsonl (test share 0.5): intervals over 20 test documents say little; more rows say more",
+        "train.jsonl: 2 documents are there before, for instance row 41 (first in row 4); each is "
+        "kept once",
+        "train.jsonl (test share 0.5): intervals over 20 test documents say little; more rows say "
+        "more",
     ]
 
 
@@ -100,9 +112,11 @@ def test_leaks_are_told(tokenizer: Any, tmp_path: Path) -> None:
     validation = write(tmp_path, ["a dog 7", "a bird"], "valid.jsonl")
     prepared = prepare_documents(train, tokenizer, test=test, validation=validation)
     assert warnings(prepared) == [
-        "test.jsonl: 2 test documents are also in train.jsonl, for instance row 41 (there row 4); the test flatters "
+        "test.jsonl: 2 test documents are also in train.jsonl, for instance row 41 (there row 4); "
+        "the test flatters "
         "the student: remove them from one side",
-        "test.jsonl: 1 test document is also in valid.jsonl, for instance row 8 (there row 1); the test flatters the "
+        "test.jsonl: 1 test document is also in valid.jsonl, for instance row 8 (there row 1); the "
+        "test flatters the "
         "student: remove them from one side",
     ]
 
@@ -110,21 +124,27 @@ def test_leaks_are_told(tokenizer: Any, tmp_path: Path) -> None:
 def test_every_problem_of_every_file_at_once(tokenizer: Any, tmp_path: Path) -> None:
     train = write(tmp_path, ["the cat " * 100, "", "fine"])
     test = write(tmp_path, ["", "fine too"], "test.jsonl")
-    assert errors(train, tokenizer, test=test, validation=tmp_path / "absent.jsonl", sequence_length=64) == [
-        "train.jsonl: 1 of 2 documents has more than 64 tokens, the longest 203 (row 1); set task.long_documents to "
+    assert errors(
+        train, tokenizer, test=test, validation=tmp_path / "absent.jsonl", sequence_length=64
+    ) == [
+        "train.jsonl: 1 of 2 documents has more than 64 tokens, the longest 203 (row 1); set "
+        "task.long_documents to "
         "split or truncate, or raise task.sequence_length",
         "train.jsonl, row 2: `text` is empty; delete the row or fill it in",
         "test.jsonl, row 1: `text` is empty; delete the row or fill it in",
-        f"absent.jsonl: no such file: {tmp_path}/absent.jsonl; correct the path; relative paths start at the recipe's "
+        f"absent.jsonl: no such file: {tmp_path}/absent.jsonl; correct the path; relative paths "
+        "start at the recipe's "
         "folder",
     ]
 
 
 def test_too_few_rows_for_a_share(tokenizer: Any, tmp_path: Path) -> None:
     assert errors(write(tmp_path, ["the cat"]), tokenizer, test=0.1) == [
-        "train.jsonl (test share 0.1): too few rows: 1 cannot spare 0.1 away; add rows, or name a file instead of the "
+        "train.jsonl (test share 0.1): too few rows: 1 cannot spare 0.1 away; add rows, or name a "
+        "file instead of the "
         "share",
-        "train.jsonl (validation share 0.05): too few rows: 1 cannot spare 0.0556 away; add rows, or name a file "
+        "train.jsonl (validation share 0.05): too few rows: 1 cannot spare 0.0556 away; add rows, "
+        "or name a file "
         "instead of the share",
     ]
     assert (
@@ -149,7 +169,9 @@ def test_documents_without_a_row_are_split_each_for_itself(tokenizer: Any, tmp_p
     bare = [Document(one.token_ids, one.trained) for one in train]
     kept, held = split_documents([*bare, *bare], 0.5)
     assert len(held) == 2 * round(len(bare) / 2)
-    assert ids([[*bare, *bare][place] for place in kept]).isdisjoint(ids([[*bare, *bare][place] for place in held]))
+    assert ids([[*bare, *bare][place] for place in kept]).isdisjoint(
+        ids([[*bare, *bare][place] for place in held])
+    )
 
 
 def test_names_are_found_when_they_are_asked_for() -> None:

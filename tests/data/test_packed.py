@@ -1,4 +1,5 @@
-"""The one shift between tokens and targets. That packed documents do not see each other: see train."""
+"""The one shift between tokens and targets. That packed documents do not see each other: see
+train."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def test_a_batch_written_out_by_hand() -> None:
     assert batch.input_ids.tolist() == [[10, 11, 12, 30, 31], [20, 21, 22, 23, 9]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 0, 1], [0, 1, 2, 3, 0]]
     assert batch.segments.tolist() == [[1, 1, 1, 2, 2], [1, 1, 1, 1, 0]]
-    # Token 11 is predicted by the state of 10, which is place 0; 31 by that of 30, place 3; 22 by 21, place 5 + 1.
+    # Token 11 is predicted by the state of 10, which is place 0; 31 by that of 30, place 3; 22 by
+    # 21, place 5 + 1.
     assert batch.positions.tolist() == [0, 1, 3, 6, 7]
     assert batch.labels.tolist() == [11, 12, 31, 22, 23]
     assert batch.documents == [0, 2, 1]
@@ -37,7 +39,8 @@ def test_a_batch_written_out_by_hand() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    sizes=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=4), seed=st.integers(0, 99)
+    sizes=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=4),
+    seed=st.integers(0, 99),
 )
 def test_labels_are_the_next_tokens_of_the_same_document(sizes: list[list[int]], seed: int) -> None:
     draw = np.random.default_rng(seed)

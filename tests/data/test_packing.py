@@ -1,4 +1,5 @@
-"""Plans of rows, micro-batches and steps: nothing lost, nothing doubled, nothing too long, little wasted."""
+"""Plans of rows, micro-batches and steps: nothing lost, nothing doubled, nothing too long, little
+wasted."""
 
 from __future__ import annotations
 
@@ -53,12 +54,23 @@ def test_rows_are_not_sorted_by_length() -> None:
 
 
 def test_documents_that_cannot_be_laid_out() -> None:
-    with pytest.raises(ValueError, match=r"documents of 3 to 9 tokens were given for rows of 8; .*split or truncate"):
+    with pytest.raises(
+        ValueError,
+        match=r"documents of 3 to 9 tokens were given for rows of 8; .*split or truncate",
+    ):
         pack([3, 9], sequence_length=8, seed=0)
     with pytest.raises(ValueError, match="expected at least 1"):
         pack([0, 4], sequence_length=8, seed=0)
     with pytest.raises(ValueError, match="tokens_per_step=0"):
-        micro_batches([1], tokens_per_step=0, tokens_per_micro_batch=8, sequence_length=8, pack=True, seed=0, epoch=0)
+        micro_batches(
+            [1],
+            tokens_per_step=0,
+            tokens_per_micro_batch=8,
+            sequence_length=8,
+            pack=True,
+            seed=0,
+            epoch=0,
+        )
 
 
 @settings(max_examples=100, deadline=None)
@@ -107,14 +119,24 @@ def test_steps_are_nearly_full_and_packing_pads_little() -> None:
             epoch=0,
         )
         read = [sum(int(lengths[row].sum()) for rows in micros for row in rows) for micros in steps]
-        padded = sum(len(rows) * max(int(lengths[row].sum()) for row in rows) for micros in steps for rows in micros)
+        padded = sum(
+            len(rows) * max(int(lengths[row].sum()) for row in rows)
+            for micros in steps
+            for rows in micros
+        )
         assert np.mean(read) > 0.85 * 4096
         assert padded < 1.1 * lengths.sum()
 
 
 def test_epochs_differ_and_do_not_depend_on_each_other() -> None:
     lengths = np.random.default_rng(0).integers(5, 60, 100)
-    settings = {"tokens_per_step": 256, "tokens_per_micro_batch": 128, "sequence_length": 64, "pack": True, "seed": 0}
+    settings = {
+        "tokens_per_step": 256,
+        "tokens_per_micro_batch": 128,
+        "sequence_length": 64,
+        "pack": True,
+        "seed": 0,
+    }
     first, second = (micro_batches(lengths, **settings, epoch=epoch) for epoch in (0, 1))
     assert first != second
     assert second == micro_batches(lengths, **settings, epoch=1)
@@ -123,7 +145,13 @@ def test_epochs_differ_and_do_not_depend_on_each_other() -> None:
 
 @pytest.mark.parametrize("together", [True, False])
 def test_a_step_never_goes_over_its_budget_by_a_token(together: bool) -> None:
-    settings = {"tokens_per_micro_batch": 3, "sequence_length": 3, "pack": together, "seed": 0, "epoch": 0}
+    settings = {
+        "tokens_per_micro_batch": 3,
+        "sequence_length": 3,
+        "pack": together,
+        "seed": 0,
+        "epoch": 0,
+    }
     steps = micro_batches([3] * 10, tokens_per_step=8, **settings)
     assert [len(micros) for micros in steps] == [2] * 5
     steps = micro_batches([3] * 10, tokens_per_step=9, **settings)
@@ -142,7 +170,9 @@ def test_what_a_step_holds_does_not_depend_on_micro_batches(
             lengths, tokens_per_step=step, tokens_per_micro_batch=micro, sequence_length=most, pack=together, seed=1,
             epoch=0,
         )  # fmt: skip
-        return [sorted(index for rows in micros for row in rows for index in row) for micros in steps]
+        return [
+            sorted(index for rows in micros for row in rows for index in row) for micros in steps
+        ]
 
     assert held(1) == held(7) == held(step) == held(10 * step)
 
@@ -151,7 +181,12 @@ def test_smaller_micro_batches_are_more_of_them() -> None:
     lengths = np.random.default_rng(0).integers(5, 60, 200)
     settings = {"tokens_per_step": 512, "sequence_length": 64, "pack": True, "seed": 0, "epoch": 0}
     counts = [
-        np.mean([len(micros) for micros in micro_batches(lengths, tokens_per_micro_batch=micro, **settings)])
+        np.mean(
+            [
+                len(micros)
+                for micros in micro_batches(lengths, tokens_per_micro_batch=micro, **settings)
+            ]
+        )
         for micro in (64, 128, 256, 512)
     ]
     assert counts[0] > counts[1] > counts[2] > counts[3] == 1.0
@@ -159,7 +194,9 @@ def test_smaller_micro_batches_are_more_of_them() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(lengths=st.lists(st.integers(1, 40), max_size=60), tokens=st.integers(1, 100))
-def test_batches_by_length_hold_every_document_once_within_the_budget(lengths: list[int], tokens: int) -> None:
+def test_batches_by_length_hold_every_document_once_within_the_budget(
+    lengths: list[int], tokens: int
+) -> None:
     batches = length_batches(lengths, tokens=tokens)
     order = [index for rows in batches for (index,) in rows]
     assert sorted(order) == list(range(len(lengths)))

@@ -14,7 +14,9 @@ from tutelage.types import Example
 LABELS = ("bad", "good")
 
 
-def write(folder: Path, rows: list[tuple[str, ...]], name: str = "train.csv", header: str = "text,label") -> Path:
+def write(
+    folder: Path, rows: list[tuple[str, ...]], name: str = "train.csv", header: str = "text,label"
+) -> Path:
     path = folder / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join([header, *(",".join(row) for row in rows)]) + "\n")
@@ -41,17 +43,41 @@ def test_files_for_every_part(tmp_path: Path) -> None:
     validation = write(tmp_path, many(20, "v"), "valid.csv")
     more = write(tmp_path, [("u1",), ("u2",), ("u1",), ("t3",), ("x5",)], "more.csv", header="text")
     prepared = prepare(train, LABELS, test=test, validation=validation, unlabeled=[more])
-    assert [len(part) for part in (prepared.train, prepared.validation, prepared.test)] == [41, 20, 200]
+    assert [len(part) for part in (prepared.train, prepared.validation, prepared.test)] == [
+        41,
+        20,
+        200,
+    ]
     assert [(one.text, one.row) for one in prepared.unlabeled] == [("u1", 1), ("u2", 2)]
     assert prepared.train_groups is None
     assert prepared.facts == {
-        "train": {"file": "train.csv", "rows": 41, "labelled": 40, "label_counts": {"bad": 20, "good": 20}},
-        "validation": {"file": "valid.csv", "rows": 20, "labelled": 20, "label_counts": {"bad": 10, "good": 10}},
-        "test": {"file": "test.csv", "rows": 200, "labelled": 200, "label_counts": {"bad": 100, "good": 100}},
-        "unlabeled": {"file": "more.csv", "rows": 2, "labelled": 0, "label_counts": {"bad": 0, "good": 0}},
+        "train": {
+            "file": "train.csv",
+            "rows": 41,
+            "labelled": 40,
+            "label_counts": {"bad": 20, "good": 20},
+        },
+        "validation": {
+            "file": "valid.csv",
+            "rows": 20,
+            "labelled": 20,
+            "label_counts": {"bad": 10, "good": 10},
+        },
+        "test": {
+            "file": "test.csv",
+            "rows": 200,
+            "labelled": 200,
+            "label_counts": {"bad": 100, "good": 100},
+        },
+        "unlabeled": {
+            "file": "more.csv",
+            "rows": 2,
+            "labelled": 0,
+            "label_counts": {"bad": 0, "good": 0},
+        },
     }
     assert warnings(prepared) == [
-        "more.csv: 1 unlabeled row is also in validation or test, for instance 'x5' (more.csv, row 5); left out, so that the "  # noqa: E501
+        "more.csv: 1 unlabeled row is also in validation or test, for instance 'x5' (more.csv, row 5); left out, so that the "
         "test stays unseen"
     ]
 
@@ -59,8 +85,21 @@ def test_files_for_every_part(tmp_path: Path) -> None:
 def test_shares_are_of_the_whole_file_and_disjoint(tmp_path: Path) -> None:
     train = write(tmp_path, many(1000))
     prepared = prepare(train, LABELS, test=0.3, validation=0.1, seed=0)
-    assert [len(part) for part in (prepared.train, prepared.validation, prepared.test)] == [600, 100, 300]
-    assert len({one.text for part in (prepared.train, prepared.validation, prepared.test) for one in part}) == 1000
+    assert [len(part) for part in (prepared.train, prepared.validation, prepared.test)] == [
+        600,
+        100,
+        300,
+    ]
+    assert (
+        len(
+            {
+                one.text
+                for part in (prepared.train, prepared.validation, prepared.test)
+                for one in part
+            }
+        )
+        == 1000
+    )
     assert prepared.warnings == ()
     with pytest.raises(RecipeError, match="test and validation together take all rows"):
         prepare(train, LABELS, test=0.5, validation=0.5)
@@ -70,9 +109,14 @@ def test_shares_are_of_the_whole_file_and_disjoint(tmp_path: Path) -> None:
 
 
 def test_groups_never_straddle(tmp_path: Path) -> None:
-    train = write(tmp_path, [(*row, f"g{n // 5}") for n, row in enumerate(many(300))], header="text,label,g")
+    train = write(
+        tmp_path, [(*row, f"g{n // 5}") for n, row in enumerate(many(300))], header="text,label,g"
+    )
     prepared = prepare(train, LABELS, test=0.3, validation=0.1, group_field="g")
-    sides = [{int(one.text[1:]) // 5 for one in part} for part in (prepared.train, prepared.validation, prepared.test)]
+    sides = [
+        {int(one.text[1:]) // 5 for one in part}
+        for part in (prepared.train, prepared.validation, prepared.test)
+    ]
     assert not sides[0] & sides[1]
     assert not sides[0] & sides[2]
     assert not sides[1] & sides[2]
@@ -81,17 +125,20 @@ def test_groups_never_straddle(tmp_path: Path) -> None:
 
 def test_warnings_with_count_and_example(tmp_path: Path) -> None:
     train = write(tmp_path, [*many(100), ("t0", "good"), ("t1", "bad"), ("t1", "bad")])
-    test = write(tmp_path, [*many(98, "x"), ("t4", "bad"), ("t5", "good"), ("bare", "")], "test.csv")
+    test = write(
+        tmp_path, [*many(98, "x"), ("t4", "bad"), ("t5", "good"), ("bare", "")], "test.csv"
+    )
     prepared = prepare(train, LABELS, test=test, validation=test)
     assert warnings(prepared) == [
         "test.csv: 1 test row has no label and test needs one; left out",
         "test.csv: 1 validation row has no label and validation needs one; left out",
-        "train.csv: 2 texts have more than one label, for instance 't0': bad in row 1, good in row 101",
-        "test.csv: 2 validation rows are also in train.csv, for instance 't4' (row 99, there row 5); the validation flatters "  # noqa: E501
+        "train.csv: 2 texts have more than one label, for instance 't0': bad in row 1, good in row "
+        "101",
+        "test.csv: 2 validation rows are also in train.csv, for instance 't4' (row 99, there row 5); the validation flatters "
         "the student: remove them from one side",
-        "test.csv: 2 test rows are also in train.csv, for instance 't4' (row 99, there row 5); the test flatters the student: "  # noqa: E501
+        "test.csv: 2 test rows are also in train.csv, for instance 't4' (row 99, there row 5); the test flatters the student: "
         "remove them from one side",
-        "test.csv: 100 test rows are also in test.csv, for instance 'x0' (row 1, there row 1); the test flatters the student: "  # noqa: E501
+        "test.csv: 100 test rows are also in test.csv, for instance 'x0' (row 1, there row 1); the test flatters the student: "
         "remove them from one side",
     ]
     assert len(prepared.test) == 100
@@ -106,7 +153,7 @@ def test_every_problem_of_every_file_at_once(tmp_path: Path) -> None:
         "train.csv, row 42: the label 'bda' is not one of bad, good; did you mean `bad`?",
         "test.csv, row 41: the label 'godo' is not one of bad, good; did you mean `good`?",
         "more.csv: the file has no rows; expected at least one example",
-        f"absent.csv: no such file: {tmp_path}/absent.csv; correct the path; relative paths start at the recipe's folder",  # noqa: E501
+        f"absent.csv: no such file: {tmp_path}/absent.csv; correct the path; relative paths start at the recipe's folder",
     ]
 
 
@@ -174,4 +221,6 @@ def test_files_with_one_name_are_told_apart(tmp_path: Path) -> None:
 def test_validate_takes_plain_examples() -> None:
     train = [Example(f"t{n}", label=n % 2) for n in range(40)]
     assert validate(train, [Example(f"x{n}", label=n % 2) for n in range(100)], labels=LABELS) == []
-    assert str(validate([], train, labels=LABELS)[0]) == "train: no row is left to train on; add rows"
+    assert (
+        str(validate([], train, labels=LABELS)[0]) == "train: no row is left to train on; add rows"
+    )

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tutelage.data import split
 from tutelage.types import Example
 
-rows = st.lists(st.tuples(st.integers(0, 30), st.sampled_from([0, 1, 2, None])), min_size=2, max_size=60)
+rows = st.lists(
+    st.tuples(st.integers(0, 30), st.sampled_from([0, 1, 2, None])), min_size=2, max_size=60
+)
 shares = st.floats(0.05, 0.5)
 
 
@@ -27,7 +29,9 @@ def rows_that_can_split(pairs: list[tuple[int, int | None]]) -> bool:
 
 @settings(deadline=None)
 @given(pairs=rows, share=shares, seed=st.integers(0, 3))
-def test_a_partition_in_which_no_text_straddles(pairs: list[tuple[int, int | None]], share: float, seed: int) -> None:
+def test_a_partition_in_which_no_text_straddles(
+    pairs: list[tuple[int, int | None]], share: float, seed: int
+) -> None:
     assume(rows_that_can_split(pairs))
     examples = examples_of(pairs)
     kept, held = split(examples, None, share, seed=seed)
@@ -43,7 +47,11 @@ def test_a_partition_in_which_no_text_straddles(pairs: list[tuple[int, int | Non
 def test_neither_groups_nor_texts_straddle(
     pairs: list[tuple[int, int | None]], share: float, data: st.DataObject
 ) -> None:
-    groups = data.draw(st.lists(st.sampled_from(["a", "b", "c", "d", None]), min_size=len(pairs), max_size=len(pairs)))
+    groups = data.draw(
+        st.lists(
+            st.sampled_from(["a", "b", "c", "d", None]), min_size=len(pairs), max_size=len(pairs)
+        )
+    )
     examples = examples_of(pairs)
     try:
         kept, held = split(examples, groups, share, seed=0)
@@ -69,7 +77,11 @@ def test_order_of_the_file_does_not_matter(
 
 
 def test_every_class_gives_its_share() -> None:
-    examples = [Example(f"{label} {n}", label=label) for label, size in enumerate((200, 50, 10)) for n in range(size)]
+    examples = [
+        Example(f"{label} {n}", label=label)
+        for label, size in enumerate((200, 50, 10))
+        for n in range(size)
+    ]
     _, held = split(examples, None, 0.1, seed=0)
     assert Counter(examples[i].label for i in held) == {0: 20, 1: 5, 2: 1}
 
@@ -98,7 +110,9 @@ def test_unlabelled_rows_stay_unless_their_text_is_held_out() -> None:
 
 
 def test_too_few_rows() -> None:
-    with pytest.raises(ValueError, match=r"too few rows: 2 with 1 separate labelled texts cannot spare 0\.1"):
+    with pytest.raises(
+        ValueError, match=r"too few rows: 2 with 1 separate labelled texts cannot spare 0\.1"
+    ):
         split([Example("a", label=0), Example("a", label=1)], None, 0.1)
     with pytest.raises(ValueError, match="1 separate labelled groups"):
         split([Example("a", label=0), Example("b", label=1)], ["g", "g"], 0.1)

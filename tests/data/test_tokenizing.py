@@ -13,9 +13,9 @@ from tests.data.tiny_tokenizer import make_tokenizer
 from tutelage.data.tokenizing import Tokens, Trainable, cut, tokenize
 from tutelage.errors import DataError
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20) | st.sampled_from(
-    ["the cat sat on the mat", "é😀 naïve", " the  dog\n\n", "\ttab"]
-)
+texts = st.text(
+    st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20
+) | st.sampled_from(["the cat sat on the mat", "é😀 naïve", " the  dog\n\n", "\ttab"])
 
 
 def only(tokenizer: Any, text: Trainable) -> Tokens:
@@ -54,16 +54,21 @@ def test_without_either_the_first_token_of_the_text_only_conditions() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(parts=st.lists(texts, min_size=1, max_size=4), data=st.data())
-def test_spans_cover_what_they_name_and_bytes_add_up(tokenizer: Any, parts: list[str], data: st.DataObject) -> None:
+def test_spans_cover_what_they_name_and_bytes_add_up(
+    tokenizer: Any, parts: list[str], data: st.DataObject
+) -> None:
     text = "".join(parts)
     chosen = data.draw(st.lists(st.booleans(), min_size=len(parts), max_size=len(parts)))
     ends = np.cumsum([len(part) for part in parts]).tolist()
-    spans = tuple((end - len(part), end) for part, end, one in zip(parts, ends, chosen, strict=True) if one)
+    spans = tuple(
+        (end - len(part), end) for part, end, one in zip(parts, ends, chosen, strict=True) if one
+    )
     tokens = only(tokenizer, Trainable(text, spans, enclosed=True))
     assert tokens.num_bytes.sum() == len(text.encode())
     assert (tokens.num_bytes >= 0).all()
     wanted = sum(len(text[start:end].encode()) for start, end in spans)
-    # A token across the border of a span trains as a whole, so somewhat more than the spans may be spelled.
+    # A token across the border of a span trains as a whole, so somewhat more than the spans may be
+    # spelled.
     assert tokens.num_bytes[tokens.trained].sum() >= wanted
     whole = only(tokenizer, Trainable(text, enclosed=True))
     assert np.array_equal(whole.ids, tokens.ids)
@@ -111,7 +116,9 @@ def test_pieces_are_the_text_in_order(length: int, most: int) -> None:
     assert joined.tolist() == list(range(length - (length % most == 1)))
     assert all(2 <= len(piece.ids) <= most for piece in pieces)
     assert all(len(piece.ids) == most for piece in pieces[:-1])
-    assert all(piece.trained.tolist() == [False] + [True] * (len(piece.ids) - 1) for piece in pieces)
+    assert all(
+        piece.trained.tolist() == [False] + [True] * (len(piece.ids) - 1) for piece in pieces
+    )
 
 
 def test_truncating_and_refusing() -> None:

@@ -10,7 +10,8 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message.role + '\n' }}"
     "{% if message.role == 'assistant' %}"
-    "{% generation %}{{ (message.content or '') + (message.tool_calls | tojson if message.tool_calls else '') }}"
+    "{% generation %}{{ (message.content or '') + (message.tool_calls | tojson if "
+    "message.tool_calls else '') }}"
     "{{ '<|im_end|>' }}{% endgeneration %}"
     "{% else %}{{ message.content + '<|im_end|>' }}{% endif %}"
     "{{ '\n' }}"
@@ -19,7 +20,13 @@ CHAT_TEMPLATE = (
 )
 """ChatML with generation marks, so that what is found without them can be held against them."""
 
-CORPUS = ["the cat sat on the mat", "the dog sat on the log", "user assistant tool", "a bird in the hand", "naïve café"]
+CORPUS = [
+    "the cat sat on the mat",
+    "the dog sat on the log",
+    "user assistant tool",
+    "a bird in the hand",
+    "naïve café",
+]
 
 
 def make_tokenizer(**settings: Any) -> Any:

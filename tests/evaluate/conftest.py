@@ -1,11 +1,12 @@
-"""One thread, which is enough for tiny models and gives the same sums on every machine; a tiny teacher and students."""
+"""One thread, which is enough for tiny models and gives the same sums on every machine; a tiny
+teacher and students."""
 
 from typing import Any
 
 import pytest
 from tests.train.tiny_language import tiny_llama, tiny_student, tiny_teacher
 
-from tutelage.students.threads import one_thread
+from tutelage.models.threads import one_thread
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tutelage.errors import DataError
-from tutelage.evaluate import baselines
+from tutelage.evaluate.classes import baselines
 
 
 def test_majority_answers_with_the_shares_of_train():

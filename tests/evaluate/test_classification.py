@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tutelage import metrics
 from tutelage.errors import ShapeMismatch
-from tutelage.evaluate import classification
+from tutelage.evaluate.classes import comparison as classification
 
 LABELS = ("no", "maybe", "yes")
 
@@ -21,14 +21,20 @@ def some_gold(rows=80, classes=3):
 
 
 def row_of(result, **wanted):
-    rows = [row for row in result["comparisons"] if all(row.get(key) == value for key, value in wanted.items())]
+    rows = [
+        row
+        for row in result["comparisons"]
+        if all(row.get(key) == value for key, value in wanted.items())
+    ]
     assert len(rows) == 1
     return rows[0]
 
 
 def test_values_are_those_of_metrics_and_the_whole_is_json():
     gold, teacher, student = some_gold(), some_probs(1), some_probs(2)
-    result = classification.compare(gold, LABELS, teacher=teacher, students={"gru": student}, bootstrap_samples=50)
+    result = classification.compare(
+        gold, LABELS, teacher=teacher, students={"gru": student}, bootstrap_samples=50
+    )
     found = json.loads(json.dumps(result))["students"]["gru"]
     assert found["accuracy"]["value"] == pytest.approx(metrics.accuracy(student, gold))
     assert found["macro_f1"]["value"] == pytest.approx(metrics.macro_f1(student, gold))
@@ -83,7 +89,9 @@ def test_a_better_student_is_settled_better_than_its_control():
 def test_rows_without_gold_count_only_for_fidelity():
     gold = [None if row % 2 else int(label) for row, label in enumerate(some_gold())]
     teacher, student = some_probs(1), some_probs(2)
-    result = classification.compare(gold, LABELS, teacher=teacher, students={"gru": student}, bootstrap_samples=20)
+    result = classification.compare(
+        gold, LABELS, teacher=teacher, students={"gru": student}, bootstrap_samples=20
+    )
     assert (result["rows"], result["labelled_rows"]) == (80, 40)
     assert result["students"]["gru"]["accuracy"]["value"] == pytest.approx(
         metrics.accuracy(student[::2], some_gold()[::2])
@@ -93,7 +101,11 @@ def test_rows_without_gold_count_only_for_fidelity():
 
 def test_without_any_gold_only_fidelity_remains():
     result = classification.compare(
-        [None] * 80, LABELS, teacher=some_probs(1), students={"gru": some_probs(2)}, bootstrap_samples=20
+        [None] * 80,
+        LABELS,
+        teacher=some_probs(1),
+        students={"gru": some_probs(2)},
+        bootstrap_samples=20,
     )
     assert result["teacher"] == {}
     assert set(result["students"]["gru"]) == {"agreement", "kl"}

@@ -26,7 +26,9 @@ class Machine:
 def test_latency_and_throughput_are_those_of_the_clock():
     machine = Machine()
     predictors = {"slow": machine.model("slow", 0.2), "fast": machine.model("fast", 0.001)}
-    found = cost.measure_latency(predictors, ["a", "bb", "ccc"], batch_size=2, clock=lambda: machine.now, samples=20)
+    found = cost.measure_latency(
+        predictors, ["a", "bb", "ccc"], batch_size=2, clock=lambda: machine.now, samples=20
+    )
     assert found["slow"]["latency_ms_p50"]["value"] == pytest.approx(200)
     assert found["fast"]["latency_ms_p95"]["value"] == pytest.approx(1)
     assert found["slow"]["examples_per_second"]["value"] == pytest.approx(5)
@@ -38,7 +40,9 @@ def test_latency_and_throughput_are_those_of_the_clock():
 def test_models_take_turns_on_the_same_texts():
     machine = Machine()
     predictors = {"a": machine.model("a", 1.0), "b": machine.model("b", 1.0)}
-    cost.measure_latency(predictors, ["x", "y"], warm_up=1, rounds=1, clock=lambda: machine.now, samples=10)
+    cost.measure_latency(
+        predictors, ["x", "y"], warm_up=1, rounds=1, clock=lambda: machine.now, samples=10
+    )
     assert machine.calls[2:6] == [("a", ("x",)), ("b", ("x",)), ("b", ("y",)), ("a", ("y",))]
 
 

@@ -1,4 +1,5 @@
-"""Language models judged against whole distributions in float64, over documents, chunk by chunk or at once."""
+"""Language models judged against whole distributions in float64, over documents, chunk by chunk or
+at once."""
 
 from __future__ import annotations
 
@@ -22,12 +23,12 @@ from tests.train.tiny_language import (
     tiny_teacher,
 )
 
-from tutelage.evaluate import language_scores
-from tutelage.evaluate.language import compare_language_models
-from tutelage.evaluate.language_examples import show_distributions, write_document_scores
-from tutelage.evaluate.language_scores import score_models
+from tutelage.evaluate.tokens import scores as language_scores
+from tutelage.evaluate.tokens.comparison import compare_language_models
+from tutelage.evaluate.tokens.examples import show_distributions, write_document_scores
+from tutelage.evaluate.tokens.scores import score_models
 from tutelage.metrics import equal_mass_bins
-from tutelage.students.threads import one_thread
+from tutelage.models.threads import one_thread
 from tutelage.types import Document
 
 DOCUMENTS = tiny_documents(20, share=0.7)
@@ -41,10 +42,16 @@ def scores(teacher: Any, models: dict[str, Any]) -> dict[str, Any]:
 
 def log_probabilities(model: Any, document: Any) -> np.ndarray:
     """float64 [P, V], one document at a time, by the model's own logits."""
-    logits = teacher_logits(tiny_teacher(model), document) if model.config.model_type == "llama" else None
+    logits = (
+        teacher_logits(tiny_teacher(model), document)
+        if model.config.model_type == "llama"
+        else None
+    )
     if logits is None:
         with torch.no_grad():
-            logits = model(input_ids=torch.from_numpy(document.token_ids.astype(np.int64))[None]).logits[0, :-1]
+            logits = model(
+                input_ids=torch.from_numpy(document.token_ids.astype(np.int64))[None]
+            ).logits[0, :-1]
         logits = logits[torch.from_numpy(document.trained[1:]), :VOCABULARY].double().numpy()
     shifted = logits - logits.max(-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
@@ -53,29 +60,41 @@ def log_probabilities(model: Any, document: Any) -> np.ndarray:
 def whole_log_probabilities(model: Any, document: Any) -> np.ndarray:
     """float64 [P, V], one document alone, by the model's own forward."""
     with torch.no_grad():
-        logits = model(input_ids=torch.from_numpy(document.token_ids.astype(np.int64))[None]).logits[0, :-1]
+        logits = model(
+            input_ids=torch.from_numpy(document.token_ids.astype(np.int64))[None]
+        ).logits[0, :-1]
     chosen = logits[torch.from_numpy(document.trained[1:]), :VOCABULARY].double()
     return torch.log_softmax(chosen, dim=-1).numpy()
 
 
 @pytest.mark.parametrize("name", ["", "pruned", "rnn"])
-def test_scores_of_every_token_are_those_of_the_definition(teacher, models, scores, name: str) -> None:
+def test_scores_of_every_token_are_those_of_the_definition(
+    teacher, models, scores, name: str
+) -> None:
     model = models[name] if name else teacher.language_model.model
     start = 0
     for document in DOCUMENTS:
         place = slice(start, start + document.positions)
         start = place.stop
-        log_q, log_p = (log_probabilities(one, document) for one in (model, teacher.language_model.model))
+        log_q, log_p = (
+            log_probabilities(one, document) for one in (model, teacher.language_model.model)
+        )
         labels = document.token_ids[document.trained]
         found = scores[name]
-        np.testing.assert_allclose(found.nats[place], -log_q[np.arange(len(labels)), labels], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            found.nats[place], -log_q[np.arange(len(labels)), labels], rtol=1e-4, atol=1e-4
+        )
         np.testing.assert_allclose(found.confidence[place], np.exp(log_q.max(-1)), rtol=1e-4)
         np.testing.assert_array_equal(found.correct[place], log_q.argmax(-1) == labels)
         if name:
             p, q = np.exp(log_p), np.exp(log_q)
-            np.testing.assert_allclose(found.kl[place], (p * (log_p - log_q)).sum(-1), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                found.kl[place], (p * (log_p - log_q)).sum(-1), rtol=1e-4, atol=1e-5
+            )
             np.testing.assert_allclose(found.acceptance[place], np.minimum(p, q).sum(-1), rtol=1e-4)
-            np.testing.assert_array_equal(found.agreement[place], log_q.argmax(-1) == log_p.argmax(-1))
+            np.testing.assert_array_equal(
+                found.agreement[place], log_q.argmax(-1) == log_p.argmax(-1)
+            )
     assert start == len(scores[name].nats)
 
 
@@ -111,7 +130,9 @@ def test_caps_and_scales_of_logits_count_on_both_sides(kind: str) -> None:
     np.testing.assert_allclose(found[""].nats, -log_p[at, labels], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found["one"].nats, -log_q[at, labels], rtol=1e-4, atol=1e-4)
     assert found["one"].kl is not None
-    np.testing.assert_allclose(found["one"].kl, (np.exp(log_p) * (log_p - log_q)).sum(-1), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        found["one"].kl, (np.exp(log_p) * (log_p - log_q)).sum(-1), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_metrics_are_sums_over_documents_divided_once(scores) -> None:
@@ -139,9 +160,15 @@ def test_metrics_are_sums_over_documents_divided_once(scores) -> None:
     assert values["ece"]["value"] == pytest.approx(sum(gaps) / len(bins), rel=1e-6)
     assert (found["documents"], found["tokens"], found["bytes"]) == (20, len(bins), num_bytes)
     assert "kl" not in found["teacher"]
-    against = {(row["against"], row["metric"]): row["difference"]["value"] for row in found["comparisons"]}
-    assert against["teacher", "nats_per_token"] == pytest.approx(ours.nats.mean() - scores[""].nats.mean(), abs=1e-6)
-    assert against["control", "kl"] == pytest.approx(ours.kl.mean() - scores["rnn"].kl.mean(), abs=1e-6)
+    against = {
+        (row["against"], row["metric"]): row["difference"]["value"] for row in found["comparisons"]
+    }
+    assert against["teacher", "nats_per_token"] == pytest.approx(
+        ours.nats.mean() - scores[""].nats.mean(), abs=1e-6
+    )
+    assert against["control", "kl"] == pytest.approx(
+        ours.kl.mean() - scores["rnn"].kl.mean(), abs=1e-6
+    )
     assert ("teacher", "kl") not in against
 
 
@@ -155,7 +182,9 @@ def test_intervals_are_over_documents_and_not_over_tokens() -> None:
     def width(nats: np.ndarray) -> float:
         zeros = np.zeros(560)
         scores = language_scores.TokenScores(nats, zeros + 0.5, zeros)
-        interval = compare_language_models(documents, teacher=scores, students={})["teacher"]["nats_per_token"]
+        interval = compare_language_models(documents, teacher=scores, students={})["teacher"][
+            "nats_per_token"
+        ]
         return interval["high"] - interval["low"]
 
     assert width(alike) == pytest.approx(2 * 1.96 * alike.std() / math.sqrt(40), rel=0.15)
@@ -167,29 +196,44 @@ def test_pieces_of_one_row_are_one_document() -> None:
     draw = np.random.default_rng(0)
     pieces = [replace(document, trained=np.arange(15) > 0, token_ids=np.arange(15, dtype=np.int32), num_bytes=30)
               for document in tiny_documents(200)]  # fmt: skip
-    nats, confidence = np.repeat(draw.normal(5, 1, 20), 140), np.repeat(draw.uniform(0.2, 0.9, 20), 140)
+    nats, confidence = (
+        np.repeat(draw.normal(5, 1, 20), 140),
+        np.repeat(draw.uniform(0.2, 0.9, 20), 140),
+    )
 
     def judge(documents: list[Document]) -> dict[str, Any]:
         scores = language_scores.TokenScores(nats, confidence, np.zeros(len(nats)))
         return compare_language_models(documents, teacher=scores, students={"other": scores})
 
-    split = judge([replace(piece, source="a.jsonl", row=1 + place // 10) for place, piece in enumerate(pieces)])
+    split = judge(
+        [
+            replace(piece, source="a.jsonl", row=1 + place // 10)
+            for place, piece in enumerate(pieces)
+        ]
+    )
     loose = judge([replace(piece, source="a.jsonl", row=0) for piece in pieces])
     assert (split["documents"], split["pieces"]) == (20, 200)
     assert (loose["documents"], loose["pieces"]) == (200, 200)
-    for metric, expected in (("nats_per_token", nats), ("bits_per_byte", nats / math.log(2) * 14 / 30)):
+    for metric, expected in (
+        ("nats_per_token", nats),
+        ("bits_per_byte", nats / math.log(2) * 14 / 30),
+    ):
         interval = split["teacher"][metric]
         assert interval["value"] == pytest.approx(loose["teacher"][metric]["value"], rel=1e-12)
         assert interval["high"] - interval["low"] == pytest.approx(
             2 * 1.96 * expected[::140].std() / math.sqrt(20), rel=0.15
         )
     for metric in ("nats_per_token", "ece"):
-        wide, narrow = (found["teacher"][metric]["high"] - found["teacher"][metric]["low"] for found in (split, loose))
+        wide, narrow = (
+            found["teacher"][metric]["high"] - found["teacher"][metric]["low"]
+            for found in (split, loose)
+        )
         assert wide > 2 * narrow, metric
 
 
 def test_one_document_is_no_sample_of_documents() -> None:
-    """Of a single split row its pieces are resampled, and said to be; of a single text nothing is compared."""
+    """Of a single split row its pieces are resampled, and said to be; of a single text nothing is
+    compared."""
     draw = np.random.default_rng(0)
     pieces = [replace(document, source="a.jsonl", row=1, trained=np.arange(15) > 0, num_bytes=30,
                       token_ids=np.arange(15, dtype=np.int32)) for document in tiny_documents(20)]  # fmt: skip
@@ -205,15 +249,21 @@ def test_one_document_is_no_sample_of_documents() -> None:
 
 
 def replace_nats(scores: language_scores.TokenScores, count: int) -> language_scores.TokenScores:
-    return language_scores.TokenScores(scores.nats[:count], scores.confidence[:count], scores.correct[:count])
+    return language_scores.TokenScores(
+        scores.nats[:count], scores.confidence[:count], scores.correct[:count]
+    )
 
 
-def test_chunks_and_batches_change_nothing(teacher, models, scores, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_and_batches_change_nothing(
+    teacher, models, scores, monkeypatch: pytest.MonkeyPatch
+) -> None:
     widest = []
     known = language_scores._logprobs
     monkeypatch.setattr(language_scores, "_LOGITS_AT_ONCE", 5 * (VOCABULARY + 13))
     monkeypatch.setattr(
-        language_scores, "_logprobs", lambda logits, vocabulary: widest.append(len(logits)) or known(logits, vocabulary)
+        language_scores,
+        "_logprobs",
+        lambda logits, vocabulary: widest.append(len(logits)) or known(logits, vocabulary),
     )
     small = score_models(teacher, models, DOCUMENTS[::-1], batch_tokens=14)
     assert max(widest) <= 5
@@ -224,7 +274,9 @@ def test_chunks_and_batches_change_nothing(teacher, models, scores, monkeypatch:
             if getattr(expected, metric) is not None:
                 backwards = np.split(getattr(small[name], metric), ends)[::-1]
                 found = np.concatenate(backwards)
-                np.testing.assert_allclose(found, getattr(expected, metric), rtol=1e-4, atol=1e-4, err_msg=metric)
+                np.testing.assert_allclose(
+                    found, getattr(expected, metric), rtol=1e-4, atol=1e-4, err_msg=metric
+                )
                 compared += 1
     assert compared == 3 + 3 * 6  # the teacher is not compared with itself
 
@@ -252,8 +304,12 @@ def test_scores_of_documents_are_written_in_their_order(scores, tmp_path: Path) 
     write_document_scores(tmp_path / "p.parquet", documents, scores, tokenizer=TOKENIZER)
     rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
     assert rows[1]["teacher"] is None
-    assert rows[0]["teacher"] == pytest.approx(scores[""].nats[: DOCUMENTS[0].positions].mean(), rel=1e-5)
-    assert rows[-1]["pruned.kl"] == pytest.approx(scores["pruned"].kl[-DOCUMENTS[-1].positions :].mean(), rel=1e-5)
+    assert rows[0]["teacher"] == pytest.approx(
+        scores[""].nats[: DOCUMENTS[0].positions].mean(), rel=1e-5
+    )
+    assert rows[-1]["pruned.kl"] == pytest.approx(
+        scores["pruned"].kl[-DOCUMENTS[-1].positions :].mean(), rel=1e-5
+    )
     assert [row["row"] for row in rows] == [document.row for document in documents]
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow.parquet as pq
 
-from tutelage.evaluate.predictions import write_predictions
+from tutelage.evaluate.classes.predictions import write_predictions
 from tutelage.types import Example
 
 
@@ -10,7 +10,12 @@ def test_columns_and_contents(tmp_path):
     probs = np.array([[0.25, 0.75], [0.5, 0.5]])
     path = tmp_path / "predictions.parquet"
     write_predictions(
-        path, examples, labels=["no", "yes"], teacher=probs, students={"gru": probs}, controls={"gru": probs}
+        path,
+        examples,
+        labels=["no", "yes"],
+        teacher=probs,
+        students={"gru": probs},
+        controls={"gru": probs},
     )
     table = pq.read_table(path)
     assert table.column_names == [

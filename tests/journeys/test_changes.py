@@ -1,4 +1,5 @@
-"""A recipe or its data changed after a run: what depends on it is made again, everything else is taken as it is.
+"""A recipe or its data changed after a run: what depends on it is made again, everything else is
+taken as it is.
 
 The command line is not the point here, so these runs happen in this process.
 """
@@ -13,9 +14,9 @@ import numpy as np
 import pytest
 from tests.journeys.tiny_job import run_here, sentences, write_csv
 
-from tutelage.config import load_recipe
 from tutelage.errors import RecipeError
 from tutelage.recipes.classification import Outcome, run
+from tutelage.recipes.loading import load_recipe
 from tutelage.targets import TargetStore
 from tutelage.teachers import ClassifierTeacher
 from tutelage.types import SILENT
@@ -30,8 +31,18 @@ def how(outcome: Outcome) -> dict[str, str]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file of a run that clocks and locks have no part in, by its path."""
-    names = ["metrics.jsonl", "model.safetensors", "config.json", "head.safetensors", "manifest.json"]
-    return {str(path.relative_to(folder)): path.read_bytes() for name in names for path in folder.rglob(name)}
+    names = [
+        "metrics.jsonl",
+        "model.safetensors",
+        "config.json",
+        "head.safetensors",
+        "manifest.json",
+    ]
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for name in names
+        for path in folder.rglob(name)
+    }
 
 
 def test_a_student_more_is_trained_and_the_other_taken_over(job: Path) -> None:
@@ -54,7 +65,10 @@ def test_a_student_more_is_trained_and_the_other_taken_over(job: Path) -> None:
 
 def test_other_settings_of_the_evaluation_train_nobody_again(job: Path) -> None:
     first = run_here(job, SHORT, "evaluate.control=false")
-    assert how(run_here(job, SHORT)) == {**dict.fromkeys(how(first), "reused"), "controls/gru": "done"}
+    assert how(run_here(job, SHORT)) == {
+        **dict.fromkeys(how(first), "reused"),
+        "controls/gru": "done",
+    }
     third = run_here(job, SHORT, "evaluate.bootstrap_samples=120")
     assert third.folder.path.name == "tiny-3"
     assert set(how(third).values()) == {"reused"}
@@ -79,18 +93,27 @@ def test_test_rows_are_no_part_of_what_a_student_depends_on(job: Path) -> None:
     first = run_here(job, SHORT, until="report")
     before = contents(first.folder.path / "students") | contents(first.folder.path / "teacher")
     rows = sentences(200, seed=0)[150:]
-    write_csv(job / "test.csv", [(rows[0][0], "positive" if rows[0][1] != "positive" else "neutral"), *rows[1:]])
+    write_csv(
+        job / "test.csv",
+        [(rows[0][0], "positive" if rows[0][1] != "positive" else "neutral"), *rows[1:]],
+    )
     mended = run_here(job, SHORT, until="report")
-    assert how(mended) == {**dict.fromkeys(how(first), "kept"), "evaluation": "done", "report": "done"}
+    assert how(mended) == {
+        **dict.fromkeys(how(first), "kept"),
+        "evaluation": "done",
+        "report": "done",
+    }
     write_csv(job / "test.csv", [*rows, ("a superb phone indeed", "positive")])
-    label, asked = "tutelage.teachers.classifier.ClassifierTeacher.label", []
+    label, asked = "tutelage.teachers.classifier.teacher.ClassifierTeacher.label", []
     with pytest.MonkeyPatch.context() as patch:
         plain = ClassifierTeacher.label
         patch.setattr(label, lambda self, examples: asked.extend(examples) or plain(self, examples))
         longer = run_here(job, SHORT, until="train")
     assert [example.text for example in asked] == ["a superb phone indeed"]
     assert how(longer) == {**dict.fromkeys(how(longer), "kept"), "targets": "done"}
-    assert contents(first.folder.path / "students") | contents(first.folder.path / "teacher") == before
+    assert (
+        contents(first.folder.path / "students") | contents(first.folder.path / "teacher") == before
+    )
     fresh = run_here(job, SHORT, root="elsewhere")
     assert contents(fresh.folder.path / "students") == contents(first.folder.path / "students")
 
@@ -105,11 +128,15 @@ def test_what_was_measured_on_other_rows_does_not_stay(job: Path) -> None:
     run_here(job, SHORT, "evaluate.control=false", until="evaluate")
     assert [path.exists() for path in measured] == [True, True, False]
     folder.predictions_path.unlink()
-    assert how(run_here(job, SHORT, "evaluate.control=false", until="report"))["evaluation"] == "done"
+    assert (
+        how(run_here(job, SHORT, "evaluate.control=false", until="report"))["evaluation"] == "done"
+    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tutelage.recipes.checking.free_disk_bytes", lambda _: 0)
+        patch.setattr("tutelage.tasks.classification.checking.free_disk_bytes", lambda _: 0)
         again = run_here(job, SHORT, "evaluate.control=false", until="report")
-        assert set(how(again).values()) == {"kept"}  # nothing is left to write, so nothing has to fit
+        assert set(how(again).values()) == {
+            "kept"
+        }  # nothing is left to write, so nothing has to fit
     (folder.students_path / "gru" / "model.safetensors").unlink()
     run_here(job, SHORT, "evaluate.control=false", until="train")
     assert not any(path.exists() for path in measured)
@@ -129,14 +156,18 @@ def test_a_damaged_part_of_the_targets_is_labelled_again(job: Path) -> None:
     assert how(outcome) == {"teacher": "kept", "targets": "done"}
     (message,) = [line for line in said if "damaged" in line]
     assert message.endswith("these rows are labelled again")
-    np.testing.assert_allclose(TargetStore.open(first.folder.targets_path).lookup(ids), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        TargetStore.open(first.folder.targets_path).lookup(ids), expected, atol=1e-6
+    )
 
 
 def test_a_prompted_teacher_needs_no_label_to_train_students(job: Path) -> None:
     write_csv(job / "train.csv", [(text, "") for text, _ in sentences(200, seed=0)[:120]])
     model = load_recipe(job / "recipe.yaml").teacher.model
     teacher = f"teacher={{kind: prompted, model: '{model}', calibration: batch}}"
-    with pytest.raises(RecipeError, match=r"evaluate\.control: no training row has a label.*set it to false"):
+    with pytest.raises(
+        RecipeError, match=r"evaluate\.control: no training row has a label.*set it to false"
+    ):
         run_here(job, SHORT, teacher)
     outcome = run_here(job, SHORT, teacher, "evaluate.control=false", until="report")
     evaluation = json.loads(outcome.folder.evaluation_path.read_text())
@@ -147,6 +178,8 @@ def test_a_prompted_teacher_needs_no_label_to_train_students(job: Path) -> None:
 
 def test_a_classifier_that_is_fitted_needs_labels_and_says_so(job: Path) -> None:
     write_csv(job / "train.csv", [(text, "") for text, _ in sentences(200, seed=0)[:120]])
-    with pytest.raises(RecipeError, match=r"train\.csv: no training row is labelled negative, neutral, positive"):
+    with pytest.raises(
+        RecipeError, match=r"train\.csv: no training row is labelled negative, neutral, positive"
+    ):
         run_here(job, SHORT)
     assert not (job / "runs").exists()

@@ -12,11 +12,16 @@ from pathlib import Path
 
 from tests.journeys.tiny_job import environment, tutelage
 
-RESULTS = ("students/gru/metrics.jsonl", "controls/gru/metrics.jsonl", "students/gru/model.safetensors")
+RESULTS = (
+    "students/gru/metrics.jsonl",
+    "controls/gru/metrics.jsonl",
+    "students/gru/model.safetensors",
+)
 
 
 def _listen_to_control_c() -> None:
-    """A shell that starts the tests in its background lets them ignore it, and what they start inherits that."""
+    """A shell that starts the tests in its background lets them ignore it, and what they start
+    inherits that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -1,4 +1,5 @@
-"""Every form of document, every kind of targets and every kind of student, from files to evaluation.json."""
+"""Every form of document, every kind of targets and every kind of student, from files to
+evaluation.json."""
 
 from __future__ import annotations
 
@@ -11,12 +12,12 @@ import numpy as np
 import pytest
 from tests.journeys.tiny_language_job import write_language_job, write_teacher
 
-from tutelage.config import load_recipe
 from tutelage.errors import TrainingDiverged
 from tutelage.recipes.causal_lm import run_language_model
-from tutelage.recipes.language_inputs import prepare_language_data, teacher_tokenizer
+from tutelage.recipes.loading import load_recipe
 from tutelage.runs import MetricsLog
 from tutelage.targets import TargetStore
+from tutelage.tasks.language.data import prepare_language_data, teacher_tokenizer
 
 METRICS = {"nats_per_token", "bits_per_byte", "kl", "top1_agreement", "acceptance", "ece"}
 COSTS = {"parameters", "disk_bytes", "latency_ms_p50", "latency_ms_p95", "tokens_per_second"}
@@ -69,7 +70,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _without_probing_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes a process for each model; `test_language_run` does it."""
-    monkeypatch.setattr("tutelage.evaluate.language_cost.peak_memory_bytes", lambda *_: None)
+    monkeypatch.setattr("tutelage.evaluate.tokens.cost.peak_memory_bytes", lambda *_: None)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -77,7 +78,12 @@ def _without_probing_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_from_documents_to_evaluation(name: str, teacher: Path, tmp_path: Path) -> None:
     case = CASES[name]
     path = write_language_job(
-        tmp_path, teacher, form=case.form, targets=case.targets, students=case.students, objective=case.objective
+        tmp_path,
+        teacher,
+        form=case.form,
+        targets=case.targets,
+        students=case.students,
+        objective=case.objective,
     )
     recipe: Any = load_recipe(path)
     outcome = run_language_model(recipe, root=tmp_path / "runs", until="evaluate")
@@ -94,12 +100,19 @@ def test_from_documents_to_evaluation(name: str, teacher: Path, tmp_path: Path) 
             assert set(metrics) >= METRICS | COSTS
             for metric in METRICS | COSTS:
                 assert np.isfinite(metrics[metric]["value"]), metric
-                assert metrics[metric]["low"] <= metrics[metric]["value"] <= metrics[metric]["high"], metric
+                assert (
+                    metrics[metric]["low"] <= metrics[metric]["value"] <= metrics[metric]["high"]
+                ), metric
             assert metrics["kl"]["value"] > 0
-            assert all(0 <= metrics[metric]["value"] <= 1 for metric in ("top1_agreement", "acceptance", "ece"))
+            assert all(
+                0 <= metrics[metric]["value"] <= 1
+                for metric in ("top1_agreement", "acceptance", "ece")
+            )
     for student in recipe.students:
         ours, control = evaluation["students"][student], evaluation["controls"][student]
-        if case.objective != "{divergence: reverse_kl}":  # two epochs; the copy begins with nothing to learn
+        if (
+            case.objective != "{divergence: reverse_kl}"
+        ):  # two epochs; the copy begins with nothing to learn
             assert ours["kl"]["value"] < control["kl"]["value"], student
         if student == "copy":
             assert ours["kl"]["value"] < 0.5
@@ -108,13 +121,18 @@ def test_from_documents_to_evaluation(name: str, teacher: Path, tmp_path: Path) 
         assert len(losses) == 2
         assert (outcome.folder.students_path / student / "model.safetensors").is_file()
         assert not (outcome.folder.students_path / student / "checkpoints").exists()
-    assert {*evaluation["samples"][0]["continuations"]} >= {"teacher", *(f"students.{one}" for one in recipe.students)}
+    assert {*evaluation["samples"][0]["continuations"]} >= {
+        "teacher",
+        *(f"students.{one}" for one in recipe.students),
+    }
     if "live" in name:
         assert not outcome.folder.targets_path.exists()
     else:
         store = TargetStore.open(outcome.folder.targets_path)
         assert store.manifest.kind == recipe.targets.kind
-        assert store.manifest.positions == sum(one.positions for one in (*data.train, *data.validation))
+        assert store.manifest.positions == sum(
+            one.positions for one in (*data.train, *data.validation)
+        )
 
 
 @pytest.mark.parametrize("form", ["pairs", "messages"])
@@ -136,10 +154,16 @@ def test_only_what_the_assistant_says_trains(form: str, teacher: Path, tmp_path:
     )
 
 
-def test_a_run_that_explodes_keeps_what_it_has_and_trains_when_asked_for_less(teacher: Path, tmp_path: Path) -> None:
+def test_a_run_that_explodes_keeps_what_it_has_and_trains_when_asked_for_less(
+    teacher: Path, tmp_path: Path
+) -> None:
     path = write_language_job(tmp_path, teacher)
-    wild: Any = load_recipe(path, overrides=["train.learning_rate=5", "train.epochs=8", "train.warmup_share=1"])
-    with pytest.raises(TrainingDiverged, match=r"has exploded.*Lower learning_rate.*checkpoint is in"):
+    wild: Any = load_recipe(
+        path, overrides=["train.learning_rate=5", "train.epochs=8", "train.warmup_share=1"]
+    )
+    with pytest.raises(
+        TrainingDiverged, match=r"has exploded.*Lower learning_rate.*checkpoint is in"
+    ):
         run_language_model(wild, root=tmp_path / "runs", until="train")
     run = tmp_path / "runs" / "tiny"
     assert list((run / "students" / "half" / "checkpoints").glob("step-*"))

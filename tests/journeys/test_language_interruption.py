@@ -1,4 +1,5 @@
-"""A language-model run that is killed at random moments ends with the bytes of one that never was."""
+"""A language-model run that is killed at random moments ends with the bytes of one that never
+was."""
 
 from __future__ import annotations
 
@@ -13,11 +14,11 @@ from typing import Any
 import pytest
 from tests.journeys.tiny_language_job import write_language_job, write_teacher
 
-from tutelage.config import load_recipe
 from tutelage.recipes.causal_lm import run_language_model
-from tutelage.recipes.language_evaluating import target_facts
+from tutelage.recipes.loading import load_recipe
 from tutelage.runs.folder import Stage
 from tutelage.targets import read_manifest, verify
+from tutelage.tasks.language.evaluating import target_facts
 from tutelage.teachers import CausalTeacher
 from tutelage.types import SILENT
 
@@ -44,12 +45,19 @@ def test_kill_9_at_random_moments_changes_nothing(tmp_path: Path) -> None:
         text=True,
         timeout=500,
         check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1",
+        },
     )
     assert done.returncode == 0, done.stderr
     reached = json.loads(done.stdout.splitlines()[-1])
     lines = [sum(moment["lines"].values()) for moment in reached]
-    assert len({count for count in lines if count}) >= 2, f"the kills came at {reached}: too few to prove anything"
+    assert len({count for count in lines if count}) >= 2, (
+        f"the kills came at {reached}: too few to prove anything"
+    )
     for name in RESULTS:
         whole, killed = (tmp_path / place / "run" / name for place in ("whole", "killed"))
         assert whole.stat().st_size > 300
@@ -58,7 +66,9 @@ def test_kill_9_at_random_moments_changes_nothing(tmp_path: Path) -> None:
         assert whole.read_bytes() == killed.read_bytes(), name
 
 
-def test_labelling_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labelling_that_was_interrupted_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe: Any = load_recipe(
         write_language_job(tmp_path, write_teacher(tmp_path / "weights"), count=60),
         overrides=["teacher.batch_tokens=128", "evaluate.control=false"],
@@ -81,7 +91,8 @@ def test_labelling_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pyt
     assert {stage.name: stage.how for stage in outcome.stages} == {"targets": "done"}
     whole = run_language_model(recipe, out=tmp_path / "elsewhere" / "run", until="label")
     (one, other) = (
-        {path.name: path.stat().st_size for path in run.folder.targets_path.glob("*.json")} for run in (outcome, whole)
+        {path.name: path.stat().st_size for path in run.folder.targets_path.glob("*.json")}
+        for run in (outcome, whole)
     )
     assert set(one) == set(other)
     # Nobody has the time of all the labelling that went on, so none is told.
@@ -121,7 +132,9 @@ def test_targets_taken_over_from_another_seed_are_added_to_and_mended(tmp_path: 
     recipe_path = write_language_job(tmp_path, write_teacher(tmp_path / "weights"), count=60)
 
     def go(seed: int) -> Any:
-        recipe: Any = load_recipe(recipe_path, overrides=[f"train.seed={seed}", "evaluate.control=false"])
+        recipe: Any = load_recipe(
+            recipe_path, overrides=[f"train.seed={seed}", "evaluate.control=false"]
+        )
         return run_language_model(recipe, root=tmp_path / "runs", until="label")
 
     assert [stage.how for stage in go(0).stages] == ["done"]

@@ -1,4 +1,5 @@
-"""A tiny language-model run from documents to numbers; again, nothing; with another student, the rest is kept."""
+"""A tiny language-model run from documents to numbers; again, nothing; with another student, the
+rest is kept."""
 
 from __future__ import annotations
 
@@ -17,16 +18,17 @@ from tests.journeys.tiny_language_job import write_language_job, write_teacher
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tutelage.cli.main import main
-from tutelage.config import load_recipe
 from tutelage.errors import TargetsMismatch
-from tutelage.recipes import language_checking
+from tutelage.models import output_layer
 from tutelage.recipes.causal_lm import load_causal_teacher, run_language_model
 from tutelage.recipes.classification import Outcome
-from tutelage.recipes.language_inputs import prepare_language_data, teacher_tokenizer
-from tutelage.recipes.language_training import build_language_student
-from tutelage.recipes.stages import Deferred
-from tutelage.students import language_embeddings, output_layer
+from tutelage.recipes.loading import load_recipe
+from tutelage.runs.stages import Deferred
+from tutelage.students import language_embeddings
 from tutelage.targets import TargetStore
+from tutelage.tasks.language import checking as language_checking
+from tutelage.tasks.language.data import prepare_language_data, teacher_tokenizer
+from tutelage.tasks.language.training import build_language_student
 from tutelage.types import SILENT
 
 RECIPE = """\
@@ -44,22 +46,29 @@ evaluate: {{control: true, bootstrap_samples: 100, generation_prompts: 1, genera
 
 def write_documents(folder: Path, **parts: list[str]) -> None:
     for name, texts in parts.items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+        (folder / f"{name}.jsonl").write_text(
+            "".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8"
+        )
 
 
 @pytest.fixture
 def memory_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which takes a process for each model, and seconds."""
-    monkeypatch.setattr("tutelage.evaluate.language_cost.peak_memory_bytes", lambda *_: None)
+    monkeypatch.setattr("tutelage.evaluate.tokens.cost.peak_memory_bytes", lambda *_: None)
 
 
 def nats_and_bytes(folder: Path, texts: list[str]) -> tuple[float, int, int]:
     """What transformers alone says about texts, one by one: nats, tokens and bytes."""
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(folder),
+        AutoTokenizer.from_pretrained(folder),
+    )
     nats, tokens = 0.0, 0
     for text in texts:
         first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-        ids = torch.tensor([first, *tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id])
+        ids = torch.tensor(
+            [first, *tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        )
         with torch.no_grad():
             logits = model(input_ids=ids[None]).logits[0, :-1, : len(tokenizer)].double()
         nats += float(torch.nn.functional.cross_entropy(logits, ids[1:], reduction="sum"))
@@ -81,9 +90,17 @@ def test_from_documents_to_numbers_and_nothing_twice(tmp_path: Path, model_folde
     assert evaluation["documents"] == 12
     for metrics in (student, control):
         assert metrics["kl"]["value"] > 0
-        assert metrics["nats_per_token"]["low"] < metrics["nats_per_token"]["value"] < metrics["nats_per_token"]["high"]
-    assert student["kl"]["value"] < control["kl"]["value"]  # the student learned from the teacher, the control did not
-    assert control["nats_per_token"]["value"] < evaluation["teacher"]["nats_per_token"]["value"]  # random teacher
+        assert (
+            metrics["nats_per_token"]["low"]
+            < metrics["nats_per_token"]["value"]
+            < metrics["nats_per_token"]["high"]
+        )
+    assert (
+        student["kl"]["value"] < control["kl"]["value"]
+    )  # the student learned from the teacher, the control did not
+    assert (
+        control["nats_per_token"]["value"] < evaluation["teacher"]["nats_per_token"]["value"]
+    )  # random teacher
 
     # Whoever loads the student's folder without us finds the same numbers.
     nats, tokens, num_bytes = nats_and_bytes(first.folder.students_path / "half", rows[48:])
@@ -94,13 +111,20 @@ def test_from_documents_to_numbers_and_nothing_twice(tmp_path: Path, model_folde
     reported = run_language_model(load_recipe(recipe), root=tmp_path / "runs", until="report")  # type: ignore[arg-type]
     assert {stage.name for stage in reported.stages if stage.how == "done"} == {"report"}
     page = reported.folder.report_path.read_text("utf-8")
-    for words in ("The student “half” agrees with the teacher", "Tokens scored", "How they write", "12 test documents"):
+    for words in (
+        "The student “half” agrees with the teacher",
+        "Tokens scored",
+        "How they write",
+        "12 test documents",
+    ):
         assert words in page
 
     again = run_language_model(load_recipe(recipe), root=tmp_path / "runs", until="report")  # type: ignore[arg-type]
     assert {stage.how for stage in again.stages} == {"kept"}
 
-    changed = load_recipe(recipe, overrides=["students.gru={kind: rnn, hidden_size: 16}", "evaluate.control=false"])
+    changed = load_recipe(
+        recipe, overrides=["students.gru={kind: rnn, hidden_size: 16}", "evaluate.control=false"]
+    )
     more = run_language_model(changed, root=tmp_path / "runs", until="train")  # type: ignore[arg-type]
     assert {stage.name: stage.how for stage in more.stages} == {
         "targets": "reused",
@@ -153,18 +177,24 @@ def test_what_is_no_longer_true_is_removed_and_nothing_else_is_done_again(
     go("report")
     monkeypatch.setattr(language_checking, "free_disk_bytes", lambda _: 0)
     monkeypatch.setattr(language_checking, "_total_memory", lambda: 0)
-    assert set(how(go("report")).values()) == {"kept"}  # nothing is left to write, so nothing has to fit
+    assert set(how(go("report")).values()) == {
+        "kept"
+    }  # nothing is left to write, so nothing has to fit
     for path in measured:
         path.unlink()
         again = how(go("report"))
         assert again["students/half"] == "kept"
-        assert again["report"] == "done"  # a page of other timings than those in evaluation.json does not stay
+        assert (
+            again["report"] == "done"
+        )  # a page of other timings than those in evaluation.json does not stay
         assert all(path.exists() for path in measured)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.usefixtures("memory_is_not_measured")
-def test_targets_of_another_teacher_are_refused_and_nothing_is_lost(tmp_path: Path, model_folder: Path) -> None:
+def test_targets_of_another_teacher_are_refused_and_nothing_is_lost(
+    tmp_path: Path, model_folder: Path
+) -> None:
     rows = [text for text, _ in sentences(40, seed=0)]
     write_documents(tmp_path, train=rows[:24], validation=rows[24:30], test=rows[30:38])
     shutil.copytree(model_folder, tmp_path / "model")
@@ -175,11 +205,19 @@ def test_targets_of_another_teacher_are_refused_and_nothing_is_lost(tmp_path: Pa
         return run_language_model(recipe, root=tmp_path / "runs", until=until)  # type: ignore[arg-type]
 
     folder = go("report").folder
-    kept = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file() and path.name != ".lock"}
+    kept = {
+        path: path.read_bytes()
+        for path in folder.path.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
 
     def unharmed() -> bool:
         stages = folder.path / ".stages"
-        return all(path.read_bytes() == content for path, content in kept.items() if stages not in path.parents)
+        return all(
+            path.read_bytes() == content
+            for path, content in kept.items()
+            if stages not in path.parents
+        )
 
     weights = (tmp_path / "model" / "model.safetensors").read_bytes()
     (tmp_path / "model" / "model.safetensors").write_bytes(weights[:-4] + bytes(4))
@@ -193,7 +231,9 @@ def test_targets_of_another_teacher_are_refused_and_nothing_is_lost(tmp_path: Pa
 
     manifest = folder.targets_path / "manifest.json"
     honest = manifest.read_text("utf-8")
-    manifest.write_text(honest.replace(json.loads(honest)["teacher"], "0" * 64), "utf-8")  # somebody put another there
+    manifest.write_text(
+        honest.replace(json.loads(honest)["teacher"], "0" * 64), "utf-8"
+    )  # somebody put another there
     with pytest.raises(TargetsMismatch):
         go("train")
 
@@ -206,7 +246,12 @@ def test_on_the_command_line_a_run_ends_in_a_table_and_again_in_nothing(
     monkeypatch.chdir(tmp_path)
     assert main(["run", "recipe.yaml"]) == 0
     said = capsys.readouterr().out
-    for words in ("nats/token [95 %]", "on the text alone", "12 test documents", "runs/tiny/report.html"):
+    for words in (
+        "nats/token [95 %]",
+        "on the text alone",
+        "12 test documents",
+        "runs/tiny/report.html",
+    ):
         assert words in said
     assert main(["run", "recipe.yaml", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
@@ -229,19 +274,27 @@ def test_adapters_are_learned_on_pruned_and_trimmed_students_and_merged(tmp_path
         assert type(model).__name__ == "LlamaForCausalLM"
         assert not [key for key in load_file(folder / "model.safetensors") if "lora" in key]
         rows[name] = model.lm_head.weight.shape[0]
-        assert evaluation["students"][name]["kl"]["value"] < evaluation["controls"][name]["kl"]["value"]
+        assert (
+            evaluation["students"][name]["kl"]["value"]
+            < evaluation["controls"][name]["kl"]["value"]
+        )
     assert rows["cut"] < rows["whole"]
     began = AutoModelForCausalLM.from_pretrained(tmp_path / "weights").lm_head.weight
-    learned = AutoModelForCausalLM.from_pretrained(outcome.folder.students_path / "whole").lm_head.weight
+    learned = AutoModelForCausalLM.from_pretrained(
+        outcome.folder.students_path / "whole"
+    ).lm_head.weight
     assert torch.equal(began, learned)  # adapters stand on the layers' matrices alone
 
 
 @pytest.mark.parametrize(
-    "student", ["rnn, hidden_size: 16, embedding_size: 12", "transformer, hidden_size: 12, heads: 2"]
+    "student",
+    ["rnn, hidden_size: 16, embedding_size: 12", "transformer, hidden_size: 12, heads: 2"],
 )
 def test_students_begin_with_the_teachers_embeddings_reduced(student: str, tmp_path: Path) -> None:
     section = f"one: {{kind: {student}, embeddings: teacher}}"
-    recipe: Any = load_recipe(write_language_job(tmp_path, write_teacher(tmp_path / "weights"), students=section))
+    recipe: Any = load_recipe(
+        write_language_job(tmp_path, write_teacher(tmp_path / "weights"), students=section)
+    )
     data = prepare_language_data(recipe, teacher_tokenizer(recipe))
     teacher = Deferred(lambda: load_causal_teacher(recipe))
     model = build_language_student(recipe, "one", data, teacher)

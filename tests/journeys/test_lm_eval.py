@@ -1,4 +1,5 @@
-"""lm-eval reads the folders of students, and finds the bits per byte that tutelage found; no hub, no network."""
+"""lm-eval reads the folders of students, and finds the bits per byte that tutelage found; no hub,
+no network."""
 
 from __future__ import annotations
 
@@ -15,12 +16,12 @@ import numpy as np
 import pytest
 from tests.journeys.tiny_language_job import write_language_job, write_teacher
 
-from tutelage.config import load_recipe
-from tutelage.evaluate.language_scores import score_models
+from tutelage.evaluate.tokens.scores import score_models
+from tutelage.models import load_language_model, load_language_student
 from tutelage.recipes.causal_lm import run_language_model
-from tutelage.recipes.language_inputs import prepare_language_data, teacher_tokenizer
-from tutelage.students import load_language_student
-from tutelage.teachers import CausalTeacher, load_language_model
+from tutelage.recipes.loading import load_recipe
+from tutelage.tasks.language.data import prepare_language_data, teacher_tokenizer
+from tutelage.teachers import CausalTeacher
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed (pip install 'tutelage[lm-eval]')")
 
@@ -78,13 +79,14 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.writelines(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in MORE)
     recipe: Any = load_recipe(path, overrides=["evaluate.control=false"])
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("tutelage.evaluate.language_cost.peak_memory_bytes", lambda *_: None)
+        patched.setattr("tutelage.evaluate.tokens.cost.peak_memory_bytes", lambda *_: None)
         run_language_model(recipe, root=folder / "runs", until="evaluate")
     return folder
 
 
 def drop_rows_without_token(folder: Path) -> None:
-    """Cut a model's matrices to its tokens: lm-eval gives probability to further rows, tutelage does not."""
+    """Cut a model's matrices to its tokens: lm-eval gives probability to further rows, tutelage
+    does not."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
@@ -93,29 +95,39 @@ def drop_rows_without_token(folder: Path) -> None:
 
 
 def nats_without_the_ends(job: Path, student: str) -> float:
-    """What the texts cost by tutelage's own count, less the last token of each, which says that the text ends."""
+    """What the texts cost by tutelage's own count, less the last token of each, which says that the
+    text ends."""
     recipe: Any = load_recipe(job / "recipe.yaml")
     documents = prepare_language_data(recipe, teacher_tokenizer(recipe)).test
-    teacher = CausalTeacher(load_language_model(str(job / "teacher"), dtype="float32"), sequence_length=96)
+    teacher = CausalTeacher(
+        load_language_model(str(job / "teacher"), dtype="float32"), sequence_length=96
+    )
     model = load_language_student(job / "runs" / "tiny" / "students" / student)
     nats = score_models(teacher, {student: model}, documents)[student].nats
-    return float(nats.sum() - nats[np.cumsum([document.positions for document in documents]) - 1].sum())
+    return float(
+        nats.sum() - nats[np.cumsum([document.positions for document in documents]) - 1].sum()
+    )
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_from_python_the_numbers_are_those_of_tutelage(job: Path) -> None:
-    """With the end token exactly those of evaluation.json, without it those of all tokens but the last."""
+    """With the end token exactly those of evaluation.json, without it those of all tokens but the
+    last."""
     run = job / "runs" / "tiny"
     found = json.loads(say("-c", FROM_PYTHON, run / "students", TASKS, cwd=job).splitlines()[-1])
     evaluation = json.loads((run / "evaluation.json").read_text("utf-8"))
-    texts = [json.loads(line)["text"] for line in (job / "test.jsonl").read_text("utf-8").splitlines()]
+    texts = [
+        json.loads(line)["text"] for line in (job / "test.jsonl").read_text("utf-8").splitlines()
+    ]
     num_bytes = sum(len(text.encode("utf-8")) for text in texts)
     num_words = sum(len(re.split(r"\s+", text)) for text in texts)
     assert num_bytes == evaluation["bytes"]
     for student in ("half", "gru"):
         ours = evaluation["students"][student]["bits_per_byte"]["value"]
         with_end, without = found[student]["documents_with_end"], found[student]["documents"]
-        assert with_end["sample_len"] == without["sample_len"] == evaluation["documents"] == len(texts)
+        assert (
+            with_end["sample_len"] == without["sample_len"] == evaluation["documents"] == len(texts)
+        )
         assert with_end["bits_per_byte,none"] == pytest.approx(ours, abs=1e-3)
 
         nats = nats_without_the_ends(job, student)
@@ -129,10 +141,19 @@ def test_from_python_the_numbers_are_those_of_tutelage(job: Path) -> None:
 def test_the_command_line_reads_a_student(job: Path) -> None:
     """As `lm_eval` itself, which knows nothing of tutelage."""
     run = job / "runs" / "tiny"
-    words = ["--model", "hf", "--model_args", f"pretrained={run / 'students' / 'half'},dtype=float32"]
+    words = [
+        "--model",
+        "hf",
+        "--model_args",
+        f"pretrained={run / 'students' / 'half'},dtype=float32",
+    ]
     words += ["--tasks", "documents_with_end", "--include_path", str(TASKS), "--device", "cpu"]
     say("-m", "lm_eval", *words, "--output_path", job / "half.json", cwd=job)
     (written,) = job.glob("half_*.json")
-    found = json.loads(written.read_text("utf-8"))["results"]["documents_with_end"]["bits_per_byte,none"]
-    ours = json.loads((run / "evaluation.json").read_text("utf-8"))["students"]["half"]["bits_per_byte"]["value"]
+    found = json.loads(written.read_text("utf-8"))["results"]["documents_with_end"][
+        "bits_per_byte,none"
+    ]
+    ours = json.loads((run / "evaluation.json").read_text("utf-8"))["students"]["half"][
+        "bits_per_byte"
+    ]["value"]
     assert found == pytest.approx(ours, abs=1e-3)

@@ -1,4 +1,5 @@
-"""What would keep a prompted teacher from being asked is told by `check` and by `run`, before a folder is opened."""
+"""What would keep a prompted teacher from being asked is told by `check` and by `run`, before a
+folder is opened."""
 
 from __future__ import annotations
 
@@ -9,10 +10,11 @@ from pathlib import Path
 import pytest
 from tests.journeys.tiny_job import run_here
 
-from tutelage.config import Recipe, load_recipe
 from tutelage.errors import Problem, RecipeError
-from tutelage.recipes.checking import Check, check_recipe
-from tutelage.teachers.prompted import CALIBRATION_ROWS
+from tutelage.recipes.loading import load_recipe
+from tutelage.tasks.classification.checking import Check, check_recipe
+from tutelage.tasks.classification.recipe import Recipe
+from tutelage.teachers.prompted.teacher import CALIBRATION_ROWS
 
 REFUSED = {
     "chat: true": r"^teacher: chat: true given, but the tokenizer of .* has no chat template; use chat: false$",
@@ -24,7 +26,10 @@ REFUSED = {
 def recipe_with(job: Path, teacher: str) -> tuple[Recipe, list[str]]:
     """The job's recipe with a prompted teacher, and the override that makes it so."""
     model = load_recipe(job / "recipe.yaml").teacher.model
-    overrides = ["evaluate.control=false", f"teacher={{kind: prompted, model: '{model}', {teacher}}}"]
+    overrides = [
+        "evaluate.control=false",
+        f"teacher={{kind: prompted, model: '{model}', {teacher}}}",
+    ]
     recipe = load_recipe(job / "recipe.yaml", overrides=overrides)
     assert isinstance(recipe, Recipe)
     return recipe, overrides
@@ -68,7 +73,8 @@ def test_the_estimate_counts_prompt_shots_and_calibration(job: Path) -> None:
         return found.estimate["teacher_tokens"]
 
     plain, few, fitted = (
-        tokens(f"shots: {shots}, calibration: {how}") for shots, how in ((0, "none"), (3, "none"), (0, "fitted"))
+        tokens(f"shots: {shots}, calibration: {how}")
+        for shots, how in ((0, "none"), (3, "none"), (0, "fitted"))
     )
     assert plain > 200 * 5  # each of 200 texts is followed by the words that ask for its label
     assert 0 < few - plain < 200  # shots are part of the shared beginning, which runs once

@@ -1,4 +1,5 @@
-"""What the README shows works: its commands parse, its recipe loads, its Python runs, its make targets exist."""
+"""What the README shows works: its commands parse, its recipe loads, its Python runs, its make
+targets exist."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import pytest
 from tests.journeys.tiny_job import environment, tutelage
 
 from tutelage.cli.main import build_parser
-from tutelage.config import load_recipe
+from tutelage.recipes.loading import load_recipe
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -21,13 +21,27 @@ def test_a_run_leaves_everything_it_promises(finished: Path) -> None:
     ):  # fmt: skip
         assert (run / name).is_file(), name
     evaluation = json.loads((run / "evaluation.json").read_text())
-    for metrics in (evaluation["teacher"], evaluation["students"]["gru"], evaluation["controls"]["gru"]):
-        for metric in ("accuracy", "macro_f1", "nll", "brier", "ece", "parameters", "disk_bytes", "latency_ms_p50"):
+    for metrics in (
+        evaluation["teacher"],
+        evaluation["students"]["gru"],
+        evaluation["controls"]["gru"],
+    ):
+        for metric in (
+            "accuracy",
+            "macro_f1",
+            "nll",
+            "brier",
+            "ece",
+            "parameters",
+            "disk_bytes",
+            "latency_ms_p50",
+        ):
             assert set(metrics[metric]) >= {"value", "low", "high"}, metric
     assert evaluation["devices"]["students"] == "cpu"
     assert evaluation["devices"]["teacher"].startswith(("cpu", "cuda ("))
     assert evaluation["students"]["gru"]["kl"]["value"] >= 0
-    # One word tells the class, so labels teach it well; the untrained teacher says a third right, and is imitated.
+    # One word tells the class, so labels teach it well; the untrained teacher says a third right,
+    # and is imitated.
     assert evaluation["controls"]["gru"]["accuracy"]["value"] > 0.7
     assert evaluation["students"]["gru"]["agreement"]["value"] > 0.45
     assert pq.read_table(run / "predictions.parquet").num_rows == evaluation["rows"] == 50
@@ -39,18 +53,28 @@ def test_a_run_leaves_everything_it_promises(finished: Path) -> None:
 
 def test_a_second_run_does_nothing_and_takes_seconds(finished: Path) -> None:
     run = finished / "runs" / "tiny"
-    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in run.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
     started = time.monotonic()
     record = tutelage_json("run", "recipe.yaml", cwd=finished)
     assert time.monotonic() - started < 30
     assert {stage["how"] for stage in record["stages"]} == {"kept"}
-    after = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+    after = {
+        path: path.stat().st_mtime_ns
+        for path in run.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
     changed = {path.name for path in after if before.get(path) != after[path]}
     assert changed <= {"recipe.yaml"}
 
 
 def test_changing_the_students_takes_teacher_and_targets_over(finished: Path) -> None:
-    record = tutelage_json("run", "recipe.yaml", "--set", "students.gru.hidden_size=8", cwd=finished)
+    record = tutelage_json(
+        "run", "recipe.yaml", "--set", "students.gru.hidden_size=8", cwd=finished
+    )
     how = {stage["name"]: stage["how"] for stage in record["stages"]}
     assert (how["teacher"], how["targets"]) == ("reused", "reused")
     assert how["students/gru"] == "done"
@@ -61,7 +85,9 @@ def test_changing_the_students_takes_teacher_and_targets_over(finished: Path) ->
 def test_a_run_folder_of_another_recipe_is_left_alone(finished: Path) -> None:
     run = finished / "runs" / "tiny"
     before = (run / "evaluation.json").read_bytes()
-    done = tutelage("run", "recipe.yaml", "--set", "train.epochs=1", "--out", run, cwd=finished, check=2)
+    done = tutelage(
+        "run", "recipe.yaml", "--set", "train.epochs=1", "--out", run, cwd=finished, check=2
+    )
     assert "train.epochs 8 → 1" in done.stderr
     assert "--out" in done.stderr
     assert (run / "evaluation.json").read_bytes() == before
@@ -78,7 +104,9 @@ def test_stages_are_commands(job: Path) -> None:
     assert [stage["name"] for stage in label["stages"]] == ["teacher", "targets"]
     assert label["teacher_held_out"]["accuracy"]["value"] > 0.4
     assert not (run / "students").exists()
-    train = tutelage_json("train", "recipe.yaml", "--set", "evaluate.control=false", "--out", "other", cwd=job)
+    train = tutelage_json(
+        "train", "recipe.yaml", "--set", "evaluate.control=false", "--out", "other", cwd=job
+    )
     assert train["stages"][0]["how"] == "done"  # another root: nothing beside it to take over
     tutelage("train", "recipe.yaml", cwd=job)
     assert not (run / "evaluation.json").exists()
@@ -109,19 +137,31 @@ def test_targets_can_be_looked_into_and_verified(finished: Path, tmp_path: Path)
 
 
 def test_predict_answers_texts_and_files(finished: Path, tmp_path: Path) -> None:
-    answers = json.loads(tutelage("predict", "runs/tiny", "it was superb", "--json", cwd=finished).stdout)
+    answers = json.loads(
+        tutelage("predict", "runs/tiny", "it was superb", "--json", cwd=finished).stdout
+    )
     assert answers[0]["label"] in LABELS
     assert sum(answers[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     plain = tutelage("predict", "runs/tiny/students/gru", "it was superb", cwd=finished).stdout
     assert plain.split("\t")[0] == answers[0]["label"]
-    tutelage("predict", "runs/tiny", "--file", "test.csv", "--out", tmp_path / "answers.csv", cwd=finished)
+    tutelage(
+        "predict",
+        "runs/tiny",
+        "--file",
+        "test.csv",
+        "--out",
+        tmp_path / "answers.csv",
+        cwd=finished,
+    )
     lines = (tmp_path / "answers.csv").read_text().splitlines()
     assert lines[0] == "row,text,label,p_negative,p_neutral,p_positive"
     assert len(lines) == 51
 
 
 def test_unlabeled_rows_and_augmented_copies_are_labelled_too(job: Path) -> None:
-    (job / "more.jsonl").write_text('{"text": "a grey cable of sound"}\n{"text": "lovely lovely camera"}\n')
+    (job / "more.jsonl").write_text(
+        '{"text": "a grey cable of sound"}\n{"text": "lovely lovely camera"}\n'
+    )
     outcome = run_here(job, "data.unlabeled=more.jsonl", "data.augment={copies: 1}", until="label")
     rows = outcome.folder.stage("targets").facts["rows"]
     assert 202 + 60 < rows <= 202 + 120

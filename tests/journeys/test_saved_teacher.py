@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from tests.journeys.tiny_job import LABELS, run_here
 
-from tutelage.config import Recipe, load_recipe
 from tutelage.errors import ModelError
-from tutelage.recipes.checking import check_recipe, saved_teacher_bytes
-from tutelage.recipes.teaching import teacher_facts
+from tutelage.recipes.loading import load_recipe
 from tutelage.targets import TargetStore
+from tutelage.tasks.classification.checking import check_recipe, saved_teacher_bytes
+from tutelage.tasks.classification.recipe import Recipe
+from tutelage.tasks.classification.teaching import teacher_facts
 
 FITS = {
     "head": "{method: head, layers: [1], cross_fit: 2}",
@@ -45,7 +46,9 @@ def test_it_labels_as_it_did_when_it_was_fitted(job: Path, method: str) -> None:
     if method != "full":
         assert found.estimate["teacher_parameters"] == teacher_facts(recipe_of(job)).parameters
     second = run_here(job, *as_it_is, until="label")
-    stores = [TargetStore.open(outcome.folder.targets_path, labels=LABELS) for outcome in (first, second)]
+    stores = [
+        TargetStore.open(outcome.folder.targets_path, labels=LABELS) for outcome in (first, second)
+    ]
     ids = sorted(stores[0].ids)
     np.testing.assert_array_equal(stores[0].lookup(ids), stores[1].lookup(ids))
     again = run_here(job, *as_it_is, until="label")
@@ -56,28 +59,45 @@ def test_other_labels_or_other_weights_are_refused_at_once(job: Path) -> None:
     teacher = run_here(job, until="label").folder.teacher_path
     as_it_is = (f"teacher.model={teacher}", "teacher.fit={method: none}", "name=again")
     swapped = (*as_it_is, "task.labels=[positive, neutral, negative]")
-    message = r"is a saved teacher for the labels \['negative'.*write the same labels in the same order"
+    message = (
+        r"is a saved teacher for the labels \['negative'.*write the same labels in the same order"
+    )
     with pytest.raises(ModelError, match=message):
         run_here(job, *swapped)
-    assert "same order" in " ".join(problem.message for problem in check_recipe(recipe_of(job, *swapped)).problems)
-    with pytest.raises(ModelError, match=r"is a teacher that tutelage saved, not a model\. Use it as it is"):
+    assert "same order" in " ".join(
+        problem.message for problem in check_recipe(recipe_of(job, *swapped)).problems
+    )
+    with pytest.raises(
+        ModelError, match=r"is a teacher that tutelage saved, not a model\. Use it as it is"
+    ):
         run_here(job, f"teacher.model={teacher}", "name=again")
     description = teacher / "teacher.json"
     text = description.read_text()
     description.write_text(text.replace('"model_fingerprint": "', '"model_fingerprint": "0'))
-    with pytest.raises(ModelError, match=r"was fitted on .* with fingerprint 0.*give the same weights"):
+    with pytest.raises(
+        ModelError, match=r"was fitted on .* with fingerprint 0.*give the same weights"
+    ):
         run_here(job, *as_it_is)
     description.write_text(text.replace('"trust_remote_code": false', '"trust_remote_code": true'))
-    with pytest.raises(ModelError, match=r"brings code of its own: .*set teacher\.trust_remote_code to true"):
+    with pytest.raises(
+        ModelError, match=r"brings code of its own: .*set teacher\.trust_remote_code to true"
+    ):
         run_here(job, *as_it_is)
     assert not (job / "runs" / "again").exists()
 
 
 def test_a_fitted_classifier_for_other_labels_is_refused_at_once(job: Path, tmp_path: Path) -> None:
     teacher = run_here(job, f"teacher.fit={FITS['full']}", until="label").folder.teacher_path
-    (teacher / "teacher.json").unlink()  # what is left is an ordinary classifier, whose order of labels may differ
+    (
+        teacher / "teacher.json"
+    ).unlink()  # what is left is an ordinary classifier, whose order of labels may differ
     (teacher / "head.safetensors").unlink()
     as_it_is = (f"teacher.model={teacher}", "teacher.fit={method: none}", "name=again")
-    assert run_here(job, *as_it_is, "task.labels=[positive, neutral, negative]", until="label").stages
-    with pytest.raises(ModelError, match=r"classifies as \['negative', 'neutral', 'positive'\], but task\.labels are"):
+    assert run_here(
+        job, *as_it_is, "task.labels=[positive, neutral, negative]", until="label"
+    ).stages
+    with pytest.raises(
+        ModelError,
+        match=r"classifies as \['negative', 'neutral', 'positive'\], but task\.labels are",
+    ):
         teacher_facts(recipe_of(job, *as_it_is, "task.labels=[negative, neutral, superb]"))

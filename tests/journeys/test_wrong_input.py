@@ -30,7 +30,9 @@ def test_run_refuses_with_exit_2_and_starts_nothing(job: Path, case: str) -> Non
 
 def test_every_problem_is_reported_at_once_with_its_line(job: Path) -> None:
     recipe = job / "recipe.yaml"
-    recipe.write_text(recipe.read_text().replace("epochs: 8", "epoch: 8").replace("kind: rnn", "kind: rnm"))
+    recipe.write_text(
+        recipe.read_text().replace("epochs: 8", "epoch: 8").replace("kind: rnn", "kind: rnm")
+    )
     done = tutelage("check", "recipe.yaml", cwd=job, check=2)
     assert "recipe.yaml:7" in done.stderr
     assert "recipe.yaml:6" in done.stderr

@@ -1,4 +1,5 @@
-"""A tiny job: a made-up sentiment data set and a random two-layer language model, small enough for seconds."""
+"""A tiny job: a made-up sentiment data set and a random two-layer language model, small enough for
+seconds."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def sentences(count: int, *, seed: int) -> list[tuple[str, str]]:
 
 
 def write_csv(path: Path, rows: list[tuple[str, str]]) -> None:
-    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows), encoding="utf-8")
+    path.write_text(
+        "text,label\n" + "".join(f"{text},{label}\n" for text, label in rows), encoding="utf-8"
+    )
 
 
 RECIPE = """\
@@ -88,7 +91,7 @@ def tutelage_json(*words: object, cwd: Path) -> dict:
 
 def run_here(job: Path, *overrides: str, root: str = "runs", until: Until = "train") -> Outcome:
     """Run the recipe in this process, which saves the seconds that starting another takes."""
-    from tutelage.config import load_recipe
     from tutelage.recipes.classification import run
+    from tutelage.recipes.loading import load_recipe
 
     return run(load_recipe(job / "recipe.yaml", overrides=overrides), root=job / root, until=until)

@@ -1,4 +1,5 @@
-"""A tiny language-model job: made-up documents in every form, and a random teacher with a chat template.
+"""A tiny language-model job: made-up documents in every form, and a random teacher with a chat
+template.
 
 Also a program that runs a recipe, kills it (SIGKILL) at random moments and starts it again:
 `python -m tests.journeys.tiny_language_job RECIPE KILLS SEED`.
@@ -46,14 +47,21 @@ def rows(form: str, count: int, *, seed: int = 0) -> list[dict[str, Any]]:
             case "pairs":
                 found.append({"question": f"is this zq {text}", "answer": f"it is {label}"})
             case _:
-                turns = [("user", f"is this zq {text}"), ("assistant", "let me look"), ("tool", f"zq {text[:9]}")]
+                turns = [
+                    ("user", f"is this zq {text}"),
+                    ("assistant", "let me look"),
+                    ("tool", f"zq {text[:9]}"),
+                ]
                 turns += [("assistant", f"it is {label}")]
-                found.append({"messages": [{"role": role, "content": content} for role, content in turns]})
+                found.append(
+                    {"messages": [{"role": role, "content": content} for role, content in turns]}
+                )
     return found
 
 
 def write_teacher(folder: Path, *, seed: int = 0, corpus: int = 1) -> Path:
-    """A random Llama with a byte-pair tokenizer, ChatML, and rows of its matrix that no token has."""
+    """A random Llama with a byte-pair tokenizer, ChatML, and rows of its matrix that no token
+    has."""
     import torch
     from tests.data.tiny_tokenizer import CHAT_TEMPLATE
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -105,7 +113,9 @@ def write_language_job(
     folder.mkdir(parents=True, exist_ok=True)
     for name, part in (("train", everything[:count]), ("validation", everything[count : count + 8]),
                        ("test", everything[count + 8 :])):  # fmt: skip
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
+        (folder / f"{name}.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in part), encoding="utf-8"
+        )
     if not (folder / "teacher").exists():
         (folder / "teacher").symlink_to(teacher)
     text = RECIPE.format(
@@ -120,8 +130,8 @@ def run_until_trained(recipe: Path, out: Path) -> None:
     """Label and train on one thread."""
     import torch
 
-    from tutelage.config import load_recipe
     from tutelage.recipes.causal_lm import run_language_model
+    from tutelage.recipes.loading import load_recipe
 
     torch.set_num_threads(1)
     loaded: Any = load_recipe(recipe)
@@ -139,8 +149,8 @@ def lines_there(out: Path) -> dict[str, int]:
 def killed_after(seconds: float, recipe: Path, out: Path, *, lines: int | None = None) -> bool:
     """Run in a process of its own and kill it after so many seconds; whether it was still at work.
 
-    With `lines` it is killed as soon as so many lines of metrics are there, so that how long it takes to start on this
-    machine does not matter.
+    With `lines` it is killed as soon as so many lines of metrics are there, so that how long it
+    takes to start on this machine does not matter.
     """
     child = os.fork()
     if child == 0:
@@ -154,7 +164,8 @@ def killed_after(seconds: float, recipe: Path, out: Path, *, lines: int | None =
 
 
 def main(recipe: Path, kills: int, seed: int) -> None:
-    """Run undisturbed in `whole/run`; in `killed/run`, kill at random moments so many times, then let it finish."""
+    """Run undisturbed in `whole/run`; in `killed/run`, kill at random moments so many times, then
+    let it finish."""
     import accelerate.tracking  # noqa: F401  once, here: what a fork need not do again
     import torch._dynamo  # which optimizers import
     import torch.utils.tensorboard  # noqa: F401

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from tutelage.losses import BucketTeacher, DenseTeacher, Divergence, HiddenTeacher, SampledTeacher, linear_logits
+from tutelage.losses import (
+    BucketTeacher,
+    DenseTeacher,
+    Divergence,
+    HiddenTeacher,
+    SampledTeacher,
+    linear_logits,
+)
 
 P, H, V = 7, 6, 11
 FORWARD = Divergence()
@@ -13,7 +20,9 @@ FORWARD = Divergence()
 class Case:
     """A batch with everything that a teacher can be."""
 
-    def __init__(self, seed: int = 0, dtype: torch.dtype = torch.float64, positions: int = P, size: int = V) -> None:
+    def __init__(
+        self, seed: int = 0, dtype: torch.dtype = torch.float64, positions: int = P, size: int = V
+    ) -> None:
         generator = torch.Generator().manual_seed(seed)
 
         def normal(*shape: int) -> torch.Tensor:
@@ -44,11 +53,15 @@ class Case:
     def sampled(self) -> SampledTeacher:
         """All ids, in another order, with two fillers."""
         generator = torch.Generator().manual_seed(0)
-        order = torch.stack([torch.randperm(self.logprobs.shape[1], generator=generator) for _ in self.logprobs])
+        order = torch.stack(
+            [torch.randperm(self.logprobs.shape[1], generator=generator) for _ in self.logprobs]
+        )
         probs = self.logprobs.exp().gather(-1, order)
         ids = torch.cat([order, order[:, :1] * 0, order[:, :1] * 0 + 3], dim=-1)
         entropies = -(self.logprobs.exp() * self.logprobs).sum(-1)
-        return SampledTeacher(ids, torch.cat([probs, torch.zeros_like(probs[:, :2])], dim=-1), entropies)
+        return SampledTeacher(
+            ids, torch.cat([probs, torch.zeros_like(probs[:, :2])], dim=-1), entropies
+        )
 
 
 def plain(case: Case, hidden, weight, bias, *, divergence=FORWARD, temperature=1.0, soft_weight=0.8, total=1.0,

@@ -11,14 +11,25 @@ from hypothesis import strategies as st
 from tutelage.errors import ShapeMismatch
 from tutelage.losses import forward_kl, hard_cross_entropy, reference, soft_cross_entropy
 
-SOFT = {"forward_kl": (forward_kl, reference.forward_kl), "soft_ce": (soft_cross_entropy, reference.soft_cross_entropy)}
+SOFT = {
+    "forward_kl": (forward_kl, reference.forward_kl),
+    "soft_ce": (soft_cross_entropy, reference.soft_cross_entropy),
+}
 TEMPERATURES = (0.5, 1.0, 2.0, 4.0)
 
 
-def drawn(seed: int, rows: int = 6, classes: int = 5, scale: float = 3.0, dtype: torch.dtype = torch.float64):
+def drawn(
+    seed: int,
+    rows: int = 6,
+    classes: int = 5,
+    scale: float = 3.0,
+    dtype: torch.dtype = torch.float64,
+):
     generator = torch.Generator().manual_seed(seed)
     student = torch.randn(rows, classes, generator=generator, dtype=torch.float64) * scale
-    teacher = torch.log_softmax(torch.randn(rows, classes, generator=generator, dtype=torch.float64) * scale, dim=-1)
+    teacher = torch.log_softmax(
+        torch.randn(rows, classes, generator=generator, dtype=torch.float64) * scale, dim=-1
+    )
     return student.to(dtype), teacher.to(dtype)
 
 
@@ -29,7 +40,8 @@ def test_equals_the_float64_definition(name, temperature, dtype, tolerance):
     ours, definition = SOFT[name]
     student, teacher = drawn(0, dtype=dtype)
     expected = [
-        definition(s, t, temperature) for s, t in zip(student.double().numpy(), teacher.double().numpy(), strict=True)
+        definition(s, t, temperature)
+        for s, t in zip(student.double().numpy(), teacher.double().numpy(), strict=True)
     ]
     found = ours(student, teacher, loss_temperature=temperature)
     np.testing.assert_allclose(found.double().numpy(), expected, rtol=tolerance, atol=tolerance)
@@ -39,7 +51,8 @@ def test_hard_cross_entropy_equals_the_float64_definition():
     student, _ = drawn(1)
     labels = torch.tensor([0, 4, -100, 2, 1, 3])
     expected = [
-        reference.hard_cross_entropy(s, label) for s, label in zip(student.numpy(), labels.tolist(), strict=True)
+        reference.hard_cross_entropy(s, label)
+        for s, label in zip(student.numpy(), labels.tolist(), strict=True)
     ]
     np.testing.assert_allclose(hard_cross_entropy(student, labels).numpy(), expected, rtol=1e-12)
     assert expected[2] == 0
@@ -57,12 +70,17 @@ def test_the_gradient_is_temperature_times_the_difference_of_softened_probabilit
 
 
 def test_the_square_of_the_temperature_keeps_the_gradient_of_small_logits():
-    """For logits near zero the gradient tends to (z - v) / C whatever the temperature (Hinton et al., equation 4)."""
+    """For logits near zero the gradient tends to (z - v) / C whatever the temperature (Hinton et
+    al., equation 4)."""
     generator = torch.Generator().manual_seed(0)
     student = (torch.randn(1, 4, generator=generator, dtype=torch.float64) * 1e-3).requires_grad_()
-    teacher = torch.log_softmax(torch.randn(1, 4, generator=generator, dtype=torch.float64) * 1e-3, dim=-1)
+    teacher = torch.log_softmax(
+        torch.randn(1, 4, generator=generator, dtype=torch.float64) * 1e-3, dim=-1
+    )
     gradients = [
-        torch.autograd.grad(forward_kl(student, teacher, loss_temperature=temperature).sum(), student)[0]
+        torch.autograd.grad(
+            forward_kl(student, teacher, loss_temperature=temperature).sum(), student
+        )[0]
         for temperature in (1.0, 10.0)
     ]
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-2, atol=0)
@@ -81,13 +99,21 @@ def test_forward_kl_is_zero_where_both_sides_agree(temperature, shift):
 
 
 @settings(deadline=None, max_examples=60)
-@given(seed=st.integers(0, 10_000), scale=st.floats(0, 30), temperature=st.floats(0.3, 10), shift=st.floats(-50, 50))
+@given(
+    seed=st.integers(0, 10_000),
+    scale=st.floats(0, 30),
+    temperature=st.floats(0.3, 10),
+    shift=st.floats(-50, 50),
+)
 def test_forward_kl_is_never_negative_and_unmoved_by_a_shift(seed, scale, temperature, shift):
     student, teacher = drawn(seed, scale=scale)
     values = forward_kl(student, teacher, loss_temperature=temperature)
     assert values.min() > -1e-11
     torch.testing.assert_close(
-        forward_kl(student + shift, teacher, loss_temperature=temperature), values, rtol=1e-9, atol=1e-9
+        forward_kl(student + shift, teacher, loss_temperature=temperature),
+        values,
+        rtol=1e-9,
+        atol=1e-9,
     )
 
 
@@ -95,19 +121,25 @@ def test_forward_kl_is_never_negative_and_unmoved_by_a_shift(seed, scale, temper
 def test_gradcheck(name):
     student, teacher = drawn(4, rows=3)
     student.requires_grad_()
-    assert torch.autograd.gradcheck(lambda logits: SOFT[name][0](logits, teacher, loss_temperature=2.0), student)
+    assert torch.autograd.gradcheck(
+        lambda logits: SOFT[name][0](logits, teacher, loss_temperature=2.0), student
+    )
 
 
 def test_gradcheck_hard_cross_entropy():
     student, _ = drawn(5, rows=3)
     student.requires_grad_()
-    assert torch.autograd.gradcheck(lambda logits: hard_cross_entropy(logits, torch.tensor([1, -100, 4])), student)
+    assert torch.autograd.gradcheck(
+        lambda logits: hard_cross_entropy(logits, torch.tensor([1, -100, 4])), student
+    )
 
 
 def test_soft_cross_entropy_is_forward_kl_plus_the_entropy_of_the_teacher():
     student, teacher = drawn(6)
     entropy = -(teacher.exp() * teacher).sum(dim=-1)
-    torch.testing.assert_close(soft_cross_entropy(student, teacher), forward_kl(student, teacher) + entropy)
+    torch.testing.assert_close(
+        soft_cross_entropy(student, teacher), forward_kl(student, teacher) + entropy
+    )
 
 
 @pytest.mark.parametrize("name", SOFT)
@@ -130,7 +162,10 @@ def test_low_precision_is_no_worse_than_naive(name, dtype):
     ours, definition = SOFT[name]
     student, teacher = drawn(7, rows=64, dtype=dtype)
     truth = torch.tensor(
-        [definition(s, t, 2.0) for s, t in zip(student.double().numpy(), teacher.double().numpy(), strict=True)],
+        [
+            definition(s, t, 2.0)
+            for s, t in zip(student.double().numpy(), teacher.double().numpy(), strict=True)
+        ],
         dtype=torch.float64,
     )
     p, q = torch.log_softmax(teacher / 2, dim=-1), torch.log_softmax(student / 2, dim=-1)
@@ -150,7 +185,8 @@ def test_any_leading_shape():
     student, teacher = drawn(9)
     labels = torch.arange(6) % 5
     torch.testing.assert_close(
-        forward_kl(student.reshape(2, 3, 5), teacher.reshape(2, 3, 5)).flatten(), forward_kl(student, teacher)
+        forward_kl(student.reshape(2, 3, 5), teacher.reshape(2, 3, 5)).flatten(),
+        forward_kl(student, teacher),
     )
     torch.testing.assert_close(
         hard_cross_entropy(student.reshape(2, 3, 5), labels.reshape(2, 3)).flatten(),

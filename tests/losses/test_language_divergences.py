@@ -1,4 +1,5 @@
-"""The divergences of language models against their float64 definitions, and what makes them divergences."""
+"""The divergences of language models against their float64 definitions, and what makes them
+divergences."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def named(divergence: Divergence) -> str:
 def drawn(seed: int, rows: int = 4, size: int = 9, dtype: torch.dtype = torch.float64):
     generator = torch.Generator().manual_seed(seed)
     student = 2 * torch.randn(rows, size, generator=generator, dtype=torch.float64)
-    teacher = torch.log_softmax(2 * torch.randn(rows, size, generator=generator, dtype=torch.float64), dim=-1)
+    teacher = torch.log_softmax(
+        2 * torch.randn(rows, size, generator=generator, dtype=torch.float64), dim=-1
+    )
     return student.to(dtype), teacher.to(dtype)
 
 
@@ -94,20 +97,28 @@ def test_zero_with_no_slope_where_both_agree(divergence) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10_000), index=st.integers(0, len(VARIANTS) - 1), shift=st.floats(-50, 50))
+@given(
+    seed=st.integers(0, 10_000), index=st.integers(0, len(VARIANTS) - 1), shift=st.floats(-50, 50)
+)
 def test_never_negative_and_unmoved_by_a_shift_of_the_logits(seed, index, shift) -> None:
     student, teacher = drawn(seed, rows=2)
     value = VARIANTS[index](student, teacher)
     assert (value >= -1e-12).all()
-    torch.testing.assert_close(VARIANTS[index](student + shift, teacher), value, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(
+        VARIANTS[index](student + shift, teacher), value, rtol=1e-9, atol=1e-10
+    )
 
 
 def test_the_ends_of_jensen_shannon_are_the_two_kls() -> None:
     student, teacher = drawn(3)
     near = Divergence("jensen_shannon", beta=1e-5)(student, teacher) / 1e-5
-    torch.testing.assert_close(near, Divergence("forward_kl")(student, teacher), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        near, Divergence("forward_kl")(student, teacher), rtol=1e-3, atol=1e-4
+    )
     far = Divergence("jensen_shannon", beta=1 - 1e-5)(student, teacher) / 1e-5
-    torch.testing.assert_close(far, Divergence("reverse_kl")(student, teacher), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        far, Divergence("reverse_kl")(student, teacher), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_skewing_less_and_less_gives_the_kls() -> None:

@@ -1,4 +1,5 @@
-"""The chunked loss against the plain one or its definition, in value and in every gradient, for every teacher."""
+"""The chunked loss against the plain one or its definition, in value and in every gradient, for
+every teacher."""
 
 from __future__ import annotations
 
@@ -50,17 +51,23 @@ def test_adaptive_weights_are_constants_to_the_gradient() -> None:
     found = linear_divergence(*inputs[:2], bias=inputs[2], teacher=case.dense, labels=case.labels,
                               divergence=divergence, total=1.0)  # fmt: skip
     expected = plain(case, *plain_inputs, divergence=divergence)
-    for one, other in zip(gradients(found.loss, inputs), gradients(expected, plain_inputs), strict=True):
+    for one, other in zip(
+        gradients(found.loss, inputs), gradients(expected, plain_inputs), strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-11)
 
 
 def test_sampled_targets_that_hold_everything_equal_dense_ones() -> None:
     case = Case(1)
     inputs, plain_inputs = case.inputs(), case.inputs()
-    found = linear_divergence(*inputs[:2], bias=inputs[2], teacher=case.sampled, labels=case.labels, total=3.0)
+    found = linear_divergence(
+        *inputs[:2], bias=inputs[2], teacher=case.sampled, labels=case.labels, total=3.0
+    )
     expected = plain(case, *plain_inputs, total=3.0)
     torch.testing.assert_close(found.loss, expected, rtol=1e-9, atol=1e-12)
-    for one, other in zip(gradients(found.loss, inputs), gradients(expected, plain_inputs), strict=True):
+    for one, other in zip(
+        gradients(found.loss, inputs), gradients(expected, plain_inputs), strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-11)
 
 
@@ -72,7 +79,9 @@ def test_buckets_of_all_ids_equal_the_dense_divergence(name) -> None:
                               divergence=divergence, total=1.0)  # fmt: skip
     expected = plain(case, *plain_inputs, divergence=divergence)
     torch.testing.assert_close(found.loss, expected, rtol=1e-7, atol=1e-8)
-    for one, other in zip(gradients(found.loss, inputs), gradients(expected, plain_inputs), strict=True):
+    for one, other in zip(
+        gradients(found.loss, inputs), gradients(expected, plain_inputs), strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
 
 
@@ -112,13 +121,22 @@ def test_gradcheck_of_the_whole_thing_with_cap_scale_bias_and_padding() -> None:
 
 
 def test_padding_rows_are_masked_on_both_sides() -> None:
-    """Others padded a narrower side with logits of 0, which gives made-up ids the mass of exp(0)."""
+    """Others padded a narrower side with logits of 0, which gives made-up ids the mass of
+    exp(0)."""
     case = Case(6)
     labels = case.labels.clamp_max(8)
-    wide = HiddenTeacher(case.teacher_hidden, torch.cat([case.teacher_weight[:9], 50 * case.teacher_weight[9:]]))
+    wide = HiddenTeacher(
+        case.teacher_hidden, torch.cat([case.teacher_weight[:9], 50 * case.teacher_weight[9:]])
+    )
     inputs = case.inputs()
-    found = linear_divergence(*inputs[:2], bias=inputs[2], teacher=wide, labels=labels, vocabulary=9, total=1.0)
-    cut = [inputs[0].detach().clone(), inputs[1][:9].detach().clone(), inputs[2][:9].detach().clone()]
+    found = linear_divergence(
+        *inputs[:2], bias=inputs[2], teacher=wide, labels=labels, vocabulary=9, total=1.0
+    )
+    cut = [
+        inputs[0].detach().clone(),
+        inputs[1][:9].detach().clone(),
+        inputs[2][:9].detach().clone(),
+    ]
     cut = [tensor.requires_grad_() for tensor in cut]
     narrow = HiddenTeacher(case.teacher_hidden, case.teacher_weight[:9])
     expected = linear_divergence(*cut[:2], bias=cut[2], teacher=narrow, labels=labels, total=1.0)
@@ -134,7 +152,9 @@ def test_tied_embeddings_get_the_gradient_of_both_uses() -> None:
     case = Case(7)
     ids = torch.arange(P)
     table = case.weight.clone().requires_grad_()
-    loss = linear_divergence(table[ids] * 2, table, teacher=case.dense, labels=case.labels, total=1.0).loss
+    loss = linear_divergence(
+        table[ids] * 2, table, teacher=case.dense, labels=case.labels, total=1.0
+    ).loss
     other = case.weight.clone().requires_grad_()
     expected = plain(case, other[ids] * 2, other, None)
     torch.testing.assert_close(gradients(loss, [table])[0], gradients(expected, [other])[0])
@@ -148,7 +168,11 @@ def test_accumulation_changes_nothing() -> None:
     for start in range(0, 8, 2):
         part = slice(start, start + 2)
         linear_divergence(
-            pieces[0][part], pieces[1], teacher=DenseTeacher(case.logprobs[part]), labels=case.labels[part], total=8.0
+            pieces[0][part],
+            pieces[1],
+            teacher=DenseTeacher(case.logprobs[part]),
+            labels=case.labels[part],
+            total=8.0,
         ).loss.backward()
     torch.testing.assert_close(whole[0].grad, pieces[0].grad)
     torch.testing.assert_close(whole[1].grad, pieces[1].grad)
@@ -157,7 +181,8 @@ def test_accumulation_changes_nothing() -> None:
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_sampled_targets_are_unbiased_in_value_and_gradient(seed) -> None:
-    """Systematic draws over an even grid of offsets integrate exactly where ends of tokens lie on that grid."""
+    """Systematic draws over an even grid of offsets integrate exactly where ends of tokens lie on
+    that grid."""
     case = Case(seed, positions=1)
     shares = torch.distributions.Multinomial(64 - V, logits=case.logprobs[0]).sample().double() + 1
     case.logprobs = (shares / 64).log()[None]
@@ -169,19 +194,28 @@ def test_sampled_targets_are_unbiased_in_value_and_gradient(seed) -> None:
     for offset in (torch.arange(offsets, dtype=torch.float64) + 0.5) / offsets:
         ids = torch.searchsorted(ends, torch.arange(draws, dtype=torch.float64) + offset)[None]
         hidden = case.hidden.clone().requires_grad_()
-        teacher = SampledTeacher(ids, torch.full((1, draws), 1 / draws, dtype=torch.float64), entropy)
-        loss = linear_divergence(hidden, case.weight, teacher=teacher, labels=case.labels, soft_weight=1.0, total=1.0)
+        teacher = SampledTeacher(
+            ids, torch.full((1, draws), 1 / draws, dtype=torch.float64), entropy
+        )
+        loss = linear_divergence(
+            hidden, case.weight, teacher=teacher, labels=case.labels, soft_weight=1.0, total=1.0
+        )
         total_gradient += gradients(loss.loss, [hidden])[0] / offsets
         total_value += float(loss.loss.detach()) / offsets
     hidden = case.hidden.clone().requires_grad_()
-    dense = linear_divergence(hidden, case.weight, teacher=case.dense, labels=case.labels, soft_weight=1.0, total=1.0)
+    dense = linear_divergence(
+        hidden, case.weight, teacher=case.dense, labels=case.labels, soft_weight=1.0, total=1.0
+    )
     assert total_value == pytest.approx(float(dense.loss.detach()), rel=1e-10)
-    torch.testing.assert_close(total_gradient, gradients(dense.loss, [hidden])[0], rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        total_gradient, gradients(dense.loss, [hidden])[0], rtol=1e-10, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("name", ["forward_kl", "reverse_kl"])
 def test_the_tail_is_not_drained(name) -> None:
-    """Un-normalised top-k losses are minimised by moving all mass to, or out of, the kept ids; buckets are not."""
+    """Un-normalised top-k losses are minimised by moving all mass to, or out of, the kept ids;
+    buckets are not."""
     case = Case(17, positions=1)
     teacher = case.bucket(3)
     logits = torch.zeros(1, V, dtype=torch.float64, requires_grad=True)
@@ -193,4 +227,6 @@ def test_the_tail_is_not_drained(name) -> None:
                           soft_weight=1.0, total=1.0).loss.backward()  # fmt: skip
         optimizer.step()
     probs = logits.softmax(-1)
-    torch.testing.assert_close(probs.gather(-1, teacher.ids), teacher.logprobs.exp(), rtol=0, atol=2e-3)
+    torch.testing.assert_close(
+        probs.gather(-1, teacher.ids), teacher.logprobs.exp(), rtol=0, atol=2e-3
+    )

@@ -1,4 +1,5 @@
-"""What holds for the chunked loss whatever the divergence: blocks, scale, sign, range, and work that is not done."""
+"""What holds for the chunked loss whatever the divergence: blocks, scale, sign, range, and work
+that is not done."""
 
 from __future__ import annotations
 
@@ -32,7 +33,13 @@ class Case:
     """Inputs and a teacher of every kind."""
 
     def __init__(
-        self, seed: int, *, dtype: torch.dtype = torch.float64, positions: int = P, size: int = V, gap: float = 1.0
+        self,
+        seed: int,
+        *,
+        dtype: torch.dtype = torch.float64,
+        positions: int = P,
+        size: int = V,
+        gap: float = 1.0,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
 
@@ -40,7 +47,10 @@ class Case:
             return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
         hidden, weight, bias = normal(positions, H), normal(size, H), normal(size)
-        their_hidden, their_weight = hidden + gap * normal(positions, H), weight + gap * normal(size, H)
+        their_hidden, their_weight = (
+            hidden + gap * normal(positions, H),
+            weight + gap * normal(size, H),
+        )
         self.hidden, self.weight, self.bias = hidden.to(dtype), weight.to(dtype), bias.to(dtype)
         self.labels = torch.randint(0, size, (positions,), generator=generator)
         self.logprobs = (their_hidden @ their_weight.T).log_softmax(-1).to(dtype)
@@ -65,7 +75,8 @@ class Case:
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
 @pytest.mark.parametrize("type_", [torch.float64, torch.bfloat16])
 def test_blocks_change_nothing(name, kind, type_, monkeypatch) -> None:
-    """A chunk of five positions in blocks of two, the last one short; with bias, scale, cap and padding."""
+    """A chunk of five positions in blocks of two, the last one short; with bias, scale, cap and
+    padding."""
     case, found = Case(0, dtype=type_), []
     temperature = 1.0 if kind in ("sampled", "bucket") else 1.5
     for elements in (10**9, 2 * (V - 1)):
@@ -84,7 +95,8 @@ def test_blocks_change_nothing(name, kind, type_, monkeypatch) -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [pair for pair in PAIRS if pair[0] != "adaptive_kl"])
 def test_every_divergence_passes_gradcheck(name, kind) -> None:
-    """With labels, mixed; the weights of adaptive KL are constants to the gradient, which finite differences miss."""
+    """With labels, mixed; the weights of adaptive KL are constants to the gradient, which finite
+    differences miss."""
     case = Case(1, positions=2, size=5)
 
     def loss(*inputs: torch.Tensor) -> torch.Tensor:
@@ -116,7 +128,9 @@ def test_far_logits_give_finite_values_and_gradients(name, kind) -> None:
         found = linear_divergence(*inputs, teacher=case.teacher(kind), labels=case.labels, total=1.0,
                                   divergence=Divergence(name), logit_scale=scale)  # fmt: skip
         assert found.loss.isfinite()
-        assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(found.loss, inputs))
+        assert all(
+            gradient.isfinite().all() for gradient in torch.autograd.grad(found.loss, inputs)
+        )
 
 
 @pytest.mark.parametrize("name", DENSE)
@@ -138,7 +152,8 @@ def test_ids_that_the_teacher_rules_out_are_no_nans(name) -> None:
 
 @pytest.mark.parametrize("kind", ["dense", "states"])
 def test_at_a_high_temperature_it_is_half_the_variance_of_the_logits_difference(kind) -> None:
-    """Without the square of the temperature, as in other projects, both value and gradient vanish here."""
+    """Without the square of the temperature, as in other projects, both value and gradient vanish
+    here."""
     case, temperature = Case(5), 1e4
     inputs = case.inputs()[:2]
     found = linear_divergence(*inputs, teacher=case.teacher(kind), labels=case.labels, loss_temperature=temperature,
@@ -154,14 +169,17 @@ def test_at_a_high_temperature_it_is_half_the_variance_of_the_logits_difference(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_scale_does_not_depend_on_the_size_of_the_batch(kind) -> None:
-    """The same positions twice, over a total that is twice as large: the same loss, the same matrix gradient."""
+    """The same positions twice, over a total that is twice as large: the same loss, the same matrix
+    gradient."""
     case, twice = Case(6), Case(6)
     for name in ("hidden", "labels", "logprobs", "their_hidden"):
         setattr(twice, name, torch.cat([getattr(case, name)] * 2))
     found = []
     for batch, total in ((case, float(P)), (twice, 2.0 * P)):
         inputs = batch.inputs()[:2]
-        loss = linear_divergence(*inputs, teacher=batch.teacher(kind), labels=batch.labels, total=total).loss
+        loss = linear_divergence(
+            *inputs, teacher=batch.teacher(kind), labels=batch.labels, total=total
+        ).loss
         found.append((loss.detach(), torch.autograd.grad(loss, inputs[1])[0]))
     torch.testing.assert_close(found[0], found[1])
 
@@ -203,15 +221,22 @@ class Calls(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.number += 1
         self.names.append(func.overloadpacket.__name__)
-        self.products += func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.addmm_)
+        self.products += func.overloadpacket in (
+            torch.ops.aten.mm,
+            torch.ops.aten.addmm,
+            torch.ops.aten.addmm_,
+        )
         return func(*args, **(kwargs or {}))
 
 
 def test_the_backward_pass_takes_no_memory() -> None:
-    """The matrix gradient is as large as the matrix: a copy of it would double what the loss needs."""
+    """The matrix gradient is as large as the matrix: a copy of it would double what the loss
+    needs."""
     case = Case(12)
     inputs = case.inputs()[:2]
-    loss = linear_divergence(*inputs, teacher=case.teacher("states"), labels=case.labels, total=1.0).loss
+    loss = linear_divergence(
+        *inputs, teacher=case.teacher("states"), labels=case.labels, total=1.0
+    ).loss
     with Calls() as seen:
         loss.backward()
     assert "mul_" in seen.names
@@ -241,7 +266,9 @@ def test_a_value_alone_costs_fewer_passes(name) -> None:
     with Calls() as whole:
         expected, _ = value_and_gradient(Divergence(name), *(side.clone() for side in case))
     with Calls() as value_alone:
-        found, _ = value_and_gradient(Divergence(name), *(side.clone() for side in case), gradient=False)
+        found, _ = value_and_gradient(
+            Divergence(name), *(side.clone() for side in case), gradient=False
+        )
     assert torch.equal(found, expected)
     assert value_alone.number < whole.number
 
@@ -250,7 +277,9 @@ def test_a_value_alone_costs_fewer_passes(name) -> None:
 def test_jensen_shannon_near_its_ends_is_no_worse_than_the_plain_form(beta) -> None:
     divergence = Divergence("jensen_shannon", beta=beta)
     generator = torch.Generator().manual_seed(10)
-    student, teacher = (3 * torch.randn(32, 400, generator=generator, dtype=torch.float64) for _ in range(2))
+    student, teacher = (
+        3 * torch.randn(32, 400, generator=generator, dtype=torch.float64) for _ in range(2)
+    )
     teacher = teacher.log_softmax(-1)
 
     def plain(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -268,7 +297,9 @@ def test_jensen_shannon_near_its_ends_is_no_worse_than_the_plain_form(beta) -> N
 
 @pytest.mark.parametrize("name", ["forward_kl", "reverse_kl", "jensen_shannon"])
 def test_bfloat16_is_no_worse_than_the_plain_bfloat16_loss(name) -> None:
-    truth, case = (Case(11, dtype=type_, positions=64, size=300) for type_ in (torch.float64, torch.float32))
+    truth, case = (
+        Case(11, dtype=type_, positions=64, size=300) for type_ in (torch.float64, torch.float32)
+    )
     divergence = Divergence(name)
 
     def plain(batch: Case) -> tuple[torch.Tensor, ...]:

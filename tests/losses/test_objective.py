@@ -12,12 +12,17 @@ LABELS = torch.tensor([0, -100, 2, -100])
 def sides():
     generator = torch.Generator().manual_seed(0)
     student = torch.randn(4, 3, generator=generator, dtype=torch.float64)
-    return student, torch.log_softmax(torch.randn(4, 3, generator=generator, dtype=torch.float64), dim=-1)
+    return student, torch.log_softmax(
+        torch.randn(4, 3, generator=generator, dtype=torch.float64), dim=-1
+    )
 
 
 def test_labelled_rows_are_mixed_and_the_others_learn_from_the_teacher_alone(sides):
     student, teacher = sides
-    soft, hard = forward_kl(student, teacher, loss_temperature=3.0), hard_cross_entropy(student, LABELS)
+    soft, hard = (
+        forward_kl(student, teacher, loss_temperature=3.0),
+        hard_cross_entropy(student, LABELS),
+    )
     found = ForwardKL(loss_temperature=3.0, soft_weight=0.8)(student, teacher, LABELS)
     torch.testing.assert_close(found[[0, 2]], (0.8 * soft + 0.2 * hard)[[0, 2]])
     torch.testing.assert_close(found[[1, 3]], soft[[1, 3]])
@@ -41,7 +46,9 @@ def test_the_ends_of_the_soft_weight(sides, soft_weight):
 def test_gradcheck_of_the_mix(sides):
     student, teacher = sides
     objective = ForwardKL(loss_temperature=2.0, soft_weight=0.6)
-    assert torch.autograd.gradcheck(lambda logits: objective(logits, teacher, LABELS), student.requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda logits: objective(logits, teacher, LABELS), student.requires_grad_()
+    )
 
 
 @pytest.mark.parametrize(

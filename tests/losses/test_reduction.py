@@ -1,4 +1,5 @@
-"""The one place that averages: accumulation changes nothing, and nothing to train on is zero with a gradient."""
+"""The one place that averages: accumulation changes nothing, and nothing to train on is zero with a
+gradient."""
 
 import math
 
@@ -14,13 +15,17 @@ def step_gradient(sizes: list[int]) -> torch.Tensor:
     """The gradient of one optimizer step over the same rows, cut into batches of these sizes."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(sum(sizes), 4, generator=generator, dtype=torch.float64)
-    teacher = torch.log_softmax(torch.randn(sum(sizes), 3, generator=generator, dtype=torch.float64), dim=-1)
+    teacher = torch.log_softmax(
+        torch.randn(sum(sizes), 3, generator=generator, dtype=torch.float64), dim=-1
+    )
     labels = torch.tensor([0, -100, 2, 1, 1, -100, 0, 2])
     weight = torch.randn(4, 3, generator=generator, dtype=torch.float64).requires_grad_()
     start = 0
     for size in sizes:
         rows = slice(start, start + size)
-        costs = ForwardKL(loss_temperature=2.0, soft_weight=0.7)(features[rows] @ weight, teacher[rows], labels[rows])
+        costs = ForwardKL(loss_temperature=2.0, soft_weight=0.7)(
+            features[rows] @ weight, teacher[rows], labels[rows]
+        )
         reduce(costs, total=sum(sizes)).backward()
         start += size
     assert weight.grad is not None
@@ -72,5 +77,9 @@ def test_weights_and_their_total_give_the_weighted_mean(weights, as_tensor):
         torch.tensor(weights, dtype=torch.float64),
         total=torch.tensor(total, dtype=torch.float64) if as_tensor else total,
     )
-    expected = math.fsum(w * v for w, v in zip(weights, values.tolist(), strict=True)) / total if total else 0.0
+    expected = (
+        math.fsum(w * v for w, v in zip(weights, values.tolist(), strict=True)) / total
+        if total
+        else 0.0
+    )
     assert found.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)

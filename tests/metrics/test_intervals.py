@@ -36,13 +36,19 @@ def test_a_mean_draws_the_rows_that_any_statistic_draws():
     values = np.random.default_rng(0).random(37)
     slow = metrics.bootstrap(lambda rows: float(values[rows].mean()), 37, samples=500, seed=3)
     fast = metrics.mean_interval(values, samples=500, seed=3)
-    assert (fast.value, fast.low, fast.high) == pytest.approx((slow.value, slow.low, slow.high), abs=1e-12)
+    assert (fast.value, fast.low, fast.high) == pytest.approx(
+        (slow.value, slow.low, slow.high), abs=1e-12
+    )
 
 
 def test_a_share_without_exceptions_is_not_certain():
-    """With N of N right, p**N reaches 2.5 % at the lower end: the exact interval; a bootstrap would have no width."""
+    """With N of N right, p**N reaches 2.5 % at the lower end: the exact interval; a bootstrap would
+    have no width."""
     for rows in (1, 50, 740):
-        all_right, all_wrong = metrics.share_interval(np.ones(rows)), metrics.share_interval(np.zeros(rows))
+        all_right, all_wrong = (
+            metrics.share_interval(np.ones(rows)),
+            metrics.share_interval(np.zeros(rows)),
+        )
         assert (all_right.value, all_right.high) == (1.0, 1.0)
         assert all_right.low**rows == pytest.approx(0.025)
         assert (all_wrong.value, all_wrong.low) == (0.0, 0.0)
@@ -109,7 +115,8 @@ def test_the_form_of_evaluation_json():
 @pytest.mark.parametrize("call", [metrics.paired_bootstrap, metrics.mcnemar])
 def test_only_the_same_rows_can_be_paired(call):
     with pytest.raises(
-        ShapeMismatch, match=r"shape \(2,\) and \(3,\) were given; expected one value a row for the same rows"
+        ShapeMismatch,
+        match=r"shape \(2,\) and \(3,\) were given; expected one value a row for the same rows",
     ):
         call([1, 0], [1, 0, 1])
     with pytest.raises(ShapeMismatch, match=r"shape \(1, 2\) and \(1, 2\)"):
@@ -159,8 +166,17 @@ def test_two_thousand_resamples_of_a_thousand_rows_are_quick():
     assert seconds(lambda: metrics.mean_interval(right)) < 0.5
     assert (
         seconds(
-            lambda: metrics.bootstrap(lambda rows: metrics.macro_f1_of(answers[rows], gold[rows], num_classes=3), 1000)
+            lambda: metrics.bootstrap(
+                lambda rows: metrics.macro_f1_of(answers[rows], gold[rows], num_classes=3), 1000
+            )
         )
         < 2
     )
-    assert seconds(lambda: metrics.bootstrap(lambda rows: metrics.ece_of(confidence[rows], right[rows]), 1000)) < 2
+    assert (
+        seconds(
+            lambda: metrics.bootstrap(
+                lambda rows: metrics.ece_of(confidence[rows], right[rows]), 1000
+            )
+        )
+        < 2
+    )

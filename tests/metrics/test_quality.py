@@ -46,7 +46,9 @@ def test_macro_f1_is_scikit_learns():
 def test_macro_f1_leaves_out_a_class_that_never_occurs():
     probs, gold = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]]), np.array([0, 1])
     assert metrics.macro_f1(probs, gold) == 1.0
-    assert metrics.macro_f1(probs, np.array([0, 2])) == pytest.approx(1 / 3)  # class 1 answered in vain, class 2 missed
+    assert metrics.macro_f1(probs, np.array([0, 2])) == pytest.approx(
+        1 / 3
+    )  # class 1 answered in vain, class 2 missed
 
 
 def test_nll_is_scikit_learns():
@@ -57,7 +59,10 @@ def test_nll_is_scikit_learns():
 def test_brier_is_the_sum_of_squares_over_classes():
     one_hot = np.array([[float(label == gold) for label in range(4)] for gold in GOLD])
     expected = (
-        sum(sum((p - y) ** 2 for p, y in zip(row, hot, strict=True)) for row, hot in zip(PROBS, one_hot, strict=True))
+        sum(
+            sum((p - y) ** 2 for p, y in zip(row, hot, strict=True))
+            for row, hot in zip(PROBS, one_hot, strict=True)
+        )
         / 200
     )
     assert metrics.brier(PROBS, GOLD) == pytest.approx(expected, abs=1e-12)
@@ -68,13 +73,17 @@ def test_brier_is_the_sum_of_squares_over_classes():
 
 def test_confusion_is_scikit_learns():
     assert np.array_equal(
-        metrics.confusion(PROBS, GOLD), sklearn_metrics.confusion_matrix(GOLD, PROBS.argmax(1), labels=range(4))
+        metrics.confusion(PROBS, GOLD),
+        sklearn_metrics.confusion_matrix(GOLD, PROBS.argmax(1), labels=range(4)),
     )
 
 
 def test_kl_is_the_sum_over_classes():
     expected = np.mean(
-        [sum(p * log(p / q) for p, q in zip(*rows, strict=True)) for rows in zip(PROBS, OTHER, strict=True)]
+        [
+            sum(p * log(p / q) for p, q in zip(*rows, strict=True))
+            for rows in zip(PROBS, OTHER, strict=True)
+        ]
     )
     assert metrics.kl(PROBS, OTHER) == pytest.approx(expected, abs=1e-12)
 
@@ -110,7 +119,13 @@ def test_majority_class():
 @given(cases)
 def test_bounds_and_zero_at_equality(case):
     p, q, gold, _ = case
-    highest = {metrics.accuracy: 1, metrics.macro_f1: 1, metrics.nll: 28, metrics.brier: 2, metrics.ece: 1}
+    highest = {
+        metrics.accuracy: 1,
+        metrics.macro_f1: 1,
+        metrics.nll: 28,
+        metrics.brier: 2,
+        metrics.ece: 1,
+    }
     for metric, high in highest.items():
         assert 0 <= metric(p, gold) <= high + 1e-12
     assert metrics.kl(p, q) >= 0
@@ -119,7 +134,11 @@ def test_bounds_and_zero_at_equality(case):
     assert metrics.agreement(p, q) == metrics.agreement(q, p)
     assert metrics.confusion(p, gold).sum() == len(gold)
     perfect = np.eye(p.shape[1])[gold]
-    assert (metrics.accuracy(perfect, gold), metrics.macro_f1(perfect, gold), metrics.brier(perfect, gold)) == (1, 1, 0)
+    assert (
+        metrics.accuracy(perfect, gold),
+        metrics.macro_f1(perfect, gold),
+        metrics.brier(perfect, gold),
+    ) == (1, 1, 0)
     assert metrics.nll(perfect, gold) == metrics.ece(perfect, gold) == 0
 
 
@@ -147,7 +166,9 @@ def test_a_metric_is_the_mean_of_its_rows(case):
         assert whole(p, q) == pytest.approx(rows(p, q).mean(), abs=1e-12)
 
 
-@pytest.mark.parametrize("metric", [metrics.accuracy, metrics.macro_f1, metrics.nll, metrics.brier, metrics.ece])
+@pytest.mark.parametrize(
+    "metric", [metrics.accuracy, metrics.macro_f1, metrics.nll, metrics.brier, metrics.ece]
+)
 def test_no_rows_are_not_a_number(metric):
     assert np.isnan(metric(np.empty((0, 3)), np.empty(0, int)))
 
@@ -171,17 +192,20 @@ def test_no_pairs_are_not_a_number(metric):
 )
 def test_what_does_not_fit_is_refused(metric):
     with pytest.raises(
-        ShapeMismatch, match=r"shape \(200, 4\) and gold labels of shape \(3,\) were given; expected \[N, C\] and \[N\]"
+        ShapeMismatch,
+        match=r"shape \(200, 4\) and gold labels of shape \(3,\) were given; expected \[N, C\] and \[N\]",
     ):
         metric(PROBS, GOLD[:3])
     with pytest.raises(ShapeMismatch, match=r"probabilities of shape \(200,\)"):
         metric(PROBS[:, 0], GOLD)
     with pytest.raises(
-        ShapeMismatch, match=r"gold labels from -1 to 1 were given for 4 classes; .* leave unlabelled rows out"
+        ShapeMismatch,
+        match=r"gold labels from -1 to 1 were given for 4 classes; .* leave unlabelled rows out",
     ):
         metric(PROBS[:2], [-1, 1])
     with pytest.raises(
-        ShapeMismatch, match="gold labels from 0 to 4 were given for 4 classes; expected indexes from 0 to 3"
+        ShapeMismatch,
+        match="gold labels from 0 to 4 were given for 4 classes; expected indexes from 0 to 3",
     ):
         metric(PROBS[:2], [0, 4])
 
@@ -189,6 +213,7 @@ def test_what_does_not_fit_is_refused(metric):
 @pytest.mark.parametrize("metric", [metrics.agreement, metrics.kl])
 def test_two_models_of_other_labels_are_refused(metric):
     with pytest.raises(
-        ShapeMismatch, match=r"teacher probabilities of shape \(200, 4\) and student .* \(200, 3\) .* the same labels"
+        ShapeMismatch,
+        match=r"teacher probabilities of shape \(200, 4\) and student .* \(200, 3\) .* the same labels",
     ):
         metric(PROBS, PROBS[:, :3])

@@ -21,7 +21,9 @@ def test_the_value_is_a_ratio_of_totals_and_no_mean_of_ratios() -> None:
 def test_it_draws_the_resamples_that_bootstrap_draws() -> None:
     generator = np.random.default_rng(3)
     above, below = generator.random(40), generator.random(40) + 0.5
-    slow = metrics.bootstrap(lambda rows: above[rows].sum() / below[rows].sum(), 40, samples=300, seed=5)
+    slow = metrics.bootstrap(
+        lambda rows: above[rows].sum() / below[rows].sum(), 40, samples=300, seed=5
+    )
     quick = metrics.ratio_interval(above, below, samples=300, seed=5)
     assert quick.as_dict() == pytest.approx(slow.as_dict())
 

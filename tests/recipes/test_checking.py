@@ -7,18 +7,23 @@ from pathlib import Path
 import pytest
 
 from tutelage.errors import NotEnoughDisk, RecipeError
-from tutelage.recipes.checking import matrix_product_rate, require_disk, still_to_write
 from tutelage.recipes.classification import require_one_process
 from tutelage.runs import RunFolder
+from tutelage.tasks.classification.checking import matrix_product_rate, require_disk, still_to_write
 
 
 def test_what_does_not_fit_with_a_margin_is_refused() -> None:
     require_disk({"disk_bytes": 1_000_000_000, "free_disk_bytes": 1_300_000_000})
-    with pytest.raises(NotEnoughDisk, match=r"about 1\.20 GB would be written but 1\.10 GB are free\. Free some space"):
+    with pytest.raises(
+        NotEnoughDisk,
+        match=r"about 1\.20 GB would be written but 1\.10 GB are free\. Free some space",
+    ):
         require_disk({"disk_bytes": 1_000_000_000, "free_disk_bytes": 1_100_000_000})
 
 
-def test_what_is_written_need_not_fit_again_and_what_is_no_longer_asked_for_frees_nothing(tmp_path: Path) -> None:
+def test_what_is_written_need_not_fit_again_and_what_is_no_longer_asked_for_frees_nothing(
+    tmp_path: Path,
+) -> None:
     folder = RunFolder(tmp_path)
     for name, size in (("targets", 700), ("students/one/checkpoints", 200), ("controls/one", 5)):
         (tmp_path / name).mkdir(parents=True)

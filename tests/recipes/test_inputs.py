@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.config import Recipe, load_recipe
 from tutelage.recipes.classification import transfer_set
-from tutelage.recipes.inputs import data_fingerprint, prepare_data
+from tutelage.recipes.loading import load_recipe
+from tutelage.tasks.classification.data import data_fingerprint, prepare_data
+from tutelage.tasks.classification.recipe import Recipe
 
 RECIPE = """\
 task: {kind: classification, labels: [a, b]}
@@ -27,7 +28,9 @@ def recipe(tmp_path: Path):
         ]
         (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
     (tmp_path / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
-    return lambda seed, *overrides: load_recipe(tmp_path / "recipe.yaml", overrides=[f"train.seed={seed}", *overrides])
+    return lambda seed, *overrides: load_recipe(
+        tmp_path / "recipe.yaml", overrides=[f"train.seed={seed}", *overrides]
+    )
 
 
 def seen(recipe: Recipe) -> tuple[str, set[str]]:
@@ -45,6 +48,8 @@ def test_a_share_is_chosen_by_the_seed(recipe, share: str) -> None:
 
 
 def test_texts_made_by_augmentation_follow_the_seed(recipe) -> None:
-    (same, first), (also, second) = (seen(recipe(seed, "data.augment={copies: 2}")) for seed in (0, 1))
+    (same, first), (also, second) = (
+        seen(recipe(seed, "data.augment={copies: 2}")) for seed in (0, 1)
+    )
     assert same == also
     assert first != second

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from tests.recipes.language_job import KNOWN, UNSEEN, texts, tiny_teacher
 
-from tutelage.config import LanguageRecipe, load_recipe
 from tutelage.errors import Problem
-from tutelage.recipes import language_checking
-from tutelage.recipes.language_checking import check_language_recipe, estimate_language_run
-from tutelage.recipes.language_inputs import prepare_language_data, teacher_tokenizer
-from tutelage.recipes.language_student_checking import language_student_problems
+from tutelage.recipes.loading import load_recipe
 from tutelage.students import save_model, train_tokenizer
+from tutelage.tasks.language import checking as language_checking
+from tutelage.tasks.language.checking import check_language_recipe, estimate_language_run
+from tutelage.tasks.language.data import prepare_language_data, teacher_tokenizer
+from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.tasks.language.student_checking import language_student_problems
 
 RECIPE = """\
 task: {{kind: causal_lm, sequence_length: 64}}
@@ -43,7 +44,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def recipe_with(folder: Path) -> Callable[[str], LanguageRecipe]:
     def make(student: str) -> LanguageRecipe:
-        (folder / "recipe.yaml").write_text(RECIPE.format(model=folder / "teacher", student=student), "utf-8")
+        (folder / "recipe.yaml").write_text(
+            RECIPE.format(model=folder / "teacher", student=student), "utf-8"
+        )
         recipe = load_recipe(folder / "recipe.yaml")
         assert isinstance(recipe, LanguageRecipe)
         return recipe
@@ -52,18 +55,32 @@ def recipe_with(folder: Path) -> Callable[[str], LanguageRecipe]:
 
 
 def errors(recipe: LanguageRecipe) -> list[Problem]:
-    return [problem for problem in check_language_recipe(recipe).problems if problem.severity == "error"]
+    return [
+        problem for problem in check_language_recipe(recipe).problems if problem.severity == "error"
+    ]
 
 
 @pytest.mark.parametrize(
     ("student", "message"),
     [
         ("{kind: pruned, layers: 3}", "layers is 3: a pruned model keeps 1 to 2"),
-        ("{kind: pruned, heads: 9, intermediate_size: 49}", "heads is 9: .*; intermediate_size is 49: .* 1 to 48"),
-        ("{kind: pruned, heads: 3}", "heads is 3: the 4 heads share 2 keys .* so 1, 2, 4 can be kept"),
+        (
+            "{kind: pruned, heads: 9, intermediate_size: 49}",
+            "heads is 9: .*; intermediate_size is 49: .* 1 to 48",
+        ),
+        (
+            "{kind: pruned, heads: 3}",
+            "heads is 3: the 4 heads share 2 keys .* so 1, 2, 4 can be kept",
+        ),
         ("{kind: transformer, hidden_size: 32, heads: 4, embeddings: teacher, layers: 1}", None),
-        ("{kind: transformer, hidden_size: 128, kv_heads: 3}", "2 heads cannot share 3 kv_heads evenly"),
-        ("{kind: transformer, hidden_size: 64, embeddings: teacher}", "is 64 wide but the teacher's .* 32 values"),
+        (
+            "{kind: transformer, hidden_size: 128, kv_heads: 3}",
+            "2 heads cannot share 3 kv_heads evenly",
+        ),
+        (
+            "{kind: transformer, hidden_size: 64, embeddings: teacher}",
+            "is 64 wide but the teacher's .* 32 values",
+        ),
         ("{kind: rnn, hidden_size: 64, embedding_size: 16, embeddings: teacher}", None),
         ("{kind: pruned, vocabulary: corpus, lora: {rank: 2}}", None),
     ],
@@ -99,17 +116,25 @@ def test_models_that_do_not_predict_next_tokens_are_told_before_the_run(
         assert problem.where == "students.one.model"
         assert message in problem.message
         taught = recipe_with("{kind: rnn, hidden_size: 16}")
-        taught = taught.model_copy(update={"teacher": taught.teacher.model_copy(update={"model": str(model)})})
+        taught = taught.model_copy(
+            update={"teacher": taught.teacher.model_copy(update={"model": str(model)})}
+        )
         (problem,) = errors(taught)
         assert problem.where == "teacher.model"
         assert message in problem.message
-    (problem,) = errors(recipe_with(f"{{kind: pretrained, model: {copy_as('narrow', vocab_size=tokens - 1)}}}"))
+    (problem,) = errors(
+        recipe_with(f"{{kind: pretrained, model: {copy_as('narrow', vocab_size=tokens - 1)}}}")
+    )
     assert problem.where == "students.one.model"
-    assert f"has {tokens - 1} rows in its output matrix, but the teacher speaks of {tokens} tokens" in problem.message
+    assert (
+        f"has {tokens - 1} rows in its output matrix, but the teacher speaks of {tokens} tokens"
+        in problem.message
+    )
 
 
 def test_tokens_that_the_teacher_has_no_row_for(folder: Path, tmp_path: Path) -> None:
-    """A token was added to the tokenizer and the matrix never grew: told where it matters, and only there."""
+    """A token was added to the tokenizer and the matrix never grew: told where it matters, and only
+    there."""
     model, tokenizer = tiny_teacher(texts(KNOWN + UNSEEN, 100, seed=9))
     model.resize_token_embeddings(len(tokenizer))
     tokenizer.add_special_tokens({"pad_token": "<pad>"})
@@ -135,12 +160,16 @@ def test_tokens_that_the_teacher_has_no_row_for(folder: Path, tmp_path: Path) ->
     assert "row 31 holds '<pad>', which has none" in message
 
 
-def test_a_teacher_whose_weights_are_not_here_is_counted_by_its_configuration(recipe_with, monkeypatch) -> None:
+def test_a_teacher_whose_weights_are_not_here_is_counted_by_its_configuration(
+    recipe_with, monkeypatch
+) -> None:
     recipe = recipe_with("{kind: pruned, layers: 1}")
     known = check_language_recipe(recipe).estimate
     real = language_checking.model_facts
     monkeypatch.setattr(
-        language_checking, "model_facts", lambda *names, **options: replace(real(*names, **options), parameters=0)
+        language_checking,
+        "model_facts",
+        lambda *names, **options: replace(real(*names, **options), parameters=0),
     )
     found = check_language_recipe(recipe).estimate
     for key in ("teacher_parameters", "memory_bytes", "least_memory_bytes"):
@@ -179,9 +208,11 @@ def test_a_trimmed_student_is_estimated_smaller(recipe_with, tmp_path: Path) -> 
 def test_coarse_targets_of_few_tokens_are_advised_against(
     recipe_with, folder, monkeypatch, targets, few, warned
 ) -> None:
-    monkeypatch.setattr("tutelage.recipes.language_checking.FEW_TOKENS", few)
+    monkeypatch.setattr("tutelage.tasks.language.checking.FEW_TOKENS", few)
     recipe_with("{kind: pruned, layers: 1}")
-    found = check_language_recipe(load_recipe(folder / "recipe.yaml", overrides=[f"targets={targets}"]))
+    found = check_language_recipe(
+        load_recipe(folder / "recipe.yaml", overrides=[f"targets={targets}"])
+    )
     advice = [problem.message for problem in found.problems if problem.where == "targets.threshold"]
     assert len(advice) == warned
     assert all(problem.severity == "warning" for problem in found.problems)

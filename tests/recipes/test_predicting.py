@@ -1,4 +1,5 @@
-"""Answering a file: which column holds the text, and what is refused before anything is answered."""
+"""Answering a file: which column holds the text, and what is refused before anything is
+answered."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ def answered(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("inside", ["", "students/gru"])
-def test_the_text_column_is_that_of_the_run_unless_another_is_named(finished_run, new, inside) -> None:
+def test_the_text_column_is_that_of_the_run_unless_another_is_named(
+    finished_run, new, inside
+) -> None:
     written = predict_file(finished_run / inside, new)
     assert answered(Path(written["out"])) == ["good film", "bad film"]
     written = predict_file(finished_run / inside, new, text_field="comment")
@@ -68,18 +71,26 @@ def test_without_a_recipe_the_column_is_called_text(tmp_path) -> None:
 
 
 def test_a_missing_column_speaks_of_the_option_not_of_a_recipe(finished_run, new) -> None:
-    with pytest.raises(RecipeError, match=r"no column `words`.*Name the right one with --text-field") as refusal:
+    with pytest.raises(
+        RecipeError, match=r"no column `words`.*Name the right one with --text-field"
+    ) as refusal:
         predict_file(finished_run, new, text_field="words")
     assert "recipe" not in str(refusal.value)
 
 
 def test_a_missing_folder_is_refused_before_the_file_is_even_read(finished_run, tmp_path) -> None:
-    with pytest.raises(DataError, match=r"--out .*out\.csv: there is no folder .*absent; make it, or choose another"):
+    with pytest.raises(
+        DataError,
+        match=r"--out .*out\.csv: there is no folder .*absent; make it, or choose another",
+    ):
         predict_file(finished_run, tmp_path / "unread.csv", out=tmp_path / "absent" / "out.csv")
 
 
-def test_a_file_that_is_not_there_is_refused_without_a_word_of_recipes(finished_run, tmp_path) -> None:
+def test_a_file_that_is_not_there_is_refused_without_a_word_of_recipes(
+    finished_run, tmp_path
+) -> None:
     with pytest.raises(
-        DataError, match=r"--file .*missing\.csv: there is no such file; correct the path, which starts"
+        DataError,
+        match=r"--file .*missing\.csv: there is no such file; correct the path, which starts",
     ):
         predict_file(finished_run, tmp_path / "missing.csv")

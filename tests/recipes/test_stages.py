@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tutelage.recipes.stages import Deferred, StageOutcome, Stages, link_tree
 from tutelage.runs import RunFolder, lock
+from tutelage.runs.stages import Deferred, StageOutcome, Stages, link_tree
 from tutelage.types import SILENT
 
 
@@ -72,7 +72,12 @@ def test_what_is_appended_to_is_copied_and_work_in_progress_left_out(tmp_path: P
         (mine / place / "events").write_text("1")
     make(tmp_path, "b")
     theirs = tmp_path / "b" / "students" / "gru"
-    assert {path.name for path in theirs.iterdir()} == {"result", "metrics.jsonl", "model.safetensors", "tensorboard"}
+    assert {path.name for path in theirs.iterdir()} == {
+        "result",
+        "metrics.jsonl",
+        "model.safetensors",
+        "tensorboard",
+    }
     with (theirs / "metrics.jsonl").open("a") as file:
         file.write("more")
     (theirs / "tensorboard" / "events").write_text("2")
@@ -119,7 +124,7 @@ def test_killed_while_files_are_taken_over_the_old_record_does_not_vouch_for_the
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tutelage.recipes.stages.link_tree", killed)
+    monkeypatch.setattr("tutelage.runs.stages.link_tree", killed)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path, "b")
     assert not stages(tmp_path, "b").folder.stage("students/gru").is_done("2")

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-from tutelage.config import Recipe, load_recipe
 from tutelage.errors import RecipeError
-from tutelage.recipes.checking import check_recipe
+from tutelage.models import ModelFacts
 from tutelage.recipes.classification import run
-from tutelage.recipes.student_checking import require_students, student_problems
+from tutelage.recipes.loading import load_recipe
 from tutelage.students import train_tokenizer
-from tutelage.teachers import ModelFacts
+from tutelage.tasks.classification.checking import check_recipe
+from tutelage.tasks.classification.recipe import Recipe
+from tutelage.tasks.classification.student_checking import require_students, student_problems
 
 TEXTS = [f"a {word} film number {number}" for number in range(20) for word in ("good", "bad")]
 RECIPE = """\
@@ -26,7 +27,9 @@ teacher: {{kind: classifier, model: {model}, fit: {{method: head, cross_fit: 0}}
 students:
   one: {student}
 """
-FACTS = ModelFacts(parameters=1000, disk_bytes=4000, needs_conversion=False, layers=30, embedding_width=64)
+FACTS = ModelFacts(
+    parameters=1000, disk_bytes=4000, needs_conversion=False, layers=30, embedding_width=64
+)
 
 
 @pytest.fixture
@@ -40,7 +43,12 @@ def encoder(tmp_path: Path) -> Path:
 
 def bert_config(**changes: Any) -> BertConfig:
     return BertConfig(
-        vocab_size=400, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, **changes
+        vocab_size=400,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        **changes,
     )
 
 
@@ -62,7 +70,8 @@ def recipe_with(tmp_path: Path, encoder: Path) -> Callable[[str], Recipe]:
 
 REFUSED = {
     "{kind: transformer, hidden_size: 100}": (
-        r"students\.one\.hidden_size: hidden_size 100 does not divide into 3 heads: give heads, or a hidden_size that "
+        r"students\.one\.hidden_size: hidden_size 100 does not divide into 3 heads: give heads, or "
+        r"a hidden_size that "
         "is a multiple of 32"
     ),
     "{kind: transformer, hidden_size: 33, heads: 3}": r"students\.one\.hidden_size: each of 3 heads would be 11 wide",
@@ -76,12 +85,14 @@ REFUSED = {
         r"students\.one\.embeddings_layer: is 31, but the teacher has 30 layers: give 0 to 30"
     ),
     "{kind: rnn, tokenizer: {kind: bpe, vocabulary_size: 200}}": (
-        r"students\.one\.tokenizer\.vocabulary_size: is 200, but special tokens and single letters need 259"
+        r"students\.one\.tokenizer\.vocabulary_size: is 200, but special tokens and single letters "
+        r"need 259"
     ),
     "{kind: rnn, tokenizer: {kind: teacher}}": r"students\.one\.tokenizer: .* is no byte-level BPE and cannot be trimm",
     "{kind: pretrained, model: ./nowhere}": r"students\.one\.model: .*nowhere is not a folder",
     "{kind: pretrained, model: owner/name}": (
-        r"students\.one\.model: owner/name is not a folder here, and the model hub did not give a model .*check the"
+        r"students\.one\.model: owner/name is not a folder here, and the model hub did not give a "
+        r"model .*check the"
     ),
 }
 
@@ -104,7 +115,10 @@ def test_a_pretrained_classifier_for_other_labels_is_refused(recipe_with, encode
     assert student_problems(recipe_with(student), FACTS) == []
     names = {"id2label": {0: "good", 1: "bad"}, "label2id": {"good": 0, "bad": 1}}
     BertForSequenceClassification(bert_config(**names)).save_pretrained(encoder)
-    with pytest.raises(RecipeError, match=r"students\.one\.model: .*classifies into \['good', 'bad'\], but the task's"):
+    with pytest.raises(
+        RecipeError,
+        match=r"students\.one\.model: .*classifies into \['good', 'bad'\], but the task's",
+    ):
         require_students(recipe_with(student), FACTS)
 
 
@@ -122,21 +136,28 @@ def test_what_can_be_built_is_not(recipe_with, student) -> None:
 
 
 def test_what_nobody_knows_of_the_teacher_refuses_nothing(recipe_with) -> None:
-    recipe = recipe_with("{kind: rnn, embedding_size: 640, embeddings: teacher_contextual, embeddings_layer: 900}")
+    recipe = recipe_with(
+        "{kind: rnn, embedding_size: 640, embeddings: teacher_contextual, embeddings_layer: 900}"
+    )
     assert student_problems(recipe, None) == []
     assert student_problems(recipe, replace(FACTS, layers=None, embedding_width=None)) == []
     assert len(student_problems(recipe, FACTS)) == 2
 
 
-def test_run_and_check_refuse_the_same_before_any_compute(recipe_with, tmp_path, monkeypatch) -> None:
+def test_run_and_check_refuse_the_same_before_any_compute(
+    recipe_with, tmp_path, monkeypatch
+) -> None:
     monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path / "cache"))
     recipe = recipe_with(
-        "{kind: transformer, hidden_size: 48, heads: 3, embeddings: teacher, tokenizer: {kind: teacher}}"
+        "{kind: transformer, hidden_size: 48, heads: 3, embeddings: teacher, tokenizer: {kind: "
+        "teacher}}"
     )
     found = check_recipe(recipe, root=tmp_path / "runs")
     with pytest.raises(RecipeError) as refusal:
         run(recipe, root=tmp_path / "runs")
-    assert [problem for problem in found.problems if problem.severity == "error"] == refusal.value.problems
+    assert [
+        problem for problem in found.problems if problem.severity == "error"
+    ] == refusal.value.problems
     assert [problem.where for problem in refusal.value.problems] == [
         "students.one.hidden_size",
         "students.one.tokenizer",

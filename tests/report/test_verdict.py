@@ -7,7 +7,11 @@ from tutelage.report.verdict import reach_verdict
 
 
 def number(value, low=None, high=None):
-    return {"value": value, "low": value if low is None else low, "high": value if high is None else high}
+    return {
+        "value": value,
+        "low": value if low is None else low,
+        "high": value if high is None else high,
+    }
 
 
 def evaluation():
@@ -31,7 +35,10 @@ def evaluation():
         },
         "students": {"gru": student},
         "controls": {"gru": {"accuracy": number(0.655), "ece": number(0.1), "nll": number(0.8)}},
-        "baselines": {"majority": {"accuracy": number(0.41)}, "tfidf_logistic_regression": {"accuracy": number(0.61)}},
+        "baselines": {
+            "majority": {"accuracy": number(0.41)},
+            "tfidf_logistic_regression": {"accuracy": number(0.61)},
+        },
         "comparisons": [
             {
                 "student": "gru",
@@ -40,8 +47,18 @@ def evaluation():
                 "difference": number(-0.03, -0.05, -0.005),
                 "ratio": number(0.961, 0.930, 0.992),
             },
-            {"student": "gru", "against": "control", "metric": "accuracy", "difference": number(0.076, 0.05, 0.1)},
-            {"student": "gru", "against": "control", "metric": "nll", "difference": number(-0.2, -0.3, -0.1)},
+            {
+                "student": "gru",
+                "against": "control",
+                "metric": "accuracy",
+                "difference": number(0.076, 0.05, 0.1),
+            },
+            {
+                "student": "gru",
+                "against": "control",
+                "metric": "nll",
+                "difference": number(-0.2, -0.3, -0.1),
+            },
             {
                 "student": "gru",
                 "against": "baseline",
@@ -51,7 +68,11 @@ def evaluation():
             },
         ],
         "teacher_against_baselines": [
-            {"baseline": "tfidf_logistic_regression", "metric": "accuracy", "difference": number(0.15, 0.1, 0.2)}
+            {
+                "baseline": "tfidf_logistic_regression",
+                "metric": "accuracy",
+                "difference": number(0.15, 0.1, 0.2),
+            }
         ],
     }
 
@@ -66,7 +87,9 @@ def changed(against, metric, difference, **more):
 
 def words(found):
     verdict = reach_verdict(found)
-    return verdict, " ".join(verdict.students[0].sentences).replace(THIN, " ").replace("\u00a0", " ")
+    return verdict, " ".join(verdict.students[0].sentences).replace(THIN, " ").replace(
+        "\u00a0", " "
+    )
 
 
 def test_the_good_case_reads_as_the_numbers_do():
@@ -80,7 +103,10 @@ def test_the_good_case_reads_as_the_numbers_do():
         "at 1/140 of its parameters, and answers 210 times faster." in text
     )
     assert "It is less accurate than its teacher, by 3.0 points [0.5, 5.0]." in text
-    assert "On labels alone the same network reaches 65.5 %: the teacher bought 7.6 points [5.0, 10.0]." in text
+    assert (
+        "On labels alone the same network reaches 65.5 %: the teacher bought 7.6 points [5.0, "
+        "10.0]." in text
+    )
     assert "negative log-likelihood lower by 0.200 nats" in text
     assert verdict.cautions == []
 
@@ -100,7 +126,9 @@ def test_a_better_control_stands_in_the_headline():
 
 def test_a_better_baseline_stands_in_the_headline():
     verdict, text = words(changed("baseline", "accuracy", number(-0.05, -0.08, -0.02)))
-    assert verdict.headline.endswith("but TF-IDF with logistic regression, which needs no teacher, does better.")
+    assert verdict.headline.endswith(
+        "but TF-IDF with logistic regression, which needs no teacher, does better."
+    )
     assert "is better than this student, by 5.0 points [2.0, 8.0]" in text
 
 
@@ -112,7 +140,11 @@ def test_no_clear_lead_over_the_baseline_stands_in_the_deck():
 @pytest.mark.parametrize(
     ("ratio", "difference", "said"),
     [
-        (number(1.02, 1.005, 1.04), number(0.015, 0.004, 0.03), "It is more accurate than its teacher, by 1.5 points"),
+        (
+            number(1.02, 1.005, 1.04),
+            number(0.015, 0.004, 0.03),
+            "It is more accurate than its teacher, by 1.5 points",
+        ),
         (number(1.01, 0.98, 1.04), number(0.008, -0.01, 0.03), "cannot tell the two apart"),
     ],
 )

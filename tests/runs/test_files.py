@@ -1,4 +1,5 @@
-"""Small files are old or new, never half; the cache folder is where the platform keeps such things."""
+"""Small files are old or new, never half; the cache folder is where the platform keeps such
+things."""
 
 from __future__ import annotations
 

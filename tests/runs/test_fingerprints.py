@@ -1,4 +1,5 @@
-"""Fingerprints and seeds: the same for the same content, on every machine, and different otherwise."""
+"""Fingerprints and seeds: the same for the same content, on every machine, and different
+otherwise."""
 
 from __future__ import annotations
 
@@ -40,8 +41,15 @@ class Colour(Enum):
 
 
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -96,9 +104,13 @@ def test_form_without_meaning_does_not_count():
     assert fingerprint((1, 2)) == fingerprint([1, 2])
 
 
-@pytest.mark.parametrize("value", [object(), lambda: 1, Settings, np.array([object()]), {"deep": [object()]}])
+@pytest.mark.parametrize(
+    "value", [object(), lambda: 1, Settings, np.array([object()]), {"deep": [object()]}]
+)
 def test_what_has_no_content_is_refused(value):
-    with pytest.raises(TypeError, match="has no content that a fingerprint could rely on: give plain values"):
+    with pytest.raises(
+        TypeError, match="has no content that a fingerprint could rely on: give plain values"
+    ):
         fingerprint(value)
 
 
@@ -106,7 +118,9 @@ def test_a_file_is_its_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"content" * 100_000)
     (tmp_path / "b").write_bytes(b"content" * 100_000)
     assert fingerprint_file(tmp_path / "a") == fingerprint_file(tmp_path / "b")
-    assert fingerprint_file(tmp_path / "a") == blake2b(b"content" * 100_000, digest_size=8).hexdigest()
+    assert (
+        fingerprint_file(tmp_path / "a") == blake2b(b"content" * 100_000, digest_size=8).hexdigest()
+    )
     (tmp_path / "b").write_bytes(b"content")
     assert fingerprint_file(tmp_path / "a") != fingerprint_file(tmp_path / "b")
     with pytest.raises(FileNotFoundError):
@@ -116,7 +130,10 @@ def test_a_file_is_its_bytes(tmp_path):
 def test_seeds_are_independent_and_never_change():
     assert seed_sequence(0, "order", 1) == 7426112308411901821
     seeds = {
-        seed_sequence(seed, name, epoch) for seed in range(10) for name in ("order", "dropout") for epoch in range(10)
+        seed_sequence(seed, name, epoch)
+        for seed in range(10)
+        for name in ("order", "dropout")
+        for epoch in range(10)
     }
     assert len(seeds) == 200
     assert all(0 <= seed < 2**63 for seed in seeds)

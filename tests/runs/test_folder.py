@@ -72,7 +72,9 @@ def test_out_is_taken_if_free_or_ours(tmp_path):
 
 def test_out_of_another_recipe_is_refused_with_what_changed(tmp_path):
     out = make_run(tmp_path / "mine").path
-    changed = RECIPE.replace("epochs: 3", "epochs: 10").replace("  gru: {kind: rnn}", "  tiny: {kind: transformer}")
+    changed = RECIPE.replace("epochs: 3", "epochs: 10").replace(
+        "  gru: {kind: rnn}", "  tiny: {kind: transformer}"
+    )
     changes = r"\(students.gru.kind removed, students.tiny.kind added, train.epochs 3 → 10\)"
     message = rf"another recipe {changes} .* --out .*mine-2: what is still the same is taken over from .*mine$"
     with pytest.raises(RunExists, match=message):
@@ -83,7 +85,8 @@ def test_out_of_another_recipe_is_refused_with_what_changed(tmp_path):
 def test_out_of_other_things_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(
-        RunExists, match=r"holds files that are no run of tutelage and is left as it is. Give a new folder"
+        RunExists,
+        match=r"holds files that are no run of tutelage and is left as it is. Give a new folder",
     ):
         open_run(tmp_path, "reviews", RECIPE, out=tmp_path)
     with pytest.raises(RunExists, match="holds files that are no run"):

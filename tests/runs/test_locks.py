@@ -24,12 +24,15 @@ with lock(Path(sys.argv[1])):
 
 def test_another_process_is_refused_until_it_is_killed(tmp_path):
     folder = tmp_path / "run"
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     with (
         pytest.raises(
-            RunExists, match=rf"run is being written by process {holder.pid}; .* Wait until it has finished, stop it"
+            RunExists,
+            match=rf"run is being written by process {holder.pid}; .* Wait until it has finished, stop it",
         ),
         lock(folder),
     ):
@@ -57,7 +60,8 @@ def test_an_exception_frees_it(tmp_path):
 
 
 def test_a_lock_file_removed_before_it_was_locked_is_not_the_lock(tmp_path, monkeypatch):
-    """Its owner may end between our opening and locking it: then the next comer must not find the folder free."""
+    """Its owner may end between our opening and locking it: then the next comer must not find the
+    folder free."""
     real, removed = fcntl.flock, []
 
     def late(file, operation) -> None:

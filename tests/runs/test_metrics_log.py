@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from tutelage.runs import MetricsLog
 
-RECORDS = [{"step": step, "epoch": step / 4, "train_loss": 1 / (step + 1), "note": "é\u2028 ✓"} for step in range(6)]
+RECORDS = [
+    {"step": step, "epoch": step / 4, "train_loss": 1 / (step + 1), "note": "é\u2028 ✓"}
+    for step in range(6)
+]
 
 
 def write(log: MetricsLog, records) -> MetricsLog:
@@ -30,8 +33,12 @@ def test_killed_and_resumed_is_the_same_file(tmp_path_factory, checkpoint, cut):
     folder = tmp_path_factory.mktemp("log")
     whole = write(MetricsLog(folder / "whole.jsonl"), RECORDS).path.read_bytes()
     killed = MetricsLog(folder / "killed.jsonl")
-    after_checkpoint = len(write(MetricsLog(folder / "part.jsonl"), RECORDS[: checkpoint + 1]).path.read_bytes())
-    killed.path.write_bytes(whole[: min(after_checkpoint + cut, len(whole))])  # a kill anywhere after the checkpoint
+    after_checkpoint = len(
+        write(MetricsLog(folder / "part.jsonl"), RECORDS[: checkpoint + 1]).path.read_bytes()
+    )
+    killed.path.write_bytes(
+        whole[: min(after_checkpoint + cut, len(whole))]
+    )  # a kill anywhere after the checkpoint
     killed.truncate_after(checkpoint)
     write(killed, RECORDS[checkpoint + 1 :])
     assert killed.path.read_bytes() == whole
@@ -43,7 +50,9 @@ def test_a_line_cut_short_spoils_no_other(tmp_path_factory, length):
     log = write(MetricsLog(tmp_path_factory.mktemp("log") / "metrics.jsonl"), RECORDS)
     content = log.path.read_bytes()[:length]
     log.path.write_bytes(content)
-    whole = content.count(b"\n") + (content.endswith(b"}"))  # a line that lacks only its end is whole
+    whole = content.count(b"\n") + (
+        content.endswith(b"}")
+    )  # a line that lacks only its end is whole
     log.append({"step": 9})
     assert MetricsLog.read(log.path) == [*RECORDS[:whole], {"step": 9}]
 

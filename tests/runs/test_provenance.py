@@ -31,7 +31,9 @@ def test_the_state_of_git(tmp_path, monkeypatch):
 
     def git(*words: str) -> str:
         identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
-        return subprocess.run(["git", *identity, *words], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *identity, *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "first")

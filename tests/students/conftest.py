@@ -9,7 +9,7 @@ from tests.students.tiny_causal_models import MODELS, built
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tutelage.students.threads import one_thread
+from tutelage.models.threads import one_thread
 
 SENTENCE = "good bad film movie it's don't awful great the a plot acting very not boring wonderful , . ! naïve"
 
@@ -23,7 +23,10 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def texts():
     rng = random.Random(0)
-    return [" ".join(rng.choices(SENTENCE.split(), k=rng.randint(1, 12))).capitalize() for _ in range(80)]
+    return [
+        " ".join(rng.choices(SENTENCE.split(), k=rng.randint(1, 12))).capitalize()
+        for _ in range(80)
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +49,9 @@ def teacher(texts):
     backend.train_from_iterator(
         [*texts, "Other words that the student's corpus never uses, again and again."] * 2, trainer
     )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<|begin|>", eos_token="<|end|>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<|begin|>", eos_token="<|end|>"
+    )
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.students.components import principal_components
+from tutelage.students.classifier.components import principal_components
 
 
 @settings(max_examples=25, deadline=None)
@@ -22,7 +22,9 @@ def test_components_are_ordered_uncorrelated_and_signed(seed):
 
 
 def test_the_components_kept_are_the_largest():
-    vectors = torch.randn(200, 6, generator=torch.Generator().manual_seed(1)) * torch.arange(1.0, 7.0)
+    vectors = torch.randn(200, 6, generator=torch.Generator().manual_seed(1)) * torch.arange(
+        1.0, 7.0
+    )
     found = principal_components(vectors, 4, standard_deviation=1.0).double().var(0, correction=0)
     largest = torch.linalg.eigvalsh(torch.cov(vectors.T.double(), correction=0)).flip(0)[:4]
     torch.testing.assert_close(found / found.sum(), largest / largest.sum(), rtol=1e-4, atol=0)
@@ -30,9 +32,14 @@ def test_the_components_kept_are_the_largest():
 
 def test_components_can_be_evened_out():
     vectors = torch.randn(60, 5, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 6)
-    spread = {p: principal_components(vectors, 5, standard_deviation=1.0, power=p).std(0) for p in (0, 0.5, 1)}
+    spread = {
+        p: principal_components(vectors, 5, standard_deviation=1.0, power=p).std(0)
+        for p in (0, 0.5, 1)
+    }
     torch.testing.assert_close(spread[1], spread[1][:1].expand(5))
-    torch.testing.assert_close((spread[0][0] / spread[0][4]).sqrt(), spread[0.5][0] / spread[0.5][4])
+    torch.testing.assert_close(
+        (spread[0][0] / spread[0][4]).sqrt(), spread[0.5][0] / spread[0.5][4]
+    )
     with pytest.raises(ValueError, match="power is 2"):
         principal_components(vectors, 5, standard_deviation=1.0, power=2)
 
@@ -43,7 +50,9 @@ def test_weights_count_like_copies():
     copies = vectors.repeat_interleave(weights.long(), 0)
     first = torch.cat([torch.zeros(1), weights[:-1]]).cumsum(0).long()
     expected = principal_components(copies, 2, standard_deviation=1.0)[first]
-    torch.testing.assert_close(principal_components(vectors, 2, standard_deviation=1.0, weights=weights), expected)
+    torch.testing.assert_close(
+        principal_components(vectors, 2, standard_deviation=1.0, weights=weights), expected
+    )
 
 
 def test_the_number_of_threads_changes_no_bit():

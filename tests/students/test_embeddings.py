@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from tutelage.errors import ShapeMismatch
-from tutelage.students.embeddings import set_embeddings, teacher_embeddings
-from tutelage.students.rnn import build_rnn
-from tutelage.students.texts import token_texts
-from tutelage.students.tokenizer import train_tokenizer
-from tutelage.students.trimming import trim_tokenizer
+from tutelage.students.classifier.rnn import build_rnn
+from tutelage.students.vocabulary.embeddings import set_embeddings, teacher_embeddings
+from tutelage.students.vocabulary.texts import token_texts
+from tutelage.students.vocabulary.training import train_tokenizer
+from tutelage.students.vocabulary.trimming import trim_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,13 @@ def tokenizer(texts):
 
 
 def texts_of(tokenizer):
-    return dict(zip(tokenizer.convert_ids_to_tokens(range(len(tokenizer))), token_texts(tokenizer), strict=True))
+    return dict(
+        zip(
+            tokenizer.convert_ids_to_tokens(range(len(tokenizer))),
+            token_texts(tokenizer),
+            strict=True,
+        )
+    )
 
 
 def full_rank(tokenizer, teacher, **more):
@@ -50,7 +56,10 @@ def test_texts_of_bytes(texts):
 
 
 def test_rows_are_the_mean_of_the_teachers_pieces(tokenizer, teacher):
-    rows = [tokenizer.convert_tokens_to_ids(token) for token in ("good", "##o", ",", "wonderful", "naïve")]
+    rows = [
+        tokenizer.convert_tokens_to_ids(token)
+        for token in ("good", "##o", ",", "wonderful", "naïve")
+    ]
     weight = teacher.model.get_input_embeddings().weight.detach().double()
     expected = []
     for text in (" good", "o", ",", " wonderful", " naïve"):
@@ -63,7 +72,12 @@ def test_rows_are_the_mean_of_the_teachers_pieces(tokenizer, teacher):
 @pytest.mark.parametrize("layer", [0, 1, 3, 4])
 def test_contextual_rows_are_hidden_states_of_that_layer(tokenizer, teacher, layer):
     rows, expected = [], []
-    for token, text in (("good", " good"), ("##o", "o"), ("wonderful", " wonderful"), ("naïve", " naïve")):
+    for token, text in (
+        ("good", " good"),
+        ("##o", "o"),
+        ("wonderful", " wonderful"),
+        ("naïve", " naïve"),
+    ):
         assert token in tokenizer.get_vocab()
         ids = teacher.tokenizer(text, add_special_tokens=False)["input_ids"]
         ids = torch.tensor([[teacher.tokenizer.bos_token_id, *ids]])
@@ -84,7 +98,9 @@ def test_running_text_is_mixed_in_by_how_often_a_token_occurs(tokenizer, teacher
     def states(text):
         ids = teacher.tokenizer(text, add_special_tokens=False)["input_ids"]
         with torch.inference_mode():
-            states = teacher.model(torch.tensor([[bos, *ids]]), output_hidden_states=True).hidden_states[2][0, 1:]
+            states = teacher.model(
+                torch.tensor([[bos, *ids]]), output_hidden_states=True
+            ).hidden_states[2][0, 1:]
             return torch.nn.functional.rms_norm(states, states.shape[-1:], eps=1e-6).double()
 
     def last(text):  # causal: the state at a word's end does not see what follows
@@ -142,12 +158,17 @@ def test_the_watcher_sees_every_token(tokenizer, teacher):
         yield seen.append
         assert sum(seen) == total
 
-    teacher_embeddings(tokenizer, teacher, width=8, contextual_layer=1, progress=SimpleNamespace(bar=bar))
+    teacher_embeddings(
+        tokenizer, teacher, width=8, contextual_layer=1, progress=SimpleNamespace(bar=bar)
+    )
     assert len(seen) > 1
 
 
 def test_a_student_wider_than_its_teacher_is_refused(tokenizer, teacher):
-    with pytest.raises(ShapeMismatch, match=r"33 wide, the teacher's only 32: choose an embedding size of at most 32"):
+    with pytest.raises(
+        ShapeMismatch,
+        match=r"33 wide, the teacher's only 32: choose an embedding size of at most 32",
+    ):
         teacher_embeddings(tokenizer, teacher, width=33)
 
 
@@ -171,7 +192,8 @@ def test_another_student_of_the_same_words_asks_the_teacher_nothing(tmp_path, te
     named = SimpleNamespace(model=teacher.model, tokenizer=teacher.tokenizer, fingerprint="t")
     more = {"width": 16, "contextual_layer": 2, "texts": texts, "cache": tmp_path}
     plain, bounded = (
-        train_tokenizer(texts, kind=kind, vocabulary_size=90, boundaries=asked) for asked in (False, True)
+        train_tokenizer(texts, kind=kind, vocabulary_size=90, boundaries=asked)
+        for asked in (False, True)
     )
     first = teacher_embeddings(plain, named, **more)
 
@@ -187,4 +209,6 @@ def test_another_student_of_the_same_words_asks_the_teacher_nothing(tmp_path, te
         inner.remove()
     words = [token for token in plain.get_vocab() if token not in plain.all_special_tokens]
     assert len(words) >= 20
-    assert torch.equal(first[plain.convert_tokens_to_ids(words)], second[bounded.convert_tokens_to_ids(words)])
+    assert torch.equal(
+        first[plain.convert_tokens_to_ids(words)], second[bounded.convert_tokens_to_ids(words)]
+    )

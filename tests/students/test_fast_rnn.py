@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from tutelage.students import fast_rnn
-from tutelage.students.configuration import RecurrentConfig
-from tutelage.students.fast_rnn import FastRecurrent
-from tutelage.students.rnn import RecurrentForSequenceClassification
+from tutelage.students.classifier import fast_rnn
+from tutelage.students.classifier.configuration import RecurrentConfig
+from tutelage.students.classifier.fast_rnn import FastRecurrent
+from tutelage.students.classifier.rnn import RecurrentForSequenceClassification
 
 SHAPES = list(
-    itertools.product(("gru", "lstm"), ("mean", "max", "mean_max", "attention", "last"), (False, True), (1, 2))
+    itertools.product(
+        ("gru", "lstm"), ("mean", "max", "mean_max", "attention", "last"), (False, True), (1, 2)
+    )
 )
 
 
@@ -53,7 +55,9 @@ def test_logits_are_those_of_the_model(shape, table, monkeypatch):
     fast = FastRecurrent(model)
     assert (fast._table is not None) == table
     found = np.stack([fast(ids) for ids in rows_of([0, 1, 2, 3, 17, 200])])
-    np.testing.assert_allclose(found, [expected(model, ids) for ids in rows_of([0, 1, 2, 3, 17, 200])], atol=1e-5)
+    np.testing.assert_allclose(
+        found, [expected(model, ids) for ids in rows_of([0, 1, 2, 3, 17, 200])], atol=1e-5
+    )
     assert len(np.unique(found.round(4), axis=0)) > 4
 
 

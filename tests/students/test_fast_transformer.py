@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
-from tutelage.students import fast_transformer
-from tutelage.students.fast_transformer import FastTransformer, has_known_shape
+from tutelage.students.classifier import fast_transformer
+from tutelage.students.classifier.fast_transformer import FastTransformer, has_known_shape
 
 
 def model_of(*, layers=2, pooling="mean", bias=False, seed=0, **more):
@@ -71,7 +71,9 @@ def test_padding_is_not_seen(pooling):
     fast, ids = FastTransformer(model), ids_of(4, 9)
     mask = torch.arange(9) < torch.tensor([9, 4, 1, 6])[:, None]
     found = fast(ids, mask)
-    torch.testing.assert_close(found, model(input_ids=ids, attention_mask=mask.long()).logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        found, model(input_ids=ids, attention_mask=mask.long()).logits, atol=1e-5, rtol=1e-5
+    )
     torch.testing.assert_close(found[1:2], fast(ids[1:2, :4]), atol=1e-5, rtol=1e-5)
 
 
@@ -81,7 +83,9 @@ def test_other_shapes_are_told_apart():
     assert not has_known_shape(model_of(hidden_activation="relu"))
     assert not has_known_shape(model_of(classifier_activation="relu"))
     scaled = {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2.0}
-    assert not has_known_shape(model_of(rope_parameters={"full_attention": scaled, "sliding_attention": dict(scaled)}))
+    assert not has_known_shape(
+        model_of(rope_parameters={"full_attention": scaled, "sliding_attention": dict(scaled)})
+    )
 
 
 @torch.inference_mode()

@@ -42,7 +42,9 @@ def test_one_text_answers_as_in_a_batch(name, folders, texts, labels):
     together = predictor.probs(rows, batch_size=7)
     assert together.dtype == np.float32
     np.testing.assert_allclose(together.sum(1), 1, atol=1e-5)
-    np.testing.assert_allclose(together, np.concatenate([predictor.probs([row]) for row in rows]), atol=1e-5)
+    np.testing.assert_allclose(
+        together, np.concatenate([predictor.probs([row]) for row in rows]), atol=1e-5
+    )
     assert len(np.unique(together.round(6), axis=0)) > len(set(texts)) // 2
     assert predictor.probs([]).shape == (0, 3)
 
@@ -58,8 +60,15 @@ def test_the_short_way_to_token_ids_is_the_long_one(name, folders, texts):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_short_way_answers_as_the_model_does(name, folders, texts):
     predictor = Predictor.load(folders[name])
-    for text in [*texts[:20], "", "unseen wörds 漢字 ", *("good plot, " * repeats for repeats in (5, 60, 200))]:
-        ids = torch.tensor([predictor._tokenizer(text, truncation=True)["input_ids"]], dtype=torch.long)
+    for text in [
+        *texts[:20],
+        "",
+        "unseen wörds 漢字 ",
+        *("good plot, " * repeats for repeats in (5, 60, 200)),
+    ]:
+        ids = torch.tensor(
+            [predictor._tokenizer(text, truncation=True)["input_ids"]], dtype=torch.long
+        )
         with torch.inference_mode():
             expected = predictor.model(input_ids=ids).logits.softmax(-1).numpy()
         np.testing.assert_allclose(predictor.probs([text]), expected, atol=1e-5)
@@ -111,7 +120,10 @@ print(sorted(row["label"] for row in answer(["Good film", "bad, very bad plot"],
 
 
 def test_a_transformer_student_needs_nothing_of_ours(folders, labels):
-    code = PIPELINE.format(folder=str(folders["transformer"])) + "import sys; assert 'tutelage' not in sys.modules"
+    code = (
+        PIPELINE.format(folder=str(folders["transformer"]))
+        + "import sys; assert 'tutelage' not in sys.modules"
+    )
     assert python(code) == str(labels)
 
 
@@ -121,7 +133,7 @@ ORDERS = {
     "auto classes first": "from transformers import AutoConfig, AutoModelForSequenceClassification; import tutelage",
     "modeling first": "import tutelage; import transformers.modeling_utils",
     "trainer after": "import tutelage; from transformers import Trainer",
-    "the student itself": "import tutelage.students.rnn",
+    "the student itself": "import tutelage.students.classifier.rnn",
     "its configuration": "from tutelage.students import RecurrentConfig",
 }
 
@@ -151,9 +163,17 @@ def test_saving_again_replaces_the_model_and_nothing_else(texts, labels, tmp_pat
     save(*spec.build(texts, seed=1), tmp_path)
     assert not np.allclose(first, Predictor.load(tmp_path).probs(texts[:3]))
     assert (tmp_path / "metrics.jsonl").read_text() == "{}\n"
-    expected = {"config.json", "metrics.jsonl", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    expected = {
+        "config.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
     assert {path.name for path in tmp_path.iterdir()} == expected
-    assert json.loads((tmp_path / "config.json").read_text())["id2label"] == dict(zip("012", labels, strict=True))
+    assert json.loads((tmp_path / "config.json").read_text())["id2label"] == dict(
+        zip("012", labels, strict=True)
+    )
 
 
 def test_a_failed_save_leaves_the_old_model(texts, labels, tmp_path):
@@ -184,7 +204,9 @@ def test_students_start_from_their_teacher(kind, embeddings, tokenizer, texts, l
     spec = kind(labels=labels, embeddings=embeddings, tokenizer=tokenizer, **small)
     assert spec.needs_language_model
     model, vocabulary = spec.build(texts, language_model=teacher)
-    fresh = kind(labels=labels, tokenizer=tokenizer, **small).build(texts, language_model=teacher)[0]
+    fresh = kind(labels=labels, tokenizer=tokenizer, **small).build(texts, language_model=teacher)[
+        0
+    ]
     weight = model.get_input_embeddings().weight
     assert weight.shape == (len(vocabulary), model.config.embedding_size if kind is RNN else 32)
     assert not torch.allclose(weight, fresh.get_input_embeddings().weight)

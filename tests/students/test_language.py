@@ -26,9 +26,9 @@ from transformers import (
 )
 
 from tutelage.errors import ModelError
-from tutelage.students import document_attention
-from tutelage.students.language import final_states, output_layer, packs, positions_within
-from tutelage.students.lora import add_lora
+from tutelage.models import document_attention
+from tutelage.models.final_states import final_states, output_layer, packs, positions_within
+from tutelage.students.language.lora import add_lora
 
 LENGTHS = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=3)
 
@@ -55,9 +55,12 @@ class Recurrent(nn.Module):
 
 
 def packed(rows, *, vocabulary=60, seed=0):
-    """Ids, positions and segments of rows of documents of these lengths, padded on the right with anything."""
+    """Ids, positions and segments of rows of documents of these lengths, padded on the right with
+    anything."""
     longest = max(sum(row) for row in rows)
-    ids = torch.randint(0, vocabulary, (len(rows), longest), generator=torch.Generator().manual_seed(seed))
+    ids = torch.randint(
+        0, vocabulary, (len(rows), longest), generator=torch.Generator().manual_seed(seed)
+    )
     segments = torch.zeros(len(rows), longest, dtype=torch.int32)
     positions = torch.zeros(len(rows), longest, dtype=torch.long)
     for row, lengths in enumerate(rows):
@@ -73,7 +76,9 @@ def packed(rows, *, vocabulary=60, seed=0):
 def attention_seen(model):
     """The masks that the first layer is given, one for each reading."""
     seen = []
-    attention = next(module for name, module in model.named_modules() if name.endswith(("self_attn", "attn")))
+    attention = next(
+        module for name, module in model.named_modules() if name.endswith(("self_attn", "attn"))
+    )
     handle = attention.register_forward_pre_hook(
         lambda _module, _args, settings: seen.append(settings["attention_mask"]), with_kwargs=True
     )
@@ -94,7 +99,10 @@ def alone(model, ids):
 def test_packed_documents_read_as_if_each_were_alone(model, rows, seed):
     ids, positions, segments = packed(rows, seed=seed)
     with torch.inference_mode():
-        found = [final_states(model, ids, positions, segments), final_states(model, ids, None, segments)]
+        found = [
+            final_states(model, ids, positions, segments),
+            final_states(model, ids, None, segments),
+        ]
         for row in range(len(rows)):
             for number in range(1, len(rows[row]) + 1):
                 inside = segments[row] == number
@@ -112,15 +120,22 @@ def test_attention_by_document_and_by_mask_are_the_same(name, rows, monkeypatch)
     with attention_seen(model) as seen:
         for by_mask in (False, True):
             if by_mask:
-                monkeypatch.setattr(document_attention, "attends_through_the_interface", lambda _model: False)
+                monkeypatch.setattr(
+                    document_attention, "attends_through_the_interface", lambda _model: False
+                )
             states = final_states(model, ids, positions, segments)
             states[segments > 0].square().sum().backward()
-            found.append([states.detach()[segments > 0], *(weight.grad for weight in model.parameters())])
+            found.append(
+                [states.detach()[segments > 0], *(weight.grad for weight in model.parameters())]
+            )
             model.zero_grad()
     for by_document, masked in zip(*found, strict=True):
         torch.testing.assert_close(by_document, masked, atol=1e-4, rtol=1e-4)
     width = segments.shape[1]
-    assert [tuple(mask.shape) for mask in seen] == [(len(rows), 1, 1, width), (len(rows), 1, width, width)]
+    assert [tuple(mask.shape) for mask in seen] == [
+        (len(rows), 1, 1, width),
+        (len(rows), 1, width, width),
+    ]
     assert [mask.dtype for mask in seen] == [segments.dtype, torch.bool]
     assert model.config._attn_implementation == "sdpa"
 
@@ -151,7 +166,8 @@ def test_a_model_that_changes_its_mask_gets_one():
 
 
 def test_attention_by_document_under_autocast_and_dropout():
-    """In bfloat16 each document is read as if it were alone; dropout draws the same numbers from the same seed."""
+    """In bfloat16 each document is read as if it were alone; dropout draws the same numbers from
+    the same seed."""
     model = built(*MODELS["learned positions"])
     ids, positions, segments = packed([[3, 4], [5]])
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -184,7 +200,9 @@ def test_a_window_shorter_than_a_row_is_masked():
 def test_gradients_stay_inside_a_document(llama):
     ids, positions, segments = packed([[3, 4], [2, 2]])
     embedded = {}
-    handle = llama.model.embed_tokens.register_forward_hook(lambda _m, _i, output: embedded.update(it=output))
+    handle = llama.model.embed_tokens.register_forward_hook(
+        lambda _m, _i, output: embedded.update(it=output)
+    )
     states = final_states(llama, ids, positions, segments)
     handle.remove()
     embedded["it"].retain_grad()
@@ -199,7 +217,8 @@ def test_no_mask_is_made_for_one_document_a_row(llama, rows):
     ids, positions, segments = packed(rows)
     seen = []
     handle = llama.model.layers[0].self_attn.register_forward_pre_hook(
-        lambda _m, _args, settings: seen.append((settings["attention_mask"], settings["cache"])), with_kwargs=True
+        lambda _m, _args, settings: seen.append((settings["attention_mask"], settings["cache"])),
+        with_kwargs=True,
     )
     with torch.inference_mode():
         states = final_states(llama, ids, positions, segments)
@@ -208,7 +227,9 @@ def test_no_mask_is_made_for_one_document_a_row(llama, rows):
     assert seen == [(None, None)] * 2
     with torch.inference_mode():
         for row, (length,) in enumerate(rows):
-            torch.testing.assert_close(states[row, :length], alone(llama, ids[row, :length]), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(
+                states[row, :length], alone(llama, ids[row, :length]), atol=1e-5, rtol=1e-5
+            )
 
 
 def test_a_model_with_adapters_is_read_the_same_way():
@@ -234,12 +255,16 @@ def test_recurrent_students_take_one_document_a_row():
     assert torch.equal(final_states(model, ids, positions, segments), model.hidden_states(ids))
     assert output_layer(model).weight is model.embedding.weight
     assert output_layer(model).scale == 1.0
-    with pytest.raises(ValueError, match=r"Recurrent lets one document run into the next.*one document in each row"):
+    with pytest.raises(
+        ValueError, match=r"Recurrent lets one document run into the next.*one document in each row"
+    ):
         final_states(model, *packed([[2, 2]]))
 
 
 def test_models_that_look_back_by_other_means_do_not_pack():
-    mamba = MambaForCausalLM(MambaConfig(vocab_size=60, hidden_size=8, state_size=2, num_hidden_layers=1))
+    mamba = MambaForCausalLM(
+        MambaConfig(vocab_size=60, hidden_size=8, state_size=2, num_hidden_layers=1)
+    )
     bloom = BloomForCausalLM(BloomConfig(vocab_size=60, hidden_size=8, n_layer=1, n_head=2)).eval()
     assert not packs(mamba)
     assert not packs(bloom)
@@ -265,12 +290,17 @@ def test_states_and_output_layer_make_the_models_own_logits(kind, config):
     ids = packed([[6]])[0]
     with torch.inference_mode():
         output = output_layer(model)
-        logits = nn.functional.linear(final_states(model, ids), output.weight, output.bias) * output.scale
+        logits = (
+            nn.functional.linear(final_states(model, ids), output.weight, output.bias)
+            * output.scale
+        )
         if output.cap:
             logits = output.cap * torch.tanh(logits / output.cap)
         torch.testing.assert_close(logits, model(input_ids=ids).logits)
 
 
 def test_a_classifier_has_no_output_matrix():
-    with pytest.raises(ModelError, match="LlamaForSequenceClassification has no output matrix: give a causal"):
+    with pytest.raises(
+        ModelError, match="LlamaForSequenceClassification has no output matrix: give a causal"
+    ):
         output_layer(LlamaForSequenceClassification(LlamaConfig(**SIZES)))

@@ -1,4 +1,5 @@
-"""Recurrent language models in their folders, loaded by transformers alone once tutelage is imported."""
+"""Recurrent language models in their folders, loaded by transformers alone once tutelage is
+imported."""
 
 import json
 
@@ -11,14 +12,17 @@ from tutelage.students import build_language_rnn
 @pytest.fixture(scope="module")
 def folder(teacher, tmp_path_factory):
     folder = tmp_path_factory.mktemp("language")
-    model = build_language_rnn(tokenizer=teacher.tokenizer, hidden_size=12, embedding_size=8, layers=2)
+    model = build_language_rnn(
+        tokenizer=teacher.tokenizer, hidden_size=12, embedding_size=8, layers=2
+    )
     model.save_pretrained(folder)
     teacher.tokenizer.save_pretrained(folder)
     return folder
 
 
 def test_transformers_knows_the_language_model_when_generation_is_imported_first(folder):
-    """Its class needs the generation code, and is registered while other parts of transformers are being imported."""
+    """Its class needs the generation code, and is registered while other parts of transformers are
+    being imported."""
     code = f"""
 import tutelage
 import transformers.generation.utils
@@ -43,4 +47,7 @@ print(json.dumps([[row[0]["generated_text"] for row in together], [row[0]["gener
 """
     together, alone = json.loads(python(code))
     assert together == alone
-    assert all(len(text) > len(prompt) for text, prompt in zip(together, ["Good film", "A very", "the"], strict=True))
+    assert all(
+        len(text) > len(prompt)
+        for text, prompt in zip(together, ["Good film", "A very", "the"], strict=True)
+    )

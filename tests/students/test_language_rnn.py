@@ -1,11 +1,20 @@
-"""What recurrent language models compute: logits by their definition, padding, states, and generation from them."""
+"""What recurrent language models compute: logits by their definition, padding, states, and
+generation from them."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.students.tiny_language_rnn import BEGIN, MODELS, PRECISE, PROMPT, VOCABULARY, shape_of, tiny
+from tests.students.tiny_language_rnn import (
+    BEGIN,
+    MODELS,
+    PRECISE,
+    PROMPT,
+    VOCABULARY,
+    shape_of,
+    tiny,
+)
 
 
 def reference(model, ids):
@@ -13,13 +22,18 @@ def reference(model, ids):
     weights = {name: weight.detach().double().numpy() for name, weight in model.named_parameters()}
 
     def normalise(x, name):
-        return (x - x.mean()) / np.sqrt(x.var() + 1e-5) * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+        return (x - x.mean()) / np.sqrt(x.var() + 1e-5) * weights[f"{name}.weight"] + weights[
+            f"{name}.bias"
+        ]
 
     def sigmoid(x):
         return 1 / (1 + np.exp(-x))
 
     def step(x, h, c, name):
-        of = [weights[f"{name}.{part}_l0"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        of = [
+            weights[f"{name}.{part}_l0"]
+            for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
         given, kept = of[0] @ x + of[2], of[1] @ h + of[3]
         if model.config.cell == "gru":
             (r1, z1, n1), (r2, z2, n2) = np.split(given, 3), np.split(kept, 3)
@@ -35,7 +49,9 @@ def reference(model, ids):
     for token in ids:
         x = weights["embedding.weight"][token]
         for index in range(model.config.layers):
-            h, c = step(normalise(x, f"layers.{index}.norm"), *states[index], f"layers.{index}.cell")
+            h, c = step(
+                normalise(x, f"layers.{index}.norm"), *states[index], f"layers.{index}.cell"
+            )
             states[index] = h, c
             x = h if index == 0 else x + h
         if "projection.weight" in weights:
@@ -73,12 +89,15 @@ def test_hidden_states_times_the_output_matrix_are_the_logits(name):
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_padding_anywhere_leaves_no_trace(name, data):
-    """Every row gives what its tokens give alone, and a row without tokens leaves the state as it found it."""
+    """Every row gives what its tokens give alone, and a row without tokens leaves the state as it
+    found it."""
     model = PRECISE[name]
     rows, columns = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 7))
     row = st.lists(st.booleans(), min_size=columns, max_size=columns)
     mask = torch.tensor(data.draw(st.lists(row, min_size=rows, max_size=rows)))
-    ids = torch.randint(1, VOCABULARY, (rows, columns), generator=torch.Generator().manual_seed(len(mask)))
+    ids = torch.randint(
+        1, VOCABULARY, (rows, columns), generator=torch.Generator().manual_seed(len(mask))
+    )
     before = None
     if data.draw(st.booleans()):
         before = model(torch.arange(2 * rows).view(rows, 2)).state
@@ -95,10 +114,16 @@ def test_padding_anywhere_leaves_no_trace(name, data):
                 assert all(torch.equal(*pair) for pair in zip(old, new, strict=True))
                 continue
             alone = model(ids[index][tokens][None], state=old)
-            torch.testing.assert_close(together.logits[index][tokens], alone.logits[0], atol=1e-12, rtol=0)
+            torch.testing.assert_close(
+                together.logits[index][tokens], alone.logits[0], atol=1e-12, rtol=0
+            )
             places = (tokens.cumsum(0) - 1)[begun]  # padding has what the token before it has
-            torch.testing.assert_close(together.logits[index][begun], alone.logits[0][places], atol=1e-12, rtol=0)
-            torch.testing.assert_close(without.logits[index][tokens], alone.logits[0], atol=1e-12, rtol=0)
+            torch.testing.assert_close(
+                together.logits[index][begun], alone.logits[0][places], atol=1e-12, rtol=0
+            )
+            torch.testing.assert_close(
+                without.logits[index][tokens], alone.logits[0], atol=1e-12, rtol=0
+            )
             torch.testing.assert_close(new, alone.state, atol=1e-12, rtol=0)
     assert without.state is None
     assert torch.isfinite(together.logits).all()
@@ -106,14 +131,19 @@ def test_padding_anywhere_leaves_no_trace(name, data):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_reading_on_from_a_state_is_reading_from_the_start(name):
-    model, ids = PRECISE[name], torch.randint(1, VOCABULARY, (3, 9), generator=torch.Generator().manual_seed(0))
+    model, ids = (
+        PRECISE[name],
+        torch.randint(1, VOCABULARY, (3, 9), generator=torch.Generator().manual_seed(0)),
+    )
     with torch.inference_mode():
         whole = model(ids)
         first = model(ids[:, :4])
         second = model(ids[:, 4:], state=first.state)
         mask = torch.ones_like(ids)
         mask[:, 4] = 0
-        padded = model(ids[:, 4:], state=first.state, attention_mask=mask)  # as wide as the whole text
+        padded = model(
+            ids[:, 4:], state=first.state, attention_mask=mask
+        )  # as wide as the whole text
         skipped = model(ids[:, 5:], state=first.state)
     torch.testing.assert_close(torch.cat([first.logits, second.logits], 1), whole.logits)
     torch.testing.assert_close(second.state, whole.state)
@@ -124,11 +154,21 @@ def test_reading_on_from_a_state_is_reading_from_the_start(name):
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(
     "way",
-    [{"do_sample": False}, {"do_sample": True}, {"num_beams": 4, "num_return_sequences": 4, "do_sample": False}],
+    [
+        {"do_sample": False},
+        {"do_sample": True},
+        {"num_beams": 4, "num_return_sequences": 4, "do_sample": False},
+    ],
     ids=["greedy", "sampled", "beams"],
 )
 def test_generating_with_a_state_is_generating_without(name, way):
-    way = {"max_new_tokens": 8, "eos_token_id": None, "return_dict_in_generate": True, "output_logits": True, **way}
+    way = {
+        "max_new_tokens": 8,
+        "eos_token_id": None,
+        "return_dict_in_generate": True,
+        "output_logits": True,
+        **way,
+    }
     answers = []
     for use_cache in (True, False):
         torch.manual_seed(0)
@@ -167,7 +207,9 @@ def test_prompts_with_padding_are_continued_as_alone(name, way, side):
     model, prompts = MODELS[name], [[1, 5, 9, 11, 30], [1, 8], [1]]
     padding = [[0] * (5 - len(prompt)) for prompt in prompts]
     pairs = zip(padding, prompts, strict=True)
-    ids = torch.tensor([zeros + prompt if side == "left" else prompt + zeros for zeros, prompt in pairs])
+    ids = torch.tensor(
+        [zeros + prompt if side == "left" else prompt + zeros for zeros, prompt in pairs]
+    )
     way = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None, **way}
     together = model.generate(ids, attention_mask=(ids != 0).long(), **way)[:, 5:]
     alone = [model.generate(torch.tensor([prompt]), **way)[0, len(prompt) :] for prompt in prompts]
@@ -187,7 +229,9 @@ def test_a_prompt_may_be_embeddings_or_nothing():
     settings = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None}
     from_ids = model.generate(PROMPT, **settings)[:, 4:]
     assert torch.equal(model.generate(inputs_embeds=model.embedding(PROMPT), **settings), from_ids)
-    assert torch.equal(model.generate(**settings), model.generate(torch.tensor([[BEGIN]]), **settings))
+    assert torch.equal(
+        model.generate(**settings), model.generate(torch.tensor([[BEGIN]]), **settings)
+    )
 
 
 def test_a_row_that_has_ended_is_padded():
@@ -208,7 +252,9 @@ def test_labels_are_shifted_once_and_100_is_left_out():
     picked = answer.logits[:, :-1].log_softmax(-1).gather(2, PROMPT[:, 1:, None])[..., 0]
     expected = -(picked.sum() - picked[0, 0])
     torch.testing.assert_close(answer.loss, expected / 5)
-    torch.testing.assert_close(model(PROMPT, labels=labels, num_items_in_batch=10).loss, expected / 10)
+    torch.testing.assert_close(
+        model(PROMPT, labels=labels, num_items_in_batch=10).loss, expected / 10
+    )
     assert model(PROMPT).loss is None
     loss, logits = model(PROMPT, labels=labels, use_cache=False, return_dict=False)
     torch.testing.assert_close((loss, logits), (answer.loss, answer.logits))
@@ -218,7 +264,9 @@ def test_only_the_logits_asked_for():
     model = MODELS["gru"]
     whole = model(PROMPT).logits
     torch.testing.assert_close(model(PROMPT, logits_to_keep=1).logits, whole[:, -1:])
-    torch.testing.assert_close(model(PROMPT, logits_to_keep=torch.tensor([2, 0])).logits, whole[:, [2, 0]])
+    torch.testing.assert_close(
+        model(PROMPT, logits_to_keep=torch.tensor([2, 0])).logits, whole[:, [2, 0]]
+    )
 
 
 EMPTY = torch.zeros(2, 0, dtype=torch.long)

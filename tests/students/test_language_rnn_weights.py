@@ -1,4 +1,5 @@
-"""The weights of recurrent language models: first values, gradients, learning, saving, and a growing vocabulary."""
+"""The weights of recurrent language models: first values, gradients, learning, saving, and a
+growing vocabulary."""
 
 import pytest
 import torch
@@ -20,16 +21,24 @@ def test_gradients_reach_every_weight_and_the_embeddings_from_both_uses(name):
     apart = RecurrentForCausalLM(
         RecurrentLanguageConfig.from_dict({**model.config.to_dict(), "tie_word_embeddings": False})
     )
-    apart.load_state_dict({**model.state_dict(), "lm_head.weight": model.embedding.weight}, strict=False)
+    apart.load_state_dict(
+        {**model.state_dict(), "lm_head.weight": model.embedding.weight}, strict=False
+    )
     apart.train()
     assert apart.lm_head.weight is not apart.embedding.weight
     for each in (model, apart):
-        each.apply(lambda module: setattr(module, "p", 0.0) if isinstance(module, torch.nn.Dropout) else None)
+        each.apply(
+            lambda module: (
+                setattr(module, "p", 0.0) if isinstance(module, torch.nn.Dropout) else None
+            )
+        )
         each.zero_grad()
         each(PROMPT, labels=PROMPT).loss.backward()
     assert apart.embedding.weight.grad.any()
     assert apart.lm_head.weight.grad.any()
-    torch.testing.assert_close(model.embedding.weight.grad, apart.embedding.weight.grad + apart.lm_head.weight.grad)
+    torch.testing.assert_close(
+        model.embedding.weight.grad, apart.embedding.weight.grad + apart.lm_head.weight.grad
+    )
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -38,7 +47,9 @@ def test_gradients_make_no_difference_to_the_values(cell):
     with torch.no_grad():
         without = model(PROMPT)
     torch.testing.assert_close(model(PROMPT).logits, without.logits)
-    torch.testing.assert_close(model.train()(PROMPT, use_cache=True).state[0].shape, without.state[0].shape)
+    torch.testing.assert_close(
+        model.train()(PROMPT, use_cache=True).state[0].shape, without.state[0].shape
+    )
     assert model(PROMPT).state is None
     model.eval()
 
@@ -52,7 +63,9 @@ def test_dropout_works_while_training_only():
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_it_learns(cell):
-    model = tiny(cell=cell, embedding_size=16, hidden_size=24, embedding_std=0.02, dropout=0.0).train()
+    model = tiny(
+        cell=cell, embedding_size=16, hidden_size=24, embedding_std=0.02, dropout=0.0
+    ).train()
     ids = torch.randint(3, VOCABULARY, (4, 24), generator=torch.Generator().manual_seed(1))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(100):
@@ -101,7 +114,13 @@ def test_the_vocabulary_can_grow():
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_built_for_a_tokenizer(cell, teacher):
-    settings = {"tokenizer": teacher.tokenizer, "cell": cell, "hidden_size": 8, "layers": 2, "dropout": 0.1}
+    settings = {
+        "tokenizer": teacher.tokenizer,
+        "cell": cell,
+        "hidden_size": 8,
+        "layers": 2,
+        "dropout": 0.1,
+    }
     before = torch.get_rng_state()
     first, again, other = (build_language_rnn(**settings, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(before, torch.get_rng_state())
@@ -112,7 +131,11 @@ def test_built_for_a_tokenizer(cell, teacher):
     assert first.projection is None
     ids = first.generation_config
     end = teacher.tokenizer.eos_token_id
-    assert (ids.bos_token_id, ids.eos_token_id, ids.pad_token_id) == (teacher.tokenizer.bos_token_id, end, end)
+    assert (ids.bos_token_id, ids.eos_token_id, ids.pad_token_id) == (
+        teacher.tokenizer.bos_token_id,
+        end,
+        end,
+    )
     weights = [dict(model.named_parameters()) for model in (first, again, other)]
     assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
     assert not torch.equal(weights[0]["embedding.weight"], weights[2]["embedding.weight"])
@@ -133,10 +156,14 @@ def test_without_a_begin_token_texts_begin_with_the_end_token():
 def test_the_first_weights_are_as_promised():
     model = tiny(cell="lstm", embedding_std=0.02, embedding_size=64, layers=1)
     cell = model.layers[0].cell
-    torch.testing.assert_close(cell.weight_hh_l0[:5] @ cell.weight_hh_l0[:5].T, torch.eye(5), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        cell.weight_hh_l0[:5] @ cell.weight_hh_l0[:5].T, torch.eye(5), atol=1e-5, rtol=0
+    )
     assert cell.bias_ih_l0.tolist() == [0.0] * 5 + [1.0] * 5 + [0.0] * 10
     assert model.embedding.weight.std().item() == pytest.approx(0.02, rel=0.1)
-    assert model(PROMPT).logits.std().item() == pytest.approx(0.16, rel=0.3)  # 0.02 times the root of 64
+    assert model(PROMPT).logits.std().item() == pytest.approx(
+        0.16, rel=0.3
+    )  # 0.02 times the root of 64
 
 
 @pytest.mark.parametrize(

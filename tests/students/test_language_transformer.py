@@ -2,7 +2,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from tutelage.students.language_transformer import build_language_transformer, language_transformer_config
+from tutelage.students.language.transformer import (
+    build_language_transformer,
+    language_transformer_config,
+)
 from tutelage.students.saving import save_model
 
 
@@ -42,7 +45,8 @@ def test_untied(teacher):
 
 
 @pytest.mark.parametrize(
-    ("width", "heads", "channels"), [(384, 6, 1024), (576, 9, 1536), (256, 4, 704), (100, 2, 288), (32, 1, 96)]
+    ("width", "heads", "channels"),
+    [(384, 6, 1024), (576, 9, 1536), (256, 4, 704), (100, 2, 288), (32, 1, 96)],
 )
 def test_default_sizes(width, heads, channels):
     config = language_transformer_config(50, hidden_size=width)
@@ -56,7 +60,9 @@ def test_default_sizes(width, heads, channels):
 def test_sizes_that_do_not_divide_are_refused(teacher):
     with pytest.raises(ValueError, match="hidden_size 32 does not divide into 5 heads"):
         build(teacher, heads=5)
-    with pytest.raises(ValueError, match="hidden_size 32 does not divide into 32 heads of an even width"):
+    with pytest.raises(
+        ValueError, match="hidden_size 32 does not divide into 32 heads of an even width"
+    ):
         build(teacher, heads=32)
     with pytest.raises(ValueError, match="4 heads cannot share 3 kv_heads evenly"):
         build(teacher, heads=4, kv_heads=3)

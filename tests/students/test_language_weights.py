@@ -1,4 +1,5 @@
-"""Weights of language students: loaded from folders, begun from the teacher's embeddings, and counted."""
+"""Weights of language students: loaded from folders, begun from the teacher's embeddings, and
+counted."""
 
 from types import SimpleNamespace
 
@@ -6,11 +7,12 @@ import pytest
 import torch
 from tests.students.tiny_causal_models import SIZES
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from tutelage.models.final_states.embeddings import language_embeddings, set_language_embeddings
 
 from tutelage.errors import ModelError, ShapeMismatch
-from tutelage.students.language import language_embeddings, load_language_student, output_layer, set_language_embeddings
-from tutelage.students.language_sizes import language_parameters
-from tutelage.students.language_transformer import build_language_transformer
+from tutelage.models.final_states import load_language_student, output_layer
+from tutelage.students.language.sizes import language_parameters
+from tutelage.students.language.transformer import build_language_transformer
 
 
 def test_loading(llama, tmp_path):
@@ -20,13 +22,17 @@ def test_loading(llama, tmp_path):
     assert not loaded.training
     assert loaded.dtype == torch.float32
     assert load_language_student(tmp_path / "model", dtype=torch.bfloat16).dtype == torch.bfloat16
-    with pytest.raises(ModelError, match=r"absent: no such folder\. Give one saved by transformers, or a hub id"):
+    with pytest.raises(
+        ModelError, match=r"absent: no such folder\. Give one saved by transformers, or a hub id"
+    ):
         load_language_student(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"empty has no config\.json: give a folder saved"):
         load_language_student(tmp_path / "empty")
     (tmp_path / "model" / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"model does not load as a causal language model \(.*safetensors"):
+    with pytest.raises(
+        ModelError, match=r"model does not load as a causal language model \(.*safetensors"
+    ):
         load_language_student(tmp_path / "model")
 
 
@@ -48,7 +54,9 @@ def test_unknown_ways_to_make_logits_are_refused(tmp_path):
     Doubled.config_class = DoubledConfig
     AutoModelForCausalLM.register(DoubledConfig, Doubled)
     Doubled(DoubledConfig(**SIZES)).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="Doubled computes its logits in a way that is not known here"):
+    with pytest.raises(
+        ModelError, match="Doubled computes its logits in a way that is not known here"
+    ):
         load_language_student(tmp_path)
 
 
@@ -62,7 +70,9 @@ def test_embeddings_of_the_teacher(teacher):
     assert narrow.shape == (tokens, 8)
     assert abs(float(narrow.square().mean().sqrt()) - 0.02) < 1e-6
     assert torch.equal(narrow, language_embeddings(teacher, width=8))
-    with pytest.raises(ShapeMismatch, match=r"embeddings are 40 wide, the teacher's only 32: choose"):
+    with pytest.raises(
+        ShapeMismatch, match=r"embeddings are 40 wide, the teacher's only 32: choose"
+    ):
         language_embeddings(teacher, width=40)
 
 
@@ -72,13 +82,17 @@ def test_padded_rows_of_the_teacher_are_left_out(teacher):
     found = language_embeddings(padded, width=8)
     model.get_input_embeddings().weight.data[len(teacher.tokenizer) :] = 100.0
     assert torch.equal(language_embeddings(padded, width=8), found)
-    short = SimpleNamespace(model=LlamaForCausalLM(LlamaConfig(**SIZES)), tokenizer=teacher.tokenizer)
+    short = SimpleNamespace(
+        model=LlamaForCausalLM(LlamaConfig(**SIZES)), tokenizer=teacher.tokenizer
+    )
     with pytest.raises(ShapeMismatch, match=r"has \d+ tokens, its model embeddings for 60 only"):
         language_embeddings(short, width=8)
 
 
 def test_embeddings_reach_a_tied_output_matrix(teacher):
-    student = build_language_transformer(tokenizer=teacher.tokenizer, layers=1, hidden_size=16, sequence_length=32)
+    student = build_language_transformer(
+        tokenizer=teacher.tokenizer, layers=1, hidden_size=16, sequence_length=32
+    )
     matrix = language_embeddings(teacher, width=16)
     set_language_embeddings(student, matrix)
     assert torch.equal(student.model.embed_tokens.weight, matrix)
@@ -88,7 +102,7 @@ def test_embeddings_reach_a_tied_output_matrix(teacher):
 
 
 def test_parameters_of_other_kinds(teacher, llama, tmp_path):
-    from tutelage.students.language_rnn import build_language_rnn
+    from tutelage.students.language.rnn import build_language_rnn
 
     def count(model):
         return sum(weight.numel() for weight in model.parameters())
@@ -105,7 +119,9 @@ def test_parameters_of_other_kinds(teacher, llama, tmp_path):
     saved = count(teacher.model) - language_parameters(section, config, vocabulary=300)
     assert saved == 2 * 32 * (config.vocab_size - 300)
     llama.save_pretrained(tmp_path)
-    assert language_parameters(SimpleNamespace(kind="pretrained", model=tmp_path), config) == count(llama)
+    assert language_parameters(SimpleNamespace(kind="pretrained", model=tmp_path), config) == count(
+        llama
+    )
     with pytest.raises(ModelError, match=r"absent: its configuration cannot be read"):
         language_parameters(SimpleNamespace(kind="pretrained", model=tmp_path / "absent"), config)
     with pytest.raises(ModelError, match="kind is 'tree': expected pruned, transformer"):

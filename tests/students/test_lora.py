@@ -3,8 +3,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tutelage.errors import ModelError
-from tutelage.students.language import load_language_student
-from tutelage.students.lora import add_lora, merge_lora
+from tutelage.models.final_states import load_language_student
+from tutelage.students.language.lora import add_lora, merge_lora
 
 IDS = torch.arange(3, 15)[None]
 
@@ -36,16 +36,26 @@ def test_adapters_change_nothing_at_first_and_only_they_train(model):
     assert torch.equal(torch.random.get_rng_state(), state)
     assert wrapped.training
     assert torch.equal(logits(wrapped), before)
-    trained = {name.split(".lora_")[0].rsplit(".", 1)[-1] for name, w in wrapped.named_parameters() if w.requires_grad}
+    trained = {
+        name.split(".lora_")[0].rsplit(".", 1)[-1]
+        for name, w in wrapped.named_parameters()
+        if w.requires_grad
+    }
     assert trained == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
     assert {w.shape[0] for name, w in wrapped.named_parameters() if "lora_A" in name} == {3}
 
 
 def test_the_same_seed_gives_the_same_adapters(model):
-    first = {n: w.clone() for n, w in add_lora(model, rank=2, alpha=4, seed=5).named_parameters() if "lora_A" in n}
+    first = {
+        n: w.clone()
+        for n, w in add_lora(model, rank=2, alpha=4, seed=5).named_parameters()
+        if "lora_A" in n
+    }
     merged = merge_lora(add_lora(LlamaForCausalLM(model.config), rank=2))
     again = dict(add_lora(merged, rank=2, alpha=4, seed=5).named_parameters())
-    other = dict(add_lora(LlamaForCausalLM(model.config), rank=2, alpha=4, seed=6).named_parameters())
+    other = dict(
+        add_lora(LlamaForCausalLM(model.config), rank=2, alpha=4, seed=6).named_parameters()
+    )
     assert first
     assert all(torch.equal(weight, again[name]) for name, weight in first.items())
     assert not any(torch.equal(weight, other[name]) for name, weight in first.items())
@@ -82,5 +92,7 @@ def test_recurrent_students_are_refused():
     class Recurrent:
         reads_one_document_a_row = True
 
-    with pytest.raises(ModelError, match=r"Recurrent keeps its weights in recurrent cells.*remove lora"):
+    with pytest.raises(
+        ModelError, match=r"Recurrent keeps its weights in recurrent cells.*remove lora"
+    ):
         add_lora(Recurrent(), rank=2, alpha=4)

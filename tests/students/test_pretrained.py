@@ -7,7 +7,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, W
 
 from tutelage.errors import ModelError
 from tutelage.students import Predictor, Pretrained, load_pretrained, save, train_tokenizer
-from tutelage.students.pretrained import read_pretrained
+from tutelage.students.classifier.pretrained import read_pretrained
 
 
 def test_classes_without_names_are_not_saved(tmp_path):
@@ -18,7 +18,12 @@ def test_classes_without_names_are_not_saved(tmp_path):
 
 def bert_config(**more):
     return BertConfig(
-        vocab_size=400, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, **more
+        vocab_size=400,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        **more,
     )
 
 
@@ -29,7 +34,10 @@ def bert(texts, tmp_path):
 
 
 def names(labels):
-    return {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+    return {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: i for i, name in enumerate(labels)},
+    }
 
 
 def test_a_pretrained_classifier_is_taken_as_it_is(bert, labels, texts):
@@ -38,7 +46,9 @@ def test_a_pretrained_classifier_is_taken_as_it_is(bert, labels, texts):
     assert model.training
     assert max(map(len, tokenizer(texts, truncation=True)["input_ids"])) <= 12
     short = ["good film", "bad"]
-    np.testing.assert_allclose(Predictor(model, tokenizer).probs(short), Predictor.load(bert).probs(short), atol=1e-6)
+    np.testing.assert_allclose(
+        Predictor(model, tokenizer).probs(short), Predictor.load(bert).probs(short), atol=1e-6
+    )
 
 
 def test_placeholder_names_are_replaced(bert, labels):
@@ -49,7 +59,9 @@ def test_placeholder_names_are_replaced(bert, labels):
 def test_an_encoder_gets_a_classifier(bert, labels, texts):
     BertModel(bert_config()).save_pretrained(bert)
     spec = Pretrained(labels=labels, model=bert)
-    first, second, other = (Predictor(*spec.build(seed=seed)).probs(texts[:2]) for seed in (0, 0, 1))
+    first, second, other = (
+        Predictor(*spec.build(seed=seed)).probs(texts[:2]) for seed in (0, 0, 1)
+    )
     assert first.shape == (2, 3)
     np.testing.assert_array_equal(first, second)
     assert not np.allclose(first, other)
@@ -82,7 +94,10 @@ def test_a_folder_with_pickled_weights_is_refused(bert, labels):
 def test_a_model_of_another_kind_is_refused_by_its_configuration(bert, labels):
     BertModel(bert_config()).save_pretrained(bert)
     WhisperConfig().save_pretrained(bert)
-    with pytest.raises(ModelError, match="is of the kind whisper, which transformers has no sequence classifier for"):
+    with pytest.raises(
+        ModelError,
+        match="is of the kind whisper, which transformers has no sequence classifier for",
+    ):
         read_pretrained(bert, labels=labels)
 
 
@@ -97,7 +112,7 @@ def test_a_model_of_the_hub_is_taken_by_its_id(bert, labels, texts, tmp_path):
         path.rename(cached / "snapshots" / "c0ffee" / path.name)
     code = f"""
 from tutelage.students import Predictor, Pretrained
-from tutelage.students.pretrained import read_pretrained
+from tutelage.students.classifier.pretrained import read_pretrained
 model, tokenizer = Pretrained(labels={labels!r}, model="owner/name", max_length=12).build()
 print(Predictor(model, tokenizer).labels, tokenizer.model_max_length)
 try:
@@ -107,4 +122,6 @@ except ValueError as error:
 """
     answer = python(code, HF_HOME=str(tmp_path / "home"), HF_HUB_OFFLINE="1").splitlines()
     assert answer[0] == f"{labels} 12"
-    assert answer[1].startswith("owner/absent is not a folder here, and the model hub did not give a model")
+    assert answer[1].startswith(
+        "owner/absent is not a folder here, and the model hub did not give a model"
+    )

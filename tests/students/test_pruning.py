@@ -19,11 +19,11 @@ from transformers import (
 )
 
 from tutelage.errors import ModelError
-from tutelage.students.importance import measure_importance
-from tutelage.students.language import load_language_student
-from tutelage.students.language_sizes import language_parameters
-from tutelage.students.pruning import prune
-from tutelage.students.pruning_plan import plan_pruning
+from tutelage.models.final_states import load_language_student
+from tutelage.students.language.sizes import language_parameters
+from tutelage.students.pruning.importance import measure_importance
+from tutelage.students.pruning.plan import plan_pruning
+from tutelage.students.pruning.pruning import prune
 
 SIZES = {
     "vocab_size": 90,
@@ -43,7 +43,9 @@ CONFIGS = {
     "qwen2": Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=4, max_window_layers=3),
     "qwen3": Qwen3Config(**SIZES, head_dim=12, tie_word_embeddings=True),
     "smollm3": SmolLM3Config(**SIZES, no_rope_layer_interval=2),
-    "granite": GraniteConfig(**SIZES, logits_scaling=3.0, residual_multiplier=0.5, embedding_multiplier=4.0),
+    "granite": GraniteConfig(
+        **SIZES, logits_scaling=3.0, residual_multiplier=0.5, embedding_multiplier=4.0
+    ),
     "gemma2": Gemma2Config(**SIZES, head_dim=8, sliding_window=4),
     "gemma3_text": Gemma3TextConfig(**SIZES, head_dim=8, sliding_window=4),
 }
@@ -56,7 +58,9 @@ def build(config):
         for name, weight in model.named_parameters():  # norms and biases are all alike at first
             if weight.ndim == 1:
                 torch.nn.init.normal_(
-                    weight, mean=0.0 if "bias" in name or "gemma" in config.model_type else 1.0, std=0.3
+                    weight,
+                    mean=0.0 if "bias" in name or "gemma" in config.model_type else 1.0,
+                    std=0.3,
                 )
     return model.eval()
 
@@ -99,8 +103,16 @@ def test_pruned_everywhere_it_saves_loads_and_generates(large, ids, tmp_path):
     assert type(small) is type(large)
     assert all(torch.equal(weight, before[name]) for name, weight in large.state_dict().items())
     config = small.config
-    assert (config.num_hidden_layers, config.num_attention_heads, config.num_key_value_heads) == (3, 2, 2)
-    assert (config.intermediate_size, config.hidden_size, config.vocab_size) == (24, width or 32, 90)
+    assert (config.num_hidden_layers, config.num_attention_heads, config.num_key_value_heads) == (
+        3,
+        2,
+        2,
+    )
+    assert (config.intermediate_size, config.hidden_size, config.vocab_size) == (
+        24,
+        width or 32,
+        90,
+    )
     assert small.model.layers[0].self_attn.head_dim == large.model.layers[0].self_attn.head_dim
     assert len(getattr(config, "layer_types", None) or [0] * 3) == 3
     tied = large.config.tie_word_embeddings
@@ -114,7 +126,12 @@ def test_pruned_everywhere_it_saves_loads_and_generates(large, ids, tmp_path):
     assert type(loaded) is type(large)
     assert torch.equal(logits(loaded, ids), logits(small, ids))
     # One layer that writes where another one reads would change what the cache gives.
-    settings = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    settings = {
+        "attention_mask": torch.ones_like(ids),
+        "max_new_tokens": 6,
+        "do_sample": False,
+        "pad_token_id": 0,
+    }
     cached = loaded.generate(ids, **settings)
     assert torch.equal(cached, loaded.generate(ids, use_cache=False, **settings))
 
@@ -127,7 +144,10 @@ def test_layers_that_stay_keep_their_weights_and_their_kind_of_attention():
     assert small.config.layer_types == ["full_attention", "full_attention", "sliding_attention"]
     for new, old in enumerate((0, 2, 4)):
         theirs = model.model.layers[old].state_dict()
-        assert all(torch.equal(weight, theirs[name]) for name, weight in small.model.layers[new].state_dict().items())
+        assert all(
+            torch.equal(weight, theirs[name])
+            for name, weight in small.model.layers[new].state_dict().items()
+        )
 
 
 def test_layers_without_rotary_positions_stay_so():
@@ -139,7 +159,10 @@ def test_layers_without_rotary_positions_stay_so():
 def test_a_layer_without_influence_goes_first(llama, ids):
     model = prune(llama)
     for idle in (2, 3):
-        for projection in (model.model.layers[idle].self_attn.o_proj, model.model.layers[idle].mlp.down_proj):
+        for projection in (
+            model.model.layers[idle].self_attn.o_proj,
+            model.model.layers[idle].mlp.down_proj,
+        ):
             torch.nn.init.zeros_(projection.weight)
             torch.nn.init.zeros_(projection.bias)
     importance = measure_importance(model, [ids])
@@ -151,7 +174,11 @@ def test_a_layer_without_influence_goes_first(llama, ids):
 def test_idle_parts_go_first(llama, ids):
     """Parts that add nothing are found and taken out, and the rest computes what it did before."""
     model = prune(llama)
-    idle_dimensions, idle_channels, idle_head = [3, 17, 20, 31], [0, 5, 39], 1  # head 1 of each group of two
+    idle_dimensions, idle_channels, idle_head = (
+        [3, 17, 20, 31],
+        [0, 5, 39],
+        1,
+    )  # head 1 of each group of two
     with torch.no_grad():
         for layer in model.model.layers:
             for group in range(2):
@@ -167,20 +194,30 @@ def test_idle_parts_go_first(llama, ids):
     narrow = prune(model, heads=2, intermediate_size=37, calibration=[ids])
     torch.testing.assert_close(logits(narrow, ids), expected)
     importance = measure_importance(model, [ids])
-    assert importance.hidden[:, idle_dimensions].max() == 0 < importance.hidden.sum(0).sort().values[4]
+    assert (
+        importance.hidden[:, idle_dimensions].max() == 0 < importance.hidden.sum(0).sort().values[4]
+    )
     small = prune(model, hidden_size=28, calibration=[ids])
     kept = [index for index in range(32) if index not in idle_dimensions]
     assert torch.equal(small.model.embed_tokens.weight, model.model.embed_tokens.weight[:, kept])
-    assert torch.equal(small.model.layers[1].mlp.down_proj.weight, model.model.layers[1].mlp.down_proj.weight[kept])
+    assert torch.equal(
+        small.model.layers[1].mlp.down_proj.weight, model.model.layers[1].mlp.down_proj.weight[kept]
+    )
 
 
 def test_importance_is_what_its_definition_says(llama, ids):
     found = {}
     layer = llama.model.layers[1]
     handles = [
-        layer.register_forward_hook(lambda _m, inputs, output: found.update(before=inputs[0], after=output)),
-        layer.self_attn.o_proj.register_forward_pre_hook(lambda _m, inputs: found.update(heads=inputs[0])),
-        layer.mlp.down_proj.register_forward_pre_hook(lambda _m, inputs: found.update(channels=inputs[0])),
+        layer.register_forward_hook(
+            lambda _m, inputs, output: found.update(before=inputs[0], after=output)
+        ),
+        layer.self_attn.o_proj.register_forward_pre_hook(
+            lambda _m, inputs: found.update(heads=inputs[0])
+        ),
+        layer.mlp.down_proj.register_forward_pre_hook(
+            lambda _m, inputs: found.update(channels=inputs[0])
+        ),
     ]
     with torch.no_grad():
         llama(input_ids=ids)
@@ -208,27 +245,44 @@ def test_measuring_leaves_the_model_as_it_was(llama, ids):
 
 
 def test_whole_groups_are_dropped_where_heads_do_not_divide():
-    config = LlamaConfig(**{**SIZES, "num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 48}, head_dim=6)
+    config = LlamaConfig(
+        **{**SIZES, "num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 48},
+        head_dim=6,
+    )
     model = build(config)
     ids = torch.arange(3, 30)[None]
     with torch.no_grad():
-        model.model.layers[2].self_attn.o_proj.weight[:, :12] = 0  # the first group of the third layer
+        model.model.layers[2].self_attn.o_proj.weight[:, :12] = (
+            0  # the first group of the third layer
+        )
     small = prune(model, heads=6, calibration=[ids])
     assert small.config.num_key_value_heads == 3
-    keys, old = small.model.layers[2].self_attn.k_proj.weight, model.model.layers[2].self_attn.k_proj.weight
+    keys, old = (
+        small.model.layers[2].self_attn.k_proj.weight,
+        model.model.layers[2].self_attn.k_proj.weight,
+    )
     assert torch.equal(keys, old[6:])
 
 
 def test_what_does_not_fit_is_refused_all_at_once(llama, ids):
-    with pytest.raises(ValueError, match=r"layers is 6: a pruned model keeps 1 to 5.*; heads is 0: .* 1 to 4"):
+    with pytest.raises(
+        ValueError, match=r"layers is 6: a pruned model keeps 1 to 5.*; heads is 0: .* 1 to 4"
+    ):
         prune(llama, layers=6, heads=0)
-    with pytest.raises(ValueError, match=r"heads is 3: the 4 heads share 2 keys and values.*so 1, 2, 4 can be kept$"):
+    with pytest.raises(
+        ValueError,
+        match=r"heads is 3: the 4 heads share 2 keys and values.*so 1, 2, 4 can be kept$",
+    ):
         prune(llama, heads=3, calibration=[ids])
-    with pytest.raises(ValueError, match=r"hidden_size 30 does not divide into 4 heads.*take hidden_size 28"):
+    with pytest.raises(
+        ValueError, match=r"hidden_size 30 does not divide into 4 heads.*take hidden_size 28"
+    ):
         prune(llama, hidden_size=30, calibration=[ids])
     with pytest.raises(ValueError, match="choice is 'best': expected one of even, influence"):
         prune(llama, layers=2, choice="best")
-    with pytest.raises(ValueError, match=r"no calibration text.*hidden_size, heads ranks parts.*pass token ids"):
+    with pytest.raises(
+        ValueError, match=r"no calibration text.*hidden_size, heads ranks parts.*pass token ids"
+    ):
         prune(llama, hidden_size=28, heads=2)
     with pytest.raises(ValueError, match=r"no calibration text.*choice: influence"):
         prune(llama, layers=2, choice="influence")
@@ -240,16 +294,22 @@ def test_what_does_not_fit_is_refused_all_at_once(llama, ids):
 
 def test_other_families_are_refused_by_name():
     other = GPT2LMHeadModel(GPT2Config(vocab_size=20, n_embd=8, n_layer=2, n_head=2))
-    with pytest.raises(ModelError, match=r"type gpt2 cannot be pruned, only llama, .*kind: transformer"):
+    with pytest.raises(
+        ModelError, match=r"type gpt2 cannot be pruned, only llama, .*kind: transformer"
+    ):
         prune(other, layers=1)
-    with pytest.raises(ValueError, match=r"hidden_size is 16: models of type gemma2 multiply embeddings.*stay 32"):
+    with pytest.raises(
+        ValueError, match=r"hidden_size is 16: models of type gemma2 multiply embeddings.*stay 32"
+    ):
         plan_pruning(CONFIGS["gemma2"], hidden_size=16)
 
 
 def test_unknown_weights_are_refused(llama):
     model = prune(llama)
     model.model.layers[0].mlp.gate = torch.nn.Linear(4, 4)
-    with pytest.raises(ModelError, match=r"LlamaForCausalLM has weights model.layers.0.mlp.gate.weight.*fresh"):
+    with pytest.raises(
+        ModelError, match=r"LlamaForCausalLM has weights model.layers.0.mlp.gate.weight.*fresh"
+    ):
         prune(model, layers=2)
 
 

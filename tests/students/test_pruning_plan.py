@@ -8,13 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Qwen3Config
 
-from tutelage.students.pruning import keep_layers
-from tutelage.students.pruning_plan import plan_pruning
+from tutelage.students.pruning.plan import plan_pruning
+from tutelage.students.pruning.pruning import keep_layers
 
 
 @pytest.mark.parametrize(
     ("heads", "kv_heads", "kept", "groups"),
-    [(9, 3, 6, 3), (9, 3, 3, 3), (9, 3, 4, 2), (9, 3, 1, 1), (32, 8, 12, 6), (8, 8, 5, 5), (8, 1, 5, 1)],
+    [
+        (9, 3, 6, 3),
+        (9, 3, 3, 3),
+        (9, 3, 4, 2),
+        (9, 3, 1, 1),
+        (32, 8, 12, 6),
+        (8, 8, 5, 5),
+        (8, 1, 5, 1),
+    ],
 )
 def test_as_many_groups_stay_as_the_heads_divide_into(heads, kv_heads, kept, groups):
     config = Qwen3Config(num_attention_heads=heads, num_key_value_heads=kv_heads)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoModelForSequenceClassification
 
-from tutelage.students.configuration import RecurrentConfig
-from tutelage.students.rnn import RecurrentForSequenceClassification, run_padded
+from tutelage.students.classifier.configuration import RecurrentConfig
+from tutelage.students.classifier.rnn import RecurrentForSequenceClassification, run_padded
 
 POOLINGS = ["mean", "max", "mean_max", "attention", "last"]
 
@@ -16,7 +16,9 @@ POOLINGS = ["mean", "max", "mean_max", "attention", "last"]
 def tiny(seed=0, **settings):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        config = RecurrentConfig(vocabulary_size=30, embedding_size=6, hidden_size=5, num_labels=3, **settings)
+        config = RecurrentConfig(
+            vocabulary_size=30, embedding_size=6, hidden_size=5, num_labels=3, **settings
+        )
         return RecurrentForSequenceClassification(config).eval()
 
 
@@ -28,7 +30,9 @@ def padded(rows, width=None):
 
 
 MODELS = {
-    (cell, pooling, both, layers): tiny(cell=cell, pooling=pooling, bidirectional=both, layers=layers)
+    (cell, pooling, both, layers): tiny(
+        cell=cell, pooling=pooling, bidirectional=both, layers=layers
+    )
     for cell in ("gru", "lstm")
     for pooling in POOLINGS
     for both, layers in ((True, 1), (False, 2), (True, 2))
@@ -44,7 +48,9 @@ def test_logits_do_not_depend_on_padding(shape, rows, extra):
     ids, mask = padded(rows, max(map(len, rows)) + extra)
     with torch.inference_mode():
         together = model(input_ids=ids, attention_mask=mask).logits
-        alone = torch.cat([model(input_ids=torch.tensor([row], dtype=torch.long)).logits for row in rows])
+        alone = torch.cat(
+            [model(input_ids=torch.tensor([row], dtype=torch.long)).logits for row in rows]
+        )
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
@@ -52,7 +58,9 @@ def test_logits_do_not_depend_on_padding(shape, rows, extra):
 def test_order_of_words_matters_and_every_word_counts(pooling):
     model = MODELS["gru", pooling, True, 1]
     with torch.inference_mode():
-        logits = [model(input_ids=torch.tensor([row])).logits for row in ([3, 4, 5], [5, 4, 3], [3, 9, 5])]
+        logits = [
+            model(input_ids=torch.tensor([row])).logits for row in ([3, 4, 5], [5, 4, 3], [3, 9, 5])
+        ]
     assert not torch.allclose(logits[0], logits[1], atol=1e-4)
     assert not torch.allclose(logits[0], logits[2], atol=1e-4)
 
@@ -81,7 +89,11 @@ def test_gradients_reach_everything_but_padding():
     ids, mask = padded([[3, 4], [5]])
     model(input_ids=ids, attention_mask=mask, labels=torch.tensor([0, 1])).loss.backward()
     # The bias of the scorer's last layer shifts all scores alike: softmax does not see it.
-    silent = {name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()}
+    silent = {
+        name
+        for name, weight in model.named_parameters()
+        if weight.grad is None or not weight.grad.any()
+    }
     assert silent <= {"scorer.2.bias"}
     assert not model.embedding.weight.grad[0].any()
     assert not model.embedding.weight[0].any()
@@ -96,7 +108,9 @@ def test_a_text_without_tokens_gets_finite_logits():
 
 def test_padding_on_the_left_is_refused():
     with pytest.raises(ValueError, match="padding_side to 'right'"):
-        tiny()(input_ids=torch.tensor([[0, 3], [4, 5]]), attention_mask=torch.tensor([[0, 1], [1, 1]]))
+        tiny()(
+            input_ids=torch.tensor([[0, 3], [4, 5]]), attention_mask=torch.tensor([[0, 1], [1, 1]])
+        )
 
 
 def test_no_input_is_refused():
@@ -158,7 +172,8 @@ def test_running_padded_is_running_packed_with_gradients(cell):
     torch.testing.assert_close(got_ends, (ends[0] if cell == "lstm" else ends)[-2:])
     weights = [inputs, *model.recurrent.parameters()]
     torch.testing.assert_close(
-        torch.autograd.grad((got * mask).square().sum(), weights), torch.autograd.grad(expected.square().sum(), weights)
+        torch.autograd.grad((got * mask).square().sum(), weights),
+        torch.autograd.grad(expected.square().sum(), weights),
     )
 
 

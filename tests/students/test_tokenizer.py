@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from tutelage.students.tokenizer import train_tokenizer
+from tutelage.students.vocabulary.training import train_tokenizer
 
 KINDS = ["wordpiece", "bpe", "word"]
 
@@ -34,11 +34,14 @@ def test_words_are_the_same_with_boundaries_and_without(kind, size, texts):
     if kind == "bpe":
         size += 256
     plain, bounded = (
-        train_tokenizer(texts, kind=kind, vocabulary_size=size, boundaries=asked).get_vocab() for asked in (False, True)
+        train_tokenizer(texts, kind=kind, vocabulary_size=size, boundaries=asked).get_vocab()
+        for asked in (False, True)
     )
     assert set(bounded) - set(plain) == {"[CLS]", "[SEP]"}
     assert sorted(plain, key=plain.__getitem__) == [
-        token for token in sorted(bounded, key=bounded.__getitem__) if token not in ("[CLS]", "[SEP]")
+        token
+        for token in sorted(bounded, key=bounded.__getitem__)
+        if token not in ("[CLS]", "[SEP]")
     ]
 
 
@@ -49,13 +52,17 @@ def test_order_of_texts_does_not_matter(kind, texts):
 
 def test_every_process_learns_the_same_word_pieces():
     code = (
-        "import random; from tutelage.students.tokenizer import train_tokenizer as train\n"
+        "import random; from tutelage.students.vocabulary.training import train_tokenizer as "
+        "train\n"
         "rng = random.Random(0); letters = 'abcdefghijklmnopéñ漢字'\n"
         "words = [''.join(rng.choices(letters, k=rng.randint(1, 6))) for _ in range(300)]\n"
         "texts = [' '.join(rng.choices(words, k=9)) for _ in range(300)]\n"
         "print(train(texts, vocabulary_size=250).backend_tokenizer.to_str())\n"
     )
-    runs = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(3)}
+    runs = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+        for _ in range(3)
+    }
     assert len(runs) == 1
 
 
@@ -66,7 +73,10 @@ def test_an_auto_tokenizer_gives_the_same_ids(kind, texts, tmp_path):
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     assert loaded.is_fast
     assert loaded.model_max_length == 7
-    assert loaded(texts, truncation=True)["input_ids"] == tokenizer(texts, truncation=True)["input_ids"]
+    assert (
+        loaded(texts, truncation=True)["input_ids"]
+        == tokenizer(texts, truncation=True)["input_ids"]
+    )
     assert max(map(len, loaded(texts, truncation=True)["input_ids"])) == 7
 
 
@@ -78,7 +88,13 @@ def test_case_is_folded_only_where_asked(kind, texts):
 
 
 def test_a_contraction_is_one_word(texts):
-    assert vocabulary("word", texts).tokenize("It's good, don’t!") == ["it's", "good", ",", "don't", "!"]
+    assert vocabulary("word", texts).tokenize("It's good, don’t!") == [
+        "it's",
+        "good",
+        ",",
+        "don't",
+        "!",
+    ]
 
 
 @settings(max_examples=40, deadline=None)

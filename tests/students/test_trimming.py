@@ -6,14 +6,17 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tutelage.errors import ModelError
-from tutelage.students.tokenizer import train_tokenizer
-from tutelage.students.trimming import trim_tokenizer
+from tutelage.students.vocabulary.training import train_tokenizer
+from tutelage.students.vocabulary.trimming import trim_tokenizer
 
 TEXTS = st.lists(st.text("abcé 1.", max_size=30), min_size=1, max_size=6)
 
 
 def mapped(trimmed, to_teacher, texts):
-    return [[int(to_teacher[i]) for i in ids] for ids in trimmed(texts, add_special_tokens=False)["input_ids"]]
+    return [
+        [int(to_teacher[i]) for i in ids]
+        for ids in trimmed(texts, add_special_tokens=False)["input_ids"]
+    ]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "whole words first"])
@@ -67,5 +70,7 @@ def test_boundaries_and_loading(bpe, tmp_path):
 
 
 def test_other_kinds_are_refused():
-    with pytest.raises(ModelError, match=r"no byte-level BPE.*choose tokenizer kind wordpiece or bpe"):
+    with pytest.raises(
+        ModelError, match=r"no byte-level BPE.*choose tokenizer kind wordpiece or bpe"
+    ):
         trim_tokenizer(train_tokenizer(["good film"] * 2), ["good"])

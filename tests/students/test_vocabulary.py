@@ -6,7 +6,16 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -19,8 +28,8 @@ from transformers import (
 
 from tutelage.errors import ModelError
 from tutelage.students.saving import save_model
-from tutelage.students.tokenizer import train_tokenizer
-from tutelage.students.vocabulary import GONE, trim_vocabulary
+from tutelage.students.vocabulary.cutting import GONE, trim_vocabulary
+from tutelage.students.vocabulary.training import train_tokenizer
 
 TEXTS = st.lists(st.text("abcé 1.", max_size=30), min_size=1, max_size=6)
 KINDS = ["bytes", "bytes, whole words first", "letters, else bytes"]
@@ -45,7 +54,8 @@ def byte_level(*, whole_words: bool) -> Tokenizer:
 
 
 def letters_else_bytes() -> Tokenizer:
-    """As converted from sentencepiece: words joined by marks, bytes for letters that are not in the vocabulary."""
+    """As converted from sentencepiece: words joined by marks, bytes for letters that are not in the
+    vocabulary."""
     learner = Tokenizer(models.BPE())
     learner.normalizer = normalizers.Replace(" ", "▁")
     learner.train_from_iterator(corpus(), trainers.BpeTrainer(vocab_size=120, show_progress=False))
@@ -60,9 +70,16 @@ def letters_else_bytes() -> Tokenizer:
             byte_fallback=True,
         )
     )
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
     backend.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
     )
     backend.add_special_tokens(SPECIAL)
     return backend
@@ -70,13 +87,19 @@ def letters_else_bytes() -> Tokenizer:
 
 @pytest.fixture(scope="module", params=KINDS)
 def language_model(request):
-    backend = letters_else_bytes() if request.param == KINDS[2] else byte_level(whole_words=request.param == KINDS[1])
+    backend = (
+        letters_else_bytes()
+        if request.param == KINDS[2]
+        else byte_level(whole_words=request.param == KINDS[1])
+    )
     backend.add_tokens([AddedToken("<tool>", normalized=False)])
     ids = [(name, backend.token_to_id(name)) for name in ("<s>", "</s>")]
     backend.post_processor = processors.Sequence(
         [
             processors.ByteLevel(trim_offsets=False),
-            processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=ids),
+            processors.TemplateProcessing(
+                single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=ids
+            ),
         ]
     )
     tokenizer = PreTrainedTokenizerFast(
@@ -120,13 +143,17 @@ def logits(model, ids):
 @settings(max_examples=30, deadline=None)
 @given(texts=TEXTS, other=st.text("abcé 1.東🙂\x00<>|tol", max_size=20))
 @example(texts=[""], other="1 b")  # a mark of spaces that nobody kept must not come back as bytes
-def test_the_corpus_is_encoded_as_before_and_everything_else_is_spelled(language_model, texts, other):
+def test_the_corpus_is_encoded_as_before_and_everything_else_is_spelled(
+    language_model, texts, other
+):
     old = language_model.tokenizer
     _, tokenizer, remap = trim(language_model, texts)
     for text in texts:
         assert tokenizer(text)["input_ids"] == remap[old(text)["input_ids"]].tolist()
     options = {"skip_special_tokens": True}
-    assert tokenizer.decode(tokenizer(other)["input_ids"], **options) == old.decode(old(other)["input_ids"], **options)
+    assert tokenizer.decode(tokenizer(other)["input_ids"], **options) == old.decode(
+        old(other)["input_ids"], **options
+    )
 
 
 @settings(max_examples=10, deadline=None)
@@ -147,7 +174,9 @@ def test_the_table_names_the_same_tokens(language_model):
     assert (remap[len(old) :] == GONE).all()
     kept = np.flatnonzero(remap != GONE)
     assert remap[kept].tolist() == list(range(len(tokenizer)))
-    assert tokenizer.convert_ids_to_tokens(remap[kept].tolist()) == old.convert_ids_to_tokens(kept.tolist())
+    assert tokenizer.convert_ids_to_tokens(remap[kept].tolist()) == old.convert_ids_to_tokens(
+        kept.tolist()
+    )
     assert len(tokenizer) < len(old) - 60
     weight = language_model.model.model.embed_tokens.weight
     assert torch.equal(model.model.embed_tokens.weight, weight[kept])
@@ -175,7 +204,10 @@ def test_special_tokens_and_settings_follow(language_model, tmp_path):
     assert tokenizer.apply_chat_template(chat, return_dict=False) == remap[rendered].tolist()
 
     save_model(model, tokenizer, tmp_path)
-    loaded, again = AutoTokenizer.from_pretrained(tmp_path), AutoModelForCausalLM.from_pretrained(tmp_path)
+    loaded, again = (
+        AutoTokenizer.from_pretrained(tmp_path),
+        AutoModelForCausalLM.from_pretrained(tmp_path),
+    )
     for text in ("ab ab ca", "ab<tool> é東\x00 ca</s>"):
         ids = tokenizer(text)["input_ids"]
         assert loaded(text)["input_ids"] == ids
@@ -196,53 +228,75 @@ def test_the_large_ones_stay_as_they_were(language_model):
 def test_texts_outside_of_the_kept_ids_are_found_out(language_model):
     trim(language_model, ["ab ab ca"], texts=["ab ab ca"])
     with pytest.raises(
-        ModelError, match=r"encodes 'aaab.*' in another way: give the ids of all texts.*vocabulary: full"
+        ModelError,
+        match=r"encodes 'aaab.*' in another way: give the ids of all texts.*vocabulary: full",
     ):
         trim(language_model, ["c"], texts=["c", "aaabaab"])
 
 
 def test_an_untied_output_matrix(language_model):
     config = LlamaConfig(**{**language_model.model.config.to_dict(), "tie_word_embeddings": False})
-    untied = SimpleNamespace(model=LlamaForCausalLM(config).to(torch.bfloat16), tokenizer=language_model.tokenizer)
+    untied = SimpleNamespace(
+        model=LlamaForCausalLM(config).to(torch.bfloat16), tokenizer=language_model.tokenizer
+    )
     model, _, remap = trim(untied, ["ab"])
     kept = np.flatnonzero(remap != GONE)
     assert torch.equal(model.lm_head.weight, untied.model.lm_head.weight[kept].float())
-    assert torch.equal(model.model.embed_tokens.weight, untied.model.model.embed_tokens.weight[kept].float())
+    assert torch.equal(
+        model.model.embed_tokens.weight, untied.model.model.embed_tokens.weight[kept].float()
+    )
     assert not torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
 
 
 def test_other_architectures_and_recurrent_students(language_model):
-    from tutelage.students.language_rnn import build_language_rnn
+    from tutelage.students.language.rnn import build_language_rnn
 
     ids = language_model.tokenizer("ab ca")["input_ids"]
-    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=len(language_model.tokenizer), n_embd=8, n_layer=1, n_head=2))
+    gpt2 = GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(language_model.tokenizer), n_embd=8, n_layer=1, n_head=2)
+    )
     recurrent = build_language_rnn(tokenizer=language_model.tokenizer, hidden_size=8)
     for large in (gpt2.eval(), recurrent.eval()):
         small, _, remap = trim_vocabulary(large, language_model.tokenizer, ids)
         kept = torch.from_numpy(np.flatnonzero(remap != GONE))
-        torch.testing.assert_close(logits(small, remap[ids]), logits(large, ids)[:, kept], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(
+            logits(small, remap[ids]), logits(large, ids)[:, kept], atol=1e-6, rtol=1e-5
+        )
 
 
 def test_what_cannot_be_exact_is_refused(language_model):
     model, tokenizer = language_model.model, language_model.tokenizer
-    with pytest.raises(ValueError, match=r"keep_ids holds 9999, but the tokenizer has the ids 0 to \d+: encode"):
+    with pytest.raises(
+        ValueError, match=r"keep_ids holds 9999, but the tokenizer has the ids 0 to \d+: encode"
+    ):
         trim_vocabulary(model, tokenizer, [1, 9999])
     small = LlamaForCausalLM(LlamaConfig(**{**model.config.to_dict(), "vocab_size": 50}))
-    with pytest.raises(ModelError, match=r"has \d+ tokens, the model embeddings for 50 only: give the model's own"):
+    with pytest.raises(
+        ModelError, match=r"has \d+ tokens, the model embeddings for 50 only: give the model's own"
+    ):
         trim_vocabulary(small, tokenizer, [1])
     words = train_tokenizer(["good film"] * 2)
-    with pytest.raises(ModelError, match=r"is a WordPiece tokenizer; expected byte-pair encoding.*vocabulary: full"):
+    with pytest.raises(
+        ModelError, match=r"is a WordPiece tokenizer; expected byte-pair encoding.*vocabulary: full"
+    ):
         trim_vocabulary(model, words, [1])
-    with pytest.raises(ModelError, match=r"SimpleNamespace is not a fast tokenizer.*vocabulary: full"):
+    with pytest.raises(
+        ModelError, match=r"SimpleNamespace is not a fast tokenizer.*vocabulary: full"
+    ):
         trim_vocabulary(model, SimpleNamespace(), [1])
     state = json.loads(tokenizer.backend_tokenizer.to_str())
 
     def changed(**entries):
-        return SimpleNamespace(backend_tokenizer=SimpleNamespace(to_str=lambda: json.dumps({**state, **entries})))
+        return SimpleNamespace(
+            backend_tokenizer=SimpleNamespace(to_str=lambda: json.dumps({**state, **entries}))
+        )
 
     with pytest.raises(ModelError, match="draws its merges by chance"):
         trim_vocabulary(model, changed(model={**state["model"], "dropout": 0.1}), [1])
-    with pytest.raises(ModelError, match="is a BPE tokenizer; expected byte-pair encoding without marks inside words"):
+    with pytest.raises(
+        ModelError,
+        match="is a BPE tokenizer; expected byte-pair encoding without marks inside words",
+    ):
         trim_vocabulary(model, changed(model={**state["model"], "end_of_word_suffix": "</w>"}), [1])
     silent = {**state["model"], "byte_fallback": False}
     with pytest.raises(ModelError, match="does not spell unknown words in bytes"):

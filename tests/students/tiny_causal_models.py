@@ -29,11 +29,19 @@ MODELS = {
     "llama sdpa": (LlamaForCausalLM, LlamaConfig(**SIZES), "sdpa"),
     "llama eager": (LlamaForCausalLM, LlamaConfig(**SIZES), "eager"),
     "one window, sdpa": (MistralForCausalLM, MistralConfig(**SIZES, sliding_window=4), "sdpa"),
-    "some layers with a window, eager": (Qwen2ForCausalLM, Qwen2Config(**SIZES, **SLIDING), "eager"),
+    "some layers with a window, eager": (
+        Qwen2ForCausalLM,
+        Qwen2Config(**SIZES, **SLIDING),
+        "eager",
+    ),
     "some layers with a window, sdpa": (Qwen2ForCausalLM, Qwen2Config(**SIZES, **SLIDING), "sdpa"),
     "gemma": (Gemma2ForCausalLM, Gemma2Config(**SIZES, head_dim=8, sliding_window=4), "eager"),
     "a mask of its own": (DogeForCausalLM, DogeConfig(**SIZES, sliding_window=None), "sdpa"),
-    "learned positions": (GPT2LMHeadModel, GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=4), "sdpa"),
+    "learned positions": (
+        GPT2LMHeadModel,
+        GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=4),
+        "sdpa",
+    ),
 }
 
 

@@ -26,10 +26,14 @@ MODELS = {
     "one width": tiny(embedding_size=5),
     "one layer": tiny(layers=1),
 }
-# Layers of five values normalise now and then by almost nothing, which blows up the rounding of float32.
+# Layers of five values normalise now and then by almost nothing, which blows up the rounding of
+# float32.
 PRECISE = {name: copy.deepcopy(model).double() for name, model in MODELS.items()}
 PROMPT = torch.tensor([[1, 7, 3, 9], [1, 4, 4, 8]])
 
 
 def shape_of(model):
-    return {name: getattr(model.config, name) for name in ("cell", "layers", "embedding_size", "hidden_size")}
+    return {
+        name: getattr(model.config, name)
+        for name in ("cell", "layers", "embedding_size", "hidden_size")
+    }

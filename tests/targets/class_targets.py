@@ -16,7 +16,14 @@ PROBS = np.random.default_rng(0).dirichlet([1, 1, 1], 50).astype(np.float32)
 
 def open_writer(path: Path, **settings) -> TargetWriter:
     return TargetWriter.open(
-        path, **{"kind": "class_probabilities", "teacher": "t1", "labels": LABELS, "rows_per_part": 8, **settings}
+        path,
+        **{
+            "kind": "class_probabilities",
+            "teacher": "t1",
+            "labels": LABELS,
+            "rows_per_part": 8,
+            **settings,
+        },
     )
 
 

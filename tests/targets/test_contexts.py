@@ -1,4 +1,5 @@
-"""Contexts: every id comes back, a part of several contexts takes fewer bytes, and small parts have none."""
+"""Contexts: every id comes back, a part of several contexts takes fewer bytes, and small parts have
+none."""
 
 from __future__ import annotations
 
@@ -77,7 +78,8 @@ def test_a_store_with_contexts_holds_the_same(tmp_path, kind, monkeypatch):
 
 
 def language_of_two_kinds(chance: np.random.Generator, positions: int) -> SparseTargets:
-    """After an even id come ids of the lower half, after an odd one those of the upper half; half know no head."""
+    """After an even id come ids of the lower half, after an odd one those of the upper half; half
+    know no head."""
     heads = (np.arange(positions) % 2).astype(np.uint16)
     ids = []
     for head in heads.tolist():
@@ -95,7 +97,8 @@ def language_of_two_kinds(chance: np.random.Generator, positions: int) -> Sparse
 
 
 def test_contexts_take_bytes_away(tmp_path, monkeypatch):
-    """Half of the positions tell by their first id which half of the ids comes: nearly a bit for each of those."""
+    """Half of the positions tell by their first id which half of the ids comes: nearly a bit for
+    each of those."""
     chance = np.random.default_rng(0)
     values = [language_of_two_kinds(chance, 300) for _ in range(60)]
     size = {}
@@ -126,10 +129,26 @@ def test_larger_parts_have_more_contexts(number):
 @pytest.mark.parametrize(
     ("column", "change", "message"),
     [
-        ("contexts", lambda rows: [[3, *rows[0][1:]], *rows[1:]], "has contexts without an order of ids"),
-        ("contexts", lambda rows: [[], *rows[1:]], "has other numbers of contexts than rank_steps says"),
-        ("contexts", lambda rows: [rows[0][:-1], *rows[1:]], "has other numbers of contexts than rank_steps says"),
-        ("context_sizes", lambda rows: [[*rows[0], 1], *rows[1:]], "other numbers of context_steps than context_sizes"),
+        (
+            "contexts",
+            lambda rows: [[3, *rows[0][1:]], *rows[1:]],
+            "has contexts without an order of ids",
+        ),
+        (
+            "contexts",
+            lambda rows: [[], *rows[1:]],
+            "has other numbers of contexts than rank_steps says",
+        ),
+        (
+            "contexts",
+            lambda rows: [rows[0][:-1], *rows[1:]],
+            "has other numbers of contexts than rank_steps says",
+        ),
+        (
+            "context_sizes",
+            lambda rows: [[*rows[0], 1], *rows[1:]],
+            "other numbers of context_steps than context_sizes",
+        ),
         (
             "context_steps",
             lambda rows: [[1_000, *rows[0][1:]], *rows[1:]],

@@ -1,4 +1,5 @@
-"""Hidden states stay on disk, come back exactly, and are worth something only with their output matrix."""
+"""Hidden states stay on disk, come back exactly, and are worth something only with their output
+matrix."""
 
 from __future__ import annotations
 
@@ -66,19 +67,35 @@ def test_a_part_that_changes_after_opening_is_noticed(tmp_path, change):
     store, part = TargetStore.open(path), path / "part-00000.parquet"
     content = bytearray(part.read_bytes())
     content[len(content) // 4] ^= 1
-    {"overwrite": lambda: part.write_bytes(b""), "remove": part.unlink, "flip": lambda: part.write_bytes(content)}[
-        change
-    ]()
-    with pytest.raises(TargetsCorrupt, match=r"part-00000.parquet is not what it was when the store was opened"):
+    {
+        "overwrite": lambda: part.write_bytes(b""),
+        "remove": part.unlink,
+        "flip": lambda: part.write_bytes(content),
+    }[change]()
+    with pytest.raises(
+        TargetsCorrupt, match=r"part-00000.parquet is not what it was when the store was opened"
+    ):
         store.lookup([name(0), name(1)])
 
 
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (HiddenTargets(np.zeros((2, 5), np.int8), np.ones(2), np.ones(2)), ShapeMismatch, r"states int8\[2, 5\]"),
-        (HiddenTargets(np.zeros((2, HIDDEN)), np.ones(2), np.ones(2)), ShapeMismatch, r"expected int8\[2, 6\]"),
-        (HiddenTargets(np.zeros((2, HIDDEN), np.int8), np.ones(2), np.ones(3)), ShapeMismatch, r"entropies \[3\]"),
+        (
+            HiddenTargets(np.zeros((2, 5), np.int8), np.ones(2), np.ones(2)),
+            ShapeMismatch,
+            r"states int8\[2, 5\]",
+        ),
+        (
+            HiddenTargets(np.zeros((2, HIDDEN)), np.ones(2), np.ones(2)),
+            ShapeMismatch,
+            r"expected int8\[2, 6\]",
+        ),
+        (
+            HiddenTargets(np.zeros((2, HIDDEN), np.int8), np.ones(2), np.ones(3)),
+            ShapeMismatch,
+            r"entropies \[3\]",
+        ),
         (
             HiddenTargets(np.zeros((1, HIDDEN), np.int8), -np.ones(1), np.ones(1)),
             ValueError,
@@ -89,7 +106,11 @@ def test_a_part_that_changes_after_opening_is_noticed(tmp_path, change):
             ValueError,
             "entropies that are",
         ),
-        (np.zeros((1, HIDDEN)), ShapeMismatch, "ndarray was given for kind hidden; expected HiddenTargets"),
+        (
+            np.zeros((1, HIDDEN)),
+            ShapeMismatch,
+            "ndarray was given for kind hidden; expected HiddenTargets",
+        ),
     ],
 )
 def test_what_is_no_hidden_target_is_refused(tmp_path, value, error, message):
@@ -103,17 +124,25 @@ def test_what_is_no_hidden_target_is_refused(tmp_path, value, error, message):
 
 def test_the_output_matrix_comes_first(tmp_path):
     settings = {"kind": "hidden", "teacher": "t", "tokenizer": "k", "vocabulary_size": 9}
-    with pytest.raises(TargetsIncomplete, match=r"output.safetensors is missing.*Write it first: .*_output_matrix"):
+    with pytest.raises(
+        TargetsIncomplete, match=r"output.safetensors is missing.*Write it first: .*_output_matrix"
+    ):
         TargetWriter.open(tmp_path / "targets", **settings)
     assert not (tmp_path / "targets").exists()
-    with pytest.raises(ValueError, match="bits=4 was given for targets of kind hidden; this version knows only 8"):
+    with pytest.raises(
+        ValueError, match="bits=4 was given for targets of kind hidden; this version knows only 8"
+    ):
         open_writer(tmp_path / "targets", "hidden", encoding={"bits": 4})
 
 
 def test_the_manifest_names_the_output_matrix(tmp_path):
     digest = write_output_matrix(tmp_path / "targets", **output_matrix())
     path = write(tmp_path / "targets", "hidden", documents("hidden", [3]))
-    assert read_manifest(path).encoding == {"bits": 8, "hidden_size": HIDDEN, "output_sha256": digest}
+    assert read_manifest(path).encoding == {
+        "bits": 8,
+        "hidden_size": HIDDEN,
+        "output_sha256": digest,
+    }
 
 
 @pytest.mark.parametrize("damage", ["flip", "remove"])
@@ -138,7 +167,9 @@ def test_another_output_matrix_is_kept_out(tmp_path):
     path = write(tmp_path / "targets", "hidden", documents("hidden", [3]))
     before = {found.name: found.read_bytes() for found in path.iterdir()}
     write_output_matrix(path, **output_matrix())
-    with pytest.raises(TargetsMismatch, match="holds targets of another output matrix and is left as it is"):
+    with pytest.raises(
+        TargetsMismatch, match="holds targets of another output matrix and is left as it is"
+    ):
         write_output_matrix(path, **output_matrix(), scale=2.0)
     assert {found.name: found.read_bytes() for found in path.iterdir()} == before
     classes = write(tmp_path / "sampled", "sampled", documents("sampled", [3]))
@@ -182,19 +213,38 @@ def test_safetensors_reads_the_output_matrix(tmp_path):
 
 
 def test_the_same_matrix_makes_the_same_bytes(tmp_path):
-    digests = {write_output_matrix(tmp_path / str(row), **output_matrix(), scale=0.5, cap=20) for row in range(8)}
+    digests = {
+        write_output_matrix(tmp_path / str(row), **output_matrix(), scale=0.5, cap=20)
+        for row in range(8)
+    }
     assert len(digests) == 1
 
 
 @pytest.mark.parametrize(
     ("arrays", "error", "message"),
     [
-        ({"weight": np.zeros(3)}, ShapeMismatch, r"a weight of shape \(3,\) was given; expected \[V, H\]"),
-        ({"weight": np.zeros((3, 2)), "bias": np.zeros(2)}, ShapeMismatch, r"expected weight \[V, H\], bias \[V\]"),
+        (
+            {"weight": np.zeros(3)},
+            ShapeMismatch,
+            r"a weight of shape \(3,\) was given; expected \[V, H\]",
+        ),
+        (
+            {"weight": np.zeros((3, 2)), "bias": np.zeros(2)},
+            ShapeMismatch,
+            r"expected weight \[V, H\], bias \[V\]",
+        ),
         ({"weight": np.zeros((3, 2)), "channels": np.ones(3)}, ShapeMismatch, r"channels \[H\]"),
         ({"weight": np.full((3, 2), np.nan)}, ValueError, "numbers that are not finite"),
-        ({"weight": np.zeros((3, 2)), "cap": 0.0}, ValueError, "cap=0.0 or a channel is not above 0"),
-        ({"weight": np.zeros((3, 2)), "channels": [1.0, 0.0]}, ValueError, "a channel is not above 0"),
+        (
+            {"weight": np.zeros((3, 2)), "cap": 0.0},
+            ValueError,
+            "cap=0.0 or a channel is not above 0",
+        ),
+        (
+            {"weight": np.zeros((3, 2)), "channels": [1.0, 0.0]},
+            ValueError,
+            "a channel is not above 0",
+        ),
     ],
 )
 def test_what_is_no_output_matrix_is_refused(tmp_path, arrays, error, message):
@@ -221,7 +271,9 @@ BYTES = {"dtype": "I8", "shape": [2], "data_offsets": [0, 2]}
         safetensors({}),
         safetensors({"weight": BYTES, "__metadata__": {"scale": "1"}}, b"ab"),
         safetensors({"weight": {**BYTES, "dtype": "F32"}, "__metadata__": {"scale": "1"}}, b"ab"),
-        safetensors({"weight": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}}, bytes(4)),
+        safetensors(
+            {"weight": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}}, bytes(4)
+        ),
     ],
 )
 def test_what_is_no_safetensors_is_corrupt(tmp_path, content):
@@ -231,14 +283,20 @@ def test_what_is_no_safetensors_is_corrupt(tmp_path, content):
 
 
 def test_logits_from_a_store(tmp_path):
-    """The whole way back: states, channels, matrix, scale and cap give the teacher's logits within rounding."""
+    """The whole way back: states, channels, matrix, scale and cap give the teacher's logits within
+    rounding."""
     chance = np.random.default_rng(0)
     hidden = chance.normal(size=(50, HIDDEN)) * [1, 40, 1, 1, 1, 1]
-    weight, channels = chance.normal(size=(VOCABULARY, HIDDEN)) / [1, 40, 1, 1, 1, 1], np.sqrt((hidden**2).mean(axis=0))
+    weight, channels = (
+        chance.normal(size=(VOCABULARY, HIDDEN)) / [1, 40, 1, 1, 1, 1],
+        np.sqrt((hidden**2).mean(axis=0)),
+    )
     logits = 5 * np.tanh(0.5 * (hidden @ weight.T) / 5)
     scaled = hidden / channels
     scales = np.abs(scaled).max(axis=1) / 127
-    value = HiddenTargets(np.round(scaled / scales[:, None]).astype(np.int8), scales.astype(np.float32), np.ones(50))
+    value = HiddenTargets(
+        np.round(scaled / scales[:, None]).astype(np.int8), scales.astype(np.float32), np.ones(50)
+    )
     write_output_matrix(tmp_path / "targets", weight=weight, scale=0.5, cap=5.0, channels=channels)
     store = TargetStore.open(write(tmp_path / "targets", "hidden", [value]))
     (found,), output = store.lookup([name(0)]), store.output_matrix()

@@ -47,7 +47,12 @@ def test_small_parts_are_put_together_at_the_end(tmp_path, kind):
 
 
 def test_parts_of_other_kinds_stay(tmp_path):
-    assert rows_of_parts(write_in_pieces(tmp_path / "hidden", "hidden", [3, 1, 2, 4])) == [3, 1, 2, 4]
+    assert rows_of_parts(write_in_pieces(tmp_path / "hidden", "hidden", [3, 1, 2, 4])) == [
+        3,
+        1,
+        2,
+        4,
+    ]
     with open_class_writer(tmp_path / "classes") as writer:
         for row in range(3):
             writer.add(IDS[row : row + 1], PROBS[row : row + 1])
@@ -58,7 +63,9 @@ def test_parts_of_other_kinds_stay(tmp_path):
 
 def test_small_parts_are_put_together_once_they_fill_one(tmp_path):
     values, path, seen = documents("sampled", LENGTHS), tmp_path / "targets", []
-    with open_writer(path, "sampled", rows_per_part=6, seconds_per_part=0) as writer:  # a part for each row
+    with open_writer(
+        path, "sampled", rows_per_part=6, seconds_per_part=0
+    ) as writer:  # a part for each row
         for row in range(10):
             writer.add([name(row)], [values[row]])
             seen.append(rows_of_parts(path))
@@ -92,7 +99,9 @@ def test_a_damaged_part_is_named_at_the_end_and_nothing_is_lost(tmp_path):
         damaged.write_bytes(content[:-1])
         for row in range(1, 6):  # labelling goes on
             writer.add([name(row)], [values[row]])
-        with pytest.raises(TargetsCorrupt, match=r"part-00000.parquet is damaged.*keep .*manifest.json, and run"):
+        with pytest.raises(
+            TargetsCorrupt, match=r"part-00000.parquet is damaged.*keep .*manifest.json, and run"
+        ):
             writer.finish()
     damaged.write_bytes(content)
     with open_writer(path, "sampled") as writer:
@@ -192,13 +201,17 @@ def test_a_store_that_is_replaced_while_it_is_read_is_not_handed_out(tmp_path, m
     (path / before.parts[0].file).unlink()
     manifests = iter([before, replace(before, teacher="t2", parts=())])
     monkeypatch.setattr(reader, "read_manifest", lambda folder: next(manifests))
-    with pytest.raises(TargetsMismatch, match='was replaced while it was read: its teacher is "t1", not "t2" now'):
+    with pytest.raises(
+        TargetsMismatch, match='was replaced while it was read: its teacher is "t1", not "t2" now'
+    ):
         TargetStore.open(path, teacher="t1")
 
 
 def test_full_is_of_rows_or_of_memory():
     def part(rows: int, size: int, positions: int = 0) -> Part:
-        return Part(file="part-00000.parquet", rows=rows, positions=positions, bytes=size, sha256="")
+        return Part(
+            file="part-00000.parquet", rows=rows, positions=positions, bytes=size, sha256=""
+        )
 
     full = PartSize(rows=100, memory=3_000)
     assert full.filled([part(50, 10)]) == 0.5
@@ -207,7 +220,10 @@ def test_full_is_of_rows_or_of_memory():
     assert full.filled([part(30, 200), part(40, 300)]) == 0.7
     parts = [part(49, 10), part(50, 10), part(1, 499), part(1, 500), part(40, 10)]
     assert [entry.rows for entry in full.small(parts)] == [49, 1, 40]
-    assert [entry.rows for entry in full.fitting([part(40, 10), part(45, 10), part(20, 10), part(15, 10)])] == [
+    assert [
+        entry.rows
+        for entry in full.fitting([part(40, 10), part(45, 10), part(20, 10), part(15, 10)])
+    ] == [
         40,
         45,
         15,

@@ -1,4 +1,5 @@
-"""Stores labelled side by side become one, each row once and bit for bit; stores that differ are refused."""
+"""Stores labelled side by side become one, each row once and bit for bit; stores that differ are
+refused."""
 
 from __future__ import annotations
 
@@ -7,10 +8,26 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from tests.targets.token_targets import KINDS, assert_same, documents, name, open_writer, output_matrix, write
+from tests.targets.token_targets import (
+    KINDS,
+    assert_same,
+    documents,
+    name,
+    open_writer,
+    output_matrix,
+    write,
+)
 
 from tutelage.errors import TargetsCorrupt, TargetsError, TargetsIncomplete, TargetsMismatch
-from tutelage.targets import TargetStore, TargetWriter, export_jsonl, jsonl_lines, merge, verify, write_output_matrix
+from tutelage.targets import (
+    TargetStore,
+    TargetWriter,
+    export_jsonl,
+    jsonl_lines,
+    merge,
+    verify,
+    write_output_matrix,
+)
 from tutelage.types import example_id
 
 
@@ -39,13 +56,20 @@ def test_classes_are_merged_too(tmp_path):
         with TargetWriter.open(tmp_path / place, **settings) as writer:
             writer.add(ids[rows], probs[rows])
             writer.finish()
-    assert np.array_equal(merge([tmp_path / "a", tmp_path / "b"], tmp_path / "all").lookup(ids), probs)
+    assert np.array_equal(
+        merge([tmp_path / "a", tmp_path / "b"], tmp_path / "all").lookup(ids), probs
+    )
 
 
 def test_the_first_store_counts(tmp_path):
     one, other = documents("sampled", [4, 9])
-    first, second = write(tmp_path / "a", "sampled", [one]), write(tmp_path / "b", "sampled", [other])
-    assert [len(value) for value in merge([second, first], tmp_path / "all").lookup([name(0)])] == [9]
+    first, second = (
+        write(tmp_path / "a", "sampled", [one]),
+        write(tmp_path / "b", "sampled", [other]),
+    )
+    assert [len(value) for value in merge([second, first], tmp_path / "all").lookup([name(0)])] == [
+        9
+    ]
 
 
 class Totals:
@@ -84,7 +108,10 @@ def test_merging_goes_on_where_it_was(tmp_path):
         ({"teacher": "t2"}, 'whose teacher is "t1", not "t2"'),
         ({"seed": 4}, "whose seed is 3, not 4"),
         ({"tokenizer": "k2"}, 'whose tokenizer is "k1", not "k2"'),
-        ({"encoding": {"threshold": 0.1}}, r'whose encoding is \{"threshold": 0.05\}, not \{"threshold": 0.1\}'),
+        (
+            {"encoding": {"threshold": 0.1}},
+            r'whose encoding is \{"threshold": 0.05\}, not \{"threshold": 0.1\}',
+        ),
     ],
 )
 def test_stores_that_differ_are_refused(tmp_path, settings, message):
@@ -138,25 +165,37 @@ def test_exported_lines_say_what_lookup_says(tmp_path, kind):
     assert lines == list(jsonl_lines(path))
     records = [json.loads(line) for line in lines]
     assert [record["example_id"] for record in records] == [name(row).hex() for row in range(3)]
-    for record, value in zip(records, TargetStore.open(path).lookup([name(row) for row in range(3)]), strict=True):
+    for record, value in zip(
+        records, TargetStore.open(path).lookup([name(row) for row in range(3)]), strict=True
+    ):
         if kind == "hidden":
-            assert np.array_equal(np.array(record["states"]).reshape(value.states.shape), value.states)
+            assert np.array_equal(
+                np.array(record["states"]).reshape(value.states.shape), value.states
+            )
             assert record["scales"] == pytest.approx(value.scales.tolist())
             continue
         positions = record["positions"]
-        assert [position["entropy"] for position in positions] == pytest.approx(value.entropies.tolist(), abs=1e-4)
+        assert [position["entropy"] for position in positions] == pytest.approx(
+            value.entropies.tolist(), abs=1e-4
+        )
         assert [len(position["head"]) for position in positions] == value.heads.tolist()
-        pairs = [pair for position in positions for pair in position["head"] + position.get("tail", [])]
+        pairs = [
+            pair for position in positions for pair in position["head"] + position.get("tail", [])
+        ]
         assert [pair[0] for pair in pairs] == value.ids.tolist()
         assert [pair[1] for pair in pairs] == pytest.approx(value.logprobs.tolist(), abs=1e-5)
         assert all(("tail" in position) == (kind == "sampled") for position in positions)
 
 
 def test_classes_are_exported_by_label(tmp_path):
-    with TargetWriter.open(tmp_path, kind="class_probabilities", teacher="t", labels=["x", "ÿ"]) as writer:
+    with TargetWriter.open(
+        tmp_path, kind="class_probabilities", teacher="t", labels=["x", "ÿ"]
+    ) as writer:
         writer.add([name(1)], [[0.25, 0.75]])
         writer.flush()
-        assert list(jsonl_lines(tmp_path)) == [f'{{"example_id":"{name(1).hex()}","probs":{{"x":0.25,"ÿ":0.75}}}}']
+        assert list(jsonl_lines(tmp_path)) == [
+            f'{{"example_id":"{name(1).hex()}","probs":{{"x":0.25,"ÿ":0.75}}}}'
+        ]
 
 
 def test_a_damaged_store_leaves_no_file(tmp_path):

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.errors import TargetsCorrupt
-from tutelage.targets.ranks import RankTable, join_ranks, most_used, pack_bits, read_bits, split_ranks
+from tutelage.targets.ranks import (
+    RankTable,
+    join_ranks,
+    most_used,
+    pack_bits,
+    read_bits,
+    split_ranks,
+)
 
 IDS = st.lists(st.integers(0, 40), max_size=300).map(lambda ids: np.array(ids, np.int32))
 
@@ -43,7 +50,9 @@ def test_several_orders_are_as_each_alone(several, vocabulary):
     everything = np.tile(np.arange(vocabulary, dtype=np.int32), len(several))
     orders = np.repeat(np.arange(len(several)), vocabulary)
     ranks = together.ranks(everything, orders)
-    assert np.array_equal(ranks, np.concatenate([table.ranks(everything[:vocabulary]) for table in alone]))
+    assert np.array_equal(
+        ranks, np.concatenate([table.ranks(everything[:vocabulary]) for table in alone])
+    )
     assert np.array_equal(together.ids(ranks, orders), everything)
     again = RankTable.from_steps(together.steps(), sizes)
     assert np.array_equal(again.ranks(everything, orders), ranks)
@@ -91,7 +100,8 @@ def test_bits_come_back_document_by_document(documents, chosen):
     content, sizes = pack_bits(remainders, buckets, entries=entries)
     assert len(content) == sizes.sum()
     assert sizes.tolist() == [
-        -(-int((split_ranks(np.array(document, np.int64))[0] >> 4).sum()) // 8) for document in documents
+        -(-int((split_ranks(np.array(document, np.int64))[0] >> 4).sum()) // 8)
+        for document in documents
     ]
     assert np.array_equal(read_bits(content, buckets, entries=entries, sizes=sizes), remainders)
     # Any of the documents can be read without the others.
@@ -101,7 +111,10 @@ def test_bits_come_back_document_by_document(documents, chosen):
     place = np.concatenate([np.zeros(0, np.int64), *places])
     some = [content[byte_ends[row] - sizes[row] : byte_ends[row]] for row in kept]
     read = read_bits(
-        np.concatenate([np.zeros(0, np.uint8), *some]), buckets[place], entries=entries[kept], sizes=sizes[kept]
+        np.concatenate([np.zeros(0, np.uint8), *some]),
+        buckets[place],
+        entries=entries[kept],
+        sizes=sizes[kept],
     )
     assert np.array_equal(read, remainders[place])
 

@@ -1,4 +1,5 @@
-"""A store that does not fit what is asked, or whose manifest is wrong, is refused with what to do."""
+"""A store that does not fit what is asked, or whose manifest is wrong, is refused with what to
+do."""
 
 from __future__ import annotations
 
@@ -30,7 +31,11 @@ def test_labels_swapped_by_hand_are_found(store):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "manifest.json is not readable as JSON.*Restore it from a copy, or remove .* and label again"),
+        (
+            b"{",
+            "manifest.json is not readable as JSON.*Restore it from a copy, or remove .* and label "
+            "again",
+        ),
         (b"\xff\xfe", "manifest.json is not readable as JSON"),
         (b"[]", "does not say which format"),
         (b'{"format": "1"}', "does not say which format"),
@@ -51,8 +56,19 @@ def test_a_broken_manifest_is_refused(store, content, message):
         ({"seed": None}, "has seed: null; expected int"),
         ({"expected_rows": 21}, "says complete, yet its parts hold 20 rows of 21 expected"),
         (
-            {"parts": [{"file": "../other/part-00000.parquet", "rows": 1, "positions": 1, "bytes": 1, "sha256": ""}]},
-            r"names the part '\.\./other/part-00000.parquet'; expected a name such as part-00000.parquet",
+            {
+                "parts": [
+                    {
+                        "file": "../other/part-00000.parquet",
+                        "rows": 1,
+                        "positions": 1,
+                        "bytes": 1,
+                        "sha256": "",
+                    }
+                ]
+            },
+            r"names the part '\.\./other/part-00000.parquet'; expected a name such as "
+            r"part-00000.parquet",
         ),
     ],
 )
@@ -75,7 +91,8 @@ def test_a_later_format_is_refused(store):
     edit_manifest(store, format=2)
     for call in (TargetStore.open, verify, inspect, open_writer):
         with pytest.raises(
-            TargetsError, match=r"has store format 2; this version of tutelage reads format 1. Use the version"
+            TargetsError,
+            match=r"has store format 2; this version of tutelage reads format 1. Use the version",
         ):
             call(store)
 
@@ -88,13 +105,23 @@ def test_fields_of_a_later_release_are_passed_over(store):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"teacher": "t2"}, "was written by teacher t1 but targets of teacher t2 are asked for. Label again"),
+        (
+            {"teacher": "t2"},
+            "was written by teacher t1 but targets of teacher t2 are asked for. Label again",
+        ),
         (
             {"tokenizer": "91bc"},
-            r"for tokenizer \(none\) \(0 ids\) but tokenizer 91bc is used, whose ids name other words",
+            r"for tokenizer \(none\) \(0 ids\) but tokenizer 91bc is used, whose ids name other "
+            r"words",
         ),
-        ({"labels": ["bad", "good"]}, "labels negative, neutral, positive but bad, good are asked for. Put the labels"),
-        ({"labels": LABELS[::-1]}, "but positive, neutral, negative are asked for, the same ones in another order"),
+        (
+            {"labels": ["bad", "good"]},
+            "labels negative, neutral, positive but bad, good are asked for. Put the labels",
+        ),
+        (
+            {"labels": LABELS[::-1]},
+            "but positive, neutral, negative are asked for, the same ones in another order",
+        ),
     ],
 )
 def test_a_mismatch_is_named_by_the_reader(store, asked, message):
@@ -106,7 +133,10 @@ def test_a_mismatch_is_named_by_the_reader(store, asked, message):
     ("settings", "message"),
     [
         ({"teacher": "t2"}, 'its teacher is "t1", not "t2" as asked for now'),
-        ({"labels": ("a", "b")}, r'its labels is \["negative", "neutral", "positive"\], not \["a", "b"\]'),
+        (
+            {"labels": ("a", "b")},
+            r'its labels is \["negative", "neutral", "positive"\], not \["a", "b"\]',
+        ),
         ({"seed": 1}, "its seed is 0, not 1"),
         ({"encoding": {"threshold": 0.02}}, r'its encoding is \{\}, not \{"threshold": 0.02\}'),
         (
@@ -126,11 +156,13 @@ def test_rows_without_targets_are_counted_and_named(store):
     absent = [example_id(f"new {number}") for number in range(5)]
     first = ", ".join(name.hex() for name in absent[:3])
     with pytest.raises(
-        TargetsIncomplete, match=rf"no targets for 5 of the 25 texts asked for \(content ids {first}, \.\.\.\)"
+        TargetsIncomplete,
+        match=rf"no targets for 5 of the 25 texts asked for \(content ids {first}, \.\.\.\)",
     ):
         TargetStore.open(store).lookup([*IDS, *absent, absent[0]])
     with pytest.raises(
-        TargetsIncomplete, match=rf"for 1 of the 1 texts asked for \(content ids {absent[0].hex()}\): .*tutelage label"
+        TargetsIncomplete,
+        match=rf"for 1 of the 1 texts asked for \(content ids {absent[0].hex()}\): .*tutelage label",
     ):
         TargetStore.open(store).lookup(absent[:1])
 
@@ -139,7 +171,10 @@ def test_rows_without_targets_are_counted_and_named(store):
 def test_where_there_is_no_store_the_command_is_named(tmp_path, name):
     (tmp_path / "file").write_text("")
     for call in (TargetStore.open, verify, inspect):
-        with pytest.raises(TargetsIncomplete, match=r"holds no manifest.json, .*Make it: tutelage label recipe.yaml"):
+        with pytest.raises(
+            TargetsIncomplete,
+            match=r"holds no manifest.json, .*Make it: tutelage label recipe.yaml",
+        ):
             call(tmp_path / name)
 
 
@@ -157,7 +192,8 @@ def test_an_interrupted_store_is_whole_but_not_complete(tmp_path):
 def test_a_folder_of_other_things_is_left_alone(tmp_path):
     (tmp_path / "train.parquet").write_bytes(b"precious")
     with pytest.raises(
-        TargetsError, match=r"holds other files \(train.parquet\) and no manifest.json, .* left as it is"
+        TargetsError,
+        match=r"holds other files \(train.parquet\) and no manifest.json, .* left as it is",
     ):
         open_writer(tmp_path)
     assert [found.name for found in tmp_path.iterdir()] == ["train.parquet"]
@@ -168,7 +204,8 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
 def test_parts_without_a_manifest_are_left_alone(store):
     (store / "manifest.json").unlink()
     with pytest.raises(
-        TargetsCorrupt, match=r"holds 3 parts but no manifest.json, without which they cannot be trusted"
+        TargetsCorrupt,
+        match=r"holds 3 parts but no manifest.json, without which they cannot be trusted",
     ):
         open_writer(store)
     assert len(list(store.iterdir())) == 3

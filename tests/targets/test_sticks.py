@@ -29,25 +29,36 @@ def test_what_is_decoded_sums_to_one_and_is_near(kind, masses, seed):
     assert np.exp(logprobs).sum() + np.exp(left[0]) == pytest.approx(1, abs=1e-12)
     assert np.exp(left[0]) > 0
     spread = np.expm1(1 / grid.steps) * (1 + np.arange(len(probs)))
-    assert (np.abs(np.exp(logprobs) - probs) <= spread * probs + 2e-7 * (1 + np.arange(len(probs)))).all()
+    assert (
+        np.abs(np.exp(logprobs) - probs) <= spread * probs + 2e-7 * (1 + np.arange(len(probs)))
+    ).all()
     assert np.exp(left[0]) == pytest.approx(sticks.rest_mass(codes, heads, grid=grid)[0], rel=1e-6)
-    assert np.exp(left[0]) == pytest.approx(tail[0], rel=np.expm1(1 / grid.steps) * len(masses), abs=3e-6)
+    assert np.exp(left[0]) == pytest.approx(
+        tail[0], rel=np.expm1(1 / grid.steps) * len(masses), abs=3e-6
+    )
 
 
 def test_rounding_goes_to_a_neighbour_with_the_right_chance():
     grid, probs = sticks.GRIDS["sampled"], np.linspace(0.001, 0.999, 997)
     uniforms = (np.arange(2000) + 0.5) / 2000
-    codes = np.stack([grid.encode(probs, 1 - probs, uniforms=np.full(997, uniform)) for uniform in uniforms])
+    codes = np.stack(
+        [grid.encode(probs, 1 - probs, uniforms=np.full(997, uniform)) for uniform in uniforms]
+    )
     assert (codes.max(axis=0).astype(int) - codes.min(axis=0) <= 1).all()
     assert grid.shares[codes].mean(axis=0) == pytest.approx(probs, abs=1e-5)
 
 
 def test_ends_of_the_grid():
     grid = sticks.GRIDS["sampled"]
-    codes = grid.encode(np.array([1.0, 1e-12, 0.5]), np.array([0.0, 1.0, 0.5]), uniforms=np.full(3, 0.5))
+    codes = grid.encode(
+        np.array([1.0, 1e-12, 0.5]), np.array([0.0, 1.0, 0.5]), uniforms=np.full(3, 0.5)
+    )
     assert codes.tolist() == [255, 0, 128]
     assert codes.dtype == np.uint8
-    assert sticks.GRIDS["top_k"].encode(np.array([1.0]), np.array([0.0]), uniforms=np.zeros(1)) == 1023 + 1024
+    assert (
+        sticks.GRIDS["top_k"].encode(np.array([1.0]), np.array([0.0]), uniforms=np.zeros(1))
+        == 1023 + 1024
+    )
 
 
 @pytest.mark.parametrize("kind", ["sampled", "top_k"])
@@ -61,12 +72,15 @@ def test_the_tables_are_the_documented_ones(kind):
 
 
 def test_a_number_of_tail_entries_is_the_same_on_every_machine():
-    """It comes from products of the table in float32; an error of a few units in the last place of exp changes none."""
+    """It comes from products of the table in float32; an error of a few units in the last place of
+    exp changes none."""
     for grid in sticks.GRIDS.values():
         logits = np.arange(len(grid.shares)) / grid.steps + sticks.LOWEST_LOGIT
         exact = 1 / (1 + np.exp(logits))
         for error in (-1e-14, 1e-14):
-            assert np.array_equal((exact * (1 + error)).astype(np.float32).astype(np.float64), grid.rests)
+            assert np.array_equal(
+                (exact * (1 + error)).astype(np.float32).astype(np.float64), grid.rests
+            )
 
 
 def test_a_position_without_tail_ends_with_what_is_left():

@@ -18,7 +18,9 @@ from tutelage.types import example_id
 
 
 def test_what_goes_in_comes_out_exactly(tmp_path):
-    store = TargetStore.open(write(tmp_path / "targets"), teacher="t1", labels=list(LABELS), tokenizer="")
+    store = TargetStore.open(
+        write(tmp_path / "targets"), teacher="t1", labels=list(LABELS), tokenizer=""
+    )
     found = store.lookup(IDS)
     assert found.dtype == np.float32
     assert np.array_equal(found, PROBS)
@@ -60,7 +62,9 @@ def test_order_batching_and_parts_never_matter(tmp_path_factory, order, batches,
     rest = list(order)
     for size in batches:
         rows, rest = rest[:size], rest[size:]
-        with open_writer(path, rows_per_part=rows_per_part) as writer:  # opened anew for every batch
+        with open_writer(
+            path, rows_per_part=rows_per_part
+        ) as writer:  # opened anew for every batch
             writer.add([IDS[row] for row in rows], PROBS[rows])
             if not rest:
                 writer.finish()

@@ -1,4 +1,5 @@
-"""The writer of a store: what is missing, when parts are closed, across openings, and what it refuses."""
+"""The writer of a store: what is missing, when parts are closed, across openings, and what it
+refuses."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ def test_a_part_is_closed_when_full_or_old(tmp_path):
     def rows_on_disk() -> int:
         return len(TargetStore.open(path, allow_incomplete=True))
 
-    with open_writer(path, rows_per_part=8, seconds_per_part=30, clock=lambda: seconds[0]) as writer:
+    with open_writer(
+        path, rows_per_part=8, seconds_per_part=30, clock=lambda: seconds[0]
+    ) as writer:
         writer.add(IDS[:7], PROBS[:7])
         assert rows_on_disk() == 0
         writer.add(IDS[7:10], PROBS[7:10])
@@ -52,7 +55,11 @@ def test_a_part_is_closed_when_full_or_old(tmp_path):
         writer.add(IDS[12:13], PROBS[12:13])
         writer.flush()
         assert rows_on_disk() == 13
-    assert [part.rows for part in TargetStore.open(path, allow_incomplete=True).manifest.parts] == [8, 4, 1]
+    assert [part.rows for part in TargetStore.open(path, allow_incomplete=True).manifest.parts] == [
+        8,
+        4,
+        1,
+    ]
 
 
 def test_the_caller_may_reuse_its_array(tmp_path):
@@ -93,7 +100,9 @@ def test_reopening_a_finished_store_changes_nothing_until_a_row_comes(tmp_path):
         with pytest.raises(TargetsIncomplete):
             TargetStore.open(path)
         writer.finish()
-    assert np.array_equal(TargetStore.open(path).lookup([extra, *IDS]), np.concatenate([PROBS[:1], PROBS]))
+    assert np.array_equal(
+        TargetStore.open(path).lookup([extra, *IDS]), np.concatenate([PROBS[:1], PROBS])
+    )
 
 
 def test_finish_refuses_while_expected_rows_lack(tmp_path):
@@ -101,9 +110,15 @@ def test_finish_refuses_while_expected_rows_lack(tmp_path):
     with open_writer(path) as writer:
         writer.missing(IDS)
         writer.add(IDS[:8], PROBS[:8])
-        with pytest.raises(TargetsIncomplete, match=r"holds 8 of 50 expected rows. Add those that missing\(\) names"):
+        with pytest.raises(
+            TargetsIncomplete,
+            match=r"holds 8 of 50 expected rows. Add those that missing\(\) names",
+        ):
             writer.finish()
-    with pytest.raises(TargetsIncomplete, match=r"holds 8 of 50 rows: labelling has not finished. Go on where it was"):
+    with pytest.raises(
+        TargetsIncomplete,
+        match=r"holds 8 of 50 rows: labelling has not finished. Go on where it was",
+    ):
         TargetStore.open(path)
     with open_writer(path) as writer:  # the recipe may ask for fewer rows the next time
         assert writer.missing(IDS[:5]) == []
@@ -144,7 +159,11 @@ def test_only_one_process_writes(tmp_path):
         ([[np.inf, 0.0, 0.0]], ValueError, "no distributions"),
         ([[-1.0, -2.0, -3.0]], ValueError, "give probabilities, not logits or log-probabilities"),
         ([[0.5, 0.4998, 0.0]], ValueError, "sums to 0.9998"),
-        ([[0.5, 0.5]], ShapeMismatch, r"shape \(1, 2\) were given for 1 ids and 3 labels; expected \(1, 3\)"),
+        (
+            [[0.5, 0.5]],
+            ShapeMismatch,
+            r"shape \(1, 2\) were given for 1 ids and 3 labels; expected \(1, 3\)",
+        ),
         ([[1, 0, 0], [1, 0, 0]], ShapeMismatch, r"shape \(2, 3\) were given for 1 ids"),
     ],
 )
@@ -163,7 +182,11 @@ def test_rows_within_the_tolerance_are_taken(tmp_path):
     ("name", "error", "message"),
     [
         (b"short", ValueError, "the id 73686f7274 of 5 bytes was given; expected 16"),
-        ("0" * 16, TypeError, r"of type str was given; expected the bytes of tutelage.types.example_id\(text\)"),
+        (
+            "0" * 16,
+            TypeError,
+            r"of type str was given; expected the bytes of tutelage.types.example_id\(text\)",
+        ),
     ],
 )
 def test_what_is_no_id_is_refused(tmp_path, name, error, message):
@@ -181,8 +204,15 @@ def test_what_is_no_id_is_refused(tmp_path, name, error, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "logits"}, "targets of kind 'logits' were asked for; this version knows class_probabilities, hidden"),
-        ({"labels": ["a"]}, r"labels \['a'\] were given; expected at least two names, all different"),
+        (
+            {"kind": "logits"},
+            "targets of kind 'logits' were asked for; this version knows class_probabilities, "
+            "hidden",
+        ),
+        (
+            {"labels": ["a"]},
+            r"labels \['a'\] were given; expected at least two names, all different",
+        ),
         ({"labels": ["a", "b", "a"]}, "all different"),
         ({"rows_per_part": 0}, "rows_per_part=0 was given; expected at least 1"),
         ({"bytes_per_part": 0}, "bytes_per_part=0 was given; expected at least 1"),

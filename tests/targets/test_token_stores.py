@@ -1,4 +1,5 @@
-"""Stores of token targets keep what they were given, whatever the order or the parts, and say what they hold."""
+"""Stores of token targets keep what they were given, whatever the order or the parts, and say what
+they hold."""
 
 from __future__ import annotations
 
@@ -35,15 +36,23 @@ LENGTHS = [3, 0, 7, 1, 12, 5, 0, 2]
 )
 def test_sparse_targets_come_back(tmp_path_factory, seed, lengths, kind):
     given_values = documents(kind, lengths, seed=seed)
-    found = lookup(write(tmp_path_factory.mktemp("store") / "targets", kind, given_values), len(lengths))
+    found = lookup(
+        write(tmp_path_factory.mktemp("store") / "targets", kind, given_values), len(lengths)
+    )
     for before, after in zip(given_values, found, strict=True):
         assert (after.counts.dtype, after.heads.dtype) == (np.uint16, np.uint16)
-        assert (after.ids.dtype, after.logprobs.dtype, after.entropies.dtype) == (np.int32, np.float32, np.float32)
+        assert (after.ids.dtype, after.logprobs.dtype, after.entropies.dtype) == (
+            np.int32,
+            np.float32,
+            np.float32,
+        )
         assert np.array_equal(before.counts, after.counts)
         assert np.array_equal(before.heads, after.heads)
         steps = np.log(VOCABULARY) * np.diff((np.arange(128) / 127) ** 2)
         assert np.abs(before.entropies - after.entropies).max(initial=0) <= steps.max()
-        for (head, tail), (head_after, tail_after) in zip(positions_of(before), positions_of(after), strict=True):
+        for (head, tail), (head_after, tail_after) in zip(
+            positions_of(before), positions_of(after), strict=True
+        ):
             assert head.keys() == head_after.keys()
             assert tail.keys() == tail_after.keys()
             total = sum(head_after.values()) + sum(tail_after.values())
@@ -56,10 +65,13 @@ def test_sparse_targets_come_back(tmp_path_factory, seed, lengths, kind):
             # In the order of the probabilities that were given, of ids where they are equal.
             for one, other in pairwise(head_after):
                 assert (-head[one], one) < (-head[other], other)
-            # Each share moves by less than a step of its logit; errors of the shares before it add up.
+            # Each share moves by less than a step of its logit; errors of the shares before it add
+            # up.
             step = np.expm1(1 / 8 if kind == "sampled" else 1 / 64)
             for place, token in enumerate(head_after, start=1):
-                assert head_after[token] == pytest.approx(head[token], rel=step * place + 1e-5, abs=2e-6)
+                assert head_after[token] == pytest.approx(
+                    head[token], rel=step * place + 1e-5, abs=2e-6
+                )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,13 +81,17 @@ def test_sparse_targets_come_back(tmp_path_factory, seed, lengths, kind):
     batches=st.lists(st.integers(1, 5), min_size=len(LENGTHS), max_size=len(LENGTHS)),
     rows_per_part=st.integers(1, 9),
 )
-def test_order_batching_and_parts_never_matter(tmp_path_factory, kind, order, batches, rows_per_part):
+def test_order_batching_and_parts_never_matter(
+    tmp_path_factory, kind, order, batches, rows_per_part
+):
     folder = tmp_path_factory.mktemp("store")
     values, rest = documents(kind, LENGTHS), list(order)
     expected = lookup(write(folder / "at once", kind, values), len(LENGTHS))
     for size in batches:
         rows, rest = rest[:size], rest[size:]
-        with open_writer(folder / "targets", kind, rows_per_part=rows_per_part) as writer:  # opened anew for each batch
+        with open_writer(
+            folder / "targets", kind, rows_per_part=rows_per_part
+        ) as writer:  # opened anew for each batch
             writer.add([name(row) for row in rows], [values[row] for row in rows])
             if not rest:
                 writer.finish()
@@ -91,7 +107,9 @@ def test_the_same_documents_make_the_same_bytes(tmp_path, kind):
     values, ids = documents(kind, LENGTHS), [name(row) for row in range(len(LENGTHS))]
     there = write(tmp_path / "there", kind, values, ids)
     back = write(tmp_path / "back", kind, values[::-1], ids[::-1])
-    assert sorted(found.name for found in there.iterdir()) == sorted(found.name for found in back.iterdir())
+    assert sorted(found.name for found in there.iterdir()) == sorted(
+        found.name for found in back.iterdir()
+    )
     for found in there.iterdir():
         assert found.read_bytes() == (back / found.name).read_bytes()
 
@@ -116,7 +134,12 @@ def test_a_store_of_empty_documents(tmp_path, kind):
     assert [len(value) for value in lookup(path, 3)] == [0, 0, 0]
     assert verify(path) == []
     facts = inspect(path, samples=2)
-    assert (facts["rows"], facts["positions"], facts["bytes_per_position"], facts["kept_mass"]) == (3, 0, None, None)
+    assert (facts["rows"], facts["positions"], facts["bytes_per_position"], facts["kept_mass"]) == (
+        3,
+        0,
+        None,
+        None,
+    )
     assert facts["samples"] == []
     assert TargetStore.open(path).lookup([]) == []
 
@@ -141,7 +164,10 @@ def test_a_part_is_closed_when_it_is_large(tmp_path, kind):
 
 
 def test_inspect_agrees_with_the_definitions(tmp_path):
-    values = [sparse_document(np.random.default_rng(0), 30), sparse_document(np.random.default_rng(1), 10)]
+    values = [
+        sparse_document(np.random.default_rng(0), 30),
+        sparse_document(np.random.default_rng(1), 10),
+    ]
     path = write(tmp_path / "targets", "sampled", values)
     facts, found = inspect(path), lookup(path, 2)
     shown = [position for value in found for position in positions_of(value)]
@@ -163,7 +189,9 @@ def test_inspect_agrees_with_the_definitions(tmp_path):
 def test_inspect_of_top_k_and_hidden(tmp_path):
     values = documents("top_k", [20])
     facts = inspect(write(tmp_path / "top_k", "top_k", values))
-    assert facts["kept_mass"] == pytest.approx(np.exp(values[0].logprobs.astype(np.float64)).sum() / 20, abs=0.005)
+    assert facts["kept_mass"] == pytest.approx(
+        np.exp(values[0].logprobs.astype(np.float64)).sum() / 20, abs=0.005
+    )
     assert (facts["mean_tail"], facts["encoding"]) == (0, {"k": 5})
     facts = inspect(write(tmp_path / "hidden", "hidden", documents("hidden", [20])))
     assert facts["kept_mass"] == 1
@@ -181,7 +209,9 @@ def test_samples_spell_ids(tmp_path):
         head, tail = positions_of(value)[sample["position"]]
         assert {entry["id"]: entry["prob"] for entry in sample["head"]} == pytest.approx(head)
         assert {entry["id"]: entry["prob"] for entry in sample["tail"]} == pytest.approx(tail)
-        assert all(entry["text"] == f"<{entry['id']}>" for entry in [*sample["head"], *sample["tail"]])
+        assert all(
+            entry["text"] == f"<{entry['id']}>" for entry in [*sample["head"], *sample["tail"]]
+        )
         assert sample["entropy_nats"] == pytest.approx(float(value.entropies[sample["position"]]))
     bare = inspect(path, samples=1)["samples"][0]
     assert all(entry["text"] is None for entry in [*bare["head"], *bare["tail"]])
@@ -190,16 +220,25 @@ def test_samples_spell_ids(tmp_path):
 def test_ids_without_targets_are_documents(tmp_path):
     store = TargetStore.open(write(tmp_path / "targets", "sampled", documents("sampled", [3])))
     with pytest.raises(
-        TargetsIncomplete, match=r"no targets for 1 of the 2 documents asked for \(content ids 0{31}5\)"
+        TargetsIncomplete,
+        match=r"no targets for 1 of the 2 documents asked for \(content ids 0{31}5\)",
     ):
         store.lookup([name(0), name(5)])
-    with pytest.raises(ValueError, match="holds targets of kind sampled, which need no output matrix; expected hidden"):
+    with pytest.raises(
+        ValueError,
+        match="holds targets of kind sampled, which need no output matrix; expected hidden",
+    ):
         store.output_matrix()
 
 
 def test_another_tokenizer_or_encoding_is_named(tmp_path):
     path = write(tmp_path / "targets", "sampled", documents("sampled", [3]))
-    with pytest.raises(TargetsMismatch, match=r"for tokenizer k1 \(400 ids\) but tokenizer k2 is used, whose ids name"):
+    with pytest.raises(
+        TargetsMismatch,
+        match=r"for tokenizer k1 \(400 ids\) but tokenizer k2 is used, whose ids name",
+    ):
         TargetStore.open(path, tokenizer="k2")
-    with pytest.raises(TargetsMismatch, match=r'its encoding is \{"threshold": 0.05\}, not \{"threshold": 0.02\}'):
+    with pytest.raises(
+        TargetsMismatch, match=r'its encoding is \{"threshold": 0.05\}, not \{"threshold": 0.02\}'
+    ):
         open_writer(path, "sampled", encoding={"threshold": 0.02})

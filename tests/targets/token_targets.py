@@ -1,4 +1,5 @@
-"""Targets over tokens that a test can make up: random ones of every shape, and ones like a language model's."""
+"""Targets over tokens that a test can make up: random ones of every shape, and ones like a language
+model's."""
 
 from __future__ import annotations
 
@@ -6,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tutelage.targets import HiddenTargets, SparseTargets, TargetStore, TargetWriter, write_output_matrix
+from tutelage.targets import (
+    HiddenTargets,
+    SparseTargets,
+    TargetStore,
+    TargetWriter,
+    write_output_matrix,
+)
 
 VOCABULARY, HIDDEN = 400, 6
 SETTINGS = {"teacher": "t1", "tokenizer": "k1", "vocabulary_size": VOCABULARY, "seed": 3}
@@ -20,9 +27,15 @@ def name(number: int) -> bytes:
 
 
 def sparse_document(
-    chance: np.random.Generator, positions: int, *, kind: str = "sampled", vocabulary: int = VOCABULARY, most: int = 6
+    chance: np.random.Generator,
+    positions: int,
+    *,
+    kind: str = "sampled",
+    vocabulary: int = VOCABULARY,
+    most: int = 6,
 ) -> SparseTargets:
-    """Positions with up to `most` head and as many tail entries, any mass among them; also one entry alone."""
+    """Positions with up to `most` head and as many tail entries, any mass among them; also one
+    entry alone."""
     counts, heads, ids, logprobs = [], [], [], []
     for _ in range(positions):
         head, tail = int(chance.integers(0, most + 1)), int(chance.integers(0, most + 1))
@@ -49,7 +62,9 @@ def sparse_document(
     )
 
 
-def hidden_document(chance: np.random.Generator, positions: int, *, hidden: int = HIDDEN) -> HiddenTargets:
+def hidden_document(
+    chance: np.random.Generator, positions: int, *, hidden: int = HIDDEN
+) -> HiddenTargets:
     """States with a scale each."""
     return HiddenTargets(
         chance.integers(-127, 128, (positions, hidden)).astype(np.int8),
@@ -58,21 +73,32 @@ def hidden_document(chance: np.random.Generator, positions: int, *, hidden: int 
     )
 
 
-def document(chance: np.random.Generator, positions: int, *, kind: str) -> SparseTargets | HiddenTargets:
+def document(
+    chance: np.random.Generator, positions: int, *, kind: str
+) -> SparseTargets | HiddenTargets:
     """Targets of any kind."""
-    return hidden_document(chance, positions) if kind == "hidden" else sparse_document(chance, positions, kind=kind)
+    return (
+        hidden_document(chance, positions)
+        if kind == "hidden"
+        else sparse_document(chance, positions, kind=kind)
+    )
 
 
 def documents(kind: str, lengths: list[int], *, seed: int = 0) -> list:
     """Targets of several documents."""
-    return [document(np.random.default_rng([seed, row]), length, kind=kind) for row, length in enumerate(lengths)]
+    return [
+        document(np.random.default_rng([seed, row]), length, kind=kind)
+        for row, length in enumerate(lengths)
+    ]
 
 
 def open_writer(path: Path, kind: str, **settings) -> TargetWriter:
     """A writer with the settings of these tests."""
     if kind == "hidden" and not (path / "output.safetensors").exists():
         write_output_matrix(path, **output_matrix())
-    return TargetWriter.open(path, **{"kind": kind, "encoding": ENCODINGS[kind], **SETTINGS, **settings})
+    return TargetWriter.open(
+        path, **{"kind": kind, "encoding": ENCODINGS[kind], **SETTINGS, **settings}
+    )
 
 
 def write(path: Path, kind: str, values: list, ids: list[bytes] | None = None, **settings) -> Path:
@@ -93,8 +119,11 @@ def output_matrix() -> dict:
     return {"weight": np.random.default_rng(0).normal(size=(VOCABULARY, HIDDEN))}
 
 
-def language_documents(number: int, positions: int, *, vocabulary: int, threshold: float) -> list[SparseTargets]:
-    """Head and systematic draw of the tail, of distributions that fall off as those of language models do."""
+def language_documents(
+    number: int, positions: int, *, vocabulary: int, threshold: float
+) -> list[SparseTargets]:
+    """Head and systematic draw of the tail, of distributions that fall off as those of language
+    models do."""
     chance = np.random.default_rng(0)
     frequency = 1 / (np.arange(vocabulary) + 20.0)
     topics = frequency * np.exp(chance.normal(0, 1.0, (6, vocabulary)))
@@ -112,7 +141,9 @@ def language_documents(number: int, positions: int, *, vocabulary: int, threshol
             kept = np.sort(probs[probs >= threshold])[::-1]
             mass = 1 - kept.sum()
             draws = max(1, int(mass / threshold))
-            tail = np.searchsorted(climbs[topic], (np.arange(draws) + chance.random()) / draws, side="right")
+            tail = np.searchsorted(
+                climbs[topic], (np.arange(draws) + chance.random()) / draws, side="right"
+            )
             tail = np.setdiff1d(tail, head)
             counts.append(len(head) + len(tail))
             heads.append(len(head))
@@ -149,7 +180,10 @@ def positions_of(value: SparseTargets) -> list[tuple[dict[int, float], dict[int,
         ids = value.ids[start : start + count].tolist()
         probs = np.exp(value.logprobs[start : start + count].astype(np.float64)).tolist()
         shown.append(
-            (dict(zip(ids[:heads], probs[:heads], strict=True)), dict(zip(ids[heads:], probs[heads:], strict=True)))
+            (
+                dict(zip(ids[:heads], probs[:heads], strict=True)),
+                dict(zip(ids[heads:], probs[heads:], strict=True)),
+            )
         )
         start += count
     return shown

@@ -1,8 +1,8 @@
 """A process that writes a store until it is killed. Run as a script: STORE [OPERATION [KIND]].
 
-It prints how many rows are safe after each flush. With OPERATION = k it kills itself with SIGKILL just before its
-k-th file operation on the store, so that a test can stop it at every moment there is; it prints `done` if it needed
-fewer.
+It prints how many rows are safe after each flush. With OPERATION = k it kills itself with SIGKILL
+just before its k-th file operation on the store, so that a test can stop it at every moment there
+is; it prints `done` if it needed fewer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def name_and_value(number: int, kind: str = "class_probabilities") -> tuple[byte
         return name, HiddenTargets(np.full((positions, 2), number, np.int8), one, one / 16)
     # One entry a position: what is stored is exact.
     count, ids = np.ones(positions, np.uint16), np.full(positions, number, np.int32)
-    return name, SparseTargets(count, count, ids, np.zeros(positions, np.float32), np.zeros(positions, np.float32))
+    return name, SparseTargets(
+        count, count, ids, np.zeros(positions, np.float32), np.zeros(positions, np.float32)
+    )
 
 
 def settings(kind: str) -> dict[str, Any]:
@@ -43,18 +45,34 @@ def settings(kind: str) -> dict[str, Any]:
         return {"kind": kind, "teacher": "t", "labels": LABELS}
     kind = kind.removesuffix(" late")
     encoding = {"threshold": 0.5} if kind == "sampled" else {}
-    return {"kind": kind, "teacher": "t", "tokenizer": "k", "vocabulary_size": 4_000, "encoding": encoding}
+    return {
+        "kind": kind,
+        "teacher": "t",
+        "tokenizer": "k",
+        "vocabulary_size": 4_000,
+        "encoding": encoding,
+    }
 
 
 def write(
-    path: Path, rows: int, *, per_flush: int, kind: str = "class_probabilities", report=lambda rows: None
+    path: Path,
+    rows: int,
+    *,
+    per_flush: int,
+    kind: str = "class_probabilities",
+    report=lambda rows: None,
 ) -> None:
     """Add rows, a few at a time, to whatever is there; then finish."""
     if kind == "hidden":
         write_output_matrix(path, weight=np.eye(2), scale=0.5, cap=9)
     # Parts of `sampled` are small ones: put together as soon as they fill one, or by `finish`.
-    some = {"sampled": {"rows_per_part": 12, "seconds_per_part": 0}, "sampled late": {"rows_per_part": 100}}
-    with TargetWriter.open(path, **some.get(kind, {"rows_per_part": per_flush}), **settings(kind)) as writer:
+    some = {
+        "sampled": {"rows_per_part": 12, "seconds_per_part": 0},
+        "sampled late": {"rows_per_part": 100},
+    }
+    with TargetWriter.open(
+        path, **some.get(kind, {"rows_per_part": per_flush}), **settings(kind)
+    ) as writer:
         everything = [name_and_value(number, kind) for number in range(rows)]
         missing = writer.missing([name for name, _ in everything])
         report(rows - len(missing))
@@ -82,9 +100,14 @@ def before(operation: int, path: Path, act: Callable[[], None]) -> None:
 
     def count(event: str, arguments: tuple) -> None:
         nonlocal left
-        if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.scandir", "os.listdir") and str(path) in str(
-            arguments[0]
-        ):
+        if event in (
+            "open",
+            "os.rename",
+            "os.remove",
+            "os.mkdir",
+            "os.scandir",
+            "os.listdir",
+        ) and str(path) in str(arguments[0]):
             left -= 1
             if left == 0:
                 act()

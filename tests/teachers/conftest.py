@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from tutelage.teachers import LanguageModel
+from tutelage.models import LanguageModel
 from tutelage.types import Example
 
 CORPUS = [
@@ -33,7 +33,8 @@ TEXTS = [
     "good",
     "the pictures are bad and the battery died",
     "it arrived",
-    "a box on a monday, a box on a tuesday and two days after that a very good camera in another box",
+    "a box on a monday, a box on a tuesday and two days after that a very good camera in another "
+    "box",
     "!",
     "works",
 ]
@@ -55,7 +56,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
     special = ["<|end|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
-        CORPUS, trainers.BpeTrainer(vocab_size=420, special_tokens=special, initial_alphabet=alphabet)
+        CORPUS,
+        trainers.BpeTrainer(vocab_size=420, special_tokens=special, initial_alphabet=alphabet),
     )
     fast = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|end|>", pad_token="<|end|>")
     fast.add_special_tokens({"additional_special_tokens": special[1:]})
@@ -91,7 +93,9 @@ def tiny_model(tokenizer, model_class=LlamaForCausalLM, **changes) -> LanguageMo
 @pytest.fixture
 def make_model(tokenizer):
     """Makes a tiny Llama; keyword arguments change its configuration."""
-    return lambda model_class=LlamaForCausalLM, **changes: tiny_model(tokenizer, model_class, **changes)
+    return lambda model_class=LlamaForCausalLM, **changes: tiny_model(
+        tokenizer, model_class, **changes
+    )
 
 
 @pytest.fixture
@@ -137,5 +141,7 @@ def backbone(make_model) -> LanguageModel:
 @pytest.fixture
 def sequence_model(make_model) -> LanguageModel:
     return make_model(
-        LlamaForSequenceClassification, id2label=dict(enumerate(LABELS)), label2id={n: i for i, n in enumerate(LABELS)}
+        LlamaForSequenceClassification,
+        id2label=dict(enumerate(LABELS)),
+        label2id={n: i for i, n in enumerate(LABELS)},
     )

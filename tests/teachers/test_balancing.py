@@ -1,4 +1,5 @@
-"""Halving a fine draw: nothing is biased, positions and tokens keep what they should, and the noise falls."""
+"""Halving a fine draw: nothing is biased, positions and tokens keep what they should, and the noise
+falls."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.targets import SparseTargets
-from tutelage.teachers.balancing import FINER, balance
-from tutelage.teachers.drawing import draw_sampled, join, split_by_document, uniforms
+from tutelage.teachers.causal.balancing import FINER, balance
+from tutelage.teachers.causal.drawing import draw_sampled, join, split_by_document, uniforms
 
 ID = bytes(16)
 
@@ -30,8 +31,15 @@ def dense(found: SparseTargets, vocabulary: int) -> np.ndarray:
     return table
 
 
-def fine(logits: torch.Tensor, *, example_id: bytes = ID, seed: int = 0, **rule: float) -> SparseTargets:
-    return draw_sampled(logits, uniforms(seed, example_id, len(logits)), finer=FINER, **(rule or {"threshold": 0.05}))
+def fine(
+    logits: torch.Tensor, *, example_id: bytes = ID, seed: int = 0, **rule: float
+) -> SparseTargets:
+    return draw_sampled(
+        logits,
+        uniforms(seed, example_id, len(logits)),
+        finer=FINER,
+        **(rule or {"threshold": 0.05}),
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -39,9 +47,19 @@ def fine(logits: torch.Tensor, *, example_id: bytes = ID, seed: int = 0, **rule:
     seed=st.integers(0, 10_000),
     positions=st.integers(0, 30),
     vocabulary=st.sampled_from([2, 30, 200, 1000]),
-    rule=st.sampled_from([{"threshold": 0.05}, {"threshold": 0.3}, {"threshold": 0.001}, {"budget": 1}, {"budget": 9}]),
+    rule=st.sampled_from(
+        [
+            {"threshold": 0.05},
+            {"threshold": 0.3},
+            {"threshold": 0.001},
+            {"budget": 1},
+            {"budget": 9},
+        ]
+    ),
 )
-def test_heads_stay_positions_sum_to_one_and_no_token_is_named_twice(seed, positions, vocabulary, rule):
+def test_heads_stay_positions_sum_to_one_and_no_token_is_named_twice(
+    seed, positions, vocabulary, rule
+):
     logits = text_like_logits(positions, vocabulary, seed=seed)
     drawn = fine(logits, seed=seed, **rule)
     plain = draw_sampled(logits, uniforms(seed, ID, positions), **rule)
@@ -66,7 +84,8 @@ def test_the_mean_of_many_draws_is_the_distribution():
     offsets = np.concatenate([uniforms(0, name, 6) for name in names])
     drawn = draw_sampled(logits.repeat(times, 1), offsets, threshold=0.08, finer=FINER)
     pieces = [
-        balance(piece, name, seed=0) for piece, name in zip(split_by_document(drawn, [6] * times), names, strict=True)
+        balance(piece, name, seed=0)
+        for piece, name in zip(split_by_document(drawn, [6] * times), names, strict=True)
     ]
     table = dense(join(pieces), vocabulary).reshape(times, 6, vocabulary)
     assert table.sum(axis=2) == pytest.approx(1, abs=5e-6)
@@ -75,7 +94,8 @@ def test_the_mean_of_many_draws_is_the_distribution():
     deviations = np.abs(table.mean(axis=0) - expected)[often] / np.maximum(errors[often], 1e-7)
     assert often.sum() > 100
     assert deviations.max() < 4.5
-    # No position pays for the balance over all of them: its variance is that of the plain draw, p (step - p).
+    # No position pays for the balance over all of them: its variance is that of the plain draw, p
+    # (step - p).
     probs = np.where(expected >= 0.08, 0, expected)
     steps = probs.sum(axis=1) / np.maximum(np.floor(probs.sum(axis=1) / 0.08), 1)
     plain = (probs * (steps[:, None] - probs)).sum(axis=1)
@@ -83,7 +103,8 @@ def test_the_mean_of_many_draws_is_the_distribution():
 
 
 def test_how_often_a_token_comes_up_in_a_text_is_steadier_than_without():
-    """What a sum over the text is off by: to be a good deal less than for draws of each position by itself."""
+    """What a sum over the text is off by: to be a good deal less than for draws of each position by
+    itself."""
     vocabulary = 400
     logits = text_like_logits(120, vocabulary, seed=2)
     expected = torch.softmax(logits.double(), dim=-1).numpy().sum(axis=0)
@@ -102,7 +123,11 @@ def test_it_depends_on_seed_and_document_alone():
     drawn = fine(-1.5 * torch.log1p(places.float()))
     first = balance(drawn, ID, seed=0)
     assert np.array_equal(balance(drawn, ID, seed=0).ids, first.ids)
-    for other in (balance(drawn, ID, seed=1), balance(drawn, ID, seed=-1), balance(drawn, bytes(15) + b"\1", seed=0)):
+    for other in (
+        balance(drawn, ID, seed=1),
+        balance(drawn, ID, seed=-1),
+        balance(drawn, bytes(15) + b"\1", seed=0),
+    ):
         assert not np.array_equal(other.ids, first.ids)
     # Pinned: a store that is gone on with on another machine stays the same.
     assert (int(first.ids.sum()), first.ids[-6:].tolist()) == (60275, [4, 94, 141, 142, 187, 234])

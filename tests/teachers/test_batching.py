@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.teachers.batching import FULL_ENOUGH_TOKENS, MOST_PADDING, length_batches, pad
+from tutelage.models.batching import FULL_ENOUGH_TOKENS, MOST_PADDING, length_batches, pad
 
 CPU = torch.device("cpu")
 LENGTHS = st.lists(st.integers(1, 200), max_size=80)
@@ -28,13 +28,19 @@ def test_a_processor_gets_little_padding_and_an_accelerator_few_batches(lengths)
     for batch in length_batches(lengths, batch_tokens=4096, device=CPU):
         real = sum(lengths[index] for index in batch)
         width = lengths[batch[0]]
-        assert real >= (1 - MOST_PADDING) * padded(batch) or padded(batch) < FULL_ENOUGH_TOKENS + width
+        assert (
+            real >= (1 - MOST_PADDING) * padded(batch) or padded(batch) < FULL_ENOUGH_TOKENS + width
+        )
     wide = list(length_batches(lengths, batch_tokens=10**6, device=torch.device("meta")))
     assert len(wide) == min(1, len(lengths))
 
 
 def test_another_bound_is_kept():
-    batches = list(length_batches([5] * 10, batch_tokens=1000, device=CPU, fits=lambda rows, width: rows * width <= 20))
+    batches = list(
+        length_batches(
+            [5] * 10, batch_tokens=1000, device=CPU, fits=lambda rows, width: rows * width <= 20
+        )
+    )
     assert list(map(len, batches)) == [4, 4, 2]
 
 

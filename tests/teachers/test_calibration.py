@@ -9,7 +9,13 @@ from scipy.special import log_softmax
 
 from tutelage.errors import DataError, ModelError, ShapeMismatch
 from tutelage.teachers import Calibration, PromptedTeacher
-from tutelage.teachers.calibration import batch, contextual, fit_temperature, fitted, identity
+from tutelage.teachers.prompted.calibration import (
+    batch,
+    contextual,
+    fit_temperature,
+    fitted,
+    identity,
+)
 from tutelage.types import Example
 
 LABELS = ("negative", "neutral", "positive")
@@ -81,7 +87,9 @@ def test_a_teacher_applies_each_kind(language_model, shots, examples):
     content_free = PromptedTeacher(language_model, LABELS, shots=shots, calibration="contextual")
     assert np.abs(content_free.label(examples) - plain).max() > 1e-3
     waiting = PromptedTeacher(language_model, LABELS, shots=shots, calibration="batch")
-    with pytest.raises(ModelError, match="calibration: batch has not been estimated; call calibrate"):
+    with pytest.raises(
+        ModelError, match="calibration: batch has not been estimated; call calibrate"
+    ):
         waiting.label(examples)
     before = waiting.fingerprint
     waiting.calibrate([*examples, examples[0], shots[0]])
@@ -89,7 +97,9 @@ def test_a_teacher_applies_each_kind(language_model, shots, examples):
     assert waiting.calibration.rows == len(examples)  # once each, and no shot
     assert waiting.fingerprint != before
     expected = plain / plain.mean(axis=0)
-    np.testing.assert_allclose(waiting.label(examples), expected / expected.sum(1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(
+        waiting.label(examples), expected / expected.sum(1, keepdims=True), atol=1e-5
+    )
     again = PromptedTeacher(language_model, LABELS, shots=shots, calibration=waiting.calibration)
     np.testing.assert_array_equal(again.label(examples), waiting.label(examples))
     gold = [Example(example.text, 1) for example in examples]
@@ -100,7 +110,10 @@ def test_a_teacher_applies_each_kind(language_model, shots, examples):
 
 def test_the_fingerprint_names_what_targets_depend_on(language_model, shots):
     teacher = PromptedTeacher(language_model, LABELS, shots=shots)
-    assert teacher.fingerprint == PromptedTeacher(language_model, LABELS, shots=shots, batch_tokens=64).fingerprint
+    assert (
+        teacher.fingerprint
+        == PromptedTeacher(language_model, LABELS, shots=shots, batch_tokens=64).fingerprint
+    )
     others = [
         PromptedTeacher(language_model, LABELS, shots=shots[:2]),
         PromptedTeacher(language_model, LABELS, shots=shots, instruction="Judge."),
@@ -113,7 +126,7 @@ def test_the_fingerprint_names_what_targets_depend_on(language_model, shots):
 
 @pytest.mark.parametrize("method", ["batch", "fitted"])
 def test_a_calibration_reads_a_sample_whatever_the_order(language_model, monkeypatch, method):
-    monkeypatch.setattr("tutelage.teachers.prompted.CALIBRATION_ROWS", 7)
+    monkeypatch.setattr("tutelage.teachers.prompted.teacher.CALIBRATION_ROWS", 7)
     rows = [Example(f"the camera number {index}", index % 3) for index in range(40)]
     first = PromptedTeacher(language_model, LABELS, calibration=method)
     assert first.calibrate(rows).rows == 7

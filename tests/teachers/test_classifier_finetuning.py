@@ -1,4 +1,5 @@
-"""Classifier teachers whose weights are fine-tuned: number types, adapters by fold, long texts, weights counted."""
+"""Classifier teachers whose weights are fine-tuned: number types, adapters by fold, long texts,
+weights counted."""
 
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ from tests.teachers.conftest import LABELS
 from transformers import LlamaForSequenceClassification, LlamaModel
 
 from tutelage.errors import ModelError
-from tutelage.teachers import ClassifierTeacher, LanguageModel, load_language_model
-from tutelage.teachers.context import readable_tokens
-from tutelage.teachers.finetuning import fine_tune, sequence_logprobs, with_lora
+from tutelage.models import LanguageModel, load_language_model
+from tutelage.models.context import readable_tokens
+from tutelage.teachers import ClassifierTeacher
+from tutelage.teachers.classifier.finetuning import fine_tune, sequence_logprobs, with_lora
 from tutelage.types import Example
 
 
@@ -35,7 +37,11 @@ def test_gradient_methods_lower_the_loss_and_survive_saving(
     assert len(losses) == 36
     assert np.mean(losses[-6:]) < 0.8 * np.mean(losses[:6])
     weights = dict(teacher.language_model.model.named_parameters())
-    moved = next(value for name, value in weights.items() if "layers.0.mlp.up_proj" in name and "lora" not in name)
+    moved = next(
+        value
+        for name, value in weights.items()
+        if "layers.0.mlp.up_proj" in name and "lora" not in name
+    )
     assert torch.equal(moved, frozen) == (method == "lora")
     rows = [*labelled[:5], Example("something else")]
     expected = teacher.label(rows)
@@ -54,21 +60,30 @@ def in_bfloat16(language_model: LanguageModel) -> LanguageModel:
 
 def test_every_weight_of_a_bfloat16_model_is_fitted_in_float32(make_model, labelled):
     texts, gold = [row.text for row in labelled], [row.label for row in labelled]
-    low, high = (in_bfloat16(make_model(LlamaForSequenceClassification, num_labels=3)) for _ in range(2))
+    low, high = (
+        in_bfloat16(make_model(LlamaForSequenceClassification, num_labels=3)) for _ in range(2)
+    )
     start = {name: weight.detach().clone() for name, weight in low.model.named_parameters()}
     high.model.float()
     losses = [
-        fine_tune(given.model, given.tokenizer, texts, gold, epochs=2, learning_rate=2e-5) for given in (low, high)
+        fine_tune(given.model, given.tokenizer, texts, gold, epochs=2, learning_rate=2e-5)
+        for given in (low, high)
     ]
     assert losses[0] == losses[1]
-    for (name, weight), exact in zip(low.model.named_parameters(), high.model.parameters(), strict=True):
+    for (name, weight), exact in zip(
+        low.model.named_parameters(), high.model.parameters(), strict=True
+    ):
         assert torch.equal(weight, exact.bfloat16()), name
-    assert any(not torch.equal(weight, start[name]) for name, weight in low.model.named_parameters())
+    assert any(
+        not torch.equal(weight, start[name]) for name, weight in low.model.named_parameters()
+    )
 
 
 def test_adapters_and_head_of_a_bfloat16_model_are_fitted_in_float32(make_model, labelled):
     model = with_lora(
-        in_bfloat16(make_model(LlamaForSequenceClassification, num_labels=3)).model, rank=4, adapters=["one"]
+        in_bfloat16(make_model(LlamaForSequenceClassification, num_labels=3)).model,
+        rank=4,
+        adapters=["one"],
     )
     head = model.base_model.model.score.modules_to_save["one"].weight
     before, seen = head.detach().clone(), set()
@@ -79,17 +94,29 @@ def test_adapters_and_head_of_a_bfloat16_model_are_fitted_in_float32(make_model,
 
     texts, gold = [row.text for row in labelled], [row.label for row in labelled]
     tokenizer = make_model().tokenizer
-    fine_tune(model, tokenizer, texts, gold, epochs=1, learning_rate=1e-3, progress=SimpleNamespace(bar=bar))
+    fine_tune(
+        model,
+        tokenizer,
+        texts,
+        gold,
+        epochs=1,
+        learning_rate=1e-3,
+        progress=SimpleNamespace(bar=bar),
+    )
     assert seen == {(True, torch.float32), (False, torch.bfloat16)}
     assert head.dtype == torch.bfloat16  # as it is when it is loaded again
     assert not torch.equal(head, before)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_bfloat16_teacher_saved_and_loaded_is_the_same(sequence_model, labelled, tmp_path, method):
+def test_a_bfloat16_teacher_saved_and_loaded_is_the_same(
+    sequence_model, labelled, tmp_path, method
+):
     sequence_model.model.save_pretrained(tmp_path / "base")
     sequence_model.tokenizer.save_pretrained(tmp_path / "base")
-    given = load_language_model(str(tmp_path / "base"), dtype="bfloat16", head="sequence", labels=LABELS)
+    given = load_language_model(
+        str(tmp_path / "base"), dtype="bfloat16", head="sequence", labels=LABELS
+    )
     teacher = ClassifierTeacher.fit(given, LABELS, labelled, method=method, epochs=1, rank=4)
     teacher.save(tmp_path / "teacher")
     loaded = ClassifierTeacher.load(tmp_path / "teacher")
@@ -100,7 +127,14 @@ def test_a_bfloat16_teacher_saved_and_loaded_is_the_same(sequence_model, labelle
 
 def test_lora_cross_fits_with_an_adapter_per_fold(sequence_model, labelled):
     teacher = ClassifierTeacher.fit(
-        sequence_model, LABELS, labelled, method="lora", epochs=1, learning_rate=2e-2, batch_size=8, cross_fit=2
+        sequence_model,
+        LABELS,
+        labelled,
+        method="lora",
+        epochs=1,
+        learning_rate=2e-2,
+        batch_size=8,
+        cross_fit=2,
     )
     assert teacher.description.folds == 2
     assert teacher.fitted.held_out_logprobs is not None
@@ -119,7 +153,9 @@ def test_what_is_measured_runs_every_text_with_merged_adapters(sequence_model, b
     deployed = teacher.for_new_texts()
     assert not [name for name, _ in deployed.language_model.model.named_modules() if "lora" in name]
     np.testing.assert_allclose(deployed.label([fresh]), teacher.label([fresh]), atol=1e-5)
-    assert np.abs(deployed.label([known]) - teacher.label([known])).max() > 1e-4  # the fold answers for the teacher
+    assert (
+        np.abs(deployed.label([known]) - teacher.label([known])).max() > 1e-4
+    )  # the fold answers for the teacher
     assert [name for name, _ in teacher.language_model.model.named_modules() if "lora" in name]
     head = ClassifierTeacher.fit(backbone, LABELS, labelled, layers=[1], cross_fit=2)
     assert not head.for_new_texts().fitted.answers
@@ -128,7 +164,12 @@ def test_what_is_measured_runs_every_text_with_merged_adapters(sequence_model, b
 
 def encoder(tokenizer, kind: str) -> LanguageModel:
     """A tiny BERT or RoBERTa with 16 positions; RoBERTa cannot use those up to its padding id."""
-    from transformers import BertConfig, BertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
+    from transformers import (
+        BertConfig,
+        BertForSequenceClassification,
+        RobertaConfig,
+        RobertaForSequenceClassification,
+    )
 
     made, config = {
         "bert": (BertForSequenceClassification, BertConfig),
@@ -158,7 +199,9 @@ def test_texts_longer_than_the_context_are_cut(tokenizer, labelled, kind, longes
     np.testing.assert_allclose(none[0], torch.softmax(logits, -1).numpy(), atol=1e-5)
     for method in ("head", "lora", "full"):
         options = {"layers": [1], "cross_fit": 2} if method == "head" else {"epochs": 1}
-        teacher = ClassifierTeacher.fit(encoder(tokenizer, kind), LABELS, long, method=method, **options)
+        teacher = ClassifierTeacher.fit(
+            encoder(tokenizer, kind), LABELS, long, method=method, **options
+        )
         assert np.isfinite(teacher.label(long[:2])).all()
 
 
@@ -176,11 +219,19 @@ def test_a_fitted_classifier_is_used_as_it_is_in_the_order_of_the_labels(sequenc
 
 def test_fine_tuning_repeats_and_leaves_the_random_state_alone(make_model, labelled):
     def run():
-        language_model = make_model(LlamaForSequenceClassification, num_labels=3, attention_dropout=0.1)
+        language_model = make_model(
+            LlamaForSequenceClassification, num_labels=3, attention_dropout=0.1
+        )
         texts, gold = [row.text for row in labelled], [row.label for row in labelled]
         torch.manual_seed(5)
         losses = fine_tune(
-            language_model.model, language_model.tokenizer, texts, gold, epochs=1, learning_rate=1e-3, seed=3
+            language_model.model,
+            language_model.tokenizer,
+            texts,
+            gold,
+            epochs=1,
+            learning_rate=1e-3,
+            seed=3,
         )
         return losses, float(torch.rand(()))
 
@@ -194,7 +245,9 @@ def test_sequence_logprobs_do_not_depend_on_batches(sequence_model, examples):
     texts = [example.text for example in examples]
     model, tokenizer = sequence_model.model, sequence_model.tokenizer
     wide = sequence_logprobs(model, tokenizer, texts)
-    np.testing.assert_allclose(sequence_logprobs(model, tokenizer, texts[::-1], batch_tokens=1)[::-1], wide, atol=1e-5)
+    np.testing.assert_allclose(
+        sequence_logprobs(model, tokenizer, texts[::-1], batch_tokens=1)[::-1], wide, atol=1e-5
+    )
     assert sequence_logprobs(model, tokenizer, []).shape == (0, 3)
 
 
@@ -208,7 +261,9 @@ def test_only_weights_that_run_are_counted_under_a_head(make_model, labelled, ki
     backbone = language_model.model.base_model
     sizes = {}
     for deepest in (0, 1, 2):
-        teacher = ClassifierTeacher.fit(language_model, LABELS, labelled, layers=[0, deepest], pooling=["last"])
+        teacher = ClassifierTeacher.fit(
+            language_model, LABELS, labelled, layers=[0, deepest], pooling=["last"]
+        )
         head = 3 * 64 + 3  # whatever the number of folds
         sizes[deepest] = teacher.parameters - head
         assert teacher.disk_bytes == 4 * sizes[deepest] + 8 * head
@@ -223,7 +278,9 @@ def test_only_the_adapter_that_answers_is_counted(make_model, labelled):
     for folds in (0, 2):
         given = make_model(LlamaForSequenceClassification, num_labels=3)
         whole = numel(given.model)
-        teacher = ClassifierTeacher.fit(given, LABELS, labelled, method="lora", epochs=1, rank=2, cross_fit=folds)
+        teacher = ClassifierTeacher.fit(
+            given, LABELS, labelled, method="lora", epochs=1, rank=2, cross_fit=folds
+        )
         sizes.append((teacher.parameters, teacher.disk_bytes))
     adapters = 2 * 2 * ((32 + 32) * 2 + (32 + 16) * 2 + (32 + 48) * 3)
     assert sizes == [(whole + adapters, 4 * (whole + adapters))] * 2

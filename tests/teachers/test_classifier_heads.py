@@ -1,4 +1,5 @@
-"""Classifier teachers that are a head on frozen features: fitting, held-out answers, calibration, folds, saving."""
+"""Classifier teachers that are a head on frozen features: fitting, held-out answers, calibration,
+folds, saving."""
 
 from __future__ import annotations
 
@@ -10,15 +11,22 @@ import torch
 from tests.teachers.conftest import LABELS
 
 from tutelage.errors import ModelError, ShapeMismatch
-from tutelage.teachers import ClassifierTeacher, LanguageModel, extract_features
-from tutelage.teachers.fitting import labelled_rows
-from tutelage.teachers.head import assign_folds, fit_heads, linear_logprobs
+from tutelage.models import LanguageModel
+from tutelage.teachers import ClassifierTeacher, extract_features
+from tutelage.teachers.classifier.fitting import labelled_rows
+from tutelage.teachers.classifier.head import assign_folds, fit_heads, linear_logprobs
 from tutelage.types import Example
 
 
 def test_a_head_learns_and_sums_to_one(backbone, labelled):
-    teacher = ClassifierTeacher.fit(backbone, LABELS, [*labelled, Example("unlabelled")], layers=[0], pooling=["mean"])
-    fresh = [Example("it bad and terrible"), Example("the great good 7"), Example("monday box days")]
+    teacher = ClassifierTeacher.fit(
+        backbone, LABELS, [*labelled, Example("unlabelled")], layers=[0], pooling=["mean"]
+    )
+    fresh = [
+        Example("it bad and terrible"),
+        Example("the great good 7"),
+        Example("monday box days"),
+    ]
     probs = teacher.label(fresh)
     assert probs.dtype == np.float32
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-5)
@@ -29,7 +37,10 @@ def test_a_head_learns_and_sums_to_one(backbone, labelled):
 
 
 def test_rows_it_was_fitted_on_are_answered_by_heads_that_did_not_see_them(backbone, labelled):
-    wrong = [Example("good great it the and days good great", 0), *labelled]  # one wrong label among right ones
+    wrong = [
+        Example("good great it the and days good great", 0),
+        *labelled,
+    ]  # one wrong label among right ones
     teacher = ClassifierTeacher.fit(
         backbone, LABELS, wrong, layers=[2], regularisation=1e-3, cross_fit=5, calibrate=False
     )
@@ -40,7 +51,11 @@ def test_rows_it_was_fitted_on_are_answered_by_heads_that_did_not_see_them(backb
     assert teacher.fitted.weight.shape[0] == 6
 
     def answer(head: int) -> np.ndarray:
-        return np.exp(linear_logprobs(features, teacher.fitted.weight, teacher.fitted.bias, heads=np.array([head])))
+        return np.exp(
+            linear_logprobs(
+                features, teacher.fitted.weight, teacher.fitted.bias, heads=np.array([head])
+            )
+        )
 
     np.testing.assert_allclose(teacher.label([wrong[0]]), answer(fold + 1), atol=1e-5)
     assert answer(0)[0].argmax() == 0  # the head that saw it repeats the wrong label
@@ -62,7 +77,9 @@ def test_order_and_company_change_nothing(backbone, labelled):
 
 
 def test_a_head_saved_and_loaded_is_the_same(backbone, labelled, tmp_path):
-    teacher = ClassifierTeacher.fit(backbone, LABELS, labelled, layers=[1, 2], template="Review: {text}")
+    teacher = ClassifierTeacher.fit(
+        backbone, LABELS, labelled, layers=[1, 2], template="Review: {text}"
+    )
     teacher.save(tmp_path / "teacher")
     names = {path.name for path in (tmp_path / "teacher").iterdir()}
     assert names == {"teacher.json", "head.safetensors"}
@@ -73,7 +90,8 @@ def test_a_head_saved_and_loaded_is_the_same(backbone, labelled, tmp_path):
     assert loaded.labels == LABELS
     other = LanguageModel(backbone.model, backbone.tokenizer, "other", "other-print", torch.float32)
     with pytest.raises(
-        ModelError, match="was fitted on tiny with fingerprint tiny-fingerprint, but other has other-print"
+        ModelError,
+        match="was fitted on tiny with fingerprint tiny-fingerprint, but other has other-print",
     ):
         ClassifierTeacher.load(tmp_path / "teacher", language_model=other)
     with pytest.raises(ModelError, match=r"holds no teacher\.json"):
@@ -91,7 +109,16 @@ def test_fingerprints_follow_the_fit(backbone, labelled):
 
     assert fit() == fit()
     assert (
-        len({fit(), fit(layers=[2]), fit(regularisation=11.0), fit(template="{text} !"), fit(cross_fit=0), fit(seed=1)})
+        len(
+            {
+                fit(),
+                fit(layers=[2]),
+                fit(regularisation=11.0),
+                fit(template="{text} !"),
+                fit(cross_fit=0),
+                fit(seed=1),
+            }
+        )
         == 6
     )
 
@@ -119,7 +146,10 @@ def test_regularisation_is_chosen_by_held_out_likelihood():
     noise = rng.normal(size=(200, 40)).astype(np.float32)
     clear = noise + 4 * gold[:, None].astype(np.float32) * (np.arange(40) < 2)
     common = {"num_classes": 2, "groups": list(range(200)), "calibrate": False}
-    assert fit_heads(noise, gold, **common).regularisation > fit_heads(clear, gold, **common).regularisation
+    assert (
+        fit_heads(noise, gold, **common).regularisation
+        > fit_heads(clear, gold, **common).regularisation
+    )
 
 
 def test_two_classes_match_scikit_learn():
@@ -128,7 +158,15 @@ def test_two_classes_match_scikit_learn():
     rng = np.random.default_rng(2)
     features = (rng.normal(size=(80, 5)) * [1, 10, 100, 1, 1] + 50).astype(np.float32)
     gold = (features[:, 0] + rng.normal(size=80) > 50).astype(np.int64)
-    heads = fit_heads(features, gold, num_classes=2, groups=range(80), folds=0, regularisation=2.0, calibrate=False)
+    heads = fit_heads(
+        features,
+        gold,
+        num_classes=2,
+        groups=range(80),
+        folds=0,
+        regularisation=2.0,
+        calibrate=False,
+    )
     standard = (features - features.mean(0)) / features.std(0)
     expected = LogisticRegression(C=0.5).fit(standard, gold).predict_proba(standard)
     got = np.exp(linear_logprobs(features, heads.weight, heads.bias, heads=np.zeros(80, np.int64)))
@@ -155,7 +193,9 @@ def test_folds_keep_groups_and_equal_texts_together():
 
 def test_rows_that_cannot_be_fitted_are_refused(backbone, labelled):
     with pytest.raises(ModelError, match="class 2 has no labelled row"):
-        ClassifierTeacher.fit(backbone, LABELS, [row for row in labelled if row.label != 2], layers=[1])
+        ClassifierTeacher.fit(
+            backbone, LABELS, [row for row in labelled if row.label != 2], layers=[1]
+        )
     with pytest.raises(ModelError, match="no labelled rows were given"):
         ClassifierTeacher.fit(backbone, LABELS, [Example("x")], layers=[1])
     few = [row for row in labelled if row.label != 2] + [labelled[2]]
@@ -165,5 +205,7 @@ def test_rows_that_cannot_be_fitted_are_refused(backbone, labelled):
         ClassifierTeacher.fit(backbone, LABELS, labelled, template="x")
     with pytest.raises(ModelError, match="expected a sequence-classification head with 3"):
         ClassifierTeacher.fit(backbone, LABELS, labelled, method="lora")
-    teacher = ClassifierTeacher.fit(backbone, LABELS, [*few, Example("good and new", 2)], layers=[1])
+    teacher = ClassifierTeacher.fit(
+        backbone, LABELS, [*few, Example("good and new", 2)], layers=[1]
+    )
     assert teacher.description.folds == 2  # as many as the rarest class allows

@@ -1,4 +1,5 @@
-"""What is written down of a distribution: exact heads, a fair draw of the tail, the k best and the mass of the rest."""
+"""What is written down of a distribution: exact heads, a fair draw of the tail, the k best and the
+mass of the rest."""
 
 from __future__ import annotations
 
@@ -9,26 +10,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.targets import SparseTargets, TargetStore, TargetWriter
-from tutelage.teachers import distributions
-from tutelage.teachers.distributions import entropies
-from tutelage.teachers.drawing import draw_sampled, join, keep_top_k, split_by_document, uniforms
+from tutelage.teachers.causal import distributions
+from tutelage.teachers.causal.distributions import entropies
+from tutelage.teachers.causal.drawing import (
+    draw_sampled,
+    join,
+    keep_top_k,
+    split_by_document,
+    uniforms,
+)
 
 ID = bytes(16)
 
 
-def random_logits(positions: int, vocabulary: int, *, seed: int = 0, spread: float = 3.0) -> torch.Tensor:
+def random_logits(
+    positions: int, vocabulary: int, *, seed: int = 0, spread: float = 3.0
+) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     # Flat and peaked positions, and a shift that must not matter.
     sharpness = torch.rand(positions, 1, generator=generator) * spread
     return torch.randn(positions, vocabulary, generator=generator) * sharpness + 7
 
 
-def positions_of(found: SparseTargets) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+def positions_of(
+    found: SparseTargets,
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Head ids, their probabilities, tail ids, theirs."""
     ends = np.cumsum(found.counts, dtype=np.int64)
     shown = []
     for end, count, heads in zip(ends, found.counts, found.heads, strict=True):
-        ids, probs = found.ids[end - count : end], np.exp(found.logprobs[end - count : end].astype(np.float64))
+        ids, probs = (
+            found.ids[end - count : end],
+            np.exp(found.logprobs[end - count : end].astype(np.float64)),
+        )
         shown.append((ids[:heads], probs[:heads], ids[heads:], probs[heads:]))
     return shown
 
@@ -53,7 +67,9 @@ def test_a_draw_is_the_walk_along_the_tail(seed, vocabulary, threshold):
     offsets = uniforms(seed, ID, 6)
     probs = torch.softmax(logits, dim=-1).double().numpy()
     single = torch.softmax(logits, dim=-1).numpy()
-    for row, (head, masses, tail, steps) in enumerate(positions_of(draw_sampled(logits, offsets, threshold=threshold))):
+    for row, (head, masses, tail, steps) in enumerate(
+        positions_of(draw_sampled(logits, offsets, threshold=threshold))
+    ):
         is_head = single[row] >= np.float32(threshold)
         assert head.tolist() == np.flatnonzero(is_head).tolist()
         left = np.where(is_head, 0, probs[row])
@@ -76,10 +92,14 @@ def test_a_draw_is_the_walk_along_the_tail(seed, vocabulary, threshold):
 @given(
     seed=st.integers(0, 10_000),
     vocabulary=st.sampled_from([40, 128, 700]),
-    rule=st.sampled_from([{"threshold": 0.03}, {"threshold": 0.0005}, {"budget": 1}, {"budget": 7}, {"budget": 40}]),
+    rule=st.sampled_from(
+        [{"threshold": 0.03}, {"threshold": 0.0005}, {"budget": 1}, {"budget": 7}, {"budget": 40}]
+    ),
 )
 def test_every_draw_sums_to_one_and_names_no_token_twice(seed, vocabulary, rule):
-    found = draw_sampled(random_logits(20, vocabulary, seed=seed, spread=8), uniforms(seed, ID, 20), **rule)
+    found = draw_sampled(
+        random_logits(20, vocabulary, seed=seed, spread=8), uniforms(seed, ID, 20), **rule
+    )
     for head, masses, tail, steps in positions_of(found):
         assert masses.sum() + steps.sum() == pytest.approx(1, abs=2e-6)
         assert len(set(head) | set(tail)) == len(head) + len(tail) <= max(256, len(head) + 1)
@@ -88,12 +108,18 @@ def test_every_draw_sums_to_one_and_names_no_token_twice(seed, vocabulary, rule)
 
 @pytest.mark.parametrize("rule", [{"threshold": 0.08}, {"budget": 5}])
 def test_the_mean_of_many_stored_draws_is_the_distribution(tmp_path, rule):
-    """Through the store as it lies on disk: 30,000 equal positions, each drawn and rounded by itself."""
+    """Through the store as it lies on disk: 30,000 equal positions, each drawn and rounded by
+    itself."""
     count, vocabulary = 30_000, 300
     logits = random_logits(1, vocabulary, seed=5, spread=4.0)
     drawn = draw_sampled(logits.expand(count, -1), uniforms(3, ID, count), **rule)
     with TargetWriter.open(
-        tmp_path / "targets", kind="sampled", teacher="t", tokenizer="k", vocabulary_size=vocabulary, encoding=rule
+        tmp_path / "targets",
+        kind="sampled",
+        teacher="t",
+        tokenizer="k",
+        vocabulary_size=vocabulary,
+        encoding=rule,
     ) as writer:
         writer.add([ID], [drawn])
         writer.finish()
@@ -103,7 +129,9 @@ def test_the_mean_of_many_stored_draws_is_the_distribution(tmp_path, rule):
         table = dense(targets, vocabulary)
         assert table.sum(axis=1) == pytest.approx(1, abs=1e-5)
         means, draws = table.mean(axis=0), (table > 0).sum(axis=0)
-        often = draws >= 30  # of tokens that are drawn less often a standard error says little: all of them as one
+        often = (
+            draws >= 30
+        )  # of tokens that are drawn less often a standard error says little: all of them as one
         errors = table.std(axis=0) / np.sqrt(count)
         deviations = np.abs(means - expected)[often] / np.maximum(errors[often], 1e-8)
         assert deviations.max() < 4.5
@@ -114,7 +142,8 @@ def test_the_mean_of_many_stored_draws_is_the_distribution(tmp_path, rule):
 
 
 def test_the_variance_is_that_of_systematic_sampling():
-    """p (step - p) for each token of the tail, and nothing in the head: a fraction of what i.i.d. sampling has."""
+    """p (step - p) for each token of the tail, and nothing in the head: a fraction of what i.i.d.
+    sampling has."""
     count = 20_000
     logits = random_logits(1, 200, seed=5, spread=4.0)
     probs = torch.softmax(logits[0].double(), dim=-1).numpy()
@@ -127,7 +156,9 @@ def test_the_variance_is_that_of_systematic_sampling():
 
 def test_offsets_depend_on_seed_document_and_position_alone():
     first = uniforms(0, ID, 50)
-    assert np.array_equal(uniforms(0, ID, 80)[:50], first)  # a position's number does not depend on how many follow
+    assert np.array_equal(
+        uniforms(0, ID, 80)[:50], first
+    )  # a position's number does not depend on how many follow
     for other in (uniforms(1, ID, 50), uniforms(-1, ID, 50), uniforms(0, bytes(15) + b"\1", 50)):
         assert not np.isin(other, first).any()
     assert 0 <= first.min() < first.max() < 1
@@ -139,7 +170,9 @@ def test_offsets_depend_on_seed_document_and_position_alone():
 def test_positions_do_not_depend_on_their_neighbours(monkeypatch, rule):
     logits, offsets = random_logits(12, 500), uniforms(0, ID, 12)
     together = draw_sampled(logits, offsets, **rule)
-    alone = join([draw_sampled(logits[row : row + 1], offsets[row : row + 1], **rule) for row in range(12)])
+    alone = join(
+        [draw_sampled(logits[row : row + 1], offsets[row : row + 1], **rule) for row in range(12)]
+    )
     monkeypatch.setattr(distributions, "ELEMENTS_AT_ONCE", 1500)
     in_threes = draw_sampled(logits, offsets, **rule)
     for other in (alone, in_threes):
@@ -157,7 +190,9 @@ def test_a_budget_is_kept_and_splits_where_the_step_does():
             continue
         assert len(head) + len(tail) == 10
         ordered = np.sort(probs[row])[::-1]
-        assert ordered[len(head)] <= steps[0] * (1 + 1e-5)  # the largest of the tail is no larger than the step
+        assert ordered[len(head)] <= steps[0] * (
+            1 + 1e-5
+        )  # the largest of the tail is no larger than the step
         if len(head):
             assert ordered[len(head) - 1] >= steps[0] * (1 - 1e-5)
 
@@ -177,7 +212,9 @@ def test_a_budget_at_a_position_where_fewer_tokens_have_any_probability(size):
     logits[2, 9:30] = -3.0
     found = draw_sampled(logits, uniforms(0, ID, 3), budget=12)
     assert found.counts.tolist()[:2] == [1, 2]
-    assert dense(found, size)[:2] == pytest.approx(torch.softmax(logits[:2], dim=-1).numpy(), abs=1e-6)
+    assert dense(found, size)[:2] == pytest.approx(
+        torch.softmax(logits[:2], dim=-1).numpy(), abs=1e-6
+    )
     assert found.counts[2] == 12
 
 
@@ -185,7 +222,11 @@ def test_a_certain_position_is_one_token():
     logits = torch.full((2, 400), -200.0)
     logits[0, 399] = logits[1, 3] = 0.0
     found = draw_sampled(logits, np.array([0.0, 0.999999]), threshold=0.05)
-    assert (found.counts.tolist(), found.ids.tolist(), found.logprobs.tolist()) == ([1, 1], [399, 3], [0.0, 0.0])
+    assert (found.counts.tolist(), found.ids.tolist(), found.logprobs.tolist()) == (
+        [1, 1],
+        [399, 3],
+        [0.0, 0.0],
+    )
     assert found.entropies.tolist() == [0.0, 0.0]
 
 

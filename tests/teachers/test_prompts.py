@@ -10,8 +10,8 @@ from transformers import AutoConfig
 
 from tutelage.errors import ModelError
 from tutelage.teachers import PromptedTeacher, draw_shots
-from tutelage.teachers.prompts import build_prompt, spell_labels
-from tutelage.teachers.questions import build_question, require_causal
+from tutelage.teachers.prompted.prompts import build_prompt, spell_labels
+from tutelage.teachers.prompted.questions import build_question, require_causal
 from tutelage.types import Example
 
 LABELS = ("negative", "neutral", "positive")
@@ -30,15 +30,21 @@ def test_a_plain_prompt_reads_as_a_person_would_write_it(tokenizer, shots):
 
 
 def test_a_space_at_the_end_of_a_template_belongs_to_the_label(tokenizer):
-    prompt = build_prompt(tokenizer, LABELS, instruction="", template="Q {text} A ", verbalizers={"neutral": "meh"})
+    prompt = build_prompt(
+        tokenizer, LABELS, instruction="", template="Q {text} A ", verbalizers={"neutral": "meh"}
+    )
     assert prompt.render("x") == "Q x A"
     assert prompt.spellings[1] == (" meh",)
     assert build_prompt(tokenizer, LABELS, template="{text}\n").spellings[0] == ("negative",)
 
 
-def test_a_chat_prompt_uses_the_template_and_puts_labels_first_in_the_answer(tokenizer, shots, chat_template):
+def test_a_chat_prompt_uses_the_template_and_puts_labels_first_in_the_answer(
+    tokenizer, shots, chat_template
+):
     tokenizer.chat_template = chat_template
-    prompt = build_prompt(tokenizer, LABELS, instruction="Judge.", template="{text}", shots=shots[:1])
+    prompt = build_prompt(
+        tokenizer, LABELS, instruction="Judge.", template="{text}", shots=shots[:1]
+    )
     assert prompt.chat
     assert prompt.render("fine") == (
         "<|im_start|>user\nJudge.\n\nthe camera works and the pictures are good<|im_end|>\n"
@@ -88,7 +94,10 @@ def test_shots_are_balanced_and_do_not_depend_on_order(labels, count, seed, shuf
     drawn = draw_shots(rows, count, num_classes=3, seed=seed)
     moved = list(rows)
     shuffle.shuffle(moved)
-    assert draw_shots([*moved, Example("unlabelled"), rows[0]], count, num_classes=3, seed=seed) == drawn
+    assert (
+        draw_shots([*moved, Example("unlabelled"), rows[0]], count, num_classes=3, seed=seed)
+        == drawn
+    )
     counts = [sum(shot.label == label for shot in drawn) for label in range(3)]
     assert max(counts) - min(counts) <= 1
     assert len({shot.text for shot in drawn}) == count
@@ -96,7 +105,10 @@ def test_shots_are_balanced_and_do_not_depend_on_order(labels, count, seed, shuf
 
 def test_another_seed_draws_other_shots():
     rows = [Example(f"text {index}", index % 3) for index in range(90)]
-    draws = {tuple(shot.text for shot in draw_shots(rows, 6, num_classes=3, seed=seed)) for seed in range(5)}
+    draws = {
+        tuple(shot.text for shot in draw_shots(rows, 6, num_classes=3, seed=seed))
+        for seed in range(5)
+    }
     assert len(draws) == 5
 
 
@@ -110,32 +122,42 @@ def test_a_label_that_the_tokenizer_fuses_with_the_prompt_is_refused(language_mo
         "{% for m in messages %}{{ m.role }} {{ m.content }}\n{% endfor %}"
         "{% if add_generation_prompt %}assistant {% endif %}"
     )
-    with pytest.raises(ModelError, match=r"fuses 'negative' with the end of the prompt, .*end the template with"):
+    with pytest.raises(
+        ModelError, match=r"fuses 'negative' with the end of the prompt, .*end the template with"
+    ):
         PromptedTeacher(language_model, LABELS, chat=True)
 
 
 def test_a_long_text_is_cut_and_a_full_context_refused(language_model, shots, make_model):
     teacher = PromptedTeacher(language_model, LABELS, shots=shots, max_length=5)
-    assert teacher.question.cut("good good good good good good good") != "good good good good good good good"
+    assert (
+        teacher.question.cut("good good good good good good good")
+        != "good good good good good good good"
+    )
     (row,), (longer,) = teacher.question.rows(["it " * 5]), teacher.question.rows(["it " * 500])
     assert len(longer) <= len(row) + 5
     assert longer[-3:] == row[-3:]
     context = len(teacher.question.encode(teacher.prompt.render(""))) + 12
-    with pytest.raises(ModelError, match=rf"leaves \d+ for the text in a context of {context}; use fewer shots"):
+    with pytest.raises(
+        ModelError, match=rf"leaves \d+ for the text in a context of {context}; use fewer shots"
+    ):
         PromptedTeacher(make_model(max_position_embeddings=context), LABELS, shots=shots)
 
 
 def test_a_prompt_longer_than_the_context_leaves_nothing(shots, make_model):
     with pytest.raises(
-        ModelError, match=r"the prompt takes \d+ tokens, which leaves 0 for the text in a context of 20"
+        ModelError,
+        match=r"the prompt takes \d+ tokens, which leaves 0 for the text in a context of 20",
     ):
         PromptedTeacher(make_model(max_position_embeddings=20), LABELS, shots=shots)
 
 
 def test_the_end_of_an_answer_is_asked_for_only_where_one_label_begins_another(language_model):
-    """After this template's answers nothing follows, which matters where the tokens of "pos" begin "pos neg" alone."""
+    """After this template's answers nothing follows, which matters where the tokens of "pos" begin
+    "pos neg" alone."""
     language_model.tokenizer.chat_template = (
-        "{% for m in messages %}{{ m.role }}:{{ m.content }}{% if m.role == 'user' %}\n{% endif %}{% endfor %}"
+        "{% for m in messages %}{{ m.role }}:{{ m.content }}{% if m.role == 'user' %}\n{% endif "
+        "%}{% endfor %}"
         "{% if add_generation_prompt %}assistant:{% endif %}"
     )
     assert not PromptedTeacher(language_model, ("box", "monday"), chat=True).trie.terminated
@@ -146,7 +168,10 @@ def test_the_end_of_an_answer_is_asked_for_only_where_one_label_begins_another(l
 @pytest.mark.parametrize("kind", ["bert", "roberta", "t5", "deberta-v2"])
 def test_a_model_that_does_not_continue_text_is_refused(kind, tokenizer):
     config = AutoConfig.for_model(kind)
-    with pytest.raises(ModelError, match=rf"of the kind {kind}, which does not continue text.*fit: {{method: head}}"):
+    with pytest.raises(
+        ModelError,
+        match=rf"of the kind {kind}, which does not continue text.*fit: {{method: head}}",
+    ):
         build_question(tokenizer, config, LABELS)
 
 

@@ -1,4 +1,5 @@
-"""Tokenizers as labelling and training see them: named by their rules, and wider than the model's matrix."""
+"""Tokenizers as labelling and training see them: named by their rules, and wider than the model's
+matrix."""
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ import pytest
 from tests.recipes.language_job import KNOWN, texts, tiny_teacher
 from transformers import AutoTokenizer
 
+from tutelage.models import load_language_model, load_tokenizer, tokenizer_fingerprint
 from tutelage.students import prune, save_model
-from tutelage.teachers import CausalTeacher, load_language_model, load_tokenizer, tokenizer_fingerprint
+from tutelage.teachers import CausalTeacher
 from tutelage.types import Document
 
 
@@ -22,10 +24,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_how_batches_were_padded_and_cut_is_no_part_of_the_fingerprint(folder: Path, tmp_path: Path) -> None:
+def test_how_batches_were_padded_and_cut_is_no_part_of_the_fingerprint(
+    folder: Path, tmp_path: Path
+) -> None:
     plain = load_tokenizer(str(folder))
     used: Any = AutoTokenizer.from_pretrained(folder)
-    used(["the film", "a"], truncation=True, max_length=4, padding="max_length")  # as scripts of fine-tuning do
+    used(
+        ["the film", "a"], truncation=True, max_length=4, padding="max_length"
+    )  # as scripts of fine-tuning do
     save_model(tiny_teacher(texts(KNOWN, 100, seed=9))[0], used, tmp_path / "used")
     assert '"max_length": 4' in (tmp_path / "used" / "tokenizer.json").read_text("utf-8")
     fresh = load_tokenizer(str(tmp_path / "used"))
@@ -41,13 +47,22 @@ def test_a_padding_token_without_a_row_is_never_looked_up(folder: Path, tmp_path
     model, tokenizer = tiny_teacher(texts(KNOWN, 100, seed=9))
     model.resize_token_embeddings(len(tokenizer))
     rows = len(tokenizer)
-    plain = CausalTeacher(load_language_model(str(save_model(model, tokenizer, tmp_path / "plain"))))
+    plain = CausalTeacher(
+        load_language_model(str(save_model(model, tokenizer, tmp_path / "plain")))
+    )
     tokenizer.add_special_tokens({"pad_token": "<pad>"})
-    padded = CausalTeacher(load_language_model(str(save_model(model, tokenizer, tmp_path / "padded"))))
+    padded = CausalTeacher(
+        load_language_model(str(save_model(model, tokenizer, tmp_path / "padded")))
+    )
     assert (padded.tokenizer.pad_token_id, padded.vocabulary) == (rows, rows)
     documents = [
-        Document(np.arange(1, length, dtype=np.int32), np.arange(1, length) > 1, num_bytes=1) for length in (9, 5)
+        Document(np.arange(1, length, dtype=np.int32), np.arange(1, length) > 1, num_bytes=1)
+        for length in (9, 5)
     ]
-    assert prune(padded.language_model.model, layers=1).config.pad_token_id is None  # which would index no row
-    for one, other in zip(plain.hidden_states(documents), padded.hidden_states(documents), strict=True):
+    assert (
+        prune(padded.language_model.model, layers=1).config.pad_token_id is None
+    )  # which would index no row
+    for one, other in zip(
+        plain.hidden_states(documents), padded.hidden_states(documents), strict=True
+    ):
         assert np.allclose(one, other, atol=1e-5)

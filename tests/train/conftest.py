@@ -1,4 +1,5 @@
-"""One thread, which is enough for tiny models and gives the same sums on every machine, and a teacher asked live."""
+"""One thread, which is enough for tiny models and gives the same sums on every machine, and a
+teacher asked live."""
 
 import sys
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.train.tiny_language import tiny_teacher
 
-from tutelage.students.threads import one_thread
+from tutelage.models.threads import one_thread
 from tutelage.train import LiveTargets
 
 sys.path.insert(0, str(Path(__file__).parent))

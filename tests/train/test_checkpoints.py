@@ -8,7 +8,9 @@ from tutelage.train.checkpoints import read_newest, write_checkpoint
 
 
 def write(folder, step):
-    return write_checkpoint(folder, step, {"a": torch.full((2,), float(step)), "n": torch.tensor(step)}, {"step": step})
+    return write_checkpoint(
+        folder, step, {"a": torch.full((2,), float(step)), "n": torch.tensor(step)}, {"step": step}
+    )
 
 
 def test_round_trip_of_every_type(tmp_path):

@@ -1,4 +1,5 @@
-"""The loop of a language model: what it learns from whom, what reaches the loss, and what stops a run."""
+"""The loop of a language model: what it learns from whom, what reaches the loss, and what stops a
+run."""
 
 from __future__ import annotations
 
@@ -9,7 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from tests.train.tiny_language import VOCABULARY, tiny_documents, tiny_llama, tiny_student
-from tests.train.tiny_language_training import FAST, TRAIN, VALIDATION, train, trainings, validations
+from tests.train.tiny_language_training import (
+    FAST,
+    TRAIN,
+    VALIDATION,
+    train,
+    trainings,
+    validations,
+)
 from tests.train.tiny_training import Listening, records
 
 from tutelage.errors import TrainingDiverged
@@ -27,7 +35,12 @@ def test_every_student_learns_from_the_teacher_and_its_best_weights_are_left(
     settings = replace(FAST, epochs=6, learning_rate=2e-2)
     progress = Listening()
     model, result = train(
-        tmp_path, model=tiny_student(student), source=live, settings=settings, train=VALIDATION, progress=progress
+        tmp_path,
+        model=tiny_student(student),
+        source=live,
+        settings=settings,
+        train=VALIDATION,
+        progress=progress,
     )
     seen = validations(tmp_path)
     assert len(seen) == 6
@@ -35,9 +48,13 @@ def test_every_student_learns_from_the_teacher_and_its_best_weights_are_left(
     assert result.best_validation_loss == min(record["validation_loss"] for record in seen)
     assert result.steps == progress.total == progress.done == len(trainings(tmp_path))
     assert not model.training
-    # Trained once more without a step's worth of learning, the first validation is that of the weights left.
+    # Trained once more without a step's worth of learning, the first validation is that of the
+    # weights left.
     again, _ = train(
-        tmp_path / "again", model=model, source=live, settings=replace(FAST, epochs=1, learning_rate=1e-12)
+        tmp_path / "again",
+        model=model,
+        source=live,
+        settings=replace(FAST, epochs=1, learning_rate=1e-12),
     )
     found = validations(tmp_path / "again")[0]["validation_loss"]
     assert found == pytest.approx(result.best_validation_loss, rel=1e-4)
@@ -45,12 +62,19 @@ def test_every_student_learns_from_the_teacher_and_its_best_weights_are_left(
 
 
 def test_weights_that_were_better_before_are_put_back(tmp_path: Path, live: LiveTargets) -> None:
-    settings = replace(FAST, epochs=5, learning_rate=0.3, warmup_share=1.0)  # ever faster, and too fast in the end
+    settings = replace(
+        FAST, epochs=5, learning_rate=0.3, warmup_share=1.0
+    )  # ever faster, and too fast in the end
     model, result = train(tmp_path, source=live, settings=settings)
     losses = [record["validation_loss"] for record in validations(tmp_path)]
     assert losses[-1] > 1.2 * min(losses)
     assert result.best_validation_loss == min(losses)
-    train(tmp_path / "again", model=model, source=live, settings=replace(FAST, epochs=1, learning_rate=1e-12))
+    train(
+        tmp_path / "again",
+        model=model,
+        source=live,
+        settings=replace(FAST, epochs=1, learning_rate=1e-12),
+    )
     found = validations(tmp_path / "again")[0]["validation_loss"]
     assert found == pytest.approx(result.best_validation_loss, rel=1e-4)
 
@@ -59,9 +83,15 @@ def test_accumulation_changes_nothing_but_rounding(tmp_path: Path, live: LiveTar
     documents = tiny_documents(32, longest=8)
     runs = {}
     for micro in (8, 16, 64):  # 8 micro-batches a step, 4, 1
-        settings = replace(FAST, batch_tokens=64, micro_batch_tokens=micro, sequence_length=8, clip_norm=0.5)
+        settings = replace(
+            FAST, batch_tokens=64, micro_batch_tokens=micro, sequence_length=8, clip_norm=0.5
+        )
         model, _ = train(
-            tmp_path / str(micro), source=live, settings=settings, train=documents, validation=documents[:4]
+            tmp_path / str(micro),
+            source=live,
+            settings=settings,
+            train=documents,
+            validation=documents[:4],
         )
         runs[micro] = (model, records(tmp_path / str(micro)))
     for model, found in (runs[8], runs[16]):
@@ -71,7 +101,9 @@ def test_accumulation_changes_nothing_but_rounding(tmp_path: Path, live: LiveTar
             assert record == pytest.approx(other, rel=2e-3)
         for name, weight in model.state_dict().items():
             other = expected_model.state_dict()[name]
-            assert torch.allclose(weight, other, rtol=0, atol=2e-4 * max(1.0, other.abs().max().item())), name
+            assert torch.allclose(
+                weight, other, rtol=0, atol=2e-4 * max(1.0, other.abs().max().item())
+            ), name
 
 
 def test_a_token_budget_ends_training_within_a_step(tmp_path: Path, live: LiveTargets) -> None:
@@ -83,7 +115,11 @@ def test_a_token_budget_ends_training_within_a_step(tmp_path: Path, live: LiveTa
         assert result.steps * FAST.batch_tokens >= budget
         assert result.steps == len(trainings(out))
         # Steps are not quite full, so there are somewhat more than budget / batch.
-        assert math.ceil(budget / FAST.batch_tokens) <= result.steps <= 1.5 * budget / FAST.batch_tokens + 1
+        assert (
+            math.ceil(budget / FAST.batch_tokens)
+            <= result.steps
+            <= 1.5 * budget / FAST.batch_tokens + 1
+        )
         assert validations(out)[-1]["step"] == result.steps
         assert not model.training
 
@@ -100,7 +136,9 @@ def test_schedule_and_soft_weight_reach_the_optimizer_and_the_loss(
         step = record["step"] - 1
         scale = language_learning_rate_scale(step, result.steps, settings)
         assert record["learning_rate"] == pytest.approx(scale * settings.learning_rate)
-        weight = soft_weight_at(step, result.steps, soft_weight=0.9, soft_weight_final=0.1, decay_share=0.5)
+        weight = soft_weight_at(
+            step, result.steps, soft_weight=0.9, soft_weight_final=0.1, decay_share=0.5
+        )
         mixed = weight * record["train_divergence"] + (1 - weight) * record["train_nats"]
         assert record["train_loss"] == pytest.approx(mixed, rel=1e-5)
         weights.add(round(weight, 6))
@@ -112,7 +150,9 @@ def test_the_learning_rate_moves_the_weights_as_scheduled(tmp_path: Path) -> Non
     settings = replace(FAST, epochs=1, warmup_share=0.7)
     _, result = train(tmp_path, settings=settings)
     assert result.steps >= 3
-    expected = [language_learning_rate_scale(step, result.steps, settings) for step in range(result.steps)]
+    expected = [
+        language_learning_rate_scale(step, result.steps, settings) for step in range(result.steps)
+    ]
     assert len(set(expected)) > 1
     rates = [record["learning_rate"] / settings.learning_rate for record in trainings(tmp_path)]
     assert rates == pytest.approx(expected)
@@ -124,21 +164,31 @@ def test_the_learning_rate_moves_the_weights_as_scheduled(tmp_path: Path) -> Non
     assert moved.item() == pytest.approx(scale * FAST.learning_rate, rel=1e-2)
 
 
-def test_the_temperature_reaches_the_loss_with_its_square(tmp_path: Path, live: LiveTargets) -> None:
+def test_the_temperature_reaches_the_loss_with_its_square(
+    tmp_path: Path, live: LiveTargets
+) -> None:
     first = {}
     for heat in (1.0, 50.0, 100.0):
         objective = LanguageObjective(soft_weight=1.0, loss_temperature=heat)
-        train(tmp_path / str(heat), source=live, settings=replace(FAST, token_budget=1), objective=objective)
+        train(
+            tmp_path / str(heat),
+            source=live,
+            settings=replace(FAST, token_budget=1),
+            objective=objective,
+        )
         first[heat] = trainings(tmp_path / str(heat))[0]
     assert first[1.0]["train_nats"] == first[100.0]["train_nats"]  # the text is not softened
     assert first[1.0]["train_loss"] != first[50.0]["train_loss"]
     assert first[100.0]["train_loss"] > 0.1
-    # Hot, it is half the variance of the difference of logits, whatever the temperature: the square keeps its size.
+    # Hot, it is half the variance of the difference of logits, whatever the temperature: the square
+    # keeps its size.
     assert first[50.0]["train_loss"] == pytest.approx(first[100.0]["train_loss"], rel=0.1)
 
 
 @pytest.mark.parametrize("student", ["pruned", "rnn"])
-def test_bfloat16_is_near_float32_and_leaves_float32_weights(tmp_path: Path, live: LiveTargets, student: str) -> None:
+def test_bfloat16_is_near_float32_and_leaves_float32_weights(
+    tmp_path: Path, live: LiveTargets, student: str
+) -> None:
     losses = {}
     for precision in ("float32", "bfloat16"):
         model, _ = train(
@@ -153,39 +203,57 @@ def test_bfloat16_is_near_float32_and_leaves_float32_weights(tmp_path: Path, liv
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.03)
 
 
-def test_gradients_are_clipped_and_their_norm_before_that_is_recorded(tmp_path: Path, live: LiveTargets) -> None:
+def test_gradients_are_clipped_and_their_norm_before_that_is_recorded(
+    tmp_path: Path, live: LiveTargets
+) -> None:
     settings = replace(FAST, token_budget=1, clip_norm=0.01)
     train(tmp_path, source=live, settings=settings)
     assert trainings(tmp_path)[0]["gradient_norm"] > 1.0
     found = read_newest(tmp_path / "checkpoints")
     assert found is not None
     moments = [value for name, value in found[0].items() if name.startswith("optimizer.exp_avg.")]
-    norm = math.sqrt(sum(value.double().square().sum().item() for value in moments)) / (1 - settings.betas[0])
+    norm = math.sqrt(sum(value.double().square().sum().item() for value in moments)) / (
+        1 - settings.betas[0]
+    )
     assert norm == pytest.approx(0.01, rel=1e-3)
 
 
-@pytest.mark.parametrize(("learning_rate", "reason"), [(3.0, "has exploded"), (1e38, "is not a number")])
+@pytest.mark.parametrize(
+    ("learning_rate", "reason"), [(3.0, "has exploded"), (1e38, "is not a number")]
+)
 def test_a_run_that_explodes_stops_and_a_lower_learning_rate_trains(
     tmp_path: Path, live: LiveTargets, learning_rate: float, reason: str
 ) -> None:
-    settings = replace(FAST, epochs=20, checkpoint_every_steps=1, learning_rate=learning_rate, warmup_share=0.0)
-    with pytest.raises(TrainingDiverged, match=rf"(at|after) step \d+ .*{reason}.*Lower learning_rate.*checkpoint"):
+    settings = replace(
+        FAST, epochs=20, checkpoint_every_steps=1, learning_rate=learning_rate, warmup_share=0.0
+    )
+    with pytest.raises(
+        TrainingDiverged, match=rf"(at|after) step \d+ .*{reason}.*Lower learning_rate.*checkpoint"
+    ):
         train(tmp_path, source=live, settings=settings)
     kept = read_newest(tmp_path / "checkpoints")
-    assert (kept is None) == (learning_rate == 1e38)  # whose first step leaves no weight that is a number
+    assert (kept is None) == (
+        learning_rate == 1e38
+    )  # whose first step leaves no weight that is a number
     if kept is not None:
         assert kept[1]["counters"]["step"] >= 1
-        assert all(value.isfinite().all() for value in kept[0].values() if value.is_floating_point())
+        assert all(
+            value.isfinite().all() for value in kept[0].values() if value.is_floating_point()
+        )
     # The same again says the same, from the checkpoint.
     with pytest.raises(TrainingDiverged, match=reason):
         train(tmp_path, source=live, settings=settings)
-    model, result = train(tmp_path, source=live, settings=replace(settings, learning_rate=3e-3, epochs=1))
+    model, result = train(
+        tmp_path, source=live, settings=replace(settings, learning_rate=3e-3, epochs=1)
+    )
     assert math.isfinite(result.best_validation_loss)
     assert trainings(tmp_path)[0]["step"] == 1
     assert all(weight.isfinite().all() for weight in model.state_dict().values())
 
 
-def test_a_gradient_that_is_not_a_number_reaches_no_weight(tmp_path: Path, live: LiveTargets) -> None:
+def test_a_gradient_that_is_not_a_number_reaches_no_weight(
+    tmp_path: Path, live: LiveTargets
+) -> None:
     """The loss of that step is finite: only the norm of the gradient tells."""
     model, passes, settings = tiny_student("pruned"), [], replace(FAST, checkpoint_every_steps=1)
     healthy = sum(len(step) for step in plan_steps(TRAIN, settings, pack=True).steps[:2])
@@ -203,7 +271,9 @@ def test_a_gradient_that_is_not_a_number_reaches_no_weight(tmp_path: Path, live:
     assert all(value.isfinite().all() for value in kept[0].values() if value.is_floating_point())
 
 
-def test_a_student_that_begins_far_above_guessing_has_not_exploded(tmp_path: Path, live: LiveTargets) -> None:
+def test_a_student_that_begins_far_above_guessing_has_not_exploded(
+    tmp_path: Path, live: LiveTargets
+) -> None:
     model = tiny_llama(1)
     with torch.no_grad():
         model.lm_head.weight.mul_(20)
@@ -223,7 +293,9 @@ def test_a_control_is_the_same_run_without_the_teacher(tmp_path: Path, live: Liv
     assert all(record["train_divergence"] is None for record in theirs)
     assert all(record["train_loss"] == pytest.approx(record["train_nats"]) for record in theirs)
     # A teacher that weighs nothing is no teacher.
-    nobody, _ = train(tmp_path / "nobody", source=live, objective=LanguageObjective(soft_weight=0.0))
+    nobody, _ = train(
+        tmp_path / "nobody", source=live, objective=LanguageObjective(soft_weight=0.0)
+    )
     alone, _ = train(tmp_path / "alone")
     for name, weight in nobody.state_dict().items():
         assert torch.allclose(weight, alone.state_dict()[name], atol=1e-4), name

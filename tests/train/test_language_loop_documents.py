@@ -1,4 +1,5 @@
-"""Documents in the loop of a language model: which are refused, and what of them does or does not count."""
+"""Documents in the loop of a language model: which are refused, and what of them does or does not
+count."""
 
 from __future__ import annotations
 
@@ -9,7 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.train.tiny_language import PAD, VOCABULARY, tiny_documents, tiny_llama, tiny_targets, tiny_teacher
+from tests.train.tiny_language import (
+    PAD,
+    VOCABULARY,
+    tiny_documents,
+    tiny_llama,
+    tiny_targets,
+    tiny_teacher,
+)
 from tests.train.tiny_language_training import FAST, TRAIN, VALIDATION, train, trainings
 from tests.train.tiny_training import records, same_weights
 
@@ -35,22 +43,31 @@ class Untouchable(torch.nn.Module):
 
 def test_a_document_without_targets_is_named_before_anything_is_computed(tmp_path: Path) -> None:
     source = tiny_targets(tiny_teacher(), [*TRAIN, *VALIDATION[:-1]], tmp_path / "targets")
-    with pytest.raises(TargetsIncomplete, match=r"1 of 30 documents, the first is train\.jsonl row 6 \(\d+ tokens\)"):
+    with pytest.raises(
+        TargetsIncomplete,
+        match=r"1 of 30 documents, the first is train\.jsonl row 6 \(\d+ tokens\)",
+    ):
         train(tmp_path / "out", model=Untouchable(tiny_llama()), source=source)
     assert not (tmp_path / "out").exists()
 
 
-def test_documents_that_cannot_be_trained_on_are_told_before_anything_is_computed(tmp_path: Path) -> None:
+def test_documents_that_cannot_be_trained_on_are_told_before_anything_is_computed(
+    tmp_path: Path,
+) -> None:
     nothing = [Document(document.token_ids, document.trained & False) for document in TRAIN]
     short = replace(FAST, sequence_length=4)
     model = Untouchable(tiny_llama())
-    with pytest.raises(DataError, match="nothing to learn from; expected texts of two tokens or more"):
+    with pytest.raises(
+        DataError, match="nothing to learn from; expected texts of two tokens or more"
+    ):
         train(tmp_path, model=model, train=nothing)
     with pytest.raises(DataError, match="nothing to validate on"):
         train(tmp_path, model=model, validation=nothing)
     few = [document for document in TRAIN if len(document.token_ids) <= 4]
     for changes in ({}, {"train": few}):
-        with pytest.raises(DataError, match=r"train\.jsonl row \d+ has \d+ tokens, more than sequence_length 4"):
+        with pytest.raises(
+            DataError, match=r"train\.jsonl row \d+ has \d+ tokens, more than sequence_length 4"
+        ):
             train(tmp_path, model=model, settings=short, **changes)
     context = LiveTargets(tiny_teacher(tiny_llama(7, max_position_embeddings=12)))
     with pytest.raises(DataError, match="reads at most 12"):
@@ -76,7 +93,8 @@ def test_targets_written_in_another_order_train_the_same_student(tmp_path: Path)
 
 
 def test_the_loss_does_not_depend_on_how_much_of_a_batch_is_trained(tmp_path: Path) -> None:
-    """Twice the same document in a step costs what it costs once: a mean over trained tokens, not over documents."""
+    """Twice the same document in a step costs what it costs once: a mean over trained tokens, not
+    over documents."""
     document = tiny_documents(1, longest=14, seed=5)[0]
     first = []
     for copies in (1, 2, 4):
@@ -89,7 +107,8 @@ def test_the_loss_does_not_depend_on_how_much_of_a_batch_is_trained(tmp_path: Pa
 
 
 def test_what_is_masked_is_read_and_never_learned(tmp_path: Path) -> None:
-    """A prompt, or the output of a tool: without a mask the student learns to write it, with one it does not."""
+    """A prompt, or the output of a tool: without a mask the student learns to write it, with one it
+    does not."""
     draw = np.random.default_rng(0)
     ids = [np.array([1, *draw.integers(20, 24, 6), *range(30, 34)], np.int32) for _ in range(24)]
     prompts, answers = np.arange(11) < 7, np.arange(11) >= 7
@@ -98,7 +117,11 @@ def test_what_is_masked_is_read_and_never_learned(tmp_path: Path) -> None:
     def learned(name: str, trained: Any) -> tuple[float, float]:
         documents = [Document(one, trained) for one in ids]
         model, _ = train(
-            tmp_path / name, model=tiny_llama(1, spread=1.0), settings=settings, train=documents, validation=documents
+            tmp_path / name,
+            model=tiny_llama(1, spread=1.0),
+            settings=settings,
+            train=documents,
+            validation=documents,
         )
         return nats_of(model, ids, prompts & (np.arange(11) > 0)), nats_of(model, ids, answers)
 
@@ -112,7 +135,9 @@ def test_what_is_masked_is_read_and_never_learned(tmp_path: Path) -> None:
 
 def nats_of(model: Any, ids: list[Any], trained: Any) -> float:
     documents = [Document(one, trained) for one in ids]
-    batch = micro_batch(documents, [[place] for place in range(len(ids))], source=None, pad_id=PAD, device=CPU)
+    batch = micro_batch(
+        documents, [[place] for place in range(len(ids))], source=None, pad_id=PAD, device=CPU
+    )
     with torch.no_grad():
         step = LanguageStep(model.eval(), LanguageObjective(), vocabulary=VOCABULARY)
         return step(batch, soft_weight=0.0, total=len(batch.packed.labels))[0].item()

@@ -1,4 +1,5 @@
-"""A language-model run that was stopped at any step goes on and leaves, byte for byte, what an unbroken one leaves."""
+"""A language-model run that was stopped at any step goes on and leaves, byte for byte, what an
+unbroken one leaves."""
 
 from __future__ import annotations
 
@@ -28,7 +29,13 @@ def left_by(out: Path, kind: str, source: Any, **options: Any) -> tuple[bytes, b
     """Train; the bytes of metrics.jsonl and of the weights."""
     model, _ = train(
         out,
-        **{"model": student(kind), "source": source, "settings": SETTINGS, "objective": OBJECTIVE, **options},
+        **{
+            "model": student(kind),
+            "source": source,
+            "settings": SETTINGS,
+            "objective": OBJECTIVE,
+            **options,
+        },
     )
     save_model(model, str(out / "weights.safetensors"))
     return (out / "metrics.jsonl").read_bytes(), (out / "weights.safetensors").read_bytes()
@@ -37,16 +44,22 @@ def left_by(out: Path, kind: str, source: Any, **options: Any) -> tuple[bytes, b
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Any:
     documents = [*TRAIN, *VALIDATION]
-    return tiny_targets(tiny_teacher(), documents, tmp_path_factory.mktemp("targets"), threshold=0.05)
+    return tiny_targets(
+        tiny_teacher(), documents, tmp_path_factory.mktemp("targets"), threshold=0.05
+    )
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, source: Any) -> dict[str, tuple[bytes, bytes]]:
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, source: Any
+) -> dict[str, tuple[bytes, bytes]]:
     return {kind: left_by(tmp_path_factory.mktemp(kind), kind, source) for kind in STUDENTS}
 
 
 @pytest.mark.parametrize("kind", STUDENTS)
-def test_an_interrupted_run_goes_on(tmp_path: Path, source: Any, undisturbed: Any, kind: str) -> None:
+def test_an_interrupted_run_goes_on(
+    tmp_path: Path, source: Any, undisturbed: Any, kind: str
+) -> None:
     plan = plan_steps(TRAIN, SETTINGS, pack=kind != "rnn")
     total = len(plan.steps)
     assert total > 8
@@ -80,7 +93,9 @@ def test_interrupted_again_and_again(tmp_path: Path, source: Any, undisturbed: A
     ],
     ids=lambda changed: next(iter(changed)),
 )
-def test_checkpoints_of_another_run_are_not_gone_on_from(tmp_path: Path, source: Any, changed: dict[str, Any]) -> None:
+def test_checkpoints_of_another_run_are_not_gone_on_from(
+    tmp_path: Path, source: Any, changed: dict[str, Any]
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         left_by(tmp_path / "out", "pruned", source, progress=Listening(7))
     options = {"source": source, **changed}

@@ -16,7 +16,13 @@ from tutelage.train.language_settings import (
 )
 
 
-@given(st.integers(1, 300), st.sampled_from(["cosine", "wsd"]), st.floats(0, 0.5), st.floats(0, 1), st.integers(0, 299))
+@given(
+    st.integers(1, 300),
+    st.sampled_from(["cosine", "wsd"]),
+    st.floats(0, 0.5),
+    st.floats(0, 1),
+    st.integers(0, 299),
+)
 def test_no_step_is_wasted_and_none_exceeds_the_peak(
     total: int, schedule: str, warmup: float, decay: float, step: int
 ) -> None:
@@ -37,7 +43,9 @@ def test_cosine_falls_from_the_end_of_the_warm_up() -> None:
     settings = LanguageTrainSettings(schedule="cosine", warmup_share=0.1)
     scales = [language_learning_rate_scale(step, 100, settings) for step in range(100)]
     assert scales[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
-    assert scales[10:] == pytest.approx([0.5 * (1 + cos(pi * (step + 0.5) / 90)) for step in range(90)])
+    assert scales[10:] == pytest.approx(
+        [0.5 * (1 + cos(pi * (step + 0.5) / 90)) for step in range(90)]
+    )
 
 
 def test_the_soft_weight_moves_only_in_the_decay() -> None:

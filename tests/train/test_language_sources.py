@@ -1,4 +1,5 @@
-"""Targets as training meets them: capped and scaled heads, states from a store, draws in the mean, work skipped."""
+"""Targets as training meets them: capped and scaled heads, states from a store, draws in the mean,
+work skipped."""
 
 from __future__ import annotations
 
@@ -28,25 +29,41 @@ from tutelage.train.language_validation import validate_language
 CPU = torch.device("cpu")
 
 
-def costed(model: Any, documents: Any, source: Any, objective: LanguageObjective, *, total: float = 17.0) -> Any:
+def costed(
+    model: Any, documents: Any, source: Any, objective: LanguageObjective, *, total: float = 17.0
+) -> Any:
     """The loss and its gradients."""
-    batch = micro_batch(documents, [[place] for place in range(len(documents))], source=source, pad_id=PAD, device=CPU)
+    batch = micro_batch(
+        documents,
+        [[place] for place in range(len(documents))],
+        source=source,
+        pad_id=PAD,
+        device=CPU,
+    )
     step = LanguageStep(model.eval(), objective, vocabulary=VOCABULARY)
     model.zero_grad()
     loss = step(batch, soft_weight=objective.soft_weight, total=total)[0]
     loss.backward()
-    return float(loss.detach()), {name: value.grad.clone() for name, value in model.named_parameters()}
+    return float(loss.detach()), {
+        name: value.grad.clone() for name, value in model.named_parameters()
+    }
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.parametrize("stored", [None, "hidden", "sampled"])
-def test_cap_and_scale_of_teacher_and_student_reach_the_loss(kind: str, stored: str | None, tmp_path: Path) -> None:
+def test_cap_and_scale_of_teacher_and_student_reach_the_loss(
+    kind: str, stored: str | None, tmp_path: Path
+) -> None:
     documents, teacher, model = (
         tiny_documents(5, share=0.6),
         tiny_teacher(tiny_model(kind, seed=7)),
         tiny_model(kind, seed=1),
     )
-    source: Any = LiveTargets(teacher) if stored is None else tiny_targets(teacher, documents, tmp_path, stored)
+    source: Any = (
+        LiveTargets(teacher)
+        if stored is None
+        else tiny_targets(teacher, documents, tmp_path, stored)
+    )
     objective = LanguageObjective(soft_weight=0.7)
     loss, found = costed(model, documents, source, objective)
     model.zero_grad()
@@ -61,7 +78,8 @@ def test_cap_and_scale_of_teacher_and_student_reach_the_loss(kind: str, stored: 
 
 
 def test_states_from_a_store_are_the_teachers_own(tmp_path: Path) -> None:
-    """Both the states and what they are multiplied by, not only their product: hidden matching needs the states."""
+    """Both the states and what they are multiplied by, not only their product: hidden matching
+    needs the states."""
     documents, teacher = tiny_documents(6, share=0.8), tiny_teacher()
     source = tiny_targets(teacher, documents, tmp_path, "hidden")
     channels = source.store.output_matrix().channels
@@ -70,25 +88,39 @@ def test_states_from_a_store_are_the_teachers_own(tmp_path: Path) -> None:
     side: Any = source.teacher_side(documents, CPU)
     theirs = torch.cat(teacher.hidden_states(documents))
     assert float(((side.hidden - theirs).norm(dim=-1) / theirs.norm(dim=-1)).max()) < 0.02
-    torch.testing.assert_close(side.weight[:VOCABULARY], teacher.head.weight[:VOCABULARY].float(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        side.weight[:VOCABULARY], teacher.head.weight[:VOCABULARY].float(), rtol=1e-5, atol=1e-6
+    )
     matched = LanguageObjective(hidden_weight=0.5)
     student = tiny_llama(1)
-    stored, living = (costed(student, documents, one, matched)[0] for one in (source, LiveTargets(teacher)))
+    stored, living = (
+        costed(student, documents, one, matched)[0] for one in (source, LiveTargets(teacher))
+    )
     bare, living_bare = (
-        costed(student, documents, one, LanguageObjective())[0] for one in (source, LiveTargets(teacher))
+        costed(student, documents, one, LanguageObjective())[0]
+        for one in (source, LiveTargets(teacher))
     )
     assert stored - bare == pytest.approx(living - living_bare, rel=0.02)
 
 
 def test_drawn_targets_give_the_dense_gradient_in_the_mean(tmp_path: Path) -> None:
     """The whole way: walk, balance, rounding, disk, lookup, loss, over 64 draws."""
-    documents, teacher, model = tiny_documents(3, longest=8), tiny_teacher(tiny_llama(7, spread=2.0)), tiny_llama(1)
+    documents, teacher, model = (
+        tiny_documents(3, longest=8),
+        tiny_teacher(tiny_llama(7, spread=2.0)),
+        tiny_llama(1),
+    )
     objective = LanguageObjective(soft_weight=1.0)
     dense = costed(model, documents, LiveTargets(teacher), objective)[1]["lm_head.weight"]
     draws = []
     for seed in range(64):
         store = label_documents(
-            teacher, documents, out=tmp_path / str(seed), kind="sampled", encoding={"threshold": 0.05}, seed=seed
+            teacher,
+            documents,
+            out=tmp_path / str(seed),
+            kind="sampled",
+            encoding={"threshold": 0.05},
+            seed=seed,
         )
         draws.append(costed(model, documents, StoredTargets(store), objective)[1]["lm_head.weight"])
     assert inspect(tmp_path / "0")["mean_tail"] > 1
@@ -97,7 +129,9 @@ def test_drawn_targets_give_the_dense_gradient_in_the_mean(tmp_path: Path) -> No
     moved = errors > 1e-6 * float(dense.abs().max())
     assert int(moved.sum()) > 1000
     deviations = ((found.mean(dim=0) - dense) / errors)[moved]
-    assert float(deviations.abs().max()) < 7  # of some thousand, in units of a standard error of 64 draws
+    assert (
+        float(deviations.abs().max()) < 7
+    )  # of some thousand, in units of a standard error of 64 draws
     assert float(deviations.square().mean()) < 1.5
     noise, bias = (float(value.norm()) for value in (found[0] - dense, found.mean(dim=0) - dense))
     assert bias < 0.2 * noise
@@ -105,7 +139,9 @@ def test_drawn_targets_give_the_dense_gradient_in_the_mean(tmp_path: Path) -> No
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
 @pytest.mark.parametrize("compiled", [False, True])
-def test_only_trained_positions_reach_the_output_matrix(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_trained_positions_reach_the_output_matrix(
+    compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     documents = tiny_documents(4, share=0.2)
     seen: list[int] = []
     real: Any = language_step.linear_divergence
@@ -114,7 +150,9 @@ def test_only_trained_positions_reach_the_output_matrix(compiled: bool, monkeypa
         seen.append(len(hidden))
         return real(hidden, *arguments, **options)
 
-    monkeypatch.setattr(language_step, "linear_divergence", torch.compiler.disable(noted) if compiled else noted)
+    monkeypatch.setattr(
+        language_step, "linear_divergence", torch.compiler.disable(noted) if compiled else noted
+    )
     batch = micro_batch(documents, [[0, 1], [2, 3]], source=None, pad_id=PAD, device=CPU)
     step: Any = LanguageStep(tiny_llama(1), LanguageObjective(), vocabulary=VOCABULARY)
     plain = step(batch, soft_weight=0.0, total=1.0)[0]
@@ -122,7 +160,9 @@ def test_only_trained_positions_reach_the_output_matrix(compiled: bool, monkeypa
         found = torch.compile(step, backend="aot_eager")(batch, soft_weight=0.0, total=1.0)[0]
         torch.testing.assert_close(found, plain)
         weight = step.model.lm_head.weight
-        torch.testing.assert_close(torch.autograd.grad(found, weight), torch.autograd.grad(plain, weight))
+        torch.testing.assert_close(
+            torch.autograd.grad(found, weight), torch.autograd.grad(plain, weight)
+        )
     trained = sum(document.positions for document in documents)
     assert set(seen) == {trained}
     assert trained < sum(len(document.token_ids) for document in documents) / 2
@@ -130,15 +170,25 @@ def test_only_trained_positions_reach_the_output_matrix(compiled: bool, monkeypa
 
 @pytest.mark.parametrize("hidden_weight", [0.0, 0.4])
 def test_validation_is_the_objective_over_positions(hidden_weight: float) -> None:
-    documents, teacher, model = tiny_documents(6, seed=1, share=0.7), tiny_teacher(), tiny_llama(1).train()
-    objective = LanguageObjective(soft_weight=0.7, soft_weight_final=0.1, hidden_weight=hidden_weight)
+    documents, teacher, model = (
+        tiny_documents(6, seed=1, share=0.7),
+        tiny_teacher(),
+        tiny_llama(1).train(),
+    )
+    objective = LanguageObjective(
+        soft_weight=0.7, soft_weight_final=0.1, hidden_weight=hidden_weight
+    )
     step = LanguageStep(model, objective, vocabulary=VOCABULARY)
     found = validate_language(step, documents, LiveTargets(teacher), pad_id=PAD, tokens=32)
     assert model.training
     total = sum(document.positions for document in documents)
-    expected = float(loss_by_definition(model.eval(), documents, teacher, objective, total=total).detach())
+    expected = float(
+        loss_by_definition(model.eval(), documents, teacher, objective, total=total).detach()
+    )
     if hidden_weight:
-        ours, theirs = (torch.cat(one.hidden_states(documents)) for one in (tiny_teacher(model), teacher))
+        ours, theirs = (
+            torch.cat(one.hidden_states(documents)) for one in (tiny_teacher(model), teacher)
+        )
         distances = (ours - theirs).square().mean(-1) / theirs.square().mean(-1)
         expected += hidden_weight * float(distances.mean())
     assert found.loss == pytest.approx(expected, rel=2e-5)

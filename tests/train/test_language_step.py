@@ -1,4 +1,5 @@
-"""The loss of a micro-batch: what it is by definition, with one shift, documents apart, and no mass for padded rows."""
+"""The loss of a micro-batch: what it is by definition, with one shift, documents apart, and no mass
+for padded rows."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from tests.train.tiny_language import (
 from tutelage.config.objectives import DIVERGENCES
 from tutelage.errors import TargetsIncomplete
 from tutelage.losses import Divergence
-from tutelage.students import packs
+from tutelage.models import packs
 from tutelage.train import LanguageObjective, LanguageTrainSettings, LiveTargets, StoredTargets
 from tutelage.train.language import plan_steps
 from tutelage.train.language_step import LanguageStep, MicroBatch, micro_batch
@@ -50,10 +51,14 @@ def alone(documents: list[Document]) -> list[list[int]]:
 def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     model.zero_grad()
     loss.backward()
-    return {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+    return {
+        name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None
+    }
 
 
-def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], *, near: float = 2e-5) -> None:
+def assert_same(
+    found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], *, near: float = 2e-5
+) -> None:
     assert found.keys() == expected.keys()
     assert found
     for name, gradient in found.items():
@@ -72,28 +77,45 @@ OBJECTIVES = {
     "control": (None, LanguageObjective()),
 }
 STORED_IN = {"sampled": (3e-3, 0.1), "top_k": (5e-4, 3e-2), "hidden": (3e-2, 0.1)}
-"""How near loss and gradient come where hundreds of probabilities are kept on a grid, states in 8 bits."""
+"""How near loss and gradient come where hundreds of probabilities are kept on a grid, states in 8
+bits."""
 
 
 @pytest.mark.parametrize("student", STUDENTS)
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_loss_and_gradients_are_those_of_the_definition(name: str, student: str, tmp_path: Path) -> None:
+def test_loss_and_gradients_are_those_of_the_definition(
+    name: str, student: str, tmp_path: Path
+) -> None:
     kind, objective = OBJECTIVES[name]
-    documents, teacher, model = tiny_documents(5, share=0.6), tiny_teacher(), tiny_student(student).eval()
+    documents, teacher, model = (
+        tiny_documents(5, share=0.6),
+        tiny_teacher(),
+        tiny_student(student).eval(),
+    )
     source = None
     if kind is not None:
-        source = LiveTargets(teacher) if kind == "live" else tiny_targets(teacher, documents, tmp_path, kind)
+        source = (
+            LiveTargets(teacher)
+            if kind == "live"
+            else tiny_targets(teacher, documents, tmp_path, kind)
+        )
     rows = [[0, 3, 1], [4, 2]] if packs(model) else alone(documents)
     batch = micro_batch(documents, rows, source=source, pad_id=PAD, device=CPU)
-    loss, soft, hard = step_of(model, objective)(batch, soft_weight=objective.soft_weight, total=17.0)
+    loss, soft, hard = step_of(model, objective)(
+        batch, soft_weight=objective.soft_weight, total=17.0
+    )
     found = gradients(model, loss)
-    expected = loss_by_definition(model, documents, teacher if kind else None, objective, total=17.0)
+    expected = loss_by_definition(
+        model, documents, teacher if kind else None, objective, total=17.0
+    )
     near, near_gradient = STORED_IN.get(kind, (2e-5, 1e-4))
     assert value(loss) == pytest.approx(value(expected), rel=near)
     weight = objective.soft_weight if kind else 0.0
     assert value(loss) == pytest.approx(value(weight * soft + (1 - weight) * hard) / 17.0, rel=1e-5)
     assert_same(found, gradients(model, expected), near=near_gradient)
-    if isinstance(source, StoredTargets):  # and no less exact than a living teacher about what the store holds
+    if isinstance(
+        source, StoredTargets
+    ):  # and no less exact than a living teacher about what the store holds
         held = loss_by_definition(model, documents, teacher, objective, total=17.0, stored=source)
         assert value(loss) == pytest.approx(value(held), rel=2e-5)
         assert_same(found, gradients(model, held), near=2e-4)
@@ -114,7 +136,9 @@ def test_packed_documents_cost_what_they_cost_alone(student: str) -> None:
     assert value(together) == pytest.approx(value(apart), rel=1e-6)
     assert_same(gradients(step.model, together), gradients(step.model, apart))
     # What would happen if they saw each other: the test can tell.
-    packed = micro_batch(documents, [[0, 1, 2], [3, 4, 5]], source=source, pad_id=PAD, device=CPU).packed
+    packed = micro_batch(
+        documents, [[0, 1, 2], [3, 4, 5]], source=source, pad_id=PAD, device=CPU
+    ).packed
     mixed = cost([[0, 1, 2], [3, 4, 5]], segments=packed.segments.clamp(max=1))
     assert abs(value(mixed) - value(apart)) > 1e-3 * value(apart)
 
@@ -151,7 +175,10 @@ def reader(shift: int) -> Any:
 
 
 def test_the_state_of_a_token_predicts_the_one_after_it_and_no_other() -> None:
-    counting = [Document(np.arange(first, first + 9, dtype=np.int32), np.arange(9) > 0) for first in (10, 40, 90)]
+    counting = [
+        Document(np.arange(first, first + 9, dtype=np.int32), np.arange(9) > 0)
+        for first in (10, 40, 90)
+    ]
 
     def nats(shift: int) -> float:
         batch = micro_batch(counting, [[0, 1], [2]], source=None, pad_id=PAD, device=CPU)
@@ -167,16 +194,24 @@ def test_a_teacher_is_read_at_the_same_place_as_the_student() -> None:
     counting = [Document(np.arange(10, 19, dtype=np.int32), np.arange(9) > 0)]
     teacher = tiny_teacher(reader(1))
     batch = micro_batch(counting, [[0]], source=LiveTargets(teacher), pad_id=PAD, device=CPU)
-    assert value(step_of(reader(1))(batch, soft_weight=1.0, total=8.0)[0]) == pytest.approx(0.0, abs=1e-4)
+    assert value(step_of(reader(1))(batch, soft_weight=1.0, total=8.0)[0]) == pytest.approx(
+        0.0, abs=1e-4
+    )
     assert value(step_of(reader(2))(batch, soft_weight=1.0, total=8.0)[0]) > 10.0
 
 
 @pytest.mark.parametrize("name", DIVERGENCES)
 @pytest.mark.parametrize("loss_temperature", [1.0, 3.0])
-def test_a_student_that_is_its_teacher_has_nothing_to_learn(name: str, loss_temperature: float) -> None:
+def test_a_student_that_is_its_teacher_has_nothing_to_learn(
+    name: str, loss_temperature: float
+) -> None:
     documents, model = tiny_documents(4), tiny_llama(7)
-    objective = LanguageObjective(Divergence(name), loss_temperature=loss_temperature, soft_weight=1.0)
-    batch = micro_batch(documents, [[0, 1], [2, 3]], source=LiveTargets(tiny_teacher()), pad_id=PAD, device=CPU)
+    objective = LanguageObjective(
+        Divergence(name), loss_temperature=loss_temperature, soft_weight=1.0
+    )
+    batch = micro_batch(
+        documents, [[0, 1], [2, 3]], source=LiveTargets(tiny_teacher()), pad_id=PAD, device=CPU
+    )
     loss = step_of(model, objective)(batch, soft_weight=1.0, total=1.0)[0]
     assert value(loss) == pytest.approx(0.0, abs=1e-3)
     if name == "total_variation":
@@ -188,11 +223,17 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(name: str, loss_temp
 
 
 @pytest.mark.parametrize("kind", [None, "live", "sampled", "top_k", "hidden"])
-def test_padded_rows_of_the_matrix_get_no_mass_and_no_gradient(kind: str | None, tmp_path: Path) -> None:
+def test_padded_rows_of_the_matrix_get_no_mass_and_no_gradient(
+    kind: str | None, tmp_path: Path
+) -> None:
     documents, teacher, model = tiny_documents(4), tiny_teacher(), tiny_llama(1)
     source = None
     if kind is not None:
-        source = LiveTargets(teacher) if kind == "live" else tiny_targets(teacher, documents, tmp_path, kind)
+        source = (
+            LiveTargets(teacher)
+            if kind == "live"
+            else tiny_targets(teacher, documents, tmp_path, kind)
+        )
     batch = micro_batch(documents, [[0, 1], [2, 3]], source=source, pad_id=PAD, device=CPU)
     loss = step_of(model)(batch, soft_weight=0.5, total=1.0)[0]
     gradient = gradients(model, loss)["lm_head.weight"]
@@ -225,22 +266,32 @@ def test_targets_are_found_by_content_whatever_the_order(kind: str, tmp_path: Pa
 def test_a_document_without_targets_is_named(tmp_path: Path) -> None:
     documents = tiny_documents(5)
     source = tiny_targets(tiny_teacher(), documents[:3], tmp_path)
-    with pytest.raises(TargetsIncomplete, match=r"2 of 5 documents, the first is train\.jsonl row 4 .*label again"):
+    with pytest.raises(
+        TargetsIncomplete, match=r"2 of 5 documents, the first is train\.jsonl row 4 .*label again"
+    ):
         source.require(documents)
     # The same tokens of which others train are another document.
-    other = replace(documents[0], trained=documents[0].trained & (np.arange(len(documents[0].token_ids)) % 2 == 1))
+    other = replace(
+        documents[0],
+        trained=documents[0].trained & (np.arange(len(documents[0].token_ids)) % 2 == 1),
+    )
     with pytest.raises(TargetsIncomplete, match="choice of trained tokens changed"):
         source.require([other])
 
 
 def test_hidden_matching_is_a_share_of_every_trained_position() -> None:
     documents, teacher = tiny_documents(4), tiny_teacher()
-    batch = micro_batch(documents, [[0, 1], [2, 3]], source=LiveTargets(teacher), pad_id=PAD, device=CPU)
+    batch = micro_batch(
+        documents, [[0, 1], [2, 3]], source=LiveTargets(teacher), pad_id=PAD, device=CPU
+    )
     matched = LanguageObjective(hidden_weight=0.5)
-    assert value(step_of(tiny_llama(7), matched)(batch, soft_weight=1.0, total=1.0)[0]) == pytest.approx(0.0, abs=2e-4)
+    assert value(
+        step_of(tiny_llama(7), matched)(batch, soft_weight=1.0, total=1.0)[0]
+    ) == pytest.approx(0.0, abs=2e-4)
     model = tiny_student("pruned")
     bare, with_states = (
-        step_of(model, objective)(batch, soft_weight=0.8, total=3.0)[0] for objective in (LanguageObjective(), matched)
+        step_of(model, objective)(batch, soft_weight=0.8, total=3.0)[0]
+        for objective in (LanguageObjective(), matched)
     )
     theirs = torch.cat(teacher.hidden_states(documents))
     ours = torch.cat(tiny_teacher(model).hidden_states(documents))

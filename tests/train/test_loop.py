@@ -1,4 +1,5 @@
-"""The loop: what it learns, what it writes, what it promises about accumulation, patience and divergence."""
+"""The loop: what it learns, what it writes, what it promises about accumulation, patience and
+divergence."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -19,11 +20,15 @@ from tutelage.train.validation import validate
 def test_it_learns_and_writes_what_it_learnt(tmp_path):
     before = validate(TinyStudent(), tiny_rows(40, seed=1), ForwardKL(), pad_id=PAD)
     progress = Listening()
-    model, result = train(tmp_path, progress=progress, settings=replace(FAST, learning_rate=3e-2, epochs=9))
+    model, result = train(
+        tmp_path, progress=progress, settings=replace(FAST, learning_rate=3e-2, epochs=9)
+    )
     assert not model.training
     validations = [record for record in records(tmp_path) if "validation_loss" in record]
     trainings = [record for record in records(tmp_path) if "train_loss" in record]
-    assert [(record["step"], record["epoch"]) for record in validations] == [(6 * n, float(n)) for n in range(1, 10)]
+    assert [(record["step"], record["epoch"]) for record in validations] == [
+        (6 * n, float(n)) for n in range(1, 10)
+    ]
     assert {*range(6, 55, 6), 20, 40} == {record["step"] for record in trainings}
     assert {*trainings[0]} == {"step", "epoch", "train_loss", "learning_rate"}
     assert {*validations[0]} == {"step", "epoch", "validation_loss", "validation_accuracy"}
@@ -33,12 +38,18 @@ def test_it_learns_and_writes_what_it_learnt(tmp_path):
     assert validations[-1]["validation_accuracy"] > 0.8
     assert result.seconds > 0
     assert list((tmp_path / "tensorboard").rglob("events.out.tfevents.*"))
-    assert not [path for path in tmp_path.rglob("*") if path.suffix in {".bin", ".pt", ".pkl", ".pth"}]
+    assert not [
+        path for path in tmp_path.rglob("*") if path.suffix in {".bin", ".pt", ".pkl", ".pth"}
+    ]
 
 
 def test_training_loss_is_recorded_every_twenty_steps_and_at_the_end_of_an_epoch(tmp_path):
     train(tmp_path, settings=replace(FAST, batch_size=2, epochs=1))
-    assert [record["step"] for record in records(tmp_path) if "train_loss" in record] == [20, 40, 45]
+    assert [record["step"] for record in records(tmp_path) if "train_loss" in record] == [
+        20,
+        40,
+        45,
+    ]
 
 
 def test_the_first_record_is_the_mean_cost_of_its_rows(tmp_path):
@@ -57,7 +68,9 @@ def test_the_best_weights_are_left_in_the_model(tmp_path):
         wrong.input_ids, wrong.labels, np.roll(wrong.teacher_probs, 1, axis=1)
     )  # learning makes it worse
     model, result = train(tmp_path, rows=rows, validation=wrong, settings=settings)
-    losses = [record["validation_loss"] for record in records(tmp_path) if "validation_loss" in record]
+    losses = [
+        record["validation_loss"] for record in records(tmp_path) if "validation_loss" in record
+    ]
     assert result.best_step < result.steps
     assert result.best_validation_loss == min(losses) < losses[-1]
     assert validate(model, wrong, ForwardKL(), pad_id=PAD).loss == result.best_validation_loss
@@ -66,10 +79,14 @@ def test_the_best_weights_are_left_in_the_model(tmp_path):
 def test_patience_ends_a_run(tmp_path):
     wrong = tiny_rows(40, seed=1)
     wrong = EncodedSet(wrong.input_ids, wrong.labels, np.roll(wrong.teacher_probs, 1, axis=1))
-    _, result = train(tmp_path, validation=wrong, settings=replace(FAST, epochs=30, learning_rate=0.1, patience=2))
+    _, result = train(
+        tmp_path, validation=wrong, settings=replace(FAST, epochs=30, learning_rate=0.1, patience=2)
+    )
     assert result.steps == result.best_step + 2 * 6
     assert result.steps < 30 * 6
-    _, again = train(tmp_path, validation=wrong, settings=replace(FAST, epochs=30, learning_rate=0.1, patience=2))
+    _, again = train(
+        tmp_path, validation=wrong, settings=replace(FAST, epochs=30, learning_rate=0.1, patience=2)
+    )
     assert (again.steps, again.best_step, again.best_validation_loss) == (
         result.steps,
         result.best_step,
@@ -80,7 +97,10 @@ def test_patience_ends_a_run(tmp_path):
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_what_is_validated_is_what_is_saved(tmp_path, ema_decay):
     model, result = train(tmp_path, settings=replace(FAST, ema_decay=ema_decay))
-    assert validate(model, tiny_rows(40, seed=1), ForwardKL(), pad_id=PAD).loss == result.best_validation_loss
+    assert (
+        validate(model, tiny_rows(40, seed=1), ForwardKL(), pad_id=PAD).loss
+        == result.best_validation_loss
+    )
     found = read_newest(tmp_path / "checkpoints")
     assert found is not None
     assert result.best_step == result.steps
@@ -91,12 +111,17 @@ def test_what_is_validated_is_what_is_saved(tmp_path, ema_decay):
 
 
 def test_accumulation_changes_nothing(tmp_path):
-    """The same steps in one batch of 16 and in eight of 2: equal up to the order of float32 sums."""
+    """The same steps in one batch of 16 and in eight of 2: equal up to the order of float32
+    sums."""
     rows = tiny_rows(labelled=0.6)
     results = {}
     for batch_size, accumulation in ((16, 1), (2, 8), (4, 4)):
         settings = replace(
-            FAST, batch_size=batch_size, gradient_accumulation=accumulation, word_dropout=0.2, ema_decay=0.9
+            FAST,
+            batch_size=batch_size,
+            gradient_accumulation=accumulation,
+            word_dropout=0.2,
+            ema_decay=0.9,
         )
         out = tmp_path / str(batch_size)
         model, _ = train(out, model=TinyStudent(dropout=0.0), rows=rows, settings=settings)
@@ -136,7 +161,9 @@ class Breaking(TinyStudent):
     ],
 )
 @pytest.mark.parametrize("after", [3, 7, 20])
-def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(tmp_path, factor, gradient_only, message, after):
+def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(
+    tmp_path, factor, gradient_only, message, after
+):
     settings = replace(FAST, batch_size=4, epochs=4, checkpoint_every_steps=4)
     with pytest.raises(TrainingDiverged, match=message) as caught:
         train(tmp_path, model=Breaking(after, factor, gradient_only), settings=settings)
@@ -149,7 +176,9 @@ def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(tmp_path, 
     assert str(tmp_path / "checkpoints") in str(caught.value)
     assert found[1]["counters"]["step"] == after - after % 4
     assert all(
-        torch.isfinite(value).all() for name, value in found[0].items() if name.startswith(("model.", "optimizer."))
+        torch.isfinite(value).all()
+        for name, value in found[0].items()
+        if name.startswith(("model.", "optimizer."))
     )
     assert all(np.isfinite(record.get("train_loss", 0.0)) for record in records(tmp_path))
 
@@ -164,7 +193,9 @@ def test_students_are_trained_one_after_another_without_touching_each_other(tmp_
     assert torch.equal(torch.rand(3), expected), "the generator of the caller was moved"
     assert same_weights(first, third)
     assert not same_weights(first, second)
-    assert (tmp_path / "a" / "metrics.jsonl").read_bytes() == (tmp_path / "c" / "metrics.jsonl").read_bytes()
+    assert (tmp_path / "a" / "metrics.jsonl").read_bytes() == (
+        tmp_path / "c" / "metrics.jsonl"
+    ).read_bytes()
 
 
 def test_a_stock_encoder_is_trained(tmp_path):
@@ -181,5 +212,7 @@ def test_a_stock_encoder_is_trained(tmp_path):
     )
     model = transformers.BertForSequenceClassification(config)
     _, result = train(tmp_path, model=model, settings=replace(FAST, ema_decay=0.9, epochs=4))
-    losses = [record["validation_loss"] for record in records(tmp_path) if "validation_loss" in record]
+    losses = [
+        record["validation_loss"] for record in records(tmp_path) if "validation_loss" in record
+    ]
     assert result.best_validation_loss == min(losses) < 0.9 * losses[0]

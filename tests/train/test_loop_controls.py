@@ -32,7 +32,9 @@ class Recording(torch.nn.Module):
 def test_a_control_on_labelled_rows_sees_the_very_same_batches(tmp_path, word_dropout):
     settings = replace(FAST, word_dropout=word_dropout)
     soft, soft_result = train(tmp_path / "soft", model=Recording(), settings=settings)
-    hard, hard_result = train(tmp_path / "hard", model=Recording(), settings=settings, use_teacher=False)
+    hard, hard_result = train(
+        tmp_path / "hard", model=Recording(), settings=settings, use_teacher=False
+    )
     assert soft.seen == hard.seen
     assert len(soft.seen) == hard_result.steps == soft_result.steps == 18
     assert not same_weights(soft, hard)
@@ -44,7 +46,9 @@ def test_a_control_without_the_unlabelled_rows_takes_as_many_steps(tmp_path):
     control, hard = train(tmp_path / "hard", model=Recording(), rows=rows, use_teacher=False)
     assert hard.steps == soft.steps
     labelled = {tuple(rows.input_ids[row]) for row in rows.labelled}
-    seen = [tuple(token for token in ids if token != PAD) for batch in control.seen for ids in batch]
+    seen = [
+        tuple(token for token in ids if token != PAD) for batch in control.seen for ids in batch
+    ]
     assert set(seen) == labelled
     assert len(seen) == 3 * len(rows)
 
@@ -69,7 +73,9 @@ def test_validation_is_the_objective_without_noise_and_knows_its_labels():
     student.eval()
     batch = collate(rows, np.arange(300), pad_id=PAD)
     logits = student(batch["input_ids"], batch["attention_mask"]).logits
-    costs = ForwardKL(loss_temperature=2.0, soft_weight=0.6)(logits, batch["teacher_logprobs"], batch["labels"])
+    costs = ForwardKL(loss_temperature=2.0, soft_weight=0.6)(
+        logits, batch["teacher_logprobs"], batch["labels"]
+    )
     assert found.loss == pytest.approx(costs.mean().item(), rel=1e-5)
     right = (logits.argmax(dim=-1).numpy() == rows.labels)[rows.labelled]
     assert found.accuracy == pytest.approx(right.mean())
@@ -86,21 +92,32 @@ def test_validation_rows_without_soft_targets_are_measured_by_their_labels(tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rows": tiny_rows(teacher=False)}, r"training rows carry no soft targets: label them first"),
-        ({"rows": tiny_rows(labelled=0.0), "use_teacher": False}, r"none of the 90 training rows has a label"),
+        (
+            {"rows": tiny_rows(teacher=False)},
+            r"training rows carry no soft targets: label them first",
+        ),
+        (
+            {"rows": tiny_rows(labelled=0.0), "use_teacher": False},
+            r"none of the 90 training rows has a label",
+        ),
         ({"rows": tiny_rows().select([])}, r"no row to learn from"),
         (
             {"validation": tiny_rows(8, labelled=0.0, teacher=False)},
             r"8 validation rows have neither labels nor soft targets.*give labelled rows",
         ),
-        ({"validation": tiny_rows(8, labelled=0.0), "use_teacher": False}, r"8 validation rows have no labels"),
+        (
+            {"validation": tiny_rows(8, labelled=0.0), "use_teacher": False},
+            r"8 validation rows have no labels",
+        ),
         (
             {"settings": replace(FAST, word_dropout=0.1), "unknown_id": None},
             r"word_dropout=0.1 given, but the tokenizer",
         ),
     ],
 )
-def test_rows_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, options, message):
+def test_rows_that_cannot_be_used_are_refused_before_anything_is_written(
+    tmp_path, options, message
+):
     with pytest.raises(DataError, match=message):
         train(tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()

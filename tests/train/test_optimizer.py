@@ -14,11 +14,17 @@ def groups_of(settings: TrainSettings) -> dict[str, tuple[float, float]]:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     optimizer = adamw(model, settings)
     set_learning_rate(optimizer, 0.5)
-    return {names[id(p)]: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+    return {
+        names[id(p)]: (g["lr"], g["weight_decay"])
+        for g in optimizer.param_groups
+        for p in g["params"]
+    }
 
 
 def test_vectors_do_not_decay_and_embeddings_have_their_own_rate():
-    found = groups_of(TrainSettings(learning_rate=0.1, embedding_learning_rate=0.4, weight_decay=0.3))
+    found = groups_of(
+        TrainSettings(learning_rate=0.1, embedding_learning_rate=0.4, weight_decay=0.3)
+    )
     assert found == {
         "embedding.weight": (0.2, 0.3),
         "norm.weight": (0.05, 0.0),

@@ -25,9 +25,16 @@ def test_seed_and_epoch_decide_and_nothing_else():
 
 
 @settings(deadline=None, max_examples=60)
-@given(rows=st.integers(1, 90), rows_per_step=st.integers(1, 9), extra=st.integers(0, 200), epoch=st.integers(0, 3))
+@given(
+    rows=st.integers(1, 90),
+    rows_per_step=st.integers(1, 9),
+    extra=st.integers(0, 200),
+    epoch=st.integers(0, 3),
+)
 def test_rows_come_equally_often_in_as_many_steps_as_promised(rows, rows_per_step, extra, epoch):
-    steps = epoch_steps(LENGTHS[:rows], rows_per_step=rows_per_step, seed=3, epoch=epoch, draws=rows + extra)
+    steps = epoch_steps(
+        LENGTHS[:rows], rows_per_step=rows_per_step, seed=3, epoch=epoch, draws=rows + extra
+    )
     counts = np.bincount(np.concatenate(steps), minlength=rows)
     assert counts.sum() == rows + extra
     assert counts.max() - counts.min() <= 1
@@ -50,7 +57,13 @@ def test_no_row_is_refused():
 
 @given(rows=st.integers(1, 40), batch_size=st.integers(1, 9), processes=st.integers(1, 5))
 def test_parts_cover_a_step_once_over_all_processes(rows, batch_size, processes):
-    mine = [parts(rows, batch_size=batch_size, process=p, processes=processes) for p in range(processes)]
+    mine = [
+        parts(rows, batch_size=batch_size, process=p, processes=processes) for p in range(processes)
+    ]
     assert len({len(cuts) for cuts in mine}) == 1
-    assert sorted(np.concatenate([place for cuts in mine for place in cuts]).tolist()) == list(range(rows))
-    assert all(sum(len(cuts[number]) for cuts in mine) <= batch_size for number in range(len(mine[0])))
+    assert sorted(np.concatenate([place for cuts in mine for place in cuts]).tolist()) == list(
+        range(rows)
+    )
+    assert all(
+        sum(len(cuts[number]) for cuts in mine) <= batch_size for number in range(len(mine[0]))
+    )

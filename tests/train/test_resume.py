@@ -15,7 +15,13 @@ from tiny import TinyStudent, tiny_rows
 from tutelage.train.checkpoints import read_newest
 
 NOISY = replace(
-    FAST, epochs=2, batch_size=4, gradient_accumulation=2, word_dropout=0.2, ema_decay=0.9, checkpoint_every_steps=5
+    FAST,
+    epochs=2,
+    batch_size=4,
+    gradient_accumulation=2,
+    word_dropout=0.2,
+    ema_decay=0.9,
+    checkpoint_every_steps=5,
 )
 ROWS = tiny_rows(60, labelled=0.6)
 
@@ -45,7 +51,9 @@ def test_kill_9_at_random_moments_changes_nothing(tmp_path):
     )
     for name in ("metrics.jsonl", "weights.safetensors"):
         assert (tmp_path / "whole" / name).stat().st_size > 1000
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
+        assert (tmp_path / "whole" / name).read_bytes() == (
+            tmp_path / "killed" / name
+        ).read_bytes(), name
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +106,10 @@ def test_checkpoints_of_another_run_are_not_gone_on_from(tmp_path, changed):
     initial = {name: value.clone() for name, value in fresh["model"].state_dict().items()}
     found = left_by(tmp_path / "out", progress=progress, **fresh)
     (news,) = progress.said
-    assert "begins anew, for the checkpoint of step 8 that lay here was of other data, settings or first" in news
+    assert (
+        "begins anew, for the checkpoint of step 8 that lay here was of other data, settings or "
+        "first" in news
+    )
     fresh["model"].load_state_dict(initial)
     assert found == left_by(tmp_path / "new", **fresh)
 

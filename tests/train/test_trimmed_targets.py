@@ -31,7 +31,9 @@ class Source:
 
     fingerprint = "source"
 
-    def __init__(self, model: Any, *, sampled: bool = False, bias: torch.Tensor | None = None) -> None:
+    def __init__(
+        self, model: Any, *, sampled: bool = False, bias: torch.Tensor | None = None
+    ) -> None:
         self.model, self.sampled, self.bias = model, sampled, bias
         self.asked: list[bytes] = []
 
@@ -75,13 +77,21 @@ def test_they_are_the_teachers_over_the_tokens_that_stay(tiny: tuple[Any, Any]) 
             assert isinstance(found, HiddenTeacher)
             ours = torch.log_softmax(logits_of(found), dim=-1)
             whole = source.teacher_side([original], torch.device("cpu"))
-            probs = torch.softmax(logits_of(whole)[:, : len(tokenizer)], dim=-1)[:, torch.from_numpy(tokens.kept)]
+            probs = torch.softmax(logits_of(whole)[:, : len(tokenizer)], dim=-1)[
+                :, torch.from_numpy(tokens.kept)
+            ]
             assert float(probs.sum(-1).max()) < 0.999  # something was taken out
-            torch.testing.assert_close(ours.exp(), probs / probs.sum(-1, keepdim=True), atol=1e-7, rtol=1e-6)
+            torch.testing.assert_close(
+                ours.exp(), probs / probs.sum(-1, keepdim=True), atol=1e-7, rtol=1e-6
+            )
         if one_bias is None:
             with torch.no_grad():
-                answer = small.eval()(input_ids=torch.from_numpy(new.token_ids.astype(np.int64))[None]).logits[0, :-1]
-            torch.testing.assert_close(torch.log_softmax(answer.double(), -1), ours, atol=1e-5, rtol=1e-5)
+                answer = small.eval()(
+                    input_ids=torch.from_numpy(new.token_ids.astype(np.int64))[None]
+                ).logits[0, :-1]
+            torch.testing.assert_close(
+                torch.log_softmax(answer.double(), -1), ours, atol=1e-5, rtol=1e-5
+            )
     assert targets.fingerprint != source.fingerprint
 
 
@@ -91,7 +101,9 @@ def test_samples_cannot_be_narrowed(tiny: tuple[Any, Any]) -> None:
     _, trimmed, _ = trim_vocabulary(model, tokenizer, original.token_ids.tolist())
     tokens = VocabularyMap(tokenizer, trimmed)
     targets = TrimmedTargets(Source(model, sampled=True), tokens)
-    with pytest.raises(TargetsMismatch, match=r"no whole distributions.*kind hidden or live, or vocabulary: full"):
+    with pytest.raises(
+        TargetsMismatch, match=r"no whole distributions.*kind hidden or live, or vocabulary: full"
+    ):
         targets.teacher_side([tokens.document(original)], torch.device("cpu"))
     with pytest.raises(ModelError, match=r"a\.jsonl row 3 uses a token that was taken out"):
         tokens.document(document(tokenizer, "wonderful"))

@@ -1,6 +1,7 @@
 """A tiny student and rows for it.
 
-Also a program that trains it, kills it at random moments and starts it again: `python tiny.py ROOT KILLS SEED`.
+Also a program that trains it, kills it at random moments and starts it again:
+`python tiny.py ROOT KILLS SEED`.
 """
 
 from __future__ import annotations
@@ -42,10 +43,14 @@ class TinyStudent(nn.Module):
     def forward(self, input_ids, attention_mask):
         mask = attention_mask.unsqueeze(-1).to(torch.float32)
         mean = (self.embedding(input_ids) * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
-        return SimpleNamespace(logits=self.out(torch.relu(self.hidden(self.dropout(self.norm(mean))))))
+        return SimpleNamespace(
+            logits=self.out(torch.relu(self.hidden(self.dropout(self.norm(mean)))))
+        )
 
 
-def tiny_rows(rows: int = 90, *, seed: int = 0, labelled: float = 1.0, teacher: bool = True) -> EncodedSet:
+def tiny_rows(
+    rows: int = 90, *, seed: int = 0, labelled: float = 1.0, teacher: bool = True
+) -> EncodedSet:
     """Rows whose words tell their class, with a teacher that knows it."""
     generator = np.random.default_rng(seed)
     gold = generator.integers(0, CLASSES, rows)
@@ -53,7 +58,9 @@ def tiny_rows(rows: int = 90, *, seed: int = 0, labelled: float = 1.0, teacher: 
     for label in gold:
         telling = generator.random(generator.integers(1, 12)) < 0.7
         words = np.where(
-            telling, 2 + 12 * label + generator.integers(0, 12, telling.size), generator.integers(2, VOCABULARY)
+            telling,
+            2 + 12 * label + generator.integers(0, 12, telling.size),
+            generator.integers(2, VOCABULARY),
         )
         input_ids.append(words.tolist())
     probs = np.full((rows, CLASSES), 0.1, dtype=np.float32)
@@ -94,7 +101,8 @@ def newest(out: Path) -> int:
 
 
 def killed_beyond(step: int, out: Path, *, delay: float) -> bool:
-    """Train in a process of its own and kill it (SIGKILL) a moment after a checkpoint beyond a step is there.
+    """Train in a process of its own and kill it (SIGKILL) a moment after a checkpoint beyond a step
+    is there.
 
     How fast this machine is does not matter, so.
 
@@ -116,7 +124,8 @@ def killed_beyond(step: int, out: Path, *, delay: float) -> bool:
 
 
 def main(root: Path, kills: int, seed: int) -> None:
-    """Train undisturbed in `root/whole`; in `root/killed`, kill at random moments so many times, then let it finish."""
+    """Train undisturbed in `root/whole`; in `root/killed`, kill at random moments so many times,
+    then let it finish."""
     import accelerate.tracking  # noqa: F401  once, here: what a fork need not do again
     import torch._dynamo  # which optimizers import
     import torch.utils.tensorboard  # noqa: F401
@@ -128,7 +137,9 @@ def main(root: Path, kills: int, seed: int) -> None:
     assert os.waitpid(child, 0)[1] == 0
     moments, reached, out = random.Random(seed), [], root / "killed"
     while len(reached) < kills:
-        beyond = newest(out) + moments.choice((-1, 0, 7))  # -1: at once, while it reads what was there
+        beyond = newest(out) + moments.choice(
+            (-1, 0, 7)
+        )  # -1: at once, while it reads what was there
         if not killed_beyond(beyond, out, delay=moments.uniform(0, 0.03)):
             break
         reached.append(newest(out))

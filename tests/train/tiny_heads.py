@@ -9,7 +9,9 @@ from tests.train.tiny_language import SIZES
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig
 
 CONFIGS = {
-    "gemma2": Gemma2Config(**SIZES, head_dim=8, final_logit_softcapping=2.0, attn_implementation="eager"),
+    "gemma2": Gemma2Config(
+        **SIZES, head_dim=8, final_logit_softcapping=2.0, attn_implementation="eager"
+    ),
     "granite": GraniteConfig(**SIZES, logits_scaling=0.25),
     "cohere": CohereConfig(**SIZES, logit_scale=3.0),
 }

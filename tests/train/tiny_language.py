@@ -1,4 +1,5 @@
-"""A tiny teacher, tiny students and documents, and the loss of a language model written out in float64."""
+"""A tiny teacher, tiny students and documents, and the loss of a language model written out in
+float64."""
 
 from __future__ import annotations
 
@@ -11,9 +12,10 @@ import torch
 from tests.data.tiny_tokenizer import make_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tutelage.models import LanguageModel
 from tutelage.students import add_lora, build_language_rnn, prune
 from tutelage.targets import HiddenTargets
-from tutelage.teachers import CausalTeacher, LanguageModel, label_documents
+from tutelage.teachers import CausalTeacher, label_documents
 from tutelage.train import LanguageObjective, StoredTargets
 from tutelage.types import Document
 
@@ -39,10 +41,13 @@ SIZES = {
 
 
 def tiny_llama(seed: int = 0, *, spread: float = 4.0, **changes: Any) -> Any:
-    """A Llama of two layers whose distributions are far from uniform, and whose padded rows would win if they could."""
+    """A Llama of two layers whose distributions are far from uniform, and whose padded rows would
+    win if they could."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(LlamaConfig(**{**SIZES, "tie_word_embeddings": False, **changes})).eval()
+        model = LlamaForCausalLM(
+            LlamaConfig(**{**SIZES, "tie_word_embeddings": False, **changes})
+        ).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -74,11 +79,15 @@ def tiny_student(kind: str, *, dropout: float = 0.0) -> Any:
                         parameter.normal_(std=0.3)
             return student
         case "rnn":
-            return build_language_rnn(tokenizer=TOKENIZER, hidden_size=16, embedding_size=12, dropout=dropout)
+            return build_language_rnn(
+                tokenizer=TOKENIZER, hidden_size=16, embedding_size=12, dropout=dropout
+            )
     raise AssertionError(kind)
 
 
-def tiny_documents(count: int = 12, *, seed: int = 0, longest: int = 14, share: float = 1.0) -> list[Document]:
+def tiny_documents(
+    count: int = 12, *, seed: int = 0, longest: int = 14, share: float = 1.0
+) -> list[Document]:
     """Random tokens; of all but the first a share is trained."""
     draw = np.random.default_rng(seed)
     documents = []
@@ -87,7 +96,9 @@ def tiny_documents(count: int = 12, *, seed: int = 0, longest: int = 14, share: 
         trained = draw.random(size) < share
         trained[0], trained[-1] = False, True
         ids = draw.integers(3, VOCABULARY, size).astype(np.int32)
-        documents.append(Document(ids, trained, source="train.jsonl", row=row, num_bytes=3 * int(trained.sum())))
+        documents.append(
+            Document(ids, trained, source="train.jsonl", row=row, num_bytes=3 * int(trained.sum()))
+        )
     return documents
 
 
@@ -98,8 +109,16 @@ EXACT: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny_targets(teacher: CausalTeacher, documents: Sequence[Document], out: Path, kind: str = "sampled", **encoding):
-    store = label_documents(teacher, documents, out=out, kind=kind, encoding=encoding or EXACT[kind])
+def tiny_targets(
+    teacher: CausalTeacher,
+    documents: Sequence[Document],
+    out: Path,
+    kind: str = "sampled",
+    **encoding,
+):
+    store = label_documents(
+        teacher, documents, out=out, kind=kind, encoding=encoding or EXACT[kind]
+    )
     return StoredTargets(store)
 
 
@@ -120,20 +139,34 @@ def loss_by_definition(
     total: float,
     stored: StoredTargets | None = None,
 ) -> torch.Tensor:
-    """The objective token by token over whole distributions, each document read alone by the model's own forward.
+    """The objective token by token over whole distributions, each document read alone by the
+    model's own forward.
 
-    With `stored` forward KL is taken to what a store holds, entry by entry, in place of the teacher itself.
+    With `stored` forward KL is taken to what a store holds, entry by entry, in place of the teacher
+    itself.
     """
     cost = torch.zeros((), dtype=torch.float64)
-    heat, soft_weight = objective.loss_temperature, objective.soft_weight if teacher is not None else 0.0
+    heat, soft_weight = (
+        objective.loss_temperature,
+        objective.soft_weight if teacher is not None else 0.0,
+    )
     for document in documents:
-        logits = model(input_ids=torch.from_numpy(document.token_ids.astype(np.int64))[None]).logits[0].double()
+        logits = (
+            model(input_ids=torch.from_numpy(document.token_ids.astype(np.int64))[None])
+            .logits[0]
+            .double()
+        )
         theirs = None if teacher is None else torch.from_numpy(teacher_logits(teacher, document))
         for place, token in enumerate(np.flatnonzero(document.trained)):
             row = logits[token - 1, :VOCABULARY]
-            cost = cost - (1 - soft_weight) * torch.log_softmax(row, -1)[int(document.token_ids[token])]
+            cost = (
+                cost
+                - (1 - soft_weight) * torch.log_softmax(row, -1)[int(document.token_ids[token])]
+            )
             if stored is not None:
-                cost = cost + soft_weight * stored_divergence(stored, document, place, torch.log_softmax(row, -1))
+                cost = cost + soft_weight * stored_divergence(
+                    stored, document, place, torch.log_softmax(row, -1)
+                )
             elif theirs is not None:
                 p, q = (torch.log_softmax(values / heat, -1) for values in (theirs[place], row))
                 if objective.divergence.name == "reverse_kl":
@@ -142,16 +175,24 @@ def loss_by_definition(
     return cost / total
 
 
-def stored_divergence(stored: StoredTargets, document: Document, place: int, logprobs: torch.Tensor) -> torch.Tensor:
-    """Forward KL of one position by what the store holds about it; `sampled` as the store reports it, CE - H."""
+def stored_divergence(
+    stored: StoredTargets, document: Document, place: int, logprobs: torch.Tensor
+) -> torch.Tensor:
+    """Forward KL of one position by what the store holds about it; `sampled` as the store reports
+    it, CE - H."""
     (found,) = stored.store.lookup([document.example_id])
     if isinstance(found, HiddenTargets):
         side = stored.teacher_side([document], torch.device("cpu"))
-        p = torch.log_softmax((side.hidden[place].double() @ side.weight.double().T)[:VOCABULARY], -1)
+        p = torch.log_softmax(
+            (side.hidden[place].double() @ side.weight.double().T)[:VOCABULARY], -1
+        )
         return (p.exp() * (p - logprobs)).sum()
     start = int(found.counts[:place].sum())
     here = slice(start, start + int(found.counts[place]))
-    ids, p = torch.from_numpy(found.ids[here].astype(np.int64)), torch.from_numpy(found.logprobs[here]).double()
+    ids, p = (
+        torch.from_numpy(found.ids[here].astype(np.int64)),
+        torch.from_numpy(found.logprobs[here]).double(),
+    )
     if stored.store.manifest.kind == "sampled":
         return -(p.exp() * logprobs[ids]).sum() - float(found.entropies[place])
     tail, rest = 1 - p.exp().sum(), 1 - logprobs[ids].exp().sum()

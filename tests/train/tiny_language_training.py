@@ -11,12 +11,26 @@ from tests.train.tiny_training import records
 from tutelage.train import LanguageObjective, LanguageTrainSettings, train_language_model
 
 FAST = LanguageTrainSettings(
-    epochs=2, batch_tokens=64, micro_batch_tokens=32, sequence_length=32, learning_rate=3e-3, precision="float32"
+    epochs=2,
+    batch_tokens=64,
+    micro_batch_tokens=32,
+    sequence_length=32,
+    learning_rate=3e-3,
+    precision="float32",
 )
 TRAIN, VALIDATION = tiny_documents(24, share=0.8), tiny_documents(6, seed=1)
 
 
-def train(out: Path, *, model: Any = None, source: Any = None, settings=FAST, objective=None, train=TRAIN, **options):
+def train(
+    out: Path,
+    *,
+    model: Any = None,
+    source: Any = None,
+    settings=FAST,
+    objective=None,
+    train=TRAIN,
+    **options,
+):
     model = tiny_student("pruned") if model is None else model
     result = train_language_model(
         model,

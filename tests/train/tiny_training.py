@@ -1,4 +1,5 @@
-"""Training of the tiny student: settings that are quick, a display that remembers, and what a run left."""
+"""Training of the tiny student: settings that are quick, a display that remembers, and what a run
+left."""
 
 from contextlib import contextmanager
 
@@ -55,4 +56,6 @@ def records(out):
 
 
 def same_weights(one, other):
-    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+    return all(
+        torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items()
+    )

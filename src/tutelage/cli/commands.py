@@ -16,13 +16,18 @@ from tutelage.errors import Problem, RecipeError
 
 def _read_recipe(path: Path, overrides: list[str]) -> tuple[Any, Path | None]:
     """The recipe of a file, or of a run folder together with that folder."""
-    from tutelage.config import load_recipe
+    from tutelage.recipes.loading import load_recipe
 
     if path.is_dir():
         inside = path / "recipe.yaml"
         if not inside.is_file():
             raise RecipeError(
-                [Problem(str(path), "is a folder without recipe.yaml: give a recipe file or a run folder")]
+                [
+                    Problem(
+                        str(path),
+                        "is a folder without recipe.yaml: give a recipe file or a run folder",
+                    )
+                ]
             )
         return load_recipe(inside, overrides=overrides), path
     return load_recipe(path, overrides=overrides), None
@@ -30,14 +35,17 @@ def _read_recipe(path: Path, overrides: list[str]) -> tuple[Any, Path | None]:
 
 def init(options: argparse.Namespace) -> int:
     """`tutelage init`: write the commented recipe, never over an existing file."""
-    from tutelage.config import LANGUAGE_TEMPLATE, TEMPLATE
+    from tutelage.tasks.classification.template import TEMPLATE
+    from tutelage.tasks.language.template import TEMPLATE as LANGUAGE_TEMPLATE
 
     template, first = {
         "classification": (TEMPLATE, "data and labels"),
         "causal_lm": (LANGUAGE_TEMPLATE, "data and students"),
     }[options.task]
     if options.recipe.exists():
-        raise RecipeError([Problem(str(options.recipe), "exists and is left as it is: give another name")])
+        raise RecipeError(
+            [Problem(str(options.recipe), "exists and is left as it is: give another name")]
+        )
     options.recipe.parent.mkdir(parents=True, exist_ok=True)
     options.recipe.write_text(template, encoding="utf-8")
     if options.json:
@@ -49,13 +57,13 @@ def init(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """`tutelage check`: every problem at once, and an estimate; nothing is trained or written."""
-    from tutelage.config import LanguageRecipe
-    from tutelage.recipes.checking import check_recipe
+    from tutelage.tasks.classification.checking import check_recipe
+    from tutelage.tasks.language.recipe import LanguageRecipe
 
     recipe, _ = _read_recipe(options.recipe, options.overrides)
     progress = progress_for(quiet=options.quiet or options.json)
     if isinstance(recipe, LanguageRecipe):
-        from tutelage.recipes.language_checking import check_language_recipe
+        from tutelage.tasks.language.checking import check_language_recipe
 
         found = check_language_recipe(recipe, progress=progress)
     else:
@@ -64,7 +72,10 @@ def check(options: argparse.Namespace) -> int:
     if options.json:
         problems = [failures.vars_of(problem) for problem in found.problems]
         write_result(
-            json.dumps({"ok": not errors, "problems": problems, "estimate": found.estimate}, ensure_ascii=False)
+            json.dumps(
+                {"ok": not errors, "problems": problems, "estimate": found.estimate},
+                ensure_ascii=False,
+            )
         )
         return 2 if errors else 0
     for problem in found.problems:
@@ -78,15 +89,22 @@ def check(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """`tutelage label | train | evaluate | report | run`: the flow up to a stage."""
-    until = {"label": "label", "train": "train", "evaluate": "evaluate"}.get(options.command, "report")
+    until = {"label": "label", "train": "train", "evaluate": "evaluate"}.get(
+        options.command, "report"
+    )
     recipe, folder = _read_recipe(options.recipe, options.overrides)
     return _run_recipe(recipe, options, out=options.out or folder, until=until)
 
 
 def _run_recipe(
-    recipe: Any, options: argparse.Namespace, *, out: Path | None, until: Any, root: Path = Path("runs")
+    recipe: Any,
+    options: argparse.Namespace,
+    *,
+    out: Path | None,
+    until: Any,
+    root: Path = Path("runs"),
 ) -> int:
-    from tutelage.config import LanguageRecipe
+    from tutelage.tasks.language.recipe import LanguageRecipe
 
     progress = progress_for(quiet=options.quiet)
     speaks = isinstance(recipe, LanguageRecipe)
@@ -99,8 +117,15 @@ def _run_recipe(
 
         outcome = run_recipe(recipe, out=out, root=root, until=until, progress=progress)
     folder = outcome.folder
-    evaluation = json.loads(folder.evaluation_path.read_text("utf-8")) if until in ("evaluate", "report") else None
-    stages = [{"name": stage.name, "how": stage.how, "seconds": round(stage.seconds, 3)} for stage in outcome.stages]
+    evaluation = (
+        json.loads(folder.evaluation_path.read_text("utf-8"))
+        if until in ("evaluate", "report")
+        else None
+    )
+    stages = [
+        {"name": stage.name, "how": stage.how, "seconds": round(stage.seconds, 3)}
+        for stage in outcome.stages
+    ]
     if options.json:
         record = {
             "run": str(folder.path),
@@ -124,12 +149,16 @@ def _run_recipe(
     done = [stage for stage in outcome.stages if stage.how == "done"]
     took = sum(stage.seconds for stage in done)
     if done:
-        rest = "" if len(done) == len(stages) else f"; {len(stages) - len(done)} had been done before"
+        rest = (
+            "" if len(done) == len(stages) else f"; {len(stages) - len(done)} had been done before"
+        )
         write_result(f"{counted(len(done), 'stages')} done in {format_seconds(took)}{rest}.")
     elif stages:
         write_result("Everything had been done before.")
     else:
-        write_result("Nothing to do: the teacher of these targets (kind live) answers while students train.")
+        write_result(
+            "Nothing to do: the teacher of these targets (kind live) answers while students train."
+        )
     write_result(f"Run folder: {folder.path}")
     if until == "report":
         write_result(f"Report:     {folder.report_path}")
@@ -138,30 +167,44 @@ def _run_recipe(
 
 def demo(options: argparse.Namespace) -> int:
     """`tutelage demo`: fetch, write data and recipe, run."""
-    from tutelage.config import load_recipe
-    from tutelage.recipes.demo import write_demo
+    from tutelage.recipes.demo.classification import write_demo
+    from tutelage.recipes.loading import load_recipe
 
     progress = progress_for(quiet=options.quiet)
     if options.task == "causal_lm":
         if options.fast or options.sentences is not None:
-            raise RecipeError("--fast and --sentences are about the classification demo: leave them out")
-        from tutelage.recipes.demo_lm import write_language_demo
+            raise RecipeError(
+                "--fast and --sentences are about the classification demo: leave them out"
+            )
+        from tutelage.recipes.demo.language import write_language_demo
 
         folder = options.out or Path("tutelage-demo-lm")
-        recipe_path = write_language_demo(folder, seed=options.seed, reviews=options.reviews, progress=progress)
+        recipe_path = write_language_demo(
+            folder, seed=options.seed, reviews=options.reviews, progress=progress
+        )
     else:
         if options.reviews is not None:
-            raise RecipeError("--reviews is about the language-model demo (--task causal_lm): leave it out")
+            raise RecipeError(
+                "--reviews is about the language-model demo (--task causal_lm): leave it out"
+            )
         folder = options.out or Path("tutelage-demo-fast" if options.fast else "tutelage-demo")
         recipe_path = write_demo(
-            folder, fast=options.fast, seed=options.seed, sentences=options.sentences, progress=progress
+            folder,
+            fast=options.fast,
+            seed=options.seed,
+            sentences=options.sentences,
+            progress=progress,
         )
     progress.say(f"Recipe: {recipe_path} (an ordinary one: change it and run it again)")
-    return _run_recipe(load_recipe(recipe_path), options, out=None, until="report", root=folder / "runs")
+    return _run_recipe(
+        load_recipe(recipe_path), options, out=None, until="report", root=folder / "runs"
+    )
 
 
 def predict(options: argparse.Namespace) -> int:
-    """`tutelage predict`: label and probabilities for texts or a file, or what a language model writes after each."""
+    """`tutelage predict`: label and probabilities for texts or a file, or what a language model
+    writes after each.
+    """
     from tutelage.recipes.predicting import predict_file, predict_texts
 
     progress = progress_for(quiet=options.quiet or options.json)
@@ -180,9 +223,14 @@ def predict(options: argparse.Namespace) -> int:
         if options.json:
             write_result(json.dumps(written))
         else:
-            write_result(f"{counted(written['rows'], 'rows')} answered by {written['student']}: {written['out']}")
+            write_result(
+                f"{counted(written['rows'], 'rows')} answered by {written['student']}: "
+                f"{written['out']}"
+            )
         return 0
-    answers = predict_texts(options.folder, options.text, student=options.student, batch_size=options.batch_size)
+    answers = predict_texts(
+        options.folder, options.text, student=options.student, batch_size=options.batch_size
+    )
     if options.json:
         write_result(json.dumps(answers, ensure_ascii=False))
         return 0

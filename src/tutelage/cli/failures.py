@@ -17,7 +17,15 @@ from tutelage.errors import (
     TutelageError,
 )
 
-WRONG_INPUT = (RecipeError, DataError, ModelError, RunExists, RunIncomplete, NotEnoughDisk, NotEnoughMemory)
+WRONG_INPUT = (
+    RecipeError,
+    DataError,
+    ModelError,
+    RunExists,
+    RunIncomplete,
+    NotEnoughDisk,
+    NotEnoughMemory,
+)
 """Errors that the person can mend by changing what they gave."""
 
 
@@ -33,12 +41,19 @@ def explain(error: BaseException, *, command: str, as_json: bool) -> int:
         2 for wrong input, 130 for Ctrl-C, 1 for anything else.
     """
     if isinstance(error, KeyboardInterrupt):
-        _say(f"\nStopped. What is done is kept: run the same command again to go on (tutelage {command} ...).")
+        _say(
+            "\nStopped. What is done is kept: run the same command again to go on (tutelage "
+            f"{command} ...)."
+        )
         return 130
     if isinstance(error, BrokenPipeError):
         return 1
     if as_json:
-        problems = [vars_of(problem) for problem in error.problems] if isinstance(error, RecipeError) else []
+        problems = (
+            [vars_of(problem) for problem in error.problems]
+            if isinstance(error, RecipeError)
+            else []
+        )
         record = {"error": type(error).__name__, "message": str(error), "problems": problems}
         sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
     if isinstance(error, RecipeError):
@@ -52,7 +67,10 @@ def explain(error: BaseException, *, command: str, as_json: bool) -> int:
         _say(f"{type(error).__name__}: {error}")
         return 2 if isinstance(error, WRONG_INPUT) else 1
     _say(f"{type(error).__name__}: {error}")
-    _say("This is not an error that tutelage expected. Run again with --traceback to see where it came from.")
+    _say(
+        "This is not an error that tutelage expected. Run again with --traceback to see where it "
+        "came from."
+    )
     return 1
 
 

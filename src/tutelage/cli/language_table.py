@@ -31,7 +31,8 @@ def language_table(evaluation: dict[str, Any], *, width: int | None = None) -> s
         width: Columns of the terminal; None asks it, but takes at least what the table needs.
 
     Returns:
-        Text without colour: nats per token with the 95 % interval, the other measures, size and speed.
+        Text without colour: nats per token with the 95 % interval, the other measures, size and
+            speed.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("model", no_wrap=True)
@@ -56,7 +57,8 @@ def language_table(evaluation: dict[str, Any], *, width: int | None = None) -> s
     columns = width or max(shutil.get_terminal_size((FULL_WIDTH, 24)).columns, FULL_WIDTH)
     Console(file=buffer, width=columns, highlight=False).print(table)
     legend = (
-        f"{evaluation['documents']:,} test documents, {evaluation['tokens']:,} tokens; tokens/s: writing, one text at "
+        f"{evaluation['documents']:,} test documents, {evaluation['tokens']:,} tokens; tokens/s: "
+        "writing, one text at "
         "a time; faster: times the teacher's."
     )
     for name, metrics in evaluation["students"].items():
@@ -70,7 +72,8 @@ def _cells(metrics: dict[str, Any], teacher: dict[str, Any]) -> list[str]:
     nats = metrics["nats_per_token"]
     cells = [f"{nats['value']:.3f} [{nats['low']:.3f}, {nats['high']:.3f}]"]
     cells += [
-        f"{scale * metrics[key]['value']:.{digits}f}" if key in metrics else "" for key, _, scale, digits in MEASURES
+        f"{scale * metrics[key]['value']:.{digits}f}" if key in metrics else ""
+        for key, _, scale, digits in MEASURES
     ]
     cells.append(f"{metrics['parameters']['value'] / 1e6:.1f}M" if "parameters" in metrics else "")
     cells.append(format_bytes(metrics["disk_bytes"]["value"]) if "disk_bytes" in metrics else "")

@@ -1,7 +1,8 @@
 """The command line: which words there are, and what each is given.
 
-Only the standard library is imported until a command has been chosen, so `tutelage --help` answers at once.
-Results go to stdout, talk and progress to stderr. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted.
+Only the standard library is imported until a command has been chosen, so `tutelage --help` answers
+at once. Results go to stdout, talk and progress to stderr. Exit codes: 0 done, 1 failed, 2 wrong
+input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ QUIET_LIBRARIES = {
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
 }
-"""Environment of the command line, unless the person set it otherwise: our own bars and messages are enough."""
+"""Environment of the command line, unless the person set it otherwise: our own bars and messages
+are enough."""
 
 DESCRIPTION = """\
 Distil a large language model (the teacher) into a small model (the student) that does the same job.
@@ -44,18 +46,28 @@ first steps:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every command; a test pins its words."""
     parser = argparse.ArgumentParser(
-        prog="tutelage", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="tutelage",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     init = _command(commands, "init", "write a commented recipe to start from")
-    init.add_argument("recipe", nargs="?", default="recipe.yaml", type=Path, help="file to write [recipe.yaml]")
     init.add_argument(
-        "--task", choices=("classification", "causal_lm"), default="classification", help="what for [classification]"
+        "recipe", nargs="?", default="recipe.yaml", type=Path, help="file to write [recipe.yaml]"
+    )
+    init.add_argument(
+        "--task",
+        choices=("classification", "causal_lm"),
+        default="classification",
+        help="what for [classification]",
     )
 
-    check = _command(commands, "check", "validate recipe and data without training; estimate time and disk")
+    check = _command(
+        commands, "check", "validate recipe and data without training; estimate time and disk"
+    )
     _recipe(check)
 
     for word, summary in (
@@ -69,27 +81,48 @@ def build_parser() -> argparse.ArgumentParser:
         _recipe(stage)
         stage.add_argument("--out", type=Path, help="run folder [runs/NAME beside where you stand]")
 
-    predict = _command(commands, "predict", "answer with a student: label and probabilities, or how a text goes on")
+    predict = _command(
+        commands, "predict", "answer with a student: label and probabilities, or how a text goes on"
+    )
     predict.add_argument("folder", type=Path, help="a student folder, or a run folder")
     predict.add_argument("text", nargs="*", help="texts to classify, or to go on with")
     predict.add_argument("--file", type=Path, help="csv, tsv, jsonl or parquet with a text column")
-    predict.add_argument("--out", type=Path, help="where --file's answers go (csv, tsv, jsonl or parquet)")
+    predict.add_argument(
+        "--out", type=Path, help="where --file's answers go (csv, tsv, jsonl or parquet)"
+    )
     predict.add_argument(
         "--student",
         help="which student of a run folder [the most accurate one, or the one with the fewest nats per token]",
     )
     predict.add_argument("--text-field", help="text column of --file [the one of the run's data]")
-    predict.add_argument("--batch-size", type=int, default=64, help="texts at a time, of a classifier [64]")
-
-    _targets(_command(commands, "targets", "look into a store of soft targets, verify, merge or export it"))
-
-    demo = _command(commands, "demo", "the main job on real reviews: fetch, label, train, evaluate, report")
-    demo.add_argument(
-        "--task", choices=("classification", "causal_lm"), default="classification", help="which demo [classification]"
+    predict.add_argument(
+        "--batch-size", type=int, default=64, help="texts at a time, of a classifier [64]"
     )
-    demo.add_argument("--fast", action="store_true", help="classification in a minute or two, with less of everything")
+
+    _targets(
+        _command(
+            commands, "targets", "look into a store of soft targets, verify, merge or export it"
+        )
+    )
+
+    demo = _command(
+        commands, "demo", "the main job on real reviews: fetch, label, train, evaluate, report"
+    )
     demo.add_argument(
-        "--out", type=Path, help="folder for the demo's data, recipe and run [tutelage-demo, -fast or -lm]"
+        "--task",
+        choices=("classification", "causal_lm"),
+        default="classification",
+        help="which demo [classification]",
+    )
+    demo.add_argument(
+        "--fast",
+        action="store_true",
+        help="classification in a minute or two, with less of everything",
+    )
+    demo.add_argument(
+        "--out",
+        type=Path,
+        help="folder for the demo's data, recipe and run [tutelage-demo, -fast or -lm]",
     )
     demo.add_argument("--seed", type=int, default=0, help="seed of the students' training [0]")
     demo.add_argument(
@@ -105,8 +138,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: argparse._SubParsersAction, word: str, summary: str) -> argparse.ArgumentParser:  # pyright: ignore[reportPrivateUsage]
-    parser = commands.add_parser(word, help=summary, description=summary[0].upper() + summary[1:] + ".")
+def _command(
+    commands: argparse._SubParsersAction, word: str, summary: str
+) -> argparse.ArgumentParser:  # pyright: ignore[reportPrivateUsage]
+    parser = commands.add_parser(
+        word, help=summary, description=summary[0].upper() + summary[1:] + "."
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     parser.add_argument("--quiet", action="store_true", help="no progress and no talk on stderr")
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
@@ -115,19 +152,29 @@ def _command(commands: argparse._SubParsersAction, word: str, summary: str) -> a
 
 def _targets(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
-    inspect = _command(actions, "inspect", "what is in it: kind, rows, bytes, entropy, teacher, samples")
+    inspect = _command(
+        actions, "inspect", "what is in it: kind, rows, bytes, entropy, teacher, samples"
+    )
     verify = _command(actions, "verify", "check every checksum; exit 1 and name each broken part")
     merge = _command(
-        actions, "merge", "put stores of one teacher, tokenizer, encoding and seed into one, each row once"
+        actions,
+        "merge",
+        "put stores of one teacher, tokenizer, encoding and seed into one, each row once",
     )
     export = _command(actions, "export", "write the targets as JSON Lines, one object a row")
     for action in (inspect, verify, export):
         action.add_argument("store", type=Path, help="a store, or a run folder that holds one")
-    inspect.add_argument("--samples", type=int, help="positions to show [3 where the tokenizer is known]")
-    inspect.add_argument("--tokenizer", help="the teacher, whose tokenizer spells the ids [that of the run]")
+    inspect.add_argument(
+        "--samples", type=int, help="positions to show [3 where the tokenizer is known]"
+    )
+    inspect.add_argument(
+        "--tokenizer", help="the teacher, whose tokenizer spells the ids [that of the run]"
+    )
     merge.add_argument("stores", type=Path, nargs="+", help="stores, or run folders that hold one")
     merge.add_argument("--out", type=Path, required=True, help="folder of the merged store")
-    export.add_argument("--format", choices=["jsonl"], default="jsonl", help="what to write [jsonl]")
+    export.add_argument(
+        "--format", choices=["jsonl"], default="jsonl", help="what to write [jsonl]"
+    )
     export.add_argument("--out", type=Path, help="the file [stdout]")
 
 
@@ -144,7 +191,9 @@ def _recipe(parser: argparse.ArgumentParser) -> None:
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The words as options; texts of `predict` may also come after an option, which argparse alone refuses."""
+    """The words as options; texts of `predict` may also come after an option, which argparse alone
+    refuses.
+    """
     options, left = parser.parse_known_args(arguments)
     if options.command == "predict":
         options.text += [word for word in left if not word.startswith("-")]

@@ -12,7 +12,12 @@ from rich.table import Table
 
 from tutelage.cli.terminal import counted, format_bytes
 
-QUALITY = (("accuracy", "accuracy", 1), ("macro_f1", "macro F1", 1), ("agreement", "agrees", 1), ("kl", "KL", 3))
+QUALITY = (
+    ("accuracy", "accuracy", 1),
+    ("macro_f1", "macro F1", 1),
+    ("agreement", "agrees", 1),
+    ("kl", "KL", 3),
+)
 FULL_WIDTH = 126
 """Narrower terminals wrap the lines themselves; no number is ever cut."""
 BASELINES = {"tfidf_logistic_regression": "TF-IDF + logistic", "majority": "commonest class"}
@@ -27,7 +32,8 @@ def results_table(evaluation: dict[str, Any], *, width: int | None = None) -> st
         width: Columns of the terminal; None asks it, but takes at least what the table needs.
 
     Returns:
-        Text without colour: accuracy and its 95 % interval, the other metrics, size, latency and how many times
+        Text without colour: accuracy and its 95 % interval, the other metrics, size, latency and
+            how many times
         faster than the teacher one example is answered.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -47,7 +53,10 @@ def results_table(evaluation: dict[str, Any], *, width: int | None = None) -> st
         rows.append((name, metrics))
         if name in evaluation.get("controls", {}):
             rows.append(("  on labels only", evaluation["controls"][name]))
-    rows += [(BASELINES.get(name, name), metrics) for name, metrics in evaluation.get("baselines", {}).items()]
+    rows += [
+        (BASELINES.get(name, name), metrics)
+        for name, metrics in evaluation.get("baselines", {}).items()
+    ]
     for name, metrics in rows:
         table.add_row(name, *_cells(metrics, teacher))
     buffer = io.StringIO()
@@ -56,7 +65,9 @@ def results_table(evaluation: dict[str, Any], *, width: int | None = None) -> st
     legend = f"{counted(evaluation['rows'], 'test rows')}; ms: median for one text; faster: times the teacher's."
     devices = evaluation.get("devices", {})
     if len(set(devices.values())) > 1:
-        legend += f"\nMeasured on {', '.join(f'{device} ({who})' for who, device in devices.items())}."
+        legend += (
+            f"\nMeasured on {', '.join(f'{device} ({who})' for who, device in devices.items())}."
+        )
     return f"\n{buffer.getvalue().rstrip()}\n\n{legend}\n"
 
 
@@ -78,14 +89,24 @@ def _cells(metrics: dict[str, Any], teacher: dict[str, Any]) -> list[str]:
     cells.append(format_bytes(metrics["disk_bytes"]["value"]) if "disk_bytes" in metrics else "")
     cells.append(f"{latency['value']:.2f}" if latency else "")
     cells.append(
-        _times(teacher["latency_ms_p50"]["value"] / latency["value"]) if latency and "latency_ms_p50" in teacher else ""
+        _times(teacher["latency_ms_p50"]["value"] / latency["value"])
+        if latency and "latency_ms_p50" in teacher
+        else ""
     )
     return cells
 
 
 def _times(ratio: float) -> str:
-    """How many times faster; with a digit more where a whole number would hide which side is faster, and how much."""
-    return f"{ratio:.0f}x" if ratio >= 10 or ratio == 1 else f"{ratio:.1f}x" if ratio >= 0.1 else f"{ratio:.2g}x"
+    """How many times faster; with a digit more where a whole number would hide which side is
+    faster, and how much.
+    """
+    return (
+        f"{ratio:.0f}x"
+        if ratio >= 10 or ratio == 1
+        else f"{ratio:.1f}x"
+        if ratio >= 0.1
+        else f"{ratio:.2g}x"
+    )
 
 
 def _count(number: float) -> str:

@@ -1,4 +1,6 @@
-"""`tutelage targets`: look into a store of soft targets, verify it, put several together, turn one into JSON Lines."""
+"""`tutelage targets`: look into a store of soft targets, verify it, put several together, turn one
+into JSON Lines.
+"""
 
 from __future__ import annotations
 
@@ -65,8 +67,14 @@ def merge(options: argparse.Namespace) -> int:
     from tutelage.targets import merge as merge_stores
 
     progress = progress_for(quiet=options.quiet or options.json)
-    store = merge_stores([_store(source) for source in options.stores], options.out, progress=progress)
-    facts = {"store": str(store.path), "rows": store.manifest.rows, "positions": store.manifest.positions}
+    store = merge_stores(
+        [_store(source) for source in options.stores], options.out, progress=progress
+    )
+    facts = {
+        "store": str(store.path),
+        "rows": store.manifest.rows,
+        "positions": store.manifest.positions,
+    }
     if options.json:
         write_result(json.dumps(facts))
     else:
@@ -81,7 +89,9 @@ def export(options: argparse.Namespace) -> int:
     path = _store(options.store)
     if options.out is None:
         if options.json:
-            raise RecipeError("the rows themselves go to stdout: give --out FILE, or leave out --json")
+            raise RecipeError(
+                "the rows themselves go to stdout: give --out FILE, or leave out --json"
+            )
         for line in jsonl_lines(path):
             write_result(line)
         return 0
@@ -111,13 +121,17 @@ def _store(path: Path) -> Path:
     store = path / "targets" if (path / "targets").is_dir() else path
     if not (store / "manifest.json").is_file():
         raise RunIncomplete(
-            f"{store} holds no manifest.json, so it is no store of soft targets. Make one: tutelage label recipe.yaml"
+            f"{store} holds no manifest.json, so it is no store of soft targets. Make one: "
+            "tutelage label recipe.yaml"
         )
     return store
 
 
-def _decoder(options: argparse.Namespace, fingerprint: str, *, quiet: bool) -> Callable[[list[int]], str] | None:
-    """Spells the ids of a store, if the tokenizer it was written for is known; one that differs is never used.
+def _decoder(
+    options: argparse.Namespace, fingerprint: str, *, quiet: bool
+) -> Callable[[list[int]], str] | None:
+    """Spells the ids of a store, if the tokenizer it was written for is known; one that differs is
+    never used.
 
     Raises:
         TargetsMismatch: The tokenizer that was asked for is another one.
@@ -126,7 +140,7 @@ def _decoder(options: argparse.Namespace, fingerprint: str, *, quiet: bool) -> C
     if name is None:
         return None
     try:
-        from tutelage.teachers.tokenizers import load_tokenizer, tokenizer_fingerprint
+        from tutelage.models.tokenizers import load_tokenizer, tokenizer_fingerprint
 
         tokenizer = load_tokenizer(name)
         found = tokenizer_fingerprint(tokenizer)
@@ -146,7 +160,7 @@ def _decoder(options: argparse.Namespace, fingerprint: str, *, quiet: bool) -> C
 
 def _teacher_of(run: Path) -> str | None:
     """The teacher that the recipe of a run folder names."""
-    from tutelage.config import load_recipe
+    from tutelage.recipes.loading import load_recipe
 
     inside = run / "recipe.yaml"
     if not inside.is_file():
@@ -160,7 +174,8 @@ def _teacher_of(run: Path) -> str | None:
 def _spelled(sample: dict[str, Any]) -> str:
     """One position: what is kept, and what was drawn."""
     lines = [
-        f"position {sample['position']:,} of {sample['example_id'][:12]}...: entropy {sample['entropy_nats']:.2f} nats"
+        f"position {sample['position']:,} of {sample['example_id'][:12]}...: entropy "
+        f"{sample['entropy_nats']:.2f} nats"
     ]
     for side, shown in (("head", len(sample["head"])), ("tail", _SHOWN_TAIL)):
         entries = sample[side][:shown]
@@ -171,4 +186,6 @@ def _spelled(sample: dict[str, Any]) -> str:
 
 
 def _word(entry: dict[str, Any]) -> str:
-    return str(entry["id"]) if entry["text"] is None else json.dumps(entry["text"], ensure_ascii=False)
+    return (
+        str(entry["id"]) if entry["text"] is None else json.dumps(entry["text"], ensure_ascii=False)
+    )

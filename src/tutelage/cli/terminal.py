@@ -1,4 +1,6 @@
-"""How progress and results look on a terminal: bars on stderr while people watch, plain lines otherwise."""
+"""How progress and results look on a terminal: bars on stderr while people watch, plain lines
+otherwise.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from tutelage.types import Progress as ProgressProtocol
 
 
 class TerminalProgress:
-    """Bars with time left where stderr is a terminal; one line per finished step where it is not."""
+    """Bars with time left where stderr is a terminal; one line per finished step where it is
+    not.
+    """
 
     def __init__(self) -> None:
         """Write to stderr, so that stdout holds results only."""
@@ -47,7 +51,9 @@ class TerminalProgress:
                 yield lambda done: display.advance(task, done)
         else:
             yield lambda _: None
-        self.say(f"{title:<28} {counted(total, unit)} in {format_seconds(time.monotonic() - started)}")
+        self.say(
+            f"{title:<28} {counted(total, unit)} in {format_seconds(time.monotonic() - started)}"
+        )
 
     def say(self, message: str) -> None:
         """Show one line of talk."""

@@ -1,7 +1,8 @@
 """Which divergences there are for language models, and which soft targets can serve each of them.
 
-An objective is served where its value and gradient are exact or unbiased; anything else is refused before a run
-starts. Plain values, so that a recipe can be checked without torch; the losses are tested against these tables.
+An objective is served where its value and gradient are exact or unbiased; anything else is refused
+before a run starts. Plain values, so that a recipe can be checked without torch; the losses are
+tested against these tables.
 """
 
 from __future__ import annotations
@@ -41,11 +42,13 @@ SERVED_BY: dict[str, frozenset[str]] = {
     "hidden": frozenset(DIVERGENCES),
     "live": frozenset(DIVERGENCES),
 }
-"""For each kind of targets the divergences it can serve: `sampled` without bias, because forward KL is linear in the
-teacher; `top_k` exactly over k + 1 buckets; `hidden` and `live` exactly, since they hold whole distributions."""
+"""For each kind of targets the divergences it can serve: `sampled` without bias, because forward KL
+is linear in the teacher; `top_k` exactly over k + 1 buckets; `hidden` and `live` exactly, since
+they hold whole distributions."""
 
 ANY_TEMPERATURE = frozenset({"hidden", "live"})
-"""The kinds that serve every loss temperature; the others hold what the teacher said at temperature 1."""
+"""The kinds that serve every loss temperature; the others hold what the teacher said at temperature
+1."""
 
 
 def serves(kind: str, divergence: str, *, loss_temperature: float = 1.0) -> bool:
@@ -70,4 +73,6 @@ def kinds_that_serve(divergence: str, *, loss_temperature: float = 1.0) -> list[
         divergence: A name in `DIVERGENCES`.
         loss_temperature: What both sides are softened by, > 0.
     """
-    return [kind for kind in SERVED_BY if serves(kind, divergence, loss_temperature=loss_temperature)]
+    return [
+        kind for kind in SERVED_BY if serves(kind, divergence, loss_temperature=loss_temperature)
+    ]

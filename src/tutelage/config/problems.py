@@ -1,4 +1,6 @@
-"""From what pydantic found wrong to sentences a person can act on, each with its place in the recipe."""
+"""From what pydantic found wrong to sentences a person can act on, each with its place in the
+recipe.
+"""
 
 from __future__ import annotations
 
@@ -51,34 +53,52 @@ def _explain(error: Mapping[str, Any], source: Source, recipe: type[BaseModel]) 
     context = error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
-            return Problem(where, _unknown_key(keys, known=_known_keys(error["loc"][:-1], recipe), recipe=recipe))
+            return Problem(
+                where,
+                _unknown_key(keys, known=_known_keys(error["loc"][:-1], recipe), recipe=recipe),
+            )
         case "missing":
             return Problem(where, f"`{name}` is missing; {_missing_hint(keys, recipe)}")
         case "union_tag_not_found":
             tag = context["discriminator"].strip("'")
-            return Problem(where, f"`{name}` has no `{tag}`; expected one of {', '.join(_tags(error['loc'], recipe))}")
+            return Problem(
+                where,
+                f"`{name}` has no `{tag}`; expected one of "
+                f"{', '.join(_tags(error['loc'], recipe))}",
+            )
         case "union_tag_invalid":
             tag = context["discriminator"].strip("'")
             known = _tags(error["loc"], recipe)
-            return Problem(source.where((*keys, tag)), _not_one_of(f"{name}.{tag}", context["tag"], known))
+            return Problem(
+                source.where((*keys, tag)), _not_one_of(f"{name}.{tag}", context["tag"], known)
+            )
         case "literal_error":
-            known = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
+            known = [
+                word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")
+            ]
             known = [{"True": "true", "False": "false"}.get(word, word) for word in known]
             known = list(TASKS) if keys == ("task", "kind") else known
             return Problem(where, _not_one_of(name, error["input"], known))
         case kind if kind == REFUSED:
             return Problem(where, f"`{name}`: {error['msg']}")
         case kind if kind in _EXPECTED:
-            return Problem(where, f"`{name}` is {_shown(error['input'])}; expected {_EXPECTED[kind]}{_cure(error)}")
+            return Problem(
+                where,
+                f"`{name}` is {_shown(error['input'])}; expected {_EXPECTED[kind]}{_cure(error)}",
+            )
         case _:
             said = error["msg"].removeprefix("Input should be ").removeprefix("Value should be ")
-            return Problem(where, f"`{name}` is {_shown(error['input'])}; expected {_wording(said)}")
+            return Problem(
+                where, f"`{name}` is {_shown(error['input'])}; expected {_wording(said)}"
+            )
 
 
 def _wording(said: str) -> str:
     if "at least 1 " in said and ("item" in said or "character" in said):
         return "at least one entry"
-    return f"a number {said}" if said.startswith(("greater", "less")) else said[:1].lower() + said[1:]
+    return (
+        f"a number {said}" if said.startswith(("greater", "less")) else said[:1].lower() + said[1:]
+    )
 
 
 def _shown(value: object) -> str:
@@ -93,7 +113,11 @@ def _cure(error: Mapping[str, Any]) -> str:
     if error["type"] == "string_type" and isinstance(value, (bool, int, float)):
         return f'; put it in quotes: "{_shown(value)}"'
     if error["type"] in ("int_type", "float_type", "bool_type") and isinstance(value, str):
-        return " without quotes" if value.replace(".", "", 1).isdigit() or value in ("true", "false") else ""
+        return (
+            " without quotes"
+            if value.replace(".", "", 1).isdigit() or value in ("true", "false")
+            else ""
+        )
     return ""
 
 
@@ -109,7 +133,11 @@ def _unknown_key(keys: Keys, *, known: list[str], recipe: type[BaseModel]) -> st
     guess = nearest(key, known)
     if guess:
         return f"unknown key `{key}`{inside}; did you mean `{guess}`?"
-    elsewhere = [name for name in recipe.model_fields if name != section and key in _known_keys((name,), recipe)]
+    elsewhere = [
+        name
+        for name in recipe.model_fields
+        if name != section and key in _known_keys((name,), recipe)
+    ]
     if elsewhere:
         return f"unknown key `{key}`{inside}; it belongs in `{elsewhere[0]}`"
     return f"unknown key `{key}`{inside}; known here: {', '.join(known)}"
@@ -141,7 +169,9 @@ def _missing_hint(keys: Keys, recipe: type[BaseModel]) -> str:
 
 
 def _keys_of(loc: Keys, values: Any, recipe: type[BaseModel]) -> Keys:
-    """The way through the recipe that an error's location means: tags of alternatives are not keys."""
+    """The way through the recipe that an error's location means: tags of alternatives are not
+    keys.
+    """
     keys: list[str | int] = []
     for position, element in enumerate(loc):
         found = _inside(values, element)
@@ -174,7 +204,11 @@ def _options(annotation: Any) -> list[Any]:
 def _tag(model: Any) -> str | None:
     """The word that chooses this alternative, or None where there is nothing to choose."""
     for key in ("kind", "method"):
-        field = model.model_fields.get(key) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        field = (
+            model.model_fields.get(key)
+            if isinstance(model, type) and issubclass(model, BaseModel)
+            else None
+        )
         if field is not None and get_origin(field.annotation) is Literal:
             return get_args(field.annotation)[0]
     return None
@@ -189,13 +223,19 @@ def _annotation_at(loc: tuple[str | int, ...], recipe: type[BaseModel]) -> Any:
 
 
 def _step(options: list[Any], element: str | int) -> Any:
-    models = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
+    models = [
+        option for option in options if isinstance(option, type) and issubclass(option, BaseModel)
+    ]
     if len(models) > 1:
         return next((model for model in models if _tag(model) == element), None)
     if models:
         field = models[0].model_fields.get(str(element))
         return None if field is None else field.annotation
-    inner = [get_args(option) for option in options if get_args(option) and get_origin(option) is not Literal]
+    inner = [
+        get_args(option)
+        for option in options
+        if get_args(option) and get_origin(option) is not Literal
+    ]
     if not inner:
         return None
     return inner[0][0] if isinstance(element, int) else inner[0][-1]

@@ -1,7 +1,7 @@
 """A recipe file as plain values, with the place in the file that each value came from.
 
-Comes in: the path and the `--set` overrides. Goes out: nested dicts and lists, the line of every key and item, and
-what is already wrong (a key given twice, an override that fits nowhere).
+Comes in: the path and the `--set` overrides. Goes out: nested dicts and lists, the line of every
+key and item, and what is already wrong (a key given twice, an override that fits nowhere).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Source:
     """The recipe as nested dicts, lists and scalars, overrides applied."""
 
     places: dict[Keys, str] = field(default_factory=dict)
-    """For each key and list item the words that lead a person to it: `recipe.yaml:12` or `--set train.epochs`."""
+    """For each key and list item the words that lead a person to it: `recipe.yaml:12` or
+    `--set train.epochs`."""
 
     problems: list[Problem] = field(default_factory=list)
     """What was wrong before any meaning was looked at."""
@@ -63,7 +64,8 @@ def read_source(path: Path, *, overrides: Sequence[str] = ()) -> Source:
         The values, their places, and the problems found on the way.
 
     Raises:
-        RecipeError: The file cannot be read as one YAML mapping, so nothing more can be said about it.
+        RecipeError: The file cannot be read as one YAML mapping, so nothing more can be said about
+            it.
     """
     text = _read_text(path)
     try:
@@ -88,18 +90,26 @@ def _yaml() -> YAML:
 
 def _read_text(path: Path) -> str:
     if path.is_dir():
-        raise RecipeError([Problem(str(path), "this is a folder; expected a recipe file such as recipe.yaml")])
+        raise RecipeError(
+            [Problem(str(path), "this is a folder; expected a recipe file such as recipe.yaml")]
+        )
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise RecipeError([Problem(str(path), "no such file; write one with: tutelage init " + str(path))]) from None
+        raise RecipeError(
+            [Problem(str(path), "no such file; write one with: tutelage init " + str(path))]
+        ) from None
     except OSError as error:
-        raise RecipeError([Problem(str(path), f"the file cannot be read: {error.strerror}")]) from None
+        raise RecipeError(
+            [Problem(str(path), f"the file cannot be read: {error.strerror}")]
+        ) from None
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        message = f"byte {error.start} is not UTF-8 (0x{raw[error.start]:02x}); save the recipe as UTF-8"
+        message = (
+            f"byte {error.start} is not UTF-8 (0x{raw[error.start]:02x}); save the recipe as UTF-8"
+        )
         raise RecipeError([Problem(f"{path}:{line}", message)]) from None
 
 
@@ -113,9 +123,7 @@ def _sentence(error: YAMLError) -> str:
         said = ", ".join(part for part in (error.context, error.problem) if part)
     else:
         said = str(error).splitlines()[0]
-    return (
-        f"not valid YAML: {said}; check the indentation, and quote text that holds any of : # {{ }} [ ] , & * ! | > % @"
-    )
+    return f"not valid YAML: {said}; check the indentation, and quote text that holds any of : # {{ }} [ ] , & * ! | > % @"
 
 
 class _Unfolding:
@@ -133,7 +141,12 @@ class _Unfolding:
         self._num_nodes += 1
         if id(node) in self._above or self._num_nodes > _MOST_NODES:
             raise RecipeError(
-                [Problem(self._place_at(node), "this alias contains itself or unfolds without end; write it out")]
+                [
+                    Problem(
+                        self._place_at(node),
+                        "this alias contains itself or unfolds without end; write it out",
+                    )
+                ]
             )
         self._above.add(id(node))
         try:
@@ -141,7 +154,10 @@ class _Unfolding:
                 case MappingNode():
                     return self._mapping(node, keys)
                 case SequenceNode():
-                    return [self._item(item, (*keys, position)) for position, item in enumerate(node.value)]
+                    return [
+                        self._item(item, (*keys, position))
+                        for position, item in enumerate(node.value)
+                    ]
                 case _:
                     return self._scalar(node)
         finally:
@@ -154,7 +170,9 @@ class _Unfolding:
             key = self._scalar(key_node) if isinstance(key_node, ScalarNode) else None
             if not isinstance(key, str):
                 shown = f"`{key_node.value}`" if isinstance(key_node, ScalarNode) else "this key"
-                self._source.problems.append(Problem(place, f"{shown} is not text, as a key must be; put it in quotes"))
+                self._source.problems.append(
+                    Problem(place, f"{shown} is not text, as a key must be; put it in quotes")
+                )
             elif key in mapping:
                 first = self._source.places[*keys, key]
                 self._source.problems.append(
@@ -180,7 +198,10 @@ class _Unfolding:
                     return self._constructor.construct_yaml_int(node)
                 case "float":
                     return self._constructor.construct_yaml_float(node)
-        except (ValueError, KeyError):  # an explicit tag on a value that does not fit it: `!!int many`
+        except (
+            ValueError,
+            KeyError,
+        ):  # an explicit tag on a value that does not fit it: `!!int many`
             pass
         return node.value
 
@@ -193,7 +214,9 @@ def _lay_over(source: Source, override: str) -> None:
     place = f"--set {key_text}"
     keys = tuple(key_text.strip().split("."))
     if not equals or not all(keys):
-        source.problems.append(Problem(f"--set {override}", "expected KEY=VALUE, such as --set train.epochs=3"))
+        source.problems.append(
+            Problem(f"--set {override}", "expected KEY=VALUE, such as --set train.epochs=3")
+        )
         return
     parent: Any = source.values
     for depth, key in enumerate(keys[:-1], start=1):
@@ -202,7 +225,9 @@ def _lay_over(source: Source, override: str) -> None:
             source.places[keys[:depth]] = place
         parent = parent[key]
         if not isinstance(parent, dict):
-            message = f"`{'.'.join(keys[:depth])}` holds {parent!r}, which has no keys; set it as a whole"
+            message = (
+                f"`{'.'.join(keys[:depth])}` holds {parent!r}, which has no keys; set it as a whole"
+            )
             source.problems.append(Problem(place, message))
             return
     try:
@@ -213,4 +238,6 @@ def _lay_over(source: Source, override: str) -> None:
     for known in [known for known in source.places if known[: len(keys)] == keys]:
         del source.places[known]
     source.places[keys] = place
-    parent[keys[-1]] = None if node is None else _Unfolding(source, place=place).value_of(node, keys)
+    parent[keys[-1]] = (
+        None if node is None else _Unfolding(source, place=place).value_of(node, keys)
+    )

@@ -1,7 +1,9 @@
-"""The kinds of value a recipe holds beyond plain numbers and words: names, data files, shares, model names.
+"""The kinds of value a recipe holds beyond plain numbers and words: names, data files, shares,
+model names.
 
-Each is an annotated type whose validator either returns the value in its final form (paths absolute) or refuses it with
-a sentence that says what to do. The folder that relative paths start from comes in as validation context.
+Each is an annotated type whose validator either returns the value in its final form (paths
+absolute) or refuses it with a sentence that says what to do. The folder that relative paths start
+from comes in as validation context.
 """
 
 from __future__ import annotations
@@ -12,7 +14,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -23,9 +33,13 @@ REFUSED = "recipe_refused"
 
 
 class Section(BaseModel):
-    """One mapping of a recipe: frozen, with unknown keys and quiet conversions ("10" for 10) refused."""
+    """One mapping of a recipe: frozen, with unknown keys and quiet conversions ("10" for 10)
+    refused.
+    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
+    )
 
 
 def refusal(message: str) -> PydanticCustomError:
@@ -41,7 +55,9 @@ def nearest(word: str, known: list[str]) -> str | None:
 
 
 def not_yet(values: tuple[str, ...], message: str) -> BeforeValidator:
-    """Refuse words that other versions or tasks know, with the reason instead of a bare "not one of"."""
+    """Refuse words that other versions or tasks know, with the reason instead of a bare "not one
+    of".
+    """
 
     def check(value: object) -> object:
         if isinstance(value, str) and value in values:
@@ -59,13 +75,19 @@ def _absolute(value: str, info: ValidationInfo) -> Path:
 
 def _data_file(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, (str, Path)) or not str(value).strip():
-        raise refusal(f"{value!r} is not a file; expected the path of a csv, tsv, jsonl or parquet file")
+        raise refusal(
+            f"{value!r} is not a file; expected the path of a csv, tsv, jsonl or parquet file"
+        )
     if str(value).startswith("hub:"):
-        raise refusal(f"{value}: hub: files are not available in this version; download to csv, jsonl, parquet")
+        raise refusal(
+            f"{value}: hub: files are not available in this version; download to csv, jsonl, "
+            "parquet"
+        )
     path = _absolute(str(value), info)
     if path.suffix.lower() not in DATA_SUFFIXES:
         raise refusal(
-            f"{value} is not in a format that can be read; expected a file ending in {', '.join(DATA_SUFFIXES)}"
+            f"{value} is not in a format that can be read; expected a file ending in "
+            f"{', '.join(DATA_SUFFIXES)}"
         )
     return path
 
@@ -74,7 +96,9 @@ def _file_or_share(value: object, info: ValidationInfo) -> Path | float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return _data_file(value, info)
     if not 0 < value <= 0.5:
-        raise refusal(f"{value} is not a share of train; expected a number above 0 and at most 0.5, or a file")
+        raise refusal(
+            f"{value} is not a share of train; expected a number above 0 and at most 0.5, or a file"
+        )
     return float(value)
 
 
@@ -85,10 +109,13 @@ def _data_files(value: object, info: ValidationInfo) -> tuple[Path, ...]:
 
 def _model_name(value: str, info: ValidationInfo) -> str:
     if not value.strip():
-        raise refusal("the model is empty; expected a folder, a .gguf file, a hub id, or package:NAME")
+        raise refusal(
+            "the model is empty; expected a folder, a .gguf file, a hub id, or package:NAME"
+        )
     if value.startswith("package:"):
         return value
-    # A hub id is NAME or OWNER/NAME; anything that only a path can be, or that exists beside the recipe, is a path.
+    # A hub id is NAME or OWNER/NAME; anything that only a path can be, or that exists beside the
+    # recipe, is a path.
     is_path = value.startswith((".", "/", "~")) or value.endswith(".gguf") or value.count("/") > 1
     path = _absolute(value, info)
     return str(path) if is_path or path.exists() else value
@@ -96,7 +123,10 @@ def _model_name(value: str, info: ValidationInfo) -> str:
 
 def _plain_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
-        raise refusal(f"the name {value!r} is not usable; expected letters, digits, - and _ (it names a folder)")
+        raise refusal(
+            f"the name {value!r} is not usable; expected letters, digits, - and _ (it names a "
+            "folder)"
+        )
     return value
 
 
@@ -107,7 +137,9 @@ def _has_text_slot(value: str | None) -> str | None:
 
 
 def _words(value: object) -> object:
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+    return (
+        (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+    )
 
 
 _FILE_SCHEMA = {"type": "string", "format": "path"}
@@ -115,7 +147,9 @@ _SHARE_SCHEMA = {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}
 
 DataFile = Annotated[Path, BeforeValidator(_data_file), WithJsonSchema(_FILE_SCHEMA)]
 FileOrShare = Annotated[
-    Path | float, BeforeValidator(_file_or_share), WithJsonSchema({"anyOf": [_FILE_SCHEMA, _SHARE_SCHEMA]})
+    Path | float,
+    BeforeValidator(_file_or_share),
+    WithJsonSchema({"anyOf": [_FILE_SCHEMA, _SHARE_SCHEMA]}),
 ]
 DataFiles = Annotated[
     tuple[Path, ...],
@@ -124,7 +158,9 @@ DataFiles = Annotated[
 ]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 PlainName = Annotated[
-    str, AfterValidator(_plain_name), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_-]+$"})
+    str,
+    AfterValidator(_plain_name),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}),
 ]
 PromptTemplate = Annotated[str | None, AfterValidator(_has_text_slot)]
 FrozenList = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
@@ -133,5 +169,12 @@ Words = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],
     BeforeValidator(_words),
     Field(min_length=1),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ]
+        }
+    ),
 ]

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tutelage.config.language_recipe import LanguageRecipe
-from tutelage.config.recipe import Recipe
+from pydantic import BaseModel
 
 _PLAIN = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_/.-]|:(?=[A-Za-z0-9]))*")
 _WORDS_WITH_A_MEANING = {"true", "false", "yes", "no", "on", "off", "y", "n", "null", "none"}
@@ -18,14 +17,15 @@ _UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """What JSON may hold as it is and YAML would take for a line break or refuse."""
 
 
-def dump_recipe(recipe: Recipe | LanguageRecipe) -> str:
+def dump_recipe(recipe: BaseModel) -> str:
     """Write a recipe as YAML, with every default spelled out.
 
     Args:
-        recipe: The recipe.
+        recipe: The recipe, of any task.
 
     Returns:
-        YAML in the order of the sections. The same recipe always gives the same text; loading it gives an equal recipe.
+        YAML in the order of the sections. The same recipe always gives the same text; loading it
+        gives an equal recipe.
     """
     return "".join(f"{line}\n" for line in _lines(recipe.model_dump(mode="json"), ""))
 

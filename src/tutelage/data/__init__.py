@@ -1,8 +1,8 @@
 """Examples and documents: read, checked, split, made more of.
 
-Comes in: data files. Goes out: lists of `Example` or `Document` that are known to be usable, or every problem with its
-file and row. Documents are arrays, so what makes them is imported when it is first asked for; `data.collate` and
-`data.packed` need torch and are imported by their full names.
+Comes in: data files. Goes out: lists of `Example` or `Document` that are known to be usable, or
+every problem with its file and row. Documents are arrays, so what makes them is imported when it is
+first asked for; `data.collate` and `data.packed` need torch and are imported by their full names.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ from tutelage.data.tables import Table, read_examples, read_table
 from tutelage.data.validation import validate
 
 if TYPE_CHECKING:
+    from tutelage.data.document_preparation import (
+        PreparedDocuments,
+        prepare_documents,
+        split_documents,
+    )
     from tutelage.data.documents import DocumentTable, read_document_table, read_documents
-    from tutelage.data.language_preparation import PreparedDocuments, prepare_documents, split_documents
     from tutelage.data.packing import micro_batches, pack
     from tutelage.data.rendering import Columns
 
@@ -45,13 +49,13 @@ __all__ = [
 _WITH_ARRAYS = {
     "Columns": "tutelage.data.rendering",
     "DocumentTable": "tutelage.data.documents",
-    "PreparedDocuments": "tutelage.data.language_preparation",
+    "PreparedDocuments": "tutelage.data.document_preparation",
     "micro_batches": "tutelage.data.packing",
     "pack": "tutelage.data.packing",
-    "prepare_documents": "tutelage.data.language_preparation",
+    "prepare_documents": "tutelage.data.document_preparation",
     "read_document_table": "tutelage.data.documents",
     "read_documents": "tutelage.data.documents",
-    "split_documents": "tutelage.data.language_preparation",
+    "split_documents": "tutelage.data.document_preparation",
 }
 
 

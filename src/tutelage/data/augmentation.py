@@ -23,8 +23,8 @@ def augment(
 ) -> list[str]:
     """Make new texts by masking words and by cutting out n-grams.
 
-    The new texts need not read well: the teacher labels them, so they only have to show where its probabilities
-    change when a word is gone or a phrase stands alone.
+    The new texts need not read well: the teacher labels them, so they only have to show where its
+    probabilities change when a word is gone or a phrase stands alone.
 
     Args:
         texts: The texts to start from; words are what space separates.
@@ -34,28 +34,38 @@ def augment(
         ngram_min: The fewest words of such a run.
         ngram_max: The most words of such a run.
         mask_token: What a masked word becomes.
-        seed: Chooses words and runs. What comes from a text depends on the seed and that text, not on its neighbours,
-            unless a neighbour gave the same new text first.
+        seed: Chooses words and runs. What comes from a text depends on the seed and that text, not
+            on its neighbours, unless a neighbour gave the same new text first.
 
     Returns:
-        At most `copies` new texts for each text, in the order of the texts. None of them is one of `texts` (also when
-        spaces are set aside), none is there twice, and each has at least one word that is not masked.
+        At most `copies` new texts for each text, in the order of the texts. None of them is one of
+        `texts` (also when spaces are set aside), none is there twice, and each has at least one
+        word that is not masked.
 
     Raises:
         ValueError: A number is out of its range.
 
-    Source: Tang et al. 2019 (arXiv:1903.12136), on data augmentation for distillation. Their replacement of words by
-        others of the same part of speech is left out, since it needs a tagger.
+    Source: Tang et al. 2019 (arXiv:1903.12136), on data augmentation for distillation. Their
+        replacement of words by others of the same part of speech is left out, since it needs a
+        tagger.
     """
-    if copies < 1 or not 1 <= ngram_min <= ngram_max or not 0 <= word_mask <= 1 or not 0 <= ngram <= 1:
+    if (
+        copies < 1
+        or not 1 <= ngram_min <= ngram_max
+        or not 0 <= word_mask <= 1
+        or not 0 <= ngram <= 1
+    ):
         raise ValueError(
-            f"copies={copies}, word_mask={word_mask}, ngram={ngram}, ngram_min={ngram_min}, ngram_max={ngram_max}; "
+            f"copies={copies}, word_mask={word_mask}, ngram={ngram}, ngram_min={ngram_min}, "
+            f"ngram_max={ngram_max}; "
             f"expected copies >= 1, 1 <= ngram_min <= ngram_max, and probabilities from 0 to 1"
         )
     seen = {" ".join(text.split()) for text in texts}
     made: list[str] = []
     for text in dict.fromkeys(texts):
-        draws = _draws(text.split(), _random(text, seed), word_mask, ngram, (ngram_min, ngram_max), mask_token)
+        draws = _draws(
+            text.split(), _random(text, seed), word_mask, ngram, (ngram_min, ngram_max), mask_token
+        )
         wanted = copies
         for _ in range(copies * _TRIES):
             new = next(draws)

@@ -1,7 +1,8 @@
 """From encoded rows to padded tensors: the only place where a batch is put together.
 
-In: token ids, labels and soft targets of all rows. Out: the tensors of the rows asked for, padded on the right to the
-longest of them. Needs torch, unlike the rest of this room, and is therefore imported by its full name.
+In: token ids, labels and soft targets of all rows. Out: the tensors of the rows asked for, padded
+on the right to the longest of them. Needs torch, unlike the rest of this room, and is therefore
+imported by its full name.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class EncodedSet:
     def tokens(self) -> NDArray[np.int64]:
         """The token ids of all rows, one row after the other."""
         return np.fromiter(
-            (token for ids in self.input_ids for token in ids), dtype=np.int64, count=int(self.lengths.sum())
+            (token for ids in self.input_ids for token in ids),
+            dtype=np.int64,
+            count=int(self.lengths.sum()),
         )
 
     @cached_property
@@ -85,7 +88,9 @@ class EncodedSet:
         return EncodedSet(self.input_ids, self.labels)
 
 
-def collate(encoded: EncodedSet, rows: Sequence[int] | NDArray[np.integer], *, pad_id: int) -> dict[str, Tensor]:
+def collate(
+    encoded: EncodedSet, rows: Sequence[int] | NDArray[np.integer], *, pad_id: int
+) -> dict[str, Tensor]:
     """The tensors of some rows.
 
     Args:
@@ -94,14 +99,16 @@ def collate(encoded: EncodedSet, rows: Sequence[int] | NDArray[np.integer], *, p
         pad_id: Fills the right of shorter rows.
 
     Returns:
-        `input_ids` and `attention_mask` (1 on real tokens), int64 `[B, T]`; `labels`, int64 `[B]`; and where there
-        are soft targets `teacher_logprobs`, float32 `[B, C]`, -inf where the teacher gives no mass.
+        `input_ids` and `attention_mask` (1 on real tokens), int64 `[B, T]`; `labels`, int64 `[B]`;
+        and where there are soft targets `teacher_logprobs`, float32 `[B, C]`, -inf where the
+        teacher gives no mass.
     """
     rows = np.asarray(rows, dtype=np.int64)
     lengths = encoded.lengths[rows]
     mask = np.arange(max(1, int(lengths.max()))) < lengths[:, None]
     ids_BT = np.full(mask.shape, pad_id, dtype=np.int64)
-    # True places of a mask are filled row by row, which is the order in which the rows' tokens are strung together.
+    # True places of a mask are filled row by row, which is the order in which the rows' tokens are
+    # strung together.
     ids_BT[mask] = encoded.tokens[(encoded.starts[rows][:, None] + np.arange(mask.shape[1]))[mask]]
     batch = {
         "input_ids": torch.from_numpy(ids_BT),

@@ -64,7 +64,9 @@ def text_usable(text: Any, number: int, field: str, problems: Problems) -> TypeG
         message = f"`{field}` is {shown(text)} ({type(text).__name__}); expected text: write it as a string"
         problems.add("whose text is not a string", number, message)
     elif not text.strip():
-        problems.add("with an empty text", number, f"`{field}` is empty; delete the row or fill it in")
+        problems.add(
+            "with an empty text", number, f"`{field}` is empty; delete the row or fill it in"
+        )
     elif not is_whole(text):
         message = f"`{field}` holds half of a character (a lone surrogate): a text was cut inside it; write it again"
         problems.add("with a broken character", number, message)

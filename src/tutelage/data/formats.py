@@ -1,6 +1,8 @@
-"""The formats a data file may have: csv, tsv, jsonl, parquet. Each reader gives rows as dicts, unchecked.
+"""The formats a data file may have: csv, tsv, jsonl, parquet. Each reader gives rows as dicts,
+unchecked.
 
-A reader notes what it cannot read in `Problems` and goes on with the next row where that is possible.
+A reader notes what it cannot read in `Problems` and goes on with the next row where that is
+possible.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from typing import Any
 from tutelage.data.problems import Problems, nearest, shown
 
 _MOST_FIELD_CHARACTERS = 2**31 - 1
-"""The csv module refuses fields above 131,072 characters unless told otherwise; whole documents are longer."""
+"""The csv module refuses fields above 131,072 characters unless told otherwise; whole documents are
+longer."""
 
 
 @dataclass
@@ -27,7 +30,8 @@ class Rows:
     """The columns, in the order of the file; empty when the file could not be read at all."""
 
     values: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    """For each readable row its number, counted from 1 without the header, and its values by column."""
+    """For each readable row its number, counted from 1 without the header, and its values by
+    column."""
 
     hint: str = ""
     """A sentence for the case that a column is missing: what may be wrong with the file."""
@@ -52,15 +56,23 @@ def read_rows(path: Path, problems: Problems, *, fields: Sequence[str]) -> Rows:
         ".parquet": lambda: _read_parquet(path, problems, fields=fields),
     }
     if suffix not in readers:
-        problems.add_file(f"{path} ends in {suffix or 'nothing'}; expected {', '.join(readers)}: convert the file")
+        problems.add_file(
+            f"{path} ends in {suffix or 'nothing'}; expected {', '.join(readers)}: convert the file"
+        )
         return Rows()
     if path.is_dir():
         problems.add_file(f"{path} is a folder; expected one {suffix} file")
         return Rows()
     if not path.exists():
         there = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        guess = nearest(path.name, sorted(there), cutoff=0.75)  # all names of a folder look alike in their ending
-        advice = f"did you mean {guess}?" if guess else "correct the path; relative paths start at the recipe's folder"
+        guess = nearest(
+            path.name, sorted(there), cutoff=0.75
+        )  # all names of a folder look alike in their ending
+        advice = (
+            f"did you mean {guess}?"
+            if guess
+            else "correct the path; relative paths start at the recipe's folder"
+        )
         problems.add_file(f"no such file: {path}; {advice}")
         return Rows()
     try:
@@ -80,18 +92,25 @@ def _read_text(path: Path, problems: Problems) -> str | None:
         return None
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         converted = f"iconv -f UTF-16 -t UTF-8 {path.name} > utf8{path.suffix}"
-        problems.add_file(f"byte 0, line 1: this is UTF-16, not UTF-8; convert it: {converted}", line=1)
+        problems.add_file(
+            f"byte 0, line 1: this is UTF-16, not UTF-8; convert it: {converted}", line=1
+        )
         return None
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         # The codec counts from behind a byte order mark; people count from the start of the file.
         start = error.start + (3 if raw.startswith(b"\xef\xbb\xbf") else 0)
-        bad_lines = [number for number, line in enumerate(raw.split(b"\n"), start=1) if not _is_utf8(line)]
+        bad_lines = [
+            number for number, line in enumerate(raw.split(b"\n"), start=1) if not _is_utf8(line)
+        ]
         line = raw[:start].count(b"\n") + 1
-        others = f" ({len(bad_lines) - 1:,} more lines are broken too)" if len(bad_lines) > 1 else ""
+        others = (
+            f" ({len(bad_lines) - 1:,} more lines are broken too)" if len(bad_lines) > 1 else ""
+        )
         problems.add_file(
-            f"byte {start:,} (0x{raw[start]:02x}) is not UTF-8{others}; save the file as UTF-8, for instance if it is "
+            f"byte {start:,} (0x{raw[start]:02x}) is not UTF-8{others}; save the file as UTF-8, "
+            "for instance if it is "
             f"Windows-1252: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8{path.suffix}",
             line=line,
         )
@@ -119,14 +138,21 @@ def _read_separated(path: Path, problems: Problems, *, separator: str) -> Rows:
     others = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}
     for other, name in others.items():
         if len(rows.columns) == 1 and other in rows.columns[0]:
-            rows.hint = f" The file seems to be separated by {name}: save it with {others[separator]}."
+            rows.hint = (
+                f" The file seems to be separated by {name}: save it with {others[separator]}."
+            )
     for number, (line, record) in enumerate(records, start=1):
         if len(record) == len(rows.columns):
             rows.values.append((number, dict(zip(rows.columns, record, strict=True))))
             continue
         message = (
-            f"line {line} has {len(record)} fields, the header has {len(rows.columns)} ({', '.join(rows.columns)}); "
-            + ("put text that holds the separator in quotes" if len(record) > len(rows.columns) else "fill in the rest")
+            f"line {line} has {len(record)} fields, the header has {len(rows.columns)} "
+            f"({', '.join(rows.columns)}); "
+            + (
+                "put text that holds the separator in quotes"
+                if len(record) > len(rows.columns)
+                else "fill in the rest"
+            )
         )
         problems.add("with another number of fields than the header", number, message)
     return rows
@@ -138,7 +164,8 @@ def _records(text: str, separator: str, problems: Problems) -> Iterator[tuple[in
     # strict: a quote that is never closed would otherwise swallow the rest of the file as one text.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        # Read as a whole, so that the process-wide limit is back in place before anything else runs.
+        # Read as a whole, so that the process-wide limit is back in place before anything else
+        # runs.
         records = [(reader.line_num, record) for record in reader if record]
         broken = None
     except csv.Error as error:
@@ -147,7 +174,9 @@ def _records(text: str, separator: str, problems: Problems) -> Iterator[tuple[in
         csv.field_size_limit(before)
     if broken is not None:
         advice = "a field that starts with a quote must end with one, and a quote inside it is written twice"
-        problems.add_file(f"the record that ends here cannot be read ({broken}); {advice}", line=reader.line_num)
+        problems.add_file(
+            f"the record that ends here cannot be read ({broken}); {advice}", line=reader.line_num
+        )
     yield from records
 
 
@@ -158,7 +187,8 @@ def _read_jsonl(path: Path, problems: Problems) -> Rows:
         return rows
     if text.lstrip().startswith("[") and not _is_json(text.split("\n", 1)[0]):
         problems.add_file(
-            f"this is one JSON list; expected one object on each line: jq -c '.[]' {path.name} > lines.jsonl"
+            f"this is one JSON list; expected one object on each line: jq -c '.[]' {path.name} > "
+            "lines.jsonl"
         )
         return rows
     columns: dict[str, None] = {}
@@ -175,7 +205,9 @@ def _read_jsonl(path: Path, problems: Problems) -> Rows:
             problems.add("that are not JSON", number, message)
             continue
         except (RecursionError, ValueError) as error:
-            problems.add("that are not JSON", number, f"line {line_number} cannot be read ({error})")
+            problems.add(
+                "that are not JSON", number, f"line {line_number} cannot be read ({error})"
+            )
             continue
         if not isinstance(value, dict):
             message = f'line {line_number} holds {shown(value)}; expected an object such as {{"text": "..."}}'
@@ -204,7 +236,9 @@ def _read_parquet(path: Path, problems: Problems, *, fields: Sequence[str]) -> R
         names = file.schema_arrow.names
         table = file.read(columns=[name for name in dict.fromkeys(names) if name in fields])
     except (pa.ArrowException, OSError) as error:
-        problems.add_file(f"this is not a readable parquet file ({str(error).splitlines()[0]}); write it again")
+        problems.add_file(
+            f"this is not a readable parquet file ({str(error).splitlines()[0]}); write it again"
+        )
         return Rows()
     columns = [_column_values(table.column(index)) for index in range(table.num_columns)]
     rows = Rows(columns=names)

@@ -1,7 +1,9 @@
-"""Packed documents as tensors: the only place where targets are shifted against the tokens they belong to.
+"""Packed documents as tensors: the only place where targets are shifted against the tokens they
+belong to.
 
-In: documents and which of them share a row. Out: one rectangle of tokens, the positions whose states predict a trained
-token, and those tokens. Needs torch, and is therefore imported by its full name.
+In: documents and which of them share a row. Out: one rectangle of tokens, the positions whose
+states predict a trained token, and those tokens. Needs torch, and is therefore imported by its full
+name.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ class PackedBatch:
     segments: Tensor
     """The number of the document within its row, from 1, int32 `[B, T]`; 0 on padding."""
     positions: Tensor
-    """Where in the flattened `[B * T]` states the distribution of each trained token is, int64 `[P]`: one place before
-    the token itself."""
+    """Where in the flattened `[B * T]` states the distribution of each trained token is, int64
+    `[P]`: one place before the token itself."""
     labels: Tensor
     """The trained tokens, int64 `[P]`."""
     documents: list[int]
@@ -46,7 +48,9 @@ class PackedBatch:
         )
 
 
-def collate_packed(documents: Sequence[Document], rows: Sequence[Sequence[int]], *, pad_id: int) -> PackedBatch:
+def collate_packed(
+    documents: Sequence[Document], rows: Sequence[Sequence[int]], *, pad_id: int
+) -> PackedBatch:
     """Put documents into rows.
 
     Args:
@@ -55,8 +59,9 @@ def collate_packed(documents: Sequence[Document], rows: Sequence[Sequence[int]],
         pad_id: Fills the right of shorter rows.
 
     Returns:
-        The tensors, on the CPU. The trained token t of a document that starts at place s of row b is predicted by the
-        state at b * T + s + t - 1; its first token is never trained, so that state is always of the same document.
+        The tensors, on the CPU. The trained token t of a document that starts at place s of row b
+        is predicted by the state at b * T + s + t - 1; its first token is never trained, so that
+        state is always of the same document.
 
     Raises:
         ValueError: The first token of a document is to be trained.
@@ -77,7 +82,8 @@ def collate_packed(documents: Sequence[Document], rows: Sequence[Sequence[int]],
             trained = np.flatnonzero(document.trained)
             if len(trained) and not trained[0]:
                 raise ValueError(
-                    f"the first token of document {index} is to be trained, but nothing comes before it that could "
+                    f"the first token of document {index} is to be trained, but nothing comes "
+                    "before it that could "
                     "predict it; expected trained[0] to be False"
                 )
             positions.append(place * width + start + trained - 1)

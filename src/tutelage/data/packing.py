@@ -1,7 +1,7 @@
 """Which documents share a row, a micro-batch, a step: plans by index, made from lengths alone.
 
-In: the lengths of documents, in tokens. Out: lists of indexes that hold every document exactly once. The same seed and
-epoch always give the same plan, so a killed run goes on where it was.
+In: the lengths of documents, in tokens. Out: lists of indexes that hold every document exactly
+once. The same seed and epoch always give the same plan, so a killed run goes on where it was.
 """
 
 from __future__ import annotations
@@ -17,21 +17,26 @@ Row = list[int]
 """Indexes of the documents that lie behind each other in one row."""
 
 _WINDOW_ROWS = 64
-"""Rows filled from one window of documents: enough that few tokens are wasted, few enough that rows stay mixed."""
+"""Rows filled from one window of documents: enough that few tokens are wasted, few enough that rows
+stay mixed."""
 
 _RUN_TOKENS = 2048
-"""Without packing, documents of similar length stay together in runs of so many tokens, and a step is some of them: it
-needs little padding and yet mixes long and short ones. Not the size of a micro-batch, which must change nothing."""
+"""Without packing, documents of similar length stay together in runs of so many tokens, and a step
+is some of them: it needs little padding and yet mixes long and short ones. Not the size of a
+micro-batch, which must change nothing."""
 
 _WINDOW_RUNS = 32
-"""Such runs cut from one window of documents that was sorted by length, so that they need little padding."""
+"""Such runs cut from one window of documents that was sorted by length, so that they need little
+padding."""
 
 
-def pack(lengths: Sequence[int] | NDArray[np.integer], *, sequence_length: int, seed: int) -> list[Row]:
+def pack(
+    lengths: Sequence[int] | NDArray[np.integer], *, sequence_length: int, seed: int
+) -> list[Row]:
     """Fill rows with whole documents, first-fit decreasing inside shuffled windows.
 
-    Sorting all documents by length would waste the least but put alike documents together in every epoch; windows
-    waste about half a row each and keep the order random.
+    Sorting all documents by length would waste the least but put alike documents together in every
+    epoch; windows waste about half a row each and keep the order random.
 
     Args:
         lengths: Tokens of each document, at least 1.
@@ -60,9 +65,9 @@ def micro_batches(
 ) -> list[list[list[Row]]]:
     """Lay out one epoch: steps of micro-batches of rows of documents.
 
-    What a step holds is drawn before it is cut into micro-batches, so `tokens_per_micro_batch` is a matter of memory
-    alone: the same documents make the same steps whatever it is. Without packing a row is one document, and the
-    documents of a micro-batch are of similar length.
+    What a step holds is drawn before it is cut into micro-batches, so `tokens_per_micro_batch` is a
+    matter of memory alone: the same documents make the same steps whatever it is. Without packing a
+    row is one document, and the documents of a micro-batch are of similar length.
 
     Args:
         lengths: Tokens of each document, at least 1.
@@ -74,15 +79,16 @@ def micro_batches(
         epoch: Its number; every epoch has an order of its own.
 
     Returns:
-        Steps; every document is in exactly one row. A budget is exceeded only by a document that is longer than it,
-        which is then alone.
+        Steps; every document is in exactly one row. A budget is exceeded only by a document that is
+        longer than it, which is then alone.
 
     Raises:
         ValueError: A document is longer than `sequence_length`, or empty, or a budget is below 1.
     """
     if tokens_per_step < 1 or tokens_per_micro_batch < 1:
         raise ValueError(
-            f"tokens_per_step={tokens_per_step}, tokens_per_micro_batch={tokens_per_micro_batch}; expected at least 1"
+            f"tokens_per_step={tokens_per_step}, tokens_per_micro_batch={tokens_per_micro_batch}; "
+            "expected at least 1"
         )
     sizes = _checked(lengths, sequence_length)
     draw = np.random.default_rng(seed_sequence(seed, "packing", epoch))
@@ -97,16 +103,20 @@ def micro_batches(
         runs = []
         for window in _windows(draw.permutation(len(sizes)), sizes, tokens=_WINDOW_RUNS * run):
             runs += _grouped(_alone(window[np.argsort(-sizes[window], kind="stable")]), sizes, run)
-        steps = _steps([runs[place] for place in draw.permutation(len(runs))], sizes, tokens_per_step)
+        steps = _steps(
+            [runs[place] for place in draw.permutation(len(runs))], sizes, tokens_per_step
+        )
     return [_cut(step, sizes, tokens_per_micro_batch) for step in steps]
 
 
 def length_batches(lengths: Sequence[int] | NDArray[np.integer], *, tokens: int) -> list[list[Row]]:
-    """Every document in a row of its own, rows of similar length together, longest first: what is only read.
+    """Every document in a row of its own, rows of similar length together, longest first: what is
+    only read.
 
     Args:
         lengths: Tokens of each document, at least 1.
-        tokens: The most tokens of a batch, padding included; exceeded only by a document that is longer.
+        tokens: The most tokens of a batch, padding included; exceeded only by a document that is
+            longer.
 
     Returns:
         Batches of rows; the same whatever the seed.
@@ -115,17 +125,22 @@ def length_batches(lengths: Sequence[int] | NDArray[np.integer], *, tokens: int)
     return _grouped(_alone(np.argsort(-sizes, kind="stable")), sizes, tokens)
 
 
-def _checked(lengths: Sequence[int] | NDArray[np.integer], sequence_length: int) -> NDArray[np.int64]:
+def _checked(
+    lengths: Sequence[int] | NDArray[np.integer], sequence_length: int
+) -> NDArray[np.int64]:
     sizes = np.asarray(lengths, dtype=np.int64)
     if len(sizes) and not 1 <= sizes.min() <= sizes.max() <= sequence_length:
         raise ValueError(
-            f"documents of {sizes.min():,} to {sizes.max():,} tokens were given for rows of {sequence_length:,}; "
+            f"documents of {sizes.min():,} to {sizes.max():,} tokens were given for rows of "
+            f"{sequence_length:,}; "
             "expected at least 1 and at most a row: split or truncate long documents first"
         )
     return sizes
 
 
-def _windows(order: NDArray[np.int64], sizes: NDArray[np.int64], *, tokens: int) -> list[NDArray[np.int64]]:
+def _windows(
+    order: NDArray[np.int64], sizes: NDArray[np.int64], *, tokens: int
+) -> list[NDArray[np.int64]]:
     """Stretches of the order with about so many tokens each."""
     if not len(order):
         return []
@@ -135,19 +150,26 @@ def _windows(order: NDArray[np.int64], sizes: NDArray[np.int64], *, tokens: int)
 
 
 def _filled(
-    indexes: NDArray[np.int64], sizes: NDArray[np.int64], sequence_length: int, draw: np.random.Generator
+    indexes: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    sequence_length: int,
+    draw: np.random.Generator,
 ) -> list[Row]:
     """Rows that hold these documents, in random order."""
     order = draw.permutation(indexes)
     rows = [
         row
         for window in _windows(order, sizes, tokens=_WINDOW_ROWS * sequence_length)
-        for row in _first_fit(window[np.argsort(-sizes[window], kind="stable")], sizes, sequence_length)
+        for row in _first_fit(
+            window[np.argsort(-sizes[window], kind="stable")], sizes, sequence_length
+        )
     ]
     return [rows[place] for place in draw.permutation(len(rows))]
 
 
-def _first_fit(order: NDArray[np.int64], sizes: NDArray[np.int64], sequence_length: int) -> list[Row]:
+def _first_fit(
+    order: NDArray[np.int64], sizes: NDArray[np.int64], sequence_length: int
+) -> list[Row]:
     rows: list[Row] = []
     free = np.zeros(len(order), dtype=np.int64)
     for index in order:
@@ -167,11 +189,17 @@ def _alone(order: NDArray[np.int64]) -> list[Row]:
 
 
 def _cut(step: list[Row], sizes: NDArray[np.int64], budget: int) -> list[list[Row]]:
-    """The micro-batches of a step, longest rows first; rows that are too long for one are laid out anew."""
+    """The micro-batches of a step, longest rows first; rows that are too long for one are laid out
+    anew.
+    """
     fits = [row for row in step if len(row) == 1 or sizes[row].sum() <= budget]
     apart = np.array([index for row in step if row not in fits for index in row], dtype=np.int64)
     apart = apart[np.argsort(-sizes[apart], kind="stable")]
-    rows = fits + _alone(apart[sizes[apart] > budget]) + _first_fit(apart[sizes[apart] <= budget], sizes, budget)
+    rows = (
+        fits
+        + _alone(apart[sizes[apart] > budget])
+        + _first_fit(apart[sizes[apart] <= budget], sizes, budget)
+    )
     rows.sort(key=lambda row: -int(sizes[row].sum()))
     return _grouped(rows, sizes, budget)
 

@@ -21,7 +21,8 @@ class Prepared:
     """The examples of a run, ready for the teacher."""
 
     train: list[Example]
-    """What is learned from: all rows of the training file that were not set aside, labelled or not."""
+    """What is learned from: all rows of the training file that were not set aside, labelled or
+    not."""
 
     validation: list[Example]
     """What chooses the best student."""
@@ -33,13 +34,15 @@ class Prepared:
     """What only the teacher speaks about: each text once, and none that validation or test hold."""
 
     train_groups: list[str | None] | None
-    """For each training row its group, None where it has none; None: the recipe names no group column."""
+    """For each training row its group, None where it has none; None: the recipe names no group
+    column."""
 
     warnings: tuple[Problem, ...]
     """What a person should know, though it stops nothing."""
 
     facts: dict[str, dict[str, Any]]
-    """For each part the file, the rows, the labelled rows, and the rows of each label; for the provenance."""
+    """For each part the file, the rows, the labelled rows, and the rows of each label; for the
+    provenance."""
 
 
 def prepare(
@@ -61,19 +64,23 @@ def prepare(
         train: The training file.
         labels: The label names, in the order of their indexes.
         test: A file, or the share of the labelled training rows to set aside.
-        validation: The same, for choosing the best student. Shares are all of the whole training file.
+        validation: The same, for choosing the best student. Shares are all of the whole training
+            file.
         unlabeled: Files of texts without labels; a label column in them is ignored.
         text_field: The column of the text in every file.
         label_field: The column of the label.
-        group_field: The column whose equal values stay on one side of a split; only the training file must have it.
-        labels_required: False for a teacher that needs no labels: then training rows of every class are not needed.
+        group_field: The column whose equal values stay on one side of a split; only the training
+            file must have it.
+        labels_required: False for a teacher that needs no labels: then training rows of every class
+            are not needed.
         seed: Chooses the rows that are set aside.
 
     Returns:
         The parts, with warnings and facts.
 
     Raises:
-        RecipeError: The data cannot be used; `problems` holds every reason, each with its file and row.
+        RecipeError: The data cannot be used; `problems` holds every reason, each with its file and
+            row.
     """
     files = [train, *[one for one in (validation, test) if isinstance(one, Path)], *unlabeled]
     names = short_names(files)
@@ -81,7 +88,9 @@ def prepare(
 
     def read(path: Path, label: str | None, group: str | None, required: bool) -> Table:
         fields = {"text_field": text_field, "label_field": label, "group_field": group}
-        table, found = read_table(path, **fields, labels=labels, labels_required=required, source=names[path])
+        table, found = read_table(
+            path, **fields, labels=labels, labels_required=required, source=names[path]
+        )
         problems.extend(found)
         return table
 
@@ -128,7 +137,9 @@ class _Part:
     groups: list[str | None] | None = None
 
 
-def _divide(whole: Table, aside: Mapping[str, Table | float], *, seed: int) -> tuple[dict[str, _Part], list[Problem]]:
+def _divide(
+    whole: Table, aside: Mapping[str, Table | float], *, seed: int
+) -> tuple[dict[str, _Part], list[Problem]]:
     """Take test and validation from their files, or set their shares of the training file aside."""
     parts, problems = {}, []
     kept, kept_share = list(range(len(whole.examples))), 1.0
@@ -141,7 +152,9 @@ def _divide(whole: Table, aside: Mapping[str, Table | float], *, seed: int) -> t
             groups = None if whole.groups is None else [whole.groups[position] for position in kept]
             try:
                 if given >= kept_share:
-                    raise ValueError("test and validation together take all rows; lower one of the shares")
+                    raise ValueError(
+                        "test and validation together take all rows; lower one of the shares"
+                    )
                 stay, held = split(rows, groups, given / kept_share, seed=seed)
             except ValueError as error:
                 problems.append(Problem(name, str(error)))
@@ -150,9 +163,7 @@ def _divide(whole: Table, aside: Mapping[str, Table | float], *, seed: int) -> t
             kept, kept_share = [kept[position] for position in stay], kept_share - given
         labelled = [example for example in examples if example.label is not None]
         if labelled and (num_bare := len(examples) - len(labelled)):
-            message = (
-                f"{num_bare:,} {role} row{'s have' if num_bare > 1 else ' has'} no label and {role} needs one; left out"
-            )
+            message = f"{num_bare:,} {role} row{'s have' if num_bare > 1 else ' has'} no label and {role} needs one; left out"
             problems.append(Problem(name, message, "warning"))
         parts[role] = _Part(name, labelled or examples)
     groups = None if whole.groups is None else [whole.groups[position] for position in kept]
@@ -160,15 +171,20 @@ def _divide(whole: Table, aside: Mapping[str, Table | float], *, seed: int) -> t
     return {"train": train, "validation": parts["validation"], "test": parts["test"]}, problems
 
 
-def _only_teacher(examples: Sequence[Example], parts: Mapping[str, _Part], name: str) -> tuple[_Part, list[Problem]]:
-    """The unlabeled texts that are new: each once, none from train, and none that would leak the test into training."""
+def _only_teacher(
+    examples: Sequence[Example], parts: Mapping[str, _Part], name: str
+) -> tuple[_Part, list[Problem]]:
+    """The unlabeled texts that are new: each once, none from train, and none that would leak the
+    test into training.
+    """
     held = {example.text for role in ("validation", "test") for example in parts[role].examples}
     leaked = [example for example in examples if example.text in held]
     problems = []
     if leaked:
         one, rows = leaked[0], "rows are" if len(leaked) > 1 else "row is"
         message = (
-            f"{len(leaked):,} unlabeled {rows} also in validation or test, for instance {shown(one.text)} "
+            f"{len(leaked):,} unlabeled {rows} also in validation or test, for instance "
+            f"{shown(one.text)} "
             f"({one.source}, row {one.row}); left out, so that the test stays unseen"
         )
         problems.append(Problem(name, message, "warning"))
@@ -191,6 +207,8 @@ def _facts(part: _Part, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def short_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """The file name where it is the only one of its kind among the paths, otherwise the whole path."""
+    """The file name where it is the only one of its kind among the paths, otherwise the whole
+    path.
+    """
     different = Counter(path.name for path in dict.fromkeys(paths))
     return {path: path.name if different[path.name] == 1 else str(path) for path in paths}

@@ -22,7 +22,9 @@ class Problems:
 
     def add_file(self, message: str, *, line: int | None = None) -> None:
         """Note something wrong with the file as a whole, or at a line of it."""
-        self._of_file.append(Problem(self.source if line is None else f"{self.source}, line {line}", message))
+        self._of_file.append(
+            Problem(self.source if line is None else f"{self.source}, line {line}", message)
+        )
 
     def add(self, kind: str, row: int, message: str) -> None:
         """Note something wrong with a row; `kind` completes "and 12 more rows ..."."""
@@ -32,19 +34,28 @@ class Problems:
             shown_so_far.append(Problem(f"{self.source}, row {row}", message))
 
     def listed(self) -> list[Problem]:
-        """All problems: of the file, then of rows by kind, each kind closed by the count of rows not shown."""
+        """All problems: of the file, then of rows by kind, each kind closed by the count of rows
+        not shown.
+        """
         listed = list(self._of_file)
         for kind, problems in self._of_rows.items():
             listed += problems
             if hidden := self._counts[kind] - len(problems):
                 listed.append(
-                    Problem(self.source, f"and {hidden:,} more rows {kind}" if hidden > 1 else f"and 1 more row {kind}")
+                    Problem(
+                        self.source,
+                        f"and {hidden:,} more rows {kind}"
+                        if hidden > 1
+                        else f"and 1 more row {kind}",
+                    )
                 )
         return listed
 
 
 def nearest(word: str, known: list[str], *, cutoff: float = 0.6) -> str | None:
-    """The known word most like `word` (case set aside), or None when nothing reaches `cutoff`, from 0 to 1."""
+    """The known word most like `word` (case set aside), or None when nothing reaches `cutoff`, from
+    0 to 1.
+    """
     folded = {candidate.casefold(): candidate for candidate in known}
     match = get_close_matches(word.casefold(), list(folded), n=1, cutoff=cutoff)
     return folded[match[0]] if match else None

@@ -1,4 +1,6 @@
-"""Rows of a data file as texts of which some spans train: plain text, prompts with responses, conversations."""
+"""Rows of a data file as texts of which some spans train: plain text, prompts with responses,
+conversations.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tutelage.data.chat import Message, has_chat_template, messages_problem, render_chat, without_nulls
+from tutelage.data.chat import (
+    Message,
+    has_chat_template,
+    messages_problem,
+    render_chat,
+    without_nulls,
+)
 from tutelage.data.columns import text_usable
 from tutelage.data.formats import Rows
 from tutelage.data.problems import Problems
@@ -35,15 +43,21 @@ class Columns:
         ways = [self.text is not None, self.prompt is not None, self.messages is not None]
         if sum(ways) != 1 or (self.prompt is None) != (self.response is None):
             raise ValueError(
-                f"text_field={self.text!r}, prompt_field={self.prompt!r}, response_field={self.response!r}, "
-                f"messages_field={self.messages!r}; expected text_field, or prompt_field with response_field, or "
+                f"text_field={self.text!r}, prompt_field={self.prompt!r}, "
+                f"response_field={self.response!r}, "
+                f"messages_field={self.messages!r}; expected text_field, or prompt_field with "
+                "response_field, or "
                 "messages_field"
             )
 
     @property
     def names(self) -> list[str]:
         """The columns that are read."""
-        return [name for name in (self.text, self.prompt, self.response, self.messages) if name is not None]
+        return [
+            name
+            for name in (self.text, self.prompt, self.response, self.messages)
+            if name is not None
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +78,13 @@ class Renderer:
             if columns.text is not None:
                 text = self._plain(values.get(columns.text), number, columns.text, problems)
             elif columns.messages is not None:
-                text = self._messages(values.get(columns.messages), number, columns.messages, problems)
+                text = self._messages(
+                    values.get(columns.messages), number, columns.messages, problems
+                )
             else:
-                text = self._pair([values.get(name) for name in columns.names], number, columns.names, problems)
+                text = self._pair(
+                    [values.get(name) for name in columns.names], number, columns.names, problems
+                )
             if text is not None:
                 rendered.append((number, text))
         return rendered
@@ -74,14 +92,22 @@ class Renderer:
     def _plain(self, cell: Any, number: int, name: str, problems: Problems) -> Trainable | None:
         return Trainable(cell, enclosed=True) if text_usable(cell, number, name, problems) else None
 
-    def _pair(self, cells: Sequence[Any], number: int, names: Sequence[str], problems: Problems) -> Trainable | None:
+    def _pair(
+        self, cells: Sequence[Any], number: int, names: Sequence[str], problems: Problems
+    ) -> Trainable | None:
         # A list, so that both cells are heard.
-        usable = [text_usable(cell, number, name, problems) for cell, name in zip(cells, names, strict=True)]
+        usable = [
+            text_usable(cell, number, name, problems)
+            for cell, name in zip(cells, names, strict=True)
+        ]
         if not all(usable):
             return None
         prompt, response = cells
         if has_chat_template(self.tokenizer):
-            turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+            turns = [
+                {"role": "user", "content": prompt},
+                {"role": "assistant", "content": response},
+            ]
             return self._conversation(turns, number, problems)
         spans = None if self.train_on == "all" else ((len(prompt), len(prompt) + len(response)),)
         return Trainable(prompt + response, spans, enclosed=True)
@@ -92,14 +118,18 @@ class Renderer:
             return None
         return self._conversation(cell, number, problems)
 
-    def _conversation(self, messages: Sequence[Message], number: int, problems: Problems) -> Trainable | None:
+    def _conversation(
+        self, messages: Sequence[Message], number: int, problems: Problems
+    ) -> Trainable | None:
         by_turns = self.train_on == "response"
         if by_turns and not any(message["role"] == "assistant" for message in messages):
-            message = "no message is of the assistant, so there is nothing to learn; add its answer, or set data.train_on: all"  # noqa: E501
+            message = "no message is of the assistant, so there is nothing to learn; add its answer, or set data.train_on: all"
             problems.add("without an answer", number, message)
             return None
         try:
-            rendered = render_chat(self.tokenizer, messages, options=self.template_options, find_turns=by_turns)
+            rendered = render_chat(
+                self.tokenizer, messages, options=self.template_options, find_turns=by_turns
+            )
         except DataError as error:
             problems.add("that the chat template cannot render", number, str(error))
             return None
@@ -107,6 +137,11 @@ class Renderer:
 
 
 def without_nulls_of_parquet(rows: Rows, column: str) -> Rows:
-    """The rows with only the keys that each message was given: parquet gives all messages the keys of all."""
-    values = [(number, {**cells, column: without_nulls(cells.get(column))}) for number, cells in rows.values]
+    """The rows with only the keys that each message was given: parquet gives all messages the keys
+    of all.
+    """
+    values = [
+        (number, {**cells, column: without_nulls(cells.get(column))})
+        for number, cells in rows.values
+    ]
     return Rows(rows.columns, values, rows.hint)

@@ -18,22 +18,26 @@ def split(
 ) -> tuple[list[int], list[int]]:
     """Set a share of the labelled examples aside.
 
-    Rows with one text, or of one group, stay together: they are one unit, and so is whatever hangs together through
-    them. Without groups every class gives its share, so that the class balance is kept; with groups the units are too
-    coarse for that. Which units are set aside depends on the seed and their content, not on the order of the file.
+    Rows with one text, or of one group, stay together: they are one unit, and so is whatever hangs
+    together through them. Without groups every class gives its share, so that the class balance is
+    kept; with groups the units are too coarse for that. Which units are set aside depends on the
+    seed and their content, not on the order of the file.
 
     Args:
-        examples: The examples; where some have a label, those without go along only with a labelled row of their unit.
+        examples: The examples; where some have a label, those without go along only with a labelled
+            row of their unit.
         groups: For each example its group, None where it has none; None: no groups.
         share: The share of the labelled rows to set aside, above 0 and below 1.
         seed: Chooses the units.
 
     Returns:
-        The positions that stay and the positions that are set aside, both ascending. Never more than the share is set
-        aside, except that the least possible number of rows is always one unit.
+        The positions that stay and the positions that are set aside, both ascending. Never more
+        than the share is set aside, except that the least possible number of rows is always one
+        unit.
 
     Raises:
-        ValueError: The share is not between 0 and 1, or there are not two units, so one side would be empty.
+        ValueError: The share is not between 0 and 1, or there are not two units, so one side would
+            be empty.
     """
     if not 0 < share < 1:
         raise ValueError(f"the share is {share}; expected a number above 0 and below 1")
@@ -42,7 +46,8 @@ def split(
     if len(counted) < 2:
         kind = "texts" if groups is None else "groups"
         raise ValueError(
-            f"too few rows: {len(examples):,} with {len(counted)} separate labelled {kind} cannot spare {share:g} "
+            f"too few rows: {len(examples):,} with {len(counted)} separate labelled {kind} cannot "
+            f"spare {share:g} "
             f"away; add rows, or name a file instead of the share"
         )
     strata: dict[int | None, list[_Unit]] = {}
@@ -66,7 +71,9 @@ class _Unit:
     order: bytes
 
 
-def _units(examples: Sequence[Example], groups: Sequence[str | None] | None, seed: int) -> list[_Unit]:
+def _units(
+    examples: Sequence[Example], groups: Sequence[str | None] | None, seed: int
+) -> list[_Unit]:
     parent = list(range(len(examples)))
 
     def root(position: int) -> int:
@@ -84,7 +91,10 @@ def _units(examples: Sequence[Example], groups: Sequence[str | None] | None, see
     for position in range(len(examples)):
         members.setdefault(root(position), []).append(position)
     any_label = any(example.label is not None for example in examples)
-    return [_unit([examples[one] for one in positions], positions, any_label, seed) for positions in members.values()]
+    return [
+        _unit([examples[one] for one in positions], positions, any_label, seed)
+        for positions in members.values()
+    ]
 
 
 def _unit(rows: Sequence[Example], positions: list[int], any_label: bool, seed: int) -> _Unit:

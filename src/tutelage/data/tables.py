@@ -1,6 +1,7 @@
 """A data file as examples: the right columns, every row checked, every problem collected.
 
-Comes in: a path and the names of its columns. Goes out: a `Table`, and the problems of all rows at once.
+Comes in: a path and the names of its columns. Goes out: a `Table`, and the problems of all rows at
+once.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Table:
     """The rows without a problem, in the order of the file."""
 
     groups: list[str | None] | None
-    """For each example the value of the group column, None where it is empty; None: no group column was asked for."""
+    """For each example the value of the group column, None where it is empty; None: no group column
+    was asked for."""
 
     labels: tuple[str, ...]
     """The label names that `Example.label` indexes."""
@@ -51,19 +53,22 @@ def read_table(
     """Read a csv, tsv, jsonl or parquet file and check every row.
 
     Args:
-        path: The file; its ending says the format. Text files are UTF-8, with or without a byte order mark.
+        path: The file; its ending says the format. Text files are UTF-8, with or without a byte
+            order mark.
         text_field: The column of the text.
         label_field: The column of the label; None: the file is read as unlabeled.
         labels: The label names. None: the distinct names in the file, sorted.
         group_field: A column whose equal values must stay together in splits; None: no groups.
-        labels_required: Whether a missing label column is a problem; otherwise every row is unlabeled.
+        labels_required: Whether a missing label column is a problem; otherwise every row is
+            unlabeled.
         source: The name of the file in messages; None: its name without folders.
-        column_advice: What to do about a missing column, for messages; None: name another in the recipe.
+        column_advice: What to do about a missing column, for messages; None: name another in the
+            recipe.
 
     Returns:
-        The rows that can be used, and the problems of all others (5 rows of each kind by name, then their count). A
-        label is given by name, or in jsonl and parquet also as a whole number that indexes `labels`; an empty one is
-        None.
+        The rows that can be used, and the problems of all others (5 rows of each kind by name, then
+        their count). A label is given by name, or in jsonl and parquet also as a whole number that
+        indexes `labels`; an empty one is None.
     """
     path = Path(path)
     problems = Problems(source or path.name)
@@ -82,7 +87,13 @@ def read_table(
         if label is not _BROKEN:
             examples.append(Example(row.text, label=label, source=problems.source, row=row.number))
             groups.append(row.group)
-    table = Table(problems.source, examples, groups if group_field is not None else None, names, len(rows.values))
+    table = Table(
+        problems.source,
+        examples,
+        groups if group_field is not None else None,
+        names,
+        len(rows.values),
+    )
     return table, problems.listed()
 
 
@@ -100,14 +111,17 @@ def read_examples(
         path: A csv, tsv, jsonl or parquet file.
         text_field: The column of the text.
         label_field: The column of the label; where it is missing or empty the example has no label.
-        labels: The label names in the order of their indexes. None: the distinct names in the file, sorted.
-        group_field: A column to check along with the others; None: none. `read_table` gives its values.
+        labels: The label names in the order of their indexes. None: the distinct names in the file,
+            sorted.
+        group_field: A column to check along with the others; None: none. `read_table` gives its
+            values.
 
     Returns:
         One example for each row, in the order of the file.
 
     Raises:
-        DataError: Any row, or the file itself, cannot be used; the message holds every problem with its row.
+        DataError: Any row, or the file itself, cannot be used; the message holds every problem with
+            its row.
     """
     table, problems = read_table(
         path, text_field=text_field, label_field=label_field, labels=labels, group_field=group_field
@@ -130,7 +144,11 @@ _BROKEN = -1
 
 
 def _checked(
-    rows: Rows, text_field: str, label_field: str | None, group_field: str | None, problems: Problems
+    rows: Rows,
+    text_field: str,
+    label_field: str | None,
+    group_field: str | None,
+    problems: Problems,
 ) -> list[_Row]:
     checked = []
     for number, values in rows.values:
@@ -140,7 +158,9 @@ def _checked(
         label = _label_value(values, label_field, number, problems)
         if label is not _BROKEN_VALUE:
             group = values.get(group_field) if group_field is not None else None
-            checked.append(_Row(number, text, label, None if is_missing(group) or group == "" else str(group)))
+            checked.append(
+                _Row(number, text, label, None if is_missing(group) or group == "" else str(group))
+            )
     return checked
 
 
@@ -151,7 +171,9 @@ class _BrokenValue:
 _BROKEN_VALUE = _BrokenValue()
 
 
-def _label_value(values: Mapping[str, Any], field: str | None, number: int, problems: Problems) -> Any:
+def _label_value(
+    values: Mapping[str, Any], field: str | None, number: int, problems: Problems
+) -> Any:
     value = values.get(field) if field is not None else None
     if is_missing(value):
         return None
@@ -176,7 +198,9 @@ def _names_in(rows: Sequence[_Row]) -> tuple[str, ...]:
 def _label_index(row: _Row, names: Sequence[str], problems: Problems) -> int | None:
     if row.label is None:
         return None
-    if str(row.label) in names:  # a label that is called "1" is meant by 1, whatever stands at index 1
+    if (
+        str(row.label) in names
+    ):  # a label that is called "1" is meant by 1, whatever stands at index 1
         return names.index(str(row.label))
     if isinstance(row.label, int) and 0 <= row.label < len(names):
         return row.label
@@ -185,7 +209,11 @@ def _label_index(row: _Row, names: Sequence[str], problems: Problems) -> int | N
         message = f"the label {row.label} is not an index from 0 to {len(names) - 1}; the labels are {listed}"
     else:
         guess = nearest(row.label, list(names))
-        meant = f"did you mean `{guess}`?" if guess else "correct the row, or add the label to task.labels"
+        meant = (
+            f"did you mean `{guess}`?"
+            if guess
+            else "correct the row, or add the label to task.labels"
+        )
         message = f"the label {shown(row.label)} is not one of {listed}; {meant}"
     problems.add("with a label outside the list", row.number, message)
     return _BROKEN

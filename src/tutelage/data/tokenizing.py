@@ -1,7 +1,7 @@
 """Texts as tokens: which of them are trained, and how many bytes of text each spells.
 
-In: texts with the spans that train. Out: arrays over tokens. Every text is tokenized once and as a whole, so the tokens
-are exactly those that the teacher would make of it.
+In: texts with the spans that train. Out: arrays over tokens. Every text is tokenized once and as a
+whole, so the tokens are exactly those that the teacher would make of it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Trainable:
     """Start and end, in characters, of what trains; None: all of it."""
 
     enclosed: bool = False
-    """Whether the tokenizer's begin-of-text token goes before it, its end-of-text token after it."""
+    """Whether the tokenizer's begin-of-text token goes before it, its end-of-text token after
+    it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,8 +59,8 @@ class Tokens:
 def tokenize(tokenizer: Any, texts: Sequence[Trainable]) -> Iterator[Tokens]:
     """Tokenize texts and lay their spans over the tokens.
 
-    A token trains if any of its characters lies in a span: where the last character of a prompt and the first of a
-    response are one token, the response begins with that token.
+    A token trains if any of its characters lies in a span: where the last character of a prompt and
+    the first of a response are one token, the response begins with that token.
 
     Args:
         tokenizer: A fast tokenizer of transformers.
@@ -73,7 +74,8 @@ def tokenize(tokenizer: Any, texts: Sequence[Trainable]) -> Iterator[Tokens]:
     """
     if not getattr(tokenizer, "is_fast", False):
         raise DataError(
-            f"{type(tokenizer).__name__} does not tell where in a text its tokens stand; expected a fast tokenizer: "
+            f"{type(tokenizer).__name__} does not tell where in a text its tokens stand; expected "
+            "a fast tokenizer: "
             "save the model with a tokenizer.json"
         )
     special = np.array(sorted(tokenizer.all_special_ids), dtype=np.int64)
@@ -89,7 +91,9 @@ def tokenize(tokenizer: Any, texts: Sequence[Trainable]) -> Iterator[Tokens]:
             return_token_type_ids=False,
             verbose=False,
         )
-        for one, ids, offsets in zip(batch, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        for one, ids, offsets in zip(
+            batch, encoded["input_ids"], encoded["offset_mapping"], strict=True
+        ):
             tokens = _tokens(one, ids, np.array(offsets, dtype=np.int64).reshape(-1, 2), special)
             whole = _enclosed(tokens, before, after) if one.enclosed else tokens
             yield whole.piece(0, len(whole.ids))
@@ -101,11 +105,13 @@ def cut(tokens: Tokens, sequence_length: int, *, long_documents: LongDocuments) 
     Args:
         tokens: T tokens.
         sequence_length: The most tokens, at least 2.
-        long_documents: `truncate` keeps the beginning; `split` makes pieces of `sequence_length` tokens, the last of
-            them shorter, or dropped where it would be a single token. `refuse` leaves longer texts as they are.
+        long_documents: `truncate` keeps the beginning; `split` makes pieces of `sequence_length`
+            tokens, the last of them shorter, or dropped where it would be a single token. `refuse`
+            leaves longer texts as they are.
 
     Returns:
-        What is left, in order. The first token of a piece does not train, since nothing comes before it.
+        What is left, in order. The first token of a piece does not train, since nothing comes
+        before it.
     """
     length = len(tokens.ids)
     if length <= sequence_length or long_documents == "refuse":
@@ -116,8 +122,12 @@ def cut(tokens: Tokens, sequence_length: int, *, long_documents: LongDocuments) 
     return [tokens.piece(start, start + sequence_length) for start in starts]
 
 
-def _tokens(one: Trainable, ids: Sequence[int], offsets: NDArray[np.int64], special: NDArray[np.int64]) -> Tokens:
-    """Tokens of a text alone; the first is still taken for trained, for something may come before it."""
+def _tokens(
+    one: Trainable, ids: Sequence[int], offsets: NDArray[np.int64], special: NDArray[np.int64]
+) -> Tokens:
+    """Tokens of a text alone; the first is still taken for trained, for something may come before
+    it.
+    """
     ids_T = np.array(ids, dtype=np.int32)
     starts_T, ends_T = offsets[:, 0], offsets[:, 1]
     if one.spans is None:
@@ -126,7 +136,8 @@ def _tokens(one: Trainable, ids: Sequence[int], offsets: NDArray[np.int64], spec
         trained = np.zeros(len(ids_T), dtype=np.bool_)
         for start, end in one.spans:
             trained |= (starts_T < end) & (ends_T > start)
-    # Some tokenizers leave space out of their offsets: a token reaches from where the one before it ends.
+    # Some tokenizers leave space out of their offsets: a token reaches from where the one before it
+    # ends.
     bytes_before = _bytes_before(one.text)
     reached = np.maximum.accumulate(ends_T) if len(ids_T) else ends_T
     num_bytes = np.diff(bytes_before[reached], prepend=0).astype(np.int32)
@@ -148,5 +159,7 @@ def _enclosed(tokens: Tokens, before: int | None, after: int | None) -> Tokens:
     return Tokens(
         np.concatenate([head, tokens.ids, tail]).astype(np.int32),
         np.concatenate([np.zeros(len(head)), tokens.trained, np.ones(len(tail))]).astype(np.bool_),
-        np.concatenate([np.zeros(len(head)), tokens.num_bytes, np.zeros(len(tail))]).astype(np.int32),
+        np.concatenate([np.zeros(len(head)), tokens.num_bytes, np.zeros(len(tail))]).astype(
+            np.int32
+        ),
     )

@@ -1,4 +1,6 @@
-"""What can be wrong with examples that are each fine: classes that are missing, contradictions, leaks, too few rows."""
+"""What can be wrong with examples that are each fine: classes that are missing, contradictions,
+leaks, too few rows.
+"""
 
 from __future__ import annotations
 
@@ -32,22 +34,32 @@ def validate(
         test: The rows of the final evaluation; only those with a label count.
         labels: The label names.
         validation: The rows that choose the best student.
-        labels_required: Whether every class must be there in train. False: for a teacher that needs no labels, a
-            missing class is only a warning.
+        labels_required: Whether every class must be there in train. False: for a teacher that needs
+            no labels, a missing class is only a warning.
         names: What the three parts are called in messages: their files.
 
     Returns:
-        Errors (too few rows, a class missing from train) and warnings (contradicting labels, leaks, small parts).
+        Errors (too few rows, a class missing from train) and warnings (contradicting labels, leaks,
+        small parts).
     """
     train_name, validation_name, test_name = names
     problems = _missing_classes(train, labels, train_name, labels_required)
     if not any(example.label is not None for example in test):
-        problems.append(Problem(test_name, "no row of the test has a label; the evaluation needs labelled rows"))
+        problems.append(
+            Problem(test_name, "no row of the test has a label; the evaluation needs labelled rows")
+        )
     else:
         problems += _small_or_lopsided(test, labels, test_name)
-    if validation and labels_required and not any(example.label is not None for example in validation):
+    if (
+        validation
+        and labels_required
+        and not any(example.label is not None for example in validation)
+    ):
         problems.append(
-            Problem(validation_name, "no validation row has a label; add labels, or set validation to a share")
+            Problem(
+                validation_name,
+                "no validation row has a label; add labels, or set validation to a share",
+            )
         )
     for name, part in zip(names, (train, validation, test), strict=True):
         problems += _contradictions(part, labels, name)
@@ -57,7 +69,9 @@ def validate(
     return problems
 
 
-def _missing_classes(train: Sequence[Example], labels: Sequence[str], name: str, required: bool) -> list[Problem]:
+def _missing_classes(
+    train: Sequence[Example], labels: Sequence[str], name: str, required: bool
+) -> list[Problem]:
     counts = Counter(example.label for example in train if example.label is not None)
     absent = [label for index, label in enumerate(labels) if not counts[index]]
     if not train:
@@ -68,17 +82,24 @@ def _missing_classes(train: Sequence[Example], labels: Sequence[str], name: str,
     if absent:
         known = ", ".join(f"{label} {counts[index]:,}" for index, label in enumerate(labels))
         advice = (
-            "add rows of it, or remove it from task.labels" if len(absent) == 1 else "add rows, or correct task.labels"
+            "add rows of it, or remove it from task.labels"
+            if len(absent) == 1
+            else "add rows, or correct task.labels"
         )
-        message = f"no training row is labelled {', '.join(absent)} (rows by label: {known}); {advice}"
+        message = (
+            f"no training row is labelled {', '.join(absent)} (rows by label: {known}); {advice}"
+        )
         return [Problem(name, message, severity)]
     if counts.total() < 2 * len(labels):
         message = (
-            f"too few rows: {counts.total()} labelled rows to train on for {len(labels)} classes; expected at least "
+            f"too few rows: {counts.total()} labelled rows to train on for {len(labels)} classes; "
+            "expected at least "
             f"{2 * len(labels)}, and hundreds for a useful student: add labelled rows"
         )
         return [Problem(name, message, severity)]
-    scarce = [f"{label} ({counts[i]})" for i, label in enumerate(labels) if counts[i] < FEW_ROWS_OF_CLASS]
+    scarce = [
+        f"{label} ({counts[i]})" for i, label in enumerate(labels) if counts[i] < FEW_ROWS_OF_CLASS
+    ]
     message = f"fewer than {FEW_ROWS_OF_CLASS} training rows of {', '.join(scarce)}; it will hardly be learned"
     return [Problem(name, message, "warning")] if scarce else []
 
@@ -92,7 +113,11 @@ def _small_or_lopsided(test: Sequence[Example], labels: Sequence[str], name: str
         problems.append(Problem(name, message, "warning"))
     if absent := [label for index, label in enumerate(labels) if not counts[index]]:
         problems.append(
-            Problem(name, f"no test row is labelled {', '.join(absent)}; nothing is learned about it", "warning")
+            Problem(
+                name,
+                f"no test row is labelled {', '.join(absent)}; nothing is learned about it",
+                "warning",
+            )
         )
     return problems
 
@@ -101,7 +126,10 @@ def _contradictions(part: Sequence[Example], labels: Sequence[str], name: str) -
     first: dict[str, Example] = {}
     contradicted: dict[str, Example] = {}
     for example in part:
-        if example.label is not None and first.setdefault(example.text, example).label != example.label:
+        if (
+            example.label is not None
+            and first.setdefault(example.text, example).label != example.label
+        ):
             contradicted.setdefault(example.text, example)
     if not contradicted:
         return []
@@ -112,7 +140,8 @@ def _contradictions(part: Sequence[Example], labels: Sequence[str], name: str) -
     texts = "text has" if len(contradicted) == 1 else "texts have"
     message = (
         f"{len(contradicted):,} {texts} more than one label, for instance "
-        f"{shown(text)}: {labels[one.label]} in row {one.row}, {labels[other.label]} in row {other.row}"
+        f"{shown(text)}: {labels[one.label]} in row {one.row}, {labels[other.label]} in row "
+        f"{other.row}"
     )
     return [Problem(name, message, "warning")]
 
@@ -127,7 +156,8 @@ def _leaks(
     one = leaked[0]
     rows = "row is" if len(leaked) == 1 else "rows are"
     message = (
-        f"{len(leaked):,} {role} {rows} also in {seen_name}, for instance {shown(one.text)} (row {one.row}, there row "
+        f"{len(leaked):,} {role} {rows} also in {seen_name}, for instance {shown(one.text)} (row "
+        f"{one.row}, there row "
         f"{known[one.text].row}); the {role} flatters the student: remove them from one side"
     )
     return [Problem(held_name, message, "warning")]

@@ -1,8 +1,9 @@
-"""What an answer costs: models that answer come in, milliseconds, answers per second and bytes go out.
+"""What an answer costs: models that answer come in, milliseconds, answers per second and bytes go
+out.
 
-Two latencies can be compared only when they were taken on the same machine, in the same minutes, on the same texts.
-So all models are measured in one interleaved run: every model answers a text before any model sees the next one, and
-the order rotates.
+Two latencies can be compared only when they were taken on the same machine, in the same minutes, on
+the same texts. So all models are measured in one interleaved run: every model answers a text before
+any model sees the next one, and the order rotates.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ def measure_latency(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Time every model on the same texts: one text at a time, then in batches.
 
-    The garbage collector rests while the clock runs. Throughput is taken on the texts sorted by length, as a service
-    that batches would do; a model too fast for the clock answers them several times in a round.
+    The garbage collector rests while the clock runs. Throughput is taken on the texts sorted by
+    length, as a service that batches would do; a model too fast for the clock answers them several
+    times in a round.
 
     Args:
         predictors: Model by name; each takes texts and gives probabilities, tokenisation included.
@@ -75,23 +77,27 @@ def measure_latency(
         progress: Shows how far it is.
 
     Returns:
-        By model, `latency_ms_p50`, `latency_ms_p95` (milliseconds of one text, with 95 % bootstrap intervals over
-        texts) and
-        `examples_per_second` (median of the rounds; low and high are the slowest and fastest round).
+        By model, `latency_ms_p50`, `latency_ms_p95` (milliseconds of one text, with 95 % bootstrap
+        intervals over texts) and
+        `examples_per_second` (median of the rounds; low and high are the slowest and fastest
+        round).
 
     Raises:
         ValueError: There is no text to measure with.
     """
     if not texts:
         raise ValueError(
-            "latency needs at least one text and got none: give test rows, or set evaluate.latency_examples to 1 "
+            "latency needs at least one text and got none: give test rows, or set "
+            "evaluate.latency_examples to 1 "
             "or more"
         )
     names = list(predictors)
     milliseconds: dict[str, list[float]] = {name: [] for name in names}
     speeds: dict[str, list[float]] = {name: [] for name in names}
     by_length = sorted(texts, key=len)
-    batches = [by_length[start : start + batch_size] for start in range(0, len(by_length), batch_size)]
+    batches = [
+        by_length[start : start + batch_size] for start in range(0, len(by_length), batch_size)
+    ]
     collecting = gc.isenabled()
     with progress.bar("Measuring cost", total=len(texts) + rounds, unit="text") as advance:
         try:
@@ -131,8 +137,8 @@ def measure_latency(
 def folder_bytes(path: Path) -> int:
     """The bytes a model needs on disk to answer: weights, configuration and tokenizer.
 
-    Checkpoints, metrics, optimizer state and exports lie in the same folder and are not counted; nor are pickled
-    weights where safetensors lie beside them, for nothing would load both.
+    Checkpoints, metrics, optimizer state and exports lie in the same folder and are not counted;
+    nor are pickled weights where safetensors lie beside them, for nothing would load both.
 
     Args:
         path: A model folder in save_pretrained layout, or one weight file.
@@ -151,7 +157,8 @@ def folder_bytes(path: Path) -> int:
     ]
     if not weights:
         raise ModelError(
-            f"{path} holds no weights ({', '.join('*' + suffix for suffix in _WEIGHT_SUFFIXES)} expected), so its "
+            f"{path} holds no weights ({', '.join('*' + suffix for suffix in _WEIGHT_SUFFIXES)} "
+            "expected), so its "
             "size on disk is unknown: "
             "give the folder that the model was saved to"
         )
@@ -159,18 +166,26 @@ def folder_bytes(path: Path) -> int:
         file
         for file in files
         if file.name in _TEXT_FILES
-        or (file.suffix == ".json" and file.name not in _NOT_FOR_ANSWERING and not file.name.startswith("."))
+        or (
+            file.suffix == ".json"
+            and file.name not in _NOT_FOR_ANSWERING
+            and not file.name.startswith(".")
+        )
     ]
     return sum(file.stat().st_size for file in [*weights, *beside])
 
 
 def _rotated(names: list[str], by: int) -> list[str]:
-    """The names beginning at another one each time, so that no model always follows the same one."""
+    """The names beginning at another one each time, so that no model always follows the same
+    one.
+    """
     shift = by % len(names) if names else 0
     return names[shift:] + names[:shift]
 
 
-def _examples_per_second(predict: Predict, batches: list[list[str]], clock: Callable[[], float]) -> float:
+def _examples_per_second(
+    predict: Predict, batches: list[list[str]], clock: Callable[[], float]
+) -> float:
     """Answer all batches until a tenth of a second has gone by, at least once."""
     answered, start = 0, clock()
     while True:
@@ -182,10 +197,15 @@ def _examples_per_second(predict: Predict, batches: list[list[str]], clock: Call
             return answered / elapsed
 
 
-def _percentile(values: list[float], percentile: float, *, samples: int, seed: int) -> dict[str, float]:
+def _percentile(
+    values: list[float], percentile: float, *, samples: int, seed: int
+) -> dict[str, float]:
     """A percentile of the timings with its bootstrap interval."""
     timings = np.asarray(values)
     interval = metrics.bootstrap(
-        lambda indices: float(np.percentile(timings[indices], percentile)), len(timings), samples=samples, seed=seed
+        lambda indices: float(np.percentile(timings[indices], percentile)),
+        len(timings),
+        samples=samples,
+        seed=seed,
     )
     return interval.as_dict()

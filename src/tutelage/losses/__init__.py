@@ -1,11 +1,17 @@
-"""Losses: divergences per position, one place that averages, what students minimise, and float64 definitions.
+"""Losses: divergences per position, one place that averages, what students minimise, and float64
+definitions.
 
-For classes the plain functions are enough. For language models `linear_divergence` takes final states and the output
-matrix and never holds tokens x vocabulary.
+For classes the plain functions are enough. For language models `linear_divergence` takes final
+states and the output matrix and never holds tokens x vocabulary.
 """
 
 from tutelage.losses.divergence import Divergence
-from tutelage.losses.divergences import IGNORED_LABEL, forward_kl, hard_cross_entropy, soft_cross_entropy
+from tutelage.losses.divergences import (
+    IGNORED_LABEL,
+    forward_kl,
+    hard_cross_entropy,
+    soft_cross_entropy,
+)
 from tutelage.losses.hidden_matching import hidden_matching
 from tutelage.losses.language_divergences import (
     adaptive_kl,
@@ -19,7 +25,13 @@ from tutelage.losses.language_divergences import (
 from tutelage.losses.linear import LinearLoss, linear_divergence, linear_logits
 from tutelage.losses.objective import ForwardKL
 from tutelage.losses.reduction import reduce
-from tutelage.losses.teacher_sides import BucketTeacher, DenseTeacher, HiddenTeacher, SampledTeacher, TeacherSide
+from tutelage.losses.teacher_sides import (
+    BucketTeacher,
+    DenseTeacher,
+    HiddenTeacher,
+    SampledTeacher,
+    TeacherSide,
+)
 
 __all__ = [
     "IGNORED_LABEL",

@@ -1,8 +1,9 @@
 """Values and gradients of the divergences in closed form, for one chunk of positions.
 
-For a loss L(q) with g_j = dL / dq_j, the gradient with respect to the logits is q_j (g_j - sum_i q_i g_i). Written out
-for each divergence this takes a few passes over the chunk and no autograd graph. p is the teacher, q the student, at
-the loss temperature; gradients are with respect to the softened logits.
+For a loss L(q) with g_j = dL / dq_j, the gradient with respect to the logits is q_j (g_j - sum_i
+q_i g_i). Written out for each divergence this takes a few passes over the chunk and no autograd
+graph. p is the teacher, q the student, at the loss temperature; gradients are with respect to the
+softened logits.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ def value_and_gradient(
         divergence: Which.
         log_q: The student's log-probabilities, [C, V], finite; written over.
         log_p: The teacher's, [C, V], finite; written over.
-        gradient: Whether the gradient is wanted; if not it is not computed and what is returned there says nothing.
+        gradient: Whether the gradient is wanted; if not it is not computed and what is returned
+            there says nothing.
 
     Returns:
         Values [C] in nats, and gradients [C, V] with respect to the student's softened logits.
 
-    Source: the general rule is the derivative of softmax; each line was checked against finite differences in float64.
+    Source: the general rule is the derivative of softmax; each line was checked against finite
+        differences in float64.
     """
     parameters = divergence.parameters
     q, p = log_q.exp(), log_p.exp()
@@ -97,7 +100,12 @@ def value_and_gradient(
 
 
 def bucket_value_and_gradient(
-    divergence: Divergence, probs: Tensor, teacher: BucketTeacher, rows: slice, *, gradient: bool = True
+    divergence: Divergence,
+    probs: Tensor,
+    teacher: BucketTeacher,
+    rows: slice,
+    *,
+    gradient: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Forward or reverse KL over K + 1 buckets, and its gradient.
 
@@ -106,16 +114,19 @@ def bucket_value_and_gradient(
         probs: The student's probabilities, [C, V]; written over.
         teacher: The buckets.
         rows: Which of its positions.
-        gradient: Whether the gradient is wanted; if not it is not computed and what is returned there says nothing.
+        gradient: Whether the gradient is wanted; if not it is not computed and what is returned
+            there says nothing.
 
     Returns:
-        Values [C] in nats, and gradients [C, V] with respect to the student's logits, in the memory of `probs`.
+        Values [C] in nats, and gradients [C, V] with respect to the student's logits, in the memory
+        of `probs`.
 
     Source: the data-processing form of KL over a partition; gradients by the general rule.
     """
     logprobs = teacher.logprobs[rows].to(probs.dtype)
     real = torch.isfinite(logprobs)
-    # Where a row has fewer entries, its first one stands in: reading and writing it again changes nothing.
+    # Where a row has fewer entries, its first one stands in: reading and writing it again changes
+    # nothing.
     ids = torch.where(real, teacher.ids[rows], teacher.ids[rows, :1])
     logprobs = torch.where(real, logprobs, logprobs[:, :1])
     p, q = logprobs.exp(), probs.gather(-1, ids)
@@ -134,7 +145,8 @@ def bucket_value_and_gradient(
         tail = -tail_gap - value
     else:
         raise ValueError(
-            f"{divergence.name} cannot be had from the most likely tokens and a tail bucket; they serve forward_kl and "
+            f"{divergence.name} cannot be had from the most likely tokens and a tail bucket; they "
+            "serve forward_kl and "
             "reverse_kl. Use targets of kind hidden or live"
         )
     return value, probs.mul_(tail[:, None]).scatter_(-1, ids, head) if gradient else probs

@@ -41,7 +41,8 @@ class Divergence:
     """How far the student is from the teacher, at one position.
 
     Raises:
-        ValueError: An unknown name, a parameter that the divergence does not have, or one out of range.
+        ValueError: An unknown name, a parameter that the divergence does not have, or one out of
+            range.
 
     Example:
         >>> Divergence("jensen_shannon").parameters
@@ -68,16 +69,22 @@ class Divergence:
                 continue
             if key not in known:
                 raise ValueError(
-                    f"{key}={value} given for {self.name}, which has {', '.join(known) or 'no parameters'}; drop it"
+                    f"{key}={value} given for {self.name}, which has "
+                    f"{', '.join(known) or 'no parameters'}; drop it"
                 )
             if not 0 < value < 1:
-                raise ValueError(f"{key}={value} given for {self.name}; expected a number between 0 and 1")
+                raise ValueError(
+                    f"{key}={value} given for {self.name}; expected a number between 0 and 1"
+                )
 
     @property
     def parameters(self) -> dict[str, float]:
         """Every parameter of the divergence with its value."""
         given = {key: getattr(self, key) for key in DEFAULTS.get(self.name, {})}
-        return {key: DEFAULTS[self.name][key] if value is None else value for key, value in given.items()}
+        return {
+            key: DEFAULTS[self.name][key] if value is None else value
+            for key, value in given.items()
+        }
 
     def __call__(
         self,
@@ -87,4 +94,6 @@ class Divergence:
         loss_temperature: float = 1.0,
     ) -> Float[Tensor, "*B"]:
         """Its plain, differentiable value at every position, times `loss_temperature` squared."""
-        return DENSE[self.name](student_logits, teacher_logprobs, loss_temperature=loss_temperature, **self.parameters)
+        return DENSE[self.name](
+            student_logits, teacher_logprobs, loss_temperature=loss_temperature, **self.parameters
+        )

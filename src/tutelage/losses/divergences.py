@@ -1,7 +1,7 @@
 """Divergences between teacher and student over classes or tokens, one value a position, in nats.
 
-Nothing here masks, averages or shifts: see `losses.reduction`. Every function has its float64 definition in
-`losses.reference`, which the tests hold it to.
+Nothing here masks, averages or shifts: see `losses.reduction`. Every function has its float64
+definition in `losses.reference`, which the tests hold it to.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ def forward_kl(
 ) -> Float[Tensor, "*B"]:
     """KL(teacher || student) at every position, in nats.
 
-    Both sides are softened by `loss_temperature` and the result is multiplied by its square, so that gradients keep
-    their size whatever the temperature. The teacher's entropy is part of the value: it is zero where both sides agree.
+    Both sides are softened by `loss_temperature` and the result is multiplied by its square, so
+    that gradients keep their size whatever the temperature. The teacher's entropy is part of the
+    value: it is zero where both sides agree.
 
     Args:
         student_logits: Raw scores of any float type; computed in float32 (float64 stays).
@@ -44,8 +45,8 @@ def forward_kl(
         ShapeMismatch: The two shapes differ.
         ValueError: The temperature is not above 0.
 
-    Source: Hinton, Vinyals, Dean 2015 (arXiv:1503.02531), section 2. KL rather than cross-entropy, so that the value
-        reads as a distance; the gradient is the same.
+    Source: Hinton, Vinyals, Dean 2015 (arXiv:1503.02531), section 2. KL rather than cross-entropy,
+        so that the value reads as a distance; the gradient is the same.
     """
     student, teacher = softened(student_logits, teacher_logprobs, loss_temperature)
     probs = teacher.exp()
@@ -60,18 +61,25 @@ def soft_cross_entropy(
     *,
     loss_temperature: float = 1.0,
 ) -> Float[Tensor, "*B"]:
-    """Cross-entropy of the student under the teacher's distribution, in nats: forward KL plus the teacher's entropy.
+    """Cross-entropy of the student under the teacher's distribution, in nats: forward KL plus the
+    teacher's entropy.
 
-    Its gradient is that of `forward_kl`; its value does not reach zero. Arguments, shapes and errors as there.
+    Its gradient is that of `forward_kl`; its value does not reach zero. Arguments, shapes and
+    errors as there.
 
     Source: Hinton, Vinyals, Dean 2015 (arXiv:1503.02531), section 2.
     """
     student, teacher = softened(student_logits, teacher_logprobs, loss_temperature)
     probs = teacher.exp()
-    return torch.where(probs > 0, -probs * student, torch.zeros_like(probs)).sum(dim=-1) * loss_temperature**2
+    return (
+        torch.where(probs > 0, -probs * student, torch.zeros_like(probs)).sum(dim=-1)
+        * loss_temperature**2
+    )
 
 
-def hard_cross_entropy(student_logits: Float[Tensor, "*B V"], labels: Int[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+def hard_cross_entropy(
+    student_logits: Float[Tensor, "*B V"], labels: Int[Tensor, "*B"]
+) -> Float[Tensor, "*B"]:
     """Negative log-probability of the label at every position, in nats; 0 where the label is -100.
 
     Args:
@@ -88,12 +96,17 @@ def hard_cross_entropy(student_logits: Float[Tensor, "*B V"], labels: Int[Tensor
         )
     logits = _wide(student_logits)
     flat = functional.cross_entropy(
-        logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), ignore_index=IGNORED_LABEL, reduction="none"
+        logits.reshape(-1, logits.shape[-1]),
+        labels.reshape(-1),
+        ignore_index=IGNORED_LABEL,
+        reduction="none",
     )
     return flat.reshape(labels.shape)
 
 
-def softened(student_logits: Tensor, teacher_logprobs: Tensor, loss_temperature: float) -> tuple[Tensor, Tensor]:
+def softened(
+    student_logits: Tensor, teacher_logprobs: Tensor, loss_temperature: float
+) -> tuple[Tensor, Tensor]:
     """Log-probabilities of both sides at the loss temperature, in float32 (float64 stays).
 
     Raises:

@@ -16,12 +16,15 @@ _EPSILON = 1e-6
 
 
 def hidden_matching(
-    student_hidden: Float[Tensor, "*B H"], teacher_hidden: Float[Tensor, "*B H"], mask: Bool[Tensor, "*B"] | None = None
+    student_hidden: Float[Tensor, "*B H"],
+    teacher_hidden: Float[Tensor, "*B H"],
+    mask: Bool[Tensor, "*B"] | None = None,
 ) -> Float[Tensor, "*B"]:
-    """Mean squared difference of two states at every position, in units of the teacher's own mean square.
+    """Mean squared difference of two states at every position, in units of the teacher's own mean
+    square.
 
-    Widths and layers differ much in the size of their states; divided by the teacher's mean square the value is a
-    share: 0 where both agree, 1 where the student says nothing.
+    Widths and layers differ much in the size of their states; divided by the teacher's mean square
+    the value is a share: 0 where both agree, 1 where the student says nothing.
 
     Args:
         student_hidden: The student's states.
@@ -34,12 +37,14 @@ def hidden_matching(
     Raises:
         ShapeMismatch: The shapes differ.
 
-    Source: Muralidharan et al. 2024 (Minitron, arXiv:2407.14679), section 3.3, match intermediate states by mean
-        squared error; dividing by the teacher's mean square is ours, so that the weight means the same for every model.
+    Source: Muralidharan et al. 2024 (Minitron, arXiv:2407.14679), section 3.3, match intermediate
+        states by mean squared error; dividing by the teacher's mean square is ours, so that the
+        weight means the same for every model.
     """
     if student_hidden.shape != teacher_hidden.shape:
         raise ShapeMismatch(
-            f"student states {tuple(student_hidden.shape)} and teacher states {tuple(teacher_hidden.shape)} given; "
+            f"student states {tuple(student_hidden.shape)} and teacher states "
+            f"{tuple(teacher_hidden.shape)} given; "
             "expected the same shape: a student that keeps the teacher's hidden size"
         )
     teacher = teacher_hidden.detach().float()

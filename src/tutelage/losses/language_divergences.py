@@ -1,8 +1,10 @@
-"""The divergences of language models besides forward KL: one value a position, in nats, plain PyTorch.
+"""The divergences of language models besides forward KL: one value a position, in nats, plain
+PyTorch.
 
-p is the teacher, q the student, both softened by the loss temperature; every value is multiplied by its square. Nothing
-here masks, averages or shifts. These are the readable forms; `losses.linear` computes the same without ever holding
-tokens x vocabulary, by the closed-form gradients of `losses.closed_forms`, and tests hold one to the other.
+p is the teacher, q the student, both softened by the loss temperature; every value is multiplied by
+its square. Nothing here masks, averages or shifts. These are the readable forms; `losses.linear`
+computes the same without ever holding tokens x vocabulary, by the closed-form gradients of
+`losses.closed_forms`, and tests hold one to the other.
 """
 
 from __future__ import annotations
@@ -20,15 +22,20 @@ if TYPE_CHECKING:
 
 
 def reverse_kl(
-    student_logits: Float[Tensor, "*B V"], teacher_logprobs: Float[Tensor, "*B V"], *, loss_temperature: float = 1.0
+    student_logits: Float[Tensor, "*B V"],
+    teacher_logprobs: Float[Tensor, "*B V"],
+    *,
+    loss_temperature: float = 1.0,
 ) -> Float[Tensor, "*B"]:
     """KL(student || teacher) at every position, in nats: sum q log(q / p).
 
-    It punishes the student for mass where the teacher has none, and forgives it for leaving modes out.
+    It punishes the student for mass where the teacher has none, and forgives it for leaving modes
+    out.
 
     Args:
         student_logits: Raw scores of any float type; computed in float32 (float64 stays).
-        teacher_logprobs: Log-probabilities at temperature 1, finite wherever the student may put mass.
+        teacher_logprobs: Log-probabilities at temperature 1, finite wherever the student may put
+            mass.
         loss_temperature: Softening, > 0.
 
     Returns:
@@ -53,8 +60,9 @@ def jensen_shannon(
 ) -> Float[Tensor, "*B"]:
     """Generalised Jensen-Shannon divergence, in nats: beta KL(p || m) + (1 - beta) KL(q || m).
 
-    m = beta p + (1 - beta) q. It tends to zero at both ends of beta; divided by beta it tends to forward KL, by
-    1 - beta to reverse KL. Nothing is divided here, so that the value is the divergence of that name whatever beta.
+    m = beta p + (1 - beta) q. It tends to zero at both ends of beta; divided by beta it tends to
+    forward KL, by 1 - beta to reverse KL. Nothing is divided here, so that the value is the
+    divergence of that name whatever beta.
 
     Args:
         student_logits: As for `reverse_kl`.
@@ -86,9 +94,11 @@ def skew_forward_kl(
     alpha: float = 0.1,
     loss_temperature: float = 1.0,
 ) -> Float[Tensor, "*B"]:
-    """KL(p || alpha p + (1 - alpha) q) at every position, in nats; its gradient is bounded where forward KL's is not.
+    """KL(p || alpha p + (1 - alpha) q) at every position, in nats; its gradient is bounded where
+    forward KL's is not.
 
-    Arguments, shapes and errors as for `jensen_shannon`, with `alpha` the share of the teacher in the mixture.
+    Arguments, shapes and errors as for `jensen_shannon`, with `alpha` the share of the teacher in
+    the mixture.
 
     Source: Ko et al. 2024 (DistiLLM, arXiv:2402.03898), section 3.1.
     """
@@ -107,7 +117,8 @@ def skew_reverse_kl(
 ) -> Float[Tensor, "*B"]:
     """KL(q || (1 - alpha) p + alpha q) at every position, in nats, never above -log alpha.
 
-    Arguments, shapes and errors as for `jensen_shannon`, with `alpha` the share of the student in the mixture.
+    Arguments, shapes and errors as for `jensen_shannon`, with `alpha` the share of the student in
+    the mixture.
 
     Source: Ko et al. 2024 (DistiLLM, arXiv:2402.03898), section 3.1.
     """
@@ -118,11 +129,15 @@ def skew_reverse_kl(
 
 
 def total_variation(
-    student_logits: Float[Tensor, "*B V"], teacher_logprobs: Float[Tensor, "*B V"], *, loss_temperature: float = 1.0
+    student_logits: Float[Tensor, "*B V"],
+    teacher_logprobs: Float[Tensor, "*B V"],
+    *,
+    loss_temperature: float = 1.0,
 ) -> Float[Tensor, "*B"]:
     """Half the sum of |p - q| at every position, in [0, 1] at temperature 1.
 
-    Arguments, shapes and errors as for `reverse_kl`; times `loss_temperature` squared as all others.
+    Arguments, shapes and errors as for `reverse_kl`; times `loss_temperature` squared as all
+    others.
 
     Source: Wen et al. 2023 (f-DISTILL, arXiv:2307.15190), section 3.
     """
@@ -140,12 +155,14 @@ def alpha_beta(
 ) -> Float[Tensor, "*B"]:
     """The alpha-beta divergence at every position.
 
-    -1 / (alpha beta) sum [p^alpha q^beta - alpha / (alpha + beta) p^(alpha + beta) - beta / (alpha + beta)
-    q^(alpha + beta)]. alpha says how much the teacher's likely tokens count, beta how much the student's own.
+    -1 / (alpha beta) sum [p^alpha q^beta - alpha / (alpha + beta) p^(alpha + beta) - beta / (alpha
+    + beta) q^(alpha + beta)]. alpha says how much the teacher's likely tokens count, beta how much
+    the student's own.
 
     Arguments, shapes and errors as for `jensen_shannon`; alpha and beta above 0.
 
-    Source: Wang et al. 2025 (ABKD, arXiv:2505.04560), definition 1; Cichocki et al. 2011 (Entropy 13).
+    Source: Wang et al. 2025 (ABKD, arXiv:2505.04560), definition 1; Cichocki et al. 2011 (Entropy
+        13).
     """
     if not (alpha > 0 and beta > 0):
         raise ValueError(f"alpha={alpha}, beta={beta} given; expected numbers above 0")
@@ -166,10 +183,12 @@ def adaptive_kl(
     head_mass: float = 0.5,
     loss_temperature: float = 1.0,
 ) -> Float[Tensor, "*B"]:
-    """A mix of forward and reverse KL at every position, in nats, by where the student is further off.
+    """A mix of forward and reverse KL at every position, in nats, by where the student is further
+    off.
 
-    The head are the teacher's most likely tokens that reach `head_mass` together. Forward KL weighs as much as the
-    head's share of sum |p - q|, reverse KL as much as the tail's; the weights are constants to the gradient.
+    The head are the teacher's most likely tokens that reach `head_mass` together. Forward KL weighs
+    as much as the head's share of sum |p - q|, reverse KL as much as the tail's; the weights are
+    constants to the gradient.
 
     Arguments, shapes and errors as for `jensen_shannon`.
 
@@ -201,4 +220,6 @@ def head_share(p: Tensor, q: Tensor, head_mass: float) -> Tensor:
 
 def _require_share(name: str, value: float) -> None:
     if not 0 < value < 1:
-        raise ValueError(f"{name}={value} given; expected a number between 0 and 1, the ends excluded")
+        raise ValueError(
+            f"{name}={value} given; expected a number between 0 and 1, the ends excluded"
+        )

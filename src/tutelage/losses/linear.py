@@ -1,10 +1,12 @@
-"""Output matrix and divergence in one: the loss of a language model without ever holding tokens x vocabulary.
+"""Output matrix and divergence in one: the loss of a language model without ever holding tokens x
+vocabulary.
 
-In: final states, the output matrix, the teacher's side, the tokens that stand there. Out: a differentiable loss, and
-sums to report. Value and gradients are computed together, chunk by chunk, in the forward pass, from closed forms: each
-chunk costs the matrix products (three, or four with a teacher that comes as states) and a few passes over its logits,
-which are then forgotten. The passes go over a few positions at a time, so that they find their logits in the cache:
-chunks are as large as products like them, blocks as small as passes do.
+In: final states, the output matrix, the teacher's side, the tokens that stand there. Out: a
+differentiable loss, and sums to report. Value and gradients are computed together, chunk by chunk,
+in the forward pass, from closed forms: each chunk costs the matrix products (three, or four with a
+teacher that comes as states) and a few passes over its logits, which are then forgotten. The passes
+go over a few positions at a time, so that they find their logits in the cache: chunks are as large
+as products like them, blocks as small as passes do.
 """
 
 from __future__ import annotations
@@ -25,13 +27,14 @@ from tutelage.losses.linear_terms import Terms
 from tutelage.losses.teacher_sides import DenseTeacher, HiddenTeacher, TeacherSide
 
 CHUNK_POSITIONS = 512
-"""Positions at once in a product. Fewer, and the output matrix and its gradient are read too often: with 64 the
-products take a sixth longer, with 256 a fiftieth; more, and memory is wasted."""
+"""Positions at once in a product. Fewer, and the output matrix and its gradient are read too often:
+with 64 the products take a sixth longer, with 256 a fiftieth; more, and memory is wasted."""
 CHUNK_ELEMENTS = 2**23
 """With a small vocabulary, as many positions as this many logits hold: 32 MB in float32."""
 BLOCK_ELEMENTS = 2**20
-"""Logits that passes go over at once on a CPU: 4 MB in float32, which the cache keeps between passes. Smaller blocks
-gain nothing, and threads then wait for each other too often where others share the machine."""
+"""Logits that passes go over at once on a CPU: 4 MB in float32, which the cache keeps between
+passes. Smaller blocks gain nothing, and threads then wait for each other too often where others
+share the machine."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +44,8 @@ class LinearLoss:
     loss: Tensor
     """Scalar, differentiable: the weighted sum over positions divided by `total`."""
     soft: Tensor
-    """Scalar, detached: weighted sum of the divergence times the squared loss temperature, in nats."""
+    """Scalar, detached: weighted sum of the divergence times the squared loss temperature, in
+    nats."""
     hard: Tensor
     """Scalar, detached: weighted sum of the cross-entropy to the text, in nats."""
 
@@ -64,16 +68,19 @@ def linear_divergence(
     vocabulary: int | None = None,
     chunk_positions: int | None = None,
 ) -> LinearLoss:
-    """sum_t w_t [soft_weight T^2 D(teacher, student) + (1 - soft_weight) CE(text)] / total, and its gradients.
+    """sum_t w_t [soft_weight T^2 D(teacher, student) + (1 - soft_weight) CE(text)] / total, and its
+    gradients.
 
-    Only trained positions should be given: what is left out before the matrix product costs nothing. Where nothing
-    requires a gradient none is computed. Gradients of the matrix are summed in float32 whatever the products' type.
+    Only trained positions should be given: what is left out before the matrix product costs
+    nothing. Where nothing requires a gradient none is computed. Gradients of the matrix are summed
+    in float32 whatever the products' type.
 
     Args:
         hidden: Final states of the student, [P, H].
         weight: Its output matrix, [V, H]; may be tied to the embeddings.
         teacher: The teacher's side over the same positions; None: the cross-entropy alone.
-        labels: The token that stands at each position, int64 [P]; -100 where none does: there the soft term weighs 1.
+        labels: The token that stands at each position, int64 [P]; -100 where none does: there the
+            soft term weighs 1.
         divergence: D.
         loss_temperature: T, > 0. The cross-entropy to the text is at temperature 1.
         soft_weight: Between 0 and 1.
@@ -82,7 +89,8 @@ def linear_divergence(
         bias: Of the output matrix, [V].
         logit_scale: Logits are multiplied by this.
         soft_cap: Logits become cap * tanh(logits / cap).
-        vocabulary: Ids from here on are padding rows of the matrix, masked on both sides; None: there are none.
+        vocabulary: Ids from here on are padding rows of the matrix, masked on both sides; None:
+            there are none.
         chunk_positions: Positions at once; None chooses by the vocabulary.
 
     Returns:
@@ -90,12 +98,23 @@ def linear_divergence(
 
     Raises:
         ShapeMismatch: Positions, widths or vocabularies do not fit each other.
-        ValueError: A weight or temperature is out of range, or the teacher's side cannot serve the divergence.
+        ValueError: A weight or temperature is out of range, or the teacher's side cannot serve the
+            divergence.
 
-    Source: the gradient in the forward pass follows the idea of Hsu et al. 2024 (Liger, arXiv:2410.10989); the closed
-        forms are in `losses.closed_forms`.
+    Source: the gradient in the forward pass follows the idea of Hsu et al. 2024 (Liger,
+        arXiv:2410.10989); the closed forms are in `losses.closed_forms`.
     """
-    require_fit(hidden, weight, teacher, labels, divergence, loss_temperature, soft_weight, weights, vocabulary)
+    require_fit(
+        hidden,
+        weight,
+        teacher,
+        labels,
+        divergence,
+        loss_temperature,
+        soft_weight,
+        weights,
+        vocabulary,
+    )
     inputs = (hidden, weight, *(() if bias is None else (bias,)))
     wants_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     size = weight.shape[0] if vocabulary is None else vocabulary
@@ -133,7 +152,8 @@ def linear_logits(
     soft_cap: float | None = None,
     vocabulary: int | None = None,
 ) -> Tensor:
-    """Logits of every position over the vocabulary, [P, V], in float32 (float64 stays): the plain way, differentiable.
+    """Logits of every position over the vocabulary, [P, V], in float32 (float64 stays): the plain
+    way, differentiable.
 
     Arguments as in `linear_divergence`; padding rows are cut off.
     """
@@ -147,7 +167,9 @@ def linear_logits(
 
 
 def _even_chunk(positions: int, vocabulary: int) -> int:
-    """Positions at once, so that all chunks are about as large: a small last one would cost nearly a whole one."""
+    """Positions at once, so that all chunks are about as large: a small last one would cost nearly
+    a whole one.
+    """
     number = max(1, ceil(positions / max(CHUNK_POSITIONS, CHUNK_ELEMENTS // vocabulary)))
     return max(1, ceil(positions / number))
 
@@ -159,12 +181,14 @@ def _apply(hidden: Tensor, weight: Tensor, bias: Tensor | None, job: _Job) -> An
 class _LinearDivergence(torch.autograd.Function):
     """Carries gradients that were computed in the forward pass to the backward pass.
 
-    They are handed over, not copied: the matrix gradient is the largest thing here. A second backward pass through the
-    same graph computes them again.
+    They are handed over, not copied: the matrix gradient is the largest thing here. A second
+    backward pass through the same graph computes them again.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, job: _Job) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, job: _Job
+    ) -> tuple[Tensor, ...]:
         ctx.job, ctx.needed = job, tuple(ctx.needs_input_grad[:3])
         ctx.save_for_backward(hidden, weight, bias)
         sums, ctx.gradients = job.run(hidden, weight, bias, gradients=True, needed=ctx.needed)
@@ -211,10 +235,18 @@ class _Job:
         gradients: bool,
         needed: tuple[bool, ...] = (True, True, True),
     ) -> tuple[Tensor, list[Tensor | None]]:
-        """Sums `[loss, soft, hard]` and, if wanted, gradients of the loss with respect to the three tensors."""
+        """Sums `[loss, soft, hard]` and, if wanted, gradients of the loss with respect to the three
+        tensors.
+        """
         with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
             products = Products(
-                hidden, weight, bias, self.head, self.chunk, self.product_type, needed=needed if gradients else None
+                hidden,
+                weight,
+                bias,
+                self.head,
+                self.chunk,
+                self.product_type,
+                needed=needed if gradients else None,
             )
             terms = Terms.weighed(
                 self.teacher,
@@ -226,19 +258,36 @@ class _Job:
                 total=self.total,
                 dtype=products.dtype,
             )
-            soft, hard = (torch.zeros(len(hidden), dtype=products.dtype, device=hidden.device) for _ in range(2))
-            whole = self.teacher if isinstance(self.teacher, (DenseTeacher, HiddenTeacher)) else None
-            memory = None if whole is None else whole.memory(min(self.chunk, len(hidden)), self.head.vocabulary)
+            soft, hard = (
+                torch.zeros(len(hidden), dtype=products.dtype, device=hidden.device)
+                for _ in range(2)
+            )
+            whole = (
+                self.teacher if isinstance(self.teacher, (DenseTeacher, HiddenTeacher)) else None
+            )
+            memory = (
+                None
+                if whole is None
+                else whole.memory(min(self.chunk, len(hidden)), self.head.vocabulary)
+            )
             for start in range(0, len(hidden), self.chunk):
                 rows = slice(start, min(start + self.chunk, len(hidden)))
                 chunk = products.multiply(rows)
-                theirs = None if whole is None else whole.multiply(rows, self.head.vocabulary, memory)
+                theirs = (
+                    None if whole is None else whole.multiply(rows, self.head.vocabulary, memory)
+                )
                 for first in range(0, len(chunk), self.block):
                     here = slice(first, min(first + self.block, len(chunk)))
                     there = slice(start + here.start, start + here.stop)
                     block = products.logits(chunk[here])
-                    their_block = None if whole is None or theirs is None else whole.logits(theirs[here], block.dtype)
-                    soft[there], hard[there], slope = terms.of(there, block, their_block, gradients=gradients)
+                    their_block = (
+                        None
+                        if whole is None or theirs is None
+                        else whole.logits(theirs[here], block.dtype)
+                    )
+                    soft[there], hard[there], slope = terms.of(
+                        there, block, their_block, gradients=gradients
+                    )
                     if gradients:
                         products.put(chunk[here], slope)
                 if gradients:
@@ -251,4 +300,6 @@ class _Job:
         hard = torch.where(self.labels != IGNORED_LABEL, hard, 0.0)
         loss = terms.soft_share * soft + terms.hard_share * hard
         weights = torch.ones_like(hard) if self.weights is None else self.weights.to(hard.dtype)
-        return torch.stack([loss.double().sum(), (weights * soft).double().sum(), (weights * hard).double().sum()])
+        return torch.stack(
+            [loss.double().sum(), (weights * soft).double().sum(), (weights * hard).double().sum()]
+        )

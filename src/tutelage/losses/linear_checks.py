@@ -6,7 +6,13 @@ from torch import Tensor
 
 from tutelage.errors import ShapeMismatch
 from tutelage.losses.divergence import Divergence
-from tutelage.losses.teacher_sides import BucketTeacher, DenseTeacher, HiddenTeacher, SampledTeacher, TeacherSide
+from tutelage.losses.teacher_sides import (
+    BucketTeacher,
+    DenseTeacher,
+    HiddenTeacher,
+    SampledTeacher,
+    TeacherSide,
+)
 
 
 def require_fit(
@@ -24,19 +30,25 @@ def require_fit(
 
     Raises:
         ShapeMismatch: Positions, widths or vocabularies do not fit each other.
-        ValueError: A weight or temperature is out of range, or the teacher's side cannot serve the divergence.
+        ValueError: A weight or temperature is out of range, or the teacher's side cannot serve the
+            divergence.
     """
     if hidden.ndim != 2 or weight.ndim != 2 or hidden.shape[1] != weight.shape[1]:
         raise ShapeMismatch(
-            f"states {tuple(hidden.shape)} and output matrix {tuple(weight.shape)} given; expected [P, H] and [V, H]"
+            f"states {tuple(hidden.shape)} and output matrix {tuple(weight.shape)} given; expected "
+            "[P, H] and [V, H]"
         )
     lengths = {"labels": labels, "weights": weights, "teacher": teacher}
     for name, values in lengths.items():
         if values is not None and len(values) != len(hidden):
-            raise ShapeMismatch(f"{name} speak of {len(values)} positions but there are {len(hidden)} states")
+            raise ShapeMismatch(
+                f"{name} speak of {len(values)} positions but there are {len(hidden)} states"
+            )
     size = weight.shape[0] if vocabulary is None else vocabulary
     if size > weight.shape[0]:
-        raise ShapeMismatch(f"the vocabulary has {size:,} ids but the output matrix only {weight.shape[0]:,} rows")
+        raise ShapeMismatch(
+            f"the vocabulary has {size:,} ids but the output matrix only {weight.shape[0]:,} rows"
+        )
     there = None
     if isinstance(teacher, HiddenTeacher):
         there = teacher.weight.shape[0]
@@ -44,7 +56,8 @@ def require_fit(
         there = teacher.logprobs.shape[1]
     if there is not None and (there < size or (vocabulary is None and there != size)):
         raise ShapeMismatch(
-            f"the teacher speaks about {there:,} ids, the student about {size:,}. Give `vocabulary`, the ids that the "
+            f"the teacher speaks about {there:,} ids, the student about {size:,}. Give "
+            "`vocabulary`, the ids that the "
             "tokenizer makes, if the rest is padding; otherwise the two use different tokenizers"
         )
     if not loss_temperature > 0:
@@ -52,10 +65,17 @@ def require_fit(
     if not 0 <= soft_weight <= 1:
         raise ValueError(f"soft_weight={soft_weight} given; expected a number from 0 to 1")
     if isinstance(teacher, (SampledTeacher, BucketTeacher)):
-        served = ("forward_kl",) if isinstance(teacher, SampledTeacher) else ("forward_kl", "reverse_kl")
+        served = (
+            ("forward_kl",) if isinstance(teacher, SampledTeacher) else ("forward_kl", "reverse_kl")
+        )
         if divergence.name not in served or loss_temperature != 1.0:
-            what = "samples" if isinstance(teacher, SampledTeacher) else "the most likely tokens and a tail"
+            what = (
+                "samples"
+                if isinstance(teacher, SampledTeacher)
+                else "the most likely tokens and a tail"
+            )
             raise ValueError(
-                f"{divergence.name} at temperature {loss_temperature:g} cannot be had from {what}; they serve "
+                f"{divergence.name} at temperature {loss_temperature:g} cannot be had from {what}; "
+                "they serve "
                 f"{' and '.join(served)} at temperature 1. Use targets of kind hidden or live"
             )

@@ -1,4 +1,6 @@
-"""The matrix products of the chunked loss: logits of a chunk, and what its gradient adds to states and matrix."""
+"""The matrix products of the chunked loss: logits of a chunk, and what its gradient adds to states
+and matrix.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ class Head:
 class Products:
     """The products of one call, over memory that is taken once and used for every chunk.
 
-    For every chunk `multiply`; then for every block of its positions `logits` and, if gradients are wanted, `put`; then
-    `add`. A block is a few rows of what `multiply` returned.
+    For every chunk `multiply`; then for every block of its positions `logits` and, if gradients are
+    wanted, `put`; then `add`. A block is a few rows of what `multiply` returned.
 
     Args:
         hidden: States, [P, H].
@@ -58,12 +60,18 @@ class Products:
         self._chunk = torch.empty(rows, head.vocabulary, dtype=product_type, device=device)
         self._cap_slope: Tensor | None = None
         want_hidden, want_weight, want_bias = needed or (False, False, False)
-        self._of_hidden = torch.empty(hidden.shape, dtype=self.dtype, device=device) if want_hidden else None
-        self._of_weight = torch.empty(weight.shape, dtype=self.dtype, device=device) if want_weight else None
+        self._of_hidden = (
+            torch.empty(hidden.shape, dtype=self.dtype, device=device) if want_hidden else None
+        )
+        self._of_weight = (
+            torch.empty(weight.shape, dtype=self.dtype, device=device) if want_weight else None
+        )
         self._written = 0
         """Rows of the matrix gradient that hold something: nothing before the first chunk."""
         self._of_bias = (
-            torch.zeros(bias.shape, dtype=self.dtype, device=device) if want_bias and bias is not None else None
+            torch.zeros(bias.shape, dtype=self.dtype, device=device)
+            if want_bias and bias is not None
+            else None
         )
         self._types = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
 
@@ -73,7 +81,9 @@ class Products:
         return torch.mm(states, self._weight.T, out=self._chunk[: len(states)])
 
     def logits(self, block: Tensor) -> Tensor:
-        """Logits of a block, in float32 (float64 stays), in its own memory where the types are the same."""
+        """Logits of a block, in float32 (float64 stays), in its own memory where the types are the
+        same.
+        """
         logits = block.to(self.dtype)
         if self._bias is not None:
             logits += self._bias

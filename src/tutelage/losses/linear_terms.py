@@ -1,7 +1,8 @@
 """What a few positions cost, and the slope of that by their logits: the passes of the chunked loss.
 
-In: logits of a block of positions, of the student and, where the teacher is whole, of the teacher. Out: divergence,
-cross-entropy and slope. A block is small enough that all passes find it in the cache.
+In: logits of a block of positions, of the student and, where the teacher is whole, of the teacher.
+Out: divergence, cross-entropy and slope. A block is small enough that all passes find it in the
+cache.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Terms:
         total: float,
         dtype: torch.dtype,
     ) -> Terms:
-        """Terms with their shares of the loss: a position without a label has its soft term alone, at full weight."""
+        """Terms with their shares of the loss: a position without a label has its soft term alone,
+        at full weight.
+        """
         hard = (labels != IGNORED_LABEL).to(dtype)
         if teacher is None:
             soft = torch.zeros_like(hard)
@@ -66,18 +69,22 @@ class Terms:
         Args:
             rows: Which positions, C of them.
             logits: The student's, [C, V]; written over.
-            teacher_logits: The teacher's, [C, V], finite; written over. None where it does not come whole.
-            gradients: Whether the slope is wanted; if not it is not computed and what is returned there says nothing.
+            teacher_logits: The teacher's, [C, V], finite; written over. None where it does not come
+                whole.
+            gradients: Whether the slope is wanted; if not it is not computed and what is returned
+                there says nothing.
 
         Returns:
-            Divergence [C] and cross-entropy [C] in nats, and the gradient of the weighted sum by the logits, [C, V], in
-            the memory of `logits`.
+            Divergence [C] and cross-entropy [C] in nats, and the gradient of the weighted sum by
+            the logits, [C, V], in the memory of `logits`.
         """
         labels = self.labels[rows].clamp_min(0)[:, None]
         soft_share, hard_share = self.soft_share[rows, None], self.hard_share[rows, None]
         linear = self.divergence.name == "forward_kl" and self.loss_temperature == 1.0
         if self.teacher is None or (linear and not isinstance(self.teacher, BucketTeacher)):
-            return self._linear(rows, logits, teacher_logits, labels, soft_share, hard_share, gradients=gradients)
+            return self._linear(
+                rows, logits, teacher_logits, labels, soft_share, hard_share, gradients=gradients
+            )
 
         hard_part = None
         if isinstance(self.teacher, BucketTeacher):
@@ -87,7 +94,9 @@ class Terms:
             probs = logits.div_(total[:, None])
             if gradients and self.any_hard:
                 hard_part = probs.clone()
-            soft, slope = bucket_value_and_gradient(self.divergence, probs, self.teacher, rows, gradient=gradients)
+            soft, slope = bucket_value_and_gradient(
+                self.divergence, probs, self.teacher, rows, gradient=gradients
+            )
         else:
             assert teacher_logits is not None
             temperature = self.loss_temperature
@@ -122,12 +131,16 @@ class Terms:
         *,
         gradients: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The case that is linear in the teacher, forward KL at temperature 1: one softmax serves both terms.
+        """The case that is linear in the teacher, forward KL at temperature 1: one softmax serves
+        both terms.
 
-        The gradient is (soft + hard) q - soft p - hard onehot; p comes sampled, whole, or not at all.
+        The gradient is (soft + hard) q - soft p - hard onehot; p comes sampled, whole, or not at
+        all.
         """
         teacher, at_label = self.teacher, logits.gather(-1, labels)[:, 0]
-        lead = probs = mass = total = None  # lead: sum of p (log p - z), the divergence but for the normaliser
+        lead = probs = mass = total = (
+            None  # lead: sum of p (log p - z), the divergence but for the normaliser
+        )
         if isinstance(teacher, SampledTeacher):
             mass = teacher.probs[rows].to(logits.dtype)
             expected = (mass * logits.gather(-1, teacher.ids[rows])).sum(dim=-1)
@@ -152,7 +165,9 @@ class Terms:
 
 
 def _exponentials(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Write exp(z - max z) over the logits; returns log sum exp(z) and the sum of what was written, [C] each."""
+    """Write exp(z - max z) over the logits; returns log sum exp(z) and the sum of what was written,
+    [C] each.
+    """
     highest = logits.amax(dim=-1)
     total = logits.sub_(highest[:, None]).exp_().sum(dim=-1)
     return highest + total.log(), total

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class ForwardKL:
     """Forward KL to the soft targets, mixed with cross-entropy to the label where there is one.
 
-    With T the loss temperature and w the soft weight, a labelled row costs `w T^2 KL + (1 - w) CE`, a row without a
-    label `T^2 KL`, and a row without soft targets (a control) `CE`, or 0 if it has no label either.
+    With T the loss temperature and w the soft weight, a labelled row costs `w T^2 KL + (1 - w) CE`,
+    a row without a label `T^2 KL`, and a row without soft targets (a control) `CE`, or 0 if it has
+    no label either.
     """
 
     loss_temperature: float = 1.0
@@ -29,7 +30,9 @@ class ForwardKL:
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         if not self.loss_temperature > 0:
-            raise ValueError(f"loss_temperature={self.loss_temperature} given; expected a number above 0")
+            raise ValueError(
+                f"loss_temperature={self.loss_temperature} given; expected a number above 0"
+            )
         if not 0 <= self.soft_weight <= 1:
             raise ValueError(f"soft_weight={self.soft_weight} given; expected a number from 0 to 1")
 

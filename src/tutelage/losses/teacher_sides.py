@@ -1,7 +1,8 @@
-"""The teacher's side of a language-model loss, as it is at hand: whole distributions, states, samples or buckets.
+"""The teacher's side of a language-model loss, as it is at hand: whole distributions, states,
+samples or buckets.
 
-All speak about the same P trained positions, in the same order as the student's states. P positions, K kept entries, V
-vocabulary, H width of the teacher's states.
+All speak about the same P trained positions, in the same order as the student's states. P
+positions, K kept entries, V vocabulary, H width of the teacher's states.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class DenseTeacher:
         return len(self.logprobs)
 
     def multiply(self, rows: slice, vocabulary: int, memory: Tensor | None) -> Tensor:
-        """What `logits` takes blocks of: positions of a chunk over the first `vocabulary` ids, [C, V]."""
+        """What `logits` takes blocks of: positions of a chunk over the first `vocabulary` ids, [C,
+        V].
+        """
         del memory
         return self.logprobs[rows, :vocabulary]
 
@@ -42,7 +45,9 @@ class DenseTeacher:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HiddenTeacher:
-    """Final states and the output matrix: whole distributions, made a chunk at a time. Serves every divergence."""
+    """Final states and the output matrix: whole distributions, made a chunk at a time. Serves every
+    divergence.
+    """
 
     hidden: Tensor
     """What the output matrix multiplies, [P, H]."""
@@ -60,7 +65,9 @@ class HiddenTeacher:
         return len(self.hidden)
 
     def multiply(self, rows: slice, vocabulary: int, memory: Tensor | None) -> Tensor:
-        """What `logits` takes blocks of: states times matrix for a chunk, [C, V], in `memory` if it is given."""
+        """What `logits` takes blocks of: states times matrix for a chunk, [C, V], in `memory` if it
+        is given.
+        """
         weight = self.weight[:vocabulary]
         states = self.hidden[rows].to(weight.dtype)
         return torch.mm(states, weight.T, out=None if memory is None else memory[: len(states)])
@@ -82,14 +89,18 @@ class HiddenTeacher:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampledTeacher:
-    """Unbiased sparse distributions. Serves forward KL at temperature 1, which is linear in the teacher."""
+    """Unbiased sparse distributions. Serves forward KL at temperature 1, which is linear in the
+    teacher.
+    """
 
     ids: Tensor
     """Token ids, int64 [P, K]; any id where the row has fewer entries."""
     probs: Tensor
-    """The mass that each stands for, summing to 1 a row, [P, K]; 0 where the row has fewer entries."""
+    """The mass that each stands for, summing to 1 a row, [P, K]; 0 where the row has fewer
+    entries."""
     entropies: Tensor
-    """The teacher's own entropy in nats, [P]: with it the value is an unbiased estimate of the divergence."""
+    """The teacher's own entropy in nats, [P]: with it the value is an unbiased estimate of the
+    divergence."""
 
     def __len__(self) -> int:
         """P."""
@@ -98,7 +109,8 @@ class SampledTeacher:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BucketTeacher:
-    """The most likely tokens, and all others as one bucket. Serves forward and reverse KL over these K + 1 buckets.
+    """The most likely tokens, and all others as one bucket. Serves forward and reverse KL over
+    these K + 1 buckets.
 
     The tail is never renormalised away: a student that drains it pays for that.
     """
@@ -106,7 +118,8 @@ class BucketTeacher:
     ids: Tensor
     """Token ids, int64 [P, K], different within a row; any id where the row has fewer entries."""
     logprobs: Tensor
-    """Their log-probabilities, [P, K]; -inf where the row has fewer entries. The first entry is always real."""
+    """Their log-probabilities, [P, K]; -inf where the row has fewer entries. The first entry is
+    always real."""
 
     def __len__(self) -> int:
         """P."""

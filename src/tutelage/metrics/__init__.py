@@ -1,6 +1,13 @@
 """Numbers about models in plain numpy: quality, fidelity, calibration, and how sure they are."""
 
-from tutelage.metrics.calibration import ece, ece_of, equal_mass_bins, reliability, reliability_of, resampled_ece
+from tutelage.metrics.calibration import (
+    ece,
+    ece_of,
+    equal_mass_bins,
+    reliability,
+    reliability_of,
+    resampled_ece,
+)
 from tutelage.metrics.intervals import (
     LEVEL,
     Interval,

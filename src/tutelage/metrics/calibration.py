@@ -18,11 +18,12 @@ Values = NDArray[np.float64]
 def ece(probs: ArrayLike, gold: ArrayLike, bins: int = BINS) -> float:
     """Expected calibration error of the most probable class, in [0, 1].
 
-    Rows are sorted by confidence (the largest probability) and cut into `bins` bins of equal mass, whose sizes differ
-    by at most one; the error is the mean over bins, weighted by size, of |accuracy - mean confidence|. Rows of equal
-    confidence share their accuracy, so the order of rows never matters, and a model that always says the same number is
-    judged by that number alone. On few rows the error is biased upward: a perfectly calibrated model scores about
-    sqrt(bins / N) / 3.
+    Rows are sorted by confidence (the largest probability) and cut into `bins` bins of equal mass,
+    whose sizes differ by at most one; the error is the mean over bins, weighted by size, of
+    |accuracy - mean confidence|. Rows of equal confidence share their accuracy, so the order of
+    rows never matters, and a model that always says the same number is judged by that number alone.
+    On few rows the error is biased upward: a perfectly calibrated model scores about sqrt(bins / N)
+    / 3.
 
     Args:
         probs: Probabilities `[N, C]`.
@@ -36,14 +37,16 @@ def ece(probs: ArrayLike, gold: ArrayLike, bins: int = BINS) -> float:
         ShapeMismatch: The two do not fit each other.
         ValueError: `bins` is less than 1.
 
-    Source: Naeini, Cooper, Hauskrecht 2015 (AAAI); equal-mass bins as in Nixon et al. 2019 (arXiv:1904.01685),
-        section 3. The sharing among ties is ours.
+    Source: Naeini, Cooper, Hauskrecht 2015 (AAAI); equal-mass bins as in Nixon et al. 2019
+        (arXiv:1904.01685), section 3. The sharing among ties is ours.
     """
     return ece_of(_confidence(probs), correct(probs, gold), bins=bins)
 
 
 def ece_of(confidence: Values, is_correct: Values, *, bins: int = BINS) -> float:
-    """As `ece`, from the confidence and the correctness (0 or 1) of each row, both `[N]`; for resampling."""
+    """As `ece`, from the confidence and the correctness (0 or 1) of each row, both `[N]`; for
+    resampling.
+    """
     if not confidence.size:
         return float("nan")
     in_order, shared, starts = _binned(confidence, is_correct, bins)
@@ -53,7 +56,8 @@ def ece_of(confidence: Values, is_correct: Values, *, bins: int = BINS) -> float
 def resampled_ece(
     confidence: Values, is_correct: Values, *, bins: int = BINS
 ) -> Callable[[NDArray[np.integer]], float]:
-    """`ece_of` as a function of row indexes, for `bootstrap`: rows are sorted once, not in every resample.
+    """`ece_of` as a function of row indexes, for `bootstrap`: rows are sorted once, not in every
+    resample.
 
     Args:
         confidence: Of each row, `[N]`.
@@ -61,7 +65,8 @@ def resampled_ece(
         bins: At least 1.
 
     Returns:
-        Takes row indexes, which may repeat, and gives what `ece_of` gives for those rows, up to rounding.
+        Takes row indexes, which may repeat, and gives what `ece_of` gives for those rows, up to
+        rounding.
 
     Raises:
         ValueError: `bins` is less than 1.
@@ -79,7 +84,9 @@ def resampled_ece(
         if not len(rows):
             return float("nan")
         times = np.bincount(place[rows], minlength=len(said))
-        drawn = np.maximum(np.add.reduceat(times, ties), 1)  # ties that no resample drew count nothing
+        drawn = np.maximum(
+            np.add.reduceat(times, ties), 1
+        )  # ties that no resample drew count nothing
         shared = np.add.reduceat(right * times, ties) / drawn
         gaps = np.repeat(shared[tie_of] - said, times)
         cut = min(bins, len(gaps))
@@ -89,7 +96,9 @@ def resampled_ece(
     return ece_at
 
 
-def reliability(probs: ArrayLike, gold: ArrayLike, bins: int = BINS) -> list[dict[str, float | int]]:
+def reliability(
+    probs: ArrayLike, gold: ArrayLike, bins: int = BINS
+) -> list[dict[str, float | int]]:
     """The points of a calibration curve: one for each bin of `ece`, in order of confidence.
 
     Args:
@@ -98,7 +107,8 @@ def reliability(probs: ArrayLike, gold: ArrayLike, bins: int = BINS) -> list[dic
         bins: At least 1; with fewer rows than bins, each row is a bin.
 
     Returns:
-        `confidence` (mean), `accuracy` (share right) and `count` of each bin; empty if there are no rows.
+        `confidence` (mean), `accuracy` (share right) and `count` of each bin; empty if there are no
+        rows.
 
     Raises:
         ShapeMismatch: The two do not fit each other.
@@ -107,19 +117,27 @@ def reliability(probs: ArrayLike, gold: ArrayLike, bins: int = BINS) -> list[dic
     return reliability_of(_confidence(probs), correct(probs, gold), bins=bins)
 
 
-def reliability_of(confidence: Values, is_correct: Values, *, bins: int = BINS) -> list[dict[str, float | int]]:
-    """As `reliability`, from the confidence and the correctness (0 or 1) of each row, both `[N]`."""
+def reliability_of(
+    confidence: Values, is_correct: Values, *, bins: int = BINS
+) -> list[dict[str, float | int]]:
+    """As `reliability`, from the confidence and the correctness (0 or 1) of each row, both
+    `[N]`.
+    """
     if not confidence.size:
         return []
     in_order, shared, starts = _binned(confidence, is_correct, bins)
     return [
         {"confidence": float(said.mean()), "accuracy": float(was.mean()), "count": len(said)}
-        for said, was in zip(np.split(in_order, starts[1:]), np.split(shared, starts[1:]), strict=True)
+        for said, was in zip(
+            np.split(in_order, starts[1:]), np.split(shared, starts[1:]), strict=True
+        )
     ]
 
 
 def equal_mass_bins(confidence: Values, *, bins: int = BINS) -> NDArray[np.int64]:
-    """The bin of each row, `[N]` in 0 .. bins - 1, when rows sorted by confidence are cut into bins of equal mass."""
+    """The bin of each row, `[N]` in 0 .. bins - 1, when rows sorted by confidence are cut into bins
+    of equal mass.
+    """
     order = np.argsort(confidence, kind="stable")
     found = np.empty(len(order), dtype=np.int64)
     found[order] = np.arange(len(order)) * bins // max(1, len(order))
@@ -132,14 +150,20 @@ def _confidence(probs: ArrayLike) -> Values:
     return array.max(axis=1) if array.ndim == 2 and array.shape[1] else np.empty(0)
 
 
-def _binned(confidence: Values, is_correct: Values, bins: int) -> tuple[Values, Values, NDArray[np.int64]]:
-    """Rows sorted by confidence, the accuracy each shares with its ties, and where each bin starts."""
+def _binned(
+    confidence: Values, is_correct: Values, bins: int
+) -> tuple[Values, Values, NDArray[np.int64]]:
+    """Rows sorted by confidence, the accuracy each shares with its ties, and where each bin
+    starts.
+    """
     if bins < 1:
         raise ValueError(f"bins={bins} was given; expected at least 1")
     order = np.argsort(confidence)
     in_order, right = confidence[order], is_correct[order].astype(np.float64)
     new = np.concatenate([[True], in_order[1:] != in_order[:-1]])
     ties = np.flatnonzero(new)
-    shared = (np.add.reduceat(right, ties) / np.diff(np.append(ties, len(right))))[np.cumsum(new) - 1]
+    shared = (np.add.reduceat(right, ties) / np.diff(np.append(ties, len(right))))[
+        np.cumsum(new) - 1
+    ]
     bins = min(bins, len(order))
     return in_order, shared, np.arange(bins, dtype=np.int64) * len(order) // bins

@@ -1,6 +1,7 @@
 """How sure a number is: bootstrap intervals, paired differences, McNemar's test.
 
-The rows of a test set are a sample; another sample would have given another number. An interval says how different.
+The rows of a test set are a sample; another sample would have given another number. An interval
+says how different.
 """
 
 from __future__ import annotations
@@ -41,18 +42,19 @@ def bootstrap(
 ) -> Interval:
     """Percentile bootstrap of any statistic of rows.
 
-    The statistic is called once a resample, so it should be quick; for a mean over rows take `mean_interval`, which
-    draws the same rows and is much faster.
+    The statistic is called once a resample, so it should be quick; for a mean over rows take
+    `mean_interval`, which draws the same rows and is much faster.
 
     Args:
         statistic: Gives the number for row indexes `[n]`, which may repeat.
         n: How many rows there are.
         samples: Resamples drawn, at least 1.
-        seed: Of the resampling; 0 is a seed like any other. Under one seed every statistic sees the same resamples.
+        seed: Of the resampling; 0 is a seed like any other. Under one seed every statistic sees the
+            same resamples.
 
     Returns:
-        The statistic of all rows, and the 2.5th and 97.5th percentile over resamples; those where it is NaN are left
-        out. All NaN if there are no rows.
+        The statistic of all rows, and the 2.5th and 97.5th percentile over resamples; those where
+        it is NaN are left out. All NaN if there are no rows.
 
     Raises:
         ValueError: `samples` is less than 1.
@@ -63,13 +65,16 @@ def bootstrap(
         >>> bootstrap(lambda rows: float(np.median(values[rows])), 4).value
         1.0
 
-    Source: Efron 1979 (Annals of Statistics 7); percentile intervals, Efron and Tibshirani 1993, chapter 13.
+    Source: Efron 1979 (Annals of Statistics 7); percentile intervals, Efron and Tibshirani 1993,
+        chapter 13.
     """
     _refuse_no_samples(samples)
     if n == 0:
         return _UNKNOWN
     generator = np.random.default_rng(seed)
-    drawn = np.array([statistic(generator.integers(0, n, n)) for _ in range(samples)], dtype=np.float64)
+    drawn = np.array(
+        [statistic(generator.integers(0, n, n)) for _ in range(samples)], dtype=np.float64
+    )
     return _between(float(statistic(np.arange(n))), drawn)
 
 
@@ -93,17 +98,21 @@ def mean_interval(values: ArrayLike, *, samples: int = 2000, seed: int = 0) -> I
     _refuse_no_samples(samples)
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
-        raise ShapeMismatch(f"values of shape {array.shape} were given; expected one value a row, [N]")
+        raise ShapeMismatch(
+            f"values of shape {array.shape} were given; expected one value a row, [N]"
+        )
     if not array.size or np.isnan(array).any():
         return _UNKNOWN
     return _between(float(array.mean()), _resampled_means(array, samples, seed))
 
 
 def share_interval(hits: ArrayLike, *, samples: int = 2000, seed: int = 0) -> Interval:
-    """A share of rows, such as accuracy, with its interval; honest also where every row is a hit, or none is.
+    """A share of rows, such as accuracy, with its interval; honest also where every row is a hit,
+    or none is.
 
-    Resamples of equal rows are all alike, and an interval without width would claim that no other test set could hold a
-    single miss. There the exact binomial interval stands in: with 50 of 50 right, the truth may be as low as 93 %.
+    Resamples of equal rows are all alike, and an interval without width would claim that no other
+    test set could hold a single miss. There the exact binomial interval stands in: with 50 of 50
+    right, the truth may be as low as 93 %.
 
     Args:
         hits: 1 or 0 a row, `[N]`.
@@ -121,7 +130,8 @@ def share_interval(hits: ArrayLike, *, samples: int = 2000, seed: int = 0) -> In
         >>> share_interval([1.0] * 50).low  # doctest: +ELLIPSIS
         0.928...
 
-    Source: Clopper and Pearson 1934 (Biometrika 26), whose bounds have this closed form at 0 and N hits.
+    Source: Clopper and Pearson 1934 (Biometrika 26), whose bounds have this closed form at 0 and N
+        hits.
     """
     array = np.asarray(hits, dtype=np.float64)
     found = mean_interval(array, samples=samples, seed=seed)
@@ -132,19 +142,24 @@ def share_interval(hits: ArrayLike, *, samples: int = 2000, seed: int = 0) -> In
 
 
 def centred(interval: Interval) -> Interval:
-    """The interval moved so that its value is its middle; for statistics that resampling itself inflates, such as ECE.
+    """The interval moved so that its value is its middle; for statistics that resampling itself
+    inflates, such as ECE.
 
-    A resample repeats rows and misses others, so its bins agree less with their confidence than those of all rows do:
-    the percentiles alone may lie wholly above the value. Their width still says how uncertain it is.
+    A resample repeats rows and misses others, so its bins agree less with their confidence than
+    those of all rows do: the percentiles alone may lie wholly above the value. Their width still
+    says how uncertain it is.
     """
     shift = interval.value - (interval.low + interval.high) / 2
     return Interval(interval.value, interval.low + shift, interval.high + shift)
 
 
-def paired_bootstrap(values_a: ArrayLike, values_b: ArrayLike, *, samples: int = 2000, seed: int = 0) -> Interval:
+def paired_bootstrap(
+    values_a: ArrayLike, values_b: ArrayLike, *, samples: int = 2000, seed: int = 0
+) -> Interval:
     """The mean of a - b over the same rows, with its interval.
 
-    Rows that are hard for both sides cancel, so a difference can be certain though the two intervals overlap.
+    Rows that are hard for both sides cancel, so a difference can be certain though the two
+    intervals overlap.
 
     Args:
         values_a: One value a row, `[N]`, for instance 1 where model a is right.
@@ -163,11 +178,14 @@ def paired_bootstrap(values_a: ArrayLike, values_b: ArrayLike, *, samples: int =
     return mean_interval(a - b, samples=samples, seed=seed)
 
 
-def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, *, samples: int = 2000, seed: int = 0) -> Interval:
-    """Percentile bootstrap of a ratio of totals, such as nats per token over documents of different length.
+def ratio_interval(
+    numerators: ArrayLike, denominators: ArrayLike, *, samples: int = 2000, seed: int = 0
+) -> Interval:
+    """Percentile bootstrap of a ratio of totals, such as nats per token over documents of different
+    length.
 
-    Documents are drawn, not tokens: tokens of one document depend on each other. Under one seed the rows are those that
-    `bootstrap` and `mean_interval` draw.
+    Documents are drawn, not tokens: tokens of one document depend on each other. Under one seed the
+    rows are those that `bootstrap` and `mean_interval` draw.
 
     Args:
         numerators: One sum a document, `[N]`, such as its nats.
@@ -176,17 +194,21 @@ def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, *, samples: i
         seed: Of the resampling.
 
     Returns:
-        sum(numerators) / sum(denominators) with its interval; resamples without any mass are left out. All NaN if
-        there are no rows, nothing to divide by, or a NaN.
+        sum(numerators) / sum(denominators) with its interval; resamples without any mass are left
+        out. All NaN if there are no rows, nothing to divide by, or a NaN.
 
     Raises:
         ShapeMismatch: The two are not one value each for the same documents.
         ValueError: `samples` is less than 1.
 
-    Source: Efron and Tibshirani 1993, chapter 13; the ratio estimator over clusters, Cochran 1977, section 6.
+    Source: Efron and Tibshirani 1993, chapter 13; the ratio estimator over clusters, Cochran 1977,
+        section 6.
     """
     _refuse_no_samples(samples)
-    above, below = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
+    above, below = (
+        np.asarray(numerators, dtype=np.float64),
+        np.asarray(denominators, dtype=np.float64),
+    )
     _refuse_unpaired(above, below)
     if not below.sum() > 0 or np.isnan(above).any():
         return _UNKNOWN
@@ -197,10 +219,12 @@ def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, *, samples: i
 
 
 def units_of(places: Sequence[tuple[str, int]]) -> NDArray[np.int64]:
-    """Which unit of resampling every piece of text belongs to: pieces of one row depend on each other.
+    """Which unit of resampling every piece of text belongs to: pieces of one row depend on each
+    other.
 
     Args:
-        places: Source and row of each piece; those that are equal are one unit. Row 0 is no row: each stands alone.
+        places: Source and row of each piece; those that are equal are one unit. Row 0 is no row:
+            each stands alone.
 
     Returns:
         `[N]`, units counted from 0 in order of appearance.
@@ -215,10 +239,12 @@ def units_of(places: Sequence[tuple[str, int]]) -> NDArray[np.int64]:
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
-    """Two-sided p-value of McNemar's exact test of two models' accuracies on the same rows, in [0, 1].
+    """Two-sided p-value of McNemar's exact test of two models' accuracies on the same rows, in [0,
+    1].
 
-    Only rows where exactly one of them is right count. If neither model were better, each such row would go either way
-    like a coin; p is how often coins are at least so uneven: min(1, 2 P(X <= fewer)) with X binomial(total, 1/2).
+    Only rows where exactly one of them is right count. If neither model were better, each such row
+    would go either way like a coin; p is how often coins are at least so uneven: min(1, 2 P(X <=
+    fewer)) with X binomial(total, 1/2).
 
     Args:
         correct_a: True (or 1) where model a is right, `[N]`.
@@ -237,7 +263,8 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     total, fewer = only_a + only_b, min(only_a, only_b)
     k = np.arange(1, fewer + 1)
-    # log of (total choose k) / 2**total for k = 0, 1, ..., fewer: in logs, so that it holds for any number of rows.
+    # log of (total choose k) / 2**total for k = 0, 1, ..., fewer: in logs, so that it holds for any
+    # number of rows.
     logs = np.concatenate([[0.0], np.cumsum(np.log((total - k + 1) / k))]) - total * log(2)
     return min(1.0, 2 * float(np.exp(logs).sum()))
 
@@ -266,12 +293,16 @@ def _between(value: float, drawn: NDArray[np.float64]) -> Interval:
 
 def _refuse_no_samples(samples: int) -> None:
     if samples < 1:
-        raise ValueError(f"samples={samples} was given; expected at least 1, and some 2,000 for a steady interval")
+        raise ValueError(
+            f"samples={samples} was given; expected at least 1, and some 2,000 for a steady "
+            "interval"
+        )
 
 
 def _refuse_unpaired(a: NDArray[np.generic], b: NDArray[np.generic]) -> None:
     if a.shape != b.shape or a.ndim != 1:
         raise ShapeMismatch(
-            f"values of shape {a.shape} and {b.shape} were given; expected one value a row for the same rows, [N] "
+            f"values of shape {a.shape} and {b.shape} were given; expected one value a row for the "
+            "same rows, [N] "
             "and [N]"
         )

@@ -1,7 +1,9 @@
-"""How right a classifier's probabilities are: against gold labels, and against the teacher's probabilities.
+"""How right a classifier's probabilities are: against gold labels, and against the teacher's
+probabilities.
 
-All take probabilities `[N, C]` whose rows sum to 1, and gold label indexes `[N]` or a second array of probabilities,
-and give one number. A mean over rows has a twin that gives the value of each row; intervals are made of those.
+All take probabilities `[N, C]` whose rows sum to 1, and gold label indexes `[N]` or a second array
+of probabilities, and give one number. A mean over rows has a twin that gives the value of each row;
+intervals are made of those.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from tutelage.errors import ShapeMismatch
 
 SMALLEST_PROBABILITY = 1e-12
-"""Floor under a probability before its logarithm: a model that is sure and wrong pays 27.6 nats, not infinity."""
+"""Floor under a probability before its logarithm: a model that is sure and wrong pays 27.6 nats,
+not infinity."""
 
 Values = NDArray[np.float64]
 
@@ -49,13 +52,14 @@ def macro_f1(probs: ArrayLike, gold: ArrayLike) -> float:
         gold: Label indexes `[N]`.
 
     Returns:
-        A class that is neither in gold nor ever answered is left out of the mean; one that is in either and never hit
-        counts 0. NaN if there are no rows.
+        A class that is neither in gold nor ever answered is left out of the mean; one that is in
+        either and never hit counts 0. NaN if there are no rows.
 
     Raises:
         ShapeMismatch: The two do not fit each other.
 
-    Source: van Rijsbergen 1979; the mean of F1 values, as scikit-learn's `f1_score(average="macro")`.
+    Source: van Rijsbergen 1979; the mean of F1 values, as scikit-learn's
+        `f1_score(average="macro")`.
     """
     p, y = _against_gold(probs, gold)
     return macro_f1_of(p.argmax(axis=1), y, num_classes=p.shape[1])
@@ -98,16 +102,22 @@ def majority_class(gold: ArrayLike) -> int:
     """
     labels = np.asarray(gold, dtype=np.int64)
     if not labels.size:
-        raise ValueError("no labels were given; expected at least one: the commonest of none is not defined")
+        raise ValueError(
+            "no labels were given; expected at least one: the commonest of none is not defined"
+        )
     if labels.min() < 0:
-        raise ValueError(f"the label {labels.min()} was given; expected indexes of classes: leave unlabelled rows out")
+        raise ValueError(
+            f"the label {labels.min()} was given; expected indexes of classes: leave unlabelled "
+            "rows out"
+        )
     return int(np.bincount(labels).argmax())
 
 
 def agreement(teacher_probs: ArrayLike, student_probs: ArrayLike) -> float:
     """Share of rows where teacher and student put the same class first, in [0, 1].
 
-    It says how alike the answers are, not how good: a student can agree and be wrong with its teacher.
+    It says how alike the answers are, not how good: a student can agree and be wrong with its
+    teacher.
 
     Args:
         teacher_probs: Probabilities `[N, C]`.
@@ -151,8 +161,12 @@ def kl(teacher_probs: ArrayLike, student_probs: ArrayLike) -> float:
 def kls(teacher_probs: ArrayLike, student_probs: ArrayLike) -> Values:
     """KL(teacher || student) of each row, in nats; `[N]`. See `kl`."""
     p, q = _pair(teacher_probs, student_probs)
-    terms = p * (np.log(np.maximum(p, SMALLEST_PROBABILITY)) - np.log(np.maximum(q, SMALLEST_PROBABILITY)))
-    return np.maximum(terms.sum(axis=1), 0.0)  # rows that sum to 1 only in float32 can fall a hair below
+    terms = p * (
+        np.log(np.maximum(p, SMALLEST_PROBABILITY)) - np.log(np.maximum(q, SMALLEST_PROBABILITY))
+    )
+    return np.maximum(
+        terms.sum(axis=1), 0.0
+    )  # rows that sum to 1 only in float32 can fall a hair below
 
 
 def nll(probs: ArrayLike, gold: ArrayLike) -> float:
@@ -192,8 +206,8 @@ def brier(probs: ArrayLike, gold: ArrayLike) -> float:
     Raises:
         ShapeMismatch: The two do not fit each other.
 
-    Source: Brier 1950, the original form over all classes; for two classes it is twice the halved form that many
-        libraries report.
+    Source: Brier 1950, the original form over all classes; for two classes it is twice the halved
+        form that many libraries report.
     """
     return _mean(briers(probs, gold))
 
@@ -208,7 +222,9 @@ def _mean(values: Values) -> float:
     return float(values.mean()) if values.size else float("nan")
 
 
-def _counts(answers: NDArray[np.int64], gold: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
+def _counts(
+    answers: NDArray[np.int64], gold: NDArray[np.int64], num_classes: int
+) -> NDArray[np.int64]:
     flat = np.bincount(gold * num_classes + answers, minlength=num_classes**2)
     return flat.reshape(num_classes, num_classes)
 
@@ -218,11 +234,13 @@ def _against_gold(probs: ArrayLike, gold: ArrayLike) -> tuple[Values, NDArray[np
     y = np.asarray(gold, dtype=np.int64)
     if p.ndim != 2 or not p.shape[1] or y.shape != p.shape[:1]:
         raise ShapeMismatch(
-            f"probabilities of shape {p.shape} and gold labels of shape {y.shape} were given; expected [N, C] and [N]"
+            f"probabilities of shape {p.shape} and gold labels of shape {y.shape} were given; "
+            "expected [N, C] and [N]"
         )
     if y.size and (y.min() < 0 or y.max() >= p.shape[1]):
         raise ShapeMismatch(
-            f"gold labels from {y.min()} to {y.max()} were given for {p.shape[1]} classes; expected indexes from 0 "
+            f"gold labels from {y.min()} to {y.max()} were given for {p.shape[1]} classes; "
+            "expected indexes from 0 "
             f"to {p.shape[1] - 1}: leave unlabelled rows out"
         )
     return p, y
@@ -232,7 +250,8 @@ def _pair(teacher_probs: ArrayLike, student_probs: ArrayLike) -> tuple[Values, V
     p, q = np.asarray(teacher_probs, dtype=np.float64), np.asarray(student_probs, dtype=np.float64)
     if p.ndim != 2 or not p.shape[1] or p.shape != q.shape:
         raise ShapeMismatch(
-            f"teacher probabilities of shape {p.shape} and student probabilities of shape {q.shape} were given; "
+            f"teacher probabilities of shape {p.shape} and student probabilities of shape "
+            f"{q.shape} were given; "
             "expected the same [N, C]: the same rows, the same labels"
         )
     return p, q

@@ -1,1 +1,3 @@
-"""Whole jobs: each recipe module reads top to bottom as examples, teacher, targets, students, evaluation, report."""
+"""Whole jobs: each recipe module reads top to bottom as examples, teacher, targets, students,
+evaluation, report.
+"""

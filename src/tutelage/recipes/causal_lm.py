@@ -2,8 +2,9 @@
 
     documents -> teacher -> soft targets -> students (and controls) -> evaluation -> report
 
-The stages behave as those of a classification: each is named by the fingerprint of its inputs, costs nothing when it
-was done before, goes on where it was killed, and is taken over from a run beside where its inputs are the same.
+The stages behave as those of a classification: each is named by the fingerprint of its inputs,
+costs nothing when it was done before, goes on where it was killed, and is taken over from a run
+beside where its inputs are the same.
 """
 
 from __future__ import annotations
@@ -13,29 +14,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tutelage.config import LanguageRecipe, dump_recipe
+from tutelage.config import dump_recipe
 from tutelage.data import PreparedDocuments
-from tutelage.recipes.checking import require_disk, require_memory, still_to_write
+from tutelage.models import load_language_model, model_fingerprint, tokenizer_fingerprint
 from tutelage.recipes.classification import Outcome, Until, require_one_process
-from tutelage.recipes.language_checking import estimate_language_run
-from tutelage.recipes.language_evaluating import evaluate_language_run, held_out_targets
-from tutelage.recipes.language_inputs import documents_fingerprint, prepare_language_data, teacher_tokenizer
-from tutelage.recipes.language_student_checking import require_language_students
-from tutelage.recipes.language_training import language_student_fingerprint, train_language_student
 from tutelage.recipes.provenance import write_provenance
-from tutelage.recipes.stages import STAGE_VERSION, Deferred, Stages, all_done
 from tutelage.recipes.upkeep import is_whole, remove_broken_parts, withdraw_results
 from tutelage.report import write_report
 from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
+from tutelage.runs.stages import STAGE_VERSION, Deferred, Stages, all_done
 from tutelage.targets import TargetStore, read_manifest
 from tutelage.targets.manifest import FILE as MANIFEST_FILE
-from tutelage.teachers import (
-    CausalTeacher,
-    label_documents,
-    load_language_model,
-    model_fingerprint,
-    tokenizer_fingerprint,
+from tutelage.tasks.classification.checking import require_disk, require_memory, still_to_write
+from tutelage.tasks.language.checking import estimate_language_run
+from tutelage.tasks.language.data import (
+    documents_fingerprint,
+    prepare_language_data,
+    teacher_tokenizer,
 )
+from tutelage.tasks.language.evaluating import evaluate_language_run, held_out_targets
+from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.tasks.language.student_checking import require_language_students
+from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
+from tutelage.teachers import CausalTeacher, label_documents
 from tutelage.train import LiveTargets, StoredTargets, TargetSource
 from tutelage.types import SILENT, Document, Progress
 
@@ -52,8 +53,10 @@ def run_language_model(
 
     Args:
         recipe: From `tutelage.load_recipe`.
-        out: Run folder; None means `root/NAME`, or `root/NAME-2` and so on where NAME belongs to another recipe.
-        root: Where runs lie; targets and students of runs there are reused when their inputs are the same.
+        out: Run folder; None means `root/NAME`, or `root/NAME-2` and so on where NAME belongs to
+            another recipe.
+        root: Where runs lie; targets and students of runs there are reused when their inputs are
+            the same.
         until: The last stage to do.
         progress: Where bars and talk go.
 
@@ -77,18 +80,25 @@ def run_language_model(
     teacher_print = fingerprint(
         "causal teacher",
         STAGE_VERSION,
-        model_fingerprint(str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code),
+        model_fingerprint(
+            str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code
+        ),
         recipe.teacher.dtype,
     )
     text = dump_recipe(recipe)
     folder = open_run(root, recipe.name, text, out=out)
     asked = [*data.train, *data.validation]
     targets_print = fingerprint(
-        STAGE_VERSION, teacher_print, recipe.targets, sorted({document.example_id for document in asked})
+        STAGE_VERSION,
+        teacher_print,
+        recipe.targets,
+        sorted({document.example_id for document in asked}),
     )
     prints = {"teacher": teacher_print, "targets": targets_print}
     students = {
-        (name, control): language_student_fingerprint(recipe, name, targets_print, data, control=control)
+        (name, control): language_student_fingerprint(
+            recipe, name, targets_print, data, control=control
+        )
         for name in recipe.students
         for control in ((False, True) if recipe.evaluate.control else (False,))
     }
@@ -100,11 +110,16 @@ def run_language_model(
         documents_fingerprint(data.train, data.validation, data.test),
         recipe,
     )
-    left = {f"{'controls' if control else 'students'}/{name}": one for (name, control), one in students.items()}
+    left = {
+        f"{'controls' if control else 'students'}/{name}": one
+        for (name, control), one in students.items()
+    }
     if recipe.targets.kind != "live":
         left["targets"] = targets_print
     if not all_done(folder, left):
-        estimate = still_to_write(estimate_language_run(recipe, data, root=root if out is None else out), folder, left)
+        estimate = still_to_write(
+            estimate_language_run(recipe, data, root=root if out is None else out), folder, left
+        )
         require_disk(estimate)
         require_memory(estimate)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -121,9 +136,13 @@ def run_language_model(
             stages.do(
                 "targets",
                 targets_print,
-                work=lambda: write_token_targets(recipe, teacher, asked, out=folder.targets_path, progress=progress),
+                work=lambda: write_token_targets(
+                    recipe, teacher, asked, out=folder.targets_path, progress=progress
+                ),
                 folder=folder.targets_path,
-                is_whole=lambda: is_whole(folder.targets_path, teacher=folder.stage("targets").facts.get("teacher")),
+                is_whole=lambda: is_whole(
+                    folder.targets_path, teacher=folder.stage("targets").facts.get("teacher")
+                ),
             )
             written_by = folder.stage("targets").facts.get("teacher")
             store = TargetStore.open(
@@ -132,7 +151,9 @@ def run_language_model(
             source = StoredTargets(store)
             quality = held_out_targets(source.store, folder.targets_path)
             progress.say(quality["sentence"])
-        if not folder.stage("evaluation").is_done(evaluation_print):  # only now: targets that are refused cost nothing
+        if not folder.stage("evaluation").is_done(
+            evaluation_print
+        ):  # only now: targets that are refused cost nothing
             withdraw_results(folder)
         if until != "label":
             for (name, control), student_print in students.items():
@@ -144,17 +165,26 @@ def run_language_model(
                     leaves=[group / name / file for file in ("config.json", "metrics.jsonl")],
                     is_whole=lambda place=group / name: any(place.glob("*.safetensors")),
                     work=lambda name=name, control=control: train_language_student(
-                        recipe, name, folder, data, None if control else source, teacher, progress=progress
+                        recipe,
+                        name,
+                        folder,
+                        data,
+                        None if control else source,
+                        teacher,
+                        progress=progress,
                     ),
                 )
-                # Some hundred megabytes that nobody goes on from now that the stage is on record as done.
+                # Some hundred megabytes that nobody goes on from now that the stage is on record as
+                # done.
                 shutil.rmtree(group / name / "checkpoints", ignore_errors=True)
                 if outcome.how == "done":
                     withdraw_results(folder)
         if until in ("evaluate", "report"):
             prints["evaluation"] = evaluation_print
             _judge(recipe, folder, data, teacher, stages, prints, until=until, progress=progress)
-    return Outcome(folder, tuple(stages.outcomes), tuple(str(warning) for warning in data.warnings), quality)
+    return Outcome(
+        folder, tuple(stages.outcomes), tuple(str(warning) for warning in data.warnings), quality
+    )
 
 
 def _judge(
@@ -194,7 +224,11 @@ def load_causal_teacher(recipe: LanguageRecipe) -> CausalTeacher:
     language_model = load_language_model(
         str(section.model), dtype=section.dtype, trust_remote_code=section.trust_remote_code
     )
-    return CausalTeacher(language_model, batch_tokens=section.batch_tokens, sequence_length=recipe.task.sequence_length)
+    return CausalTeacher(
+        language_model,
+        batch_tokens=section.batch_tokens,
+        sequence_length=recipe.task.sequence_length,
+    )
 
 
 def write_token_targets(
@@ -205,7 +239,8 @@ def write_token_targets(
     out: Path,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Let the teacher score every document once; a killed call goes on where it was, a damaged part is written again.
+    """Let the teacher score every document once; a killed call goes on where it was, a damaged part
+    is written again.
 
     Returns:
         Facts for the stage: rows and positions.

@@ -2,8 +2,9 @@
 
     examples -> teacher -> soft targets -> students (and controls) -> evaluation -> report
 
-Each stage is named by the fingerprint of its inputs. Run again, a finished stage costs nothing; killed, it goes on
-where it was; with one student more, teacher, targets and the other students are taken over from the run beside.
+Each stage is named by the fingerprint of its inputs. Run again, a finished stage costs nothing;
+killed, it goes on where it was; with one student more, teacher, targets and the other students are
+taken over from the run beside.
 """
 
 from __future__ import annotations
@@ -15,22 +16,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tutelage.config import Recipe, dump_recipe
+from tutelage.config import dump_recipe
 from tutelage.data import Prepared, augment
 from tutelage.errors import RecipeError, TargetsError
-from tutelage.recipes.checking import estimate_run, require_disk, still_to_write
-from tutelage.recipes.evaluating import evaluate_run, held_out_quality
-from tutelage.recipes.inputs import data_fingerprint, prepare_data, recipe_hash
-from tutelage.recipes.prompt_checking import require_question
 from tutelage.recipes.provenance import write_provenance
-from tutelage.recipes.stages import STAGE_VERSION, Deferred, StageOutcome, Stages, all_done
-from tutelage.recipes.student_checking import require_students
-from tutelage.recipes.teaching import fit_teacher, load_teacher, teacher_facts, teacher_fingerprint
-from tutelage.recipes.training import STUDENT_FILES, student_fingerprint, train_student
 from tutelage.recipes.upkeep import is_whole, remove_broken_parts, withdraw_results
 from tutelage.report import write_report
 from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
+from tutelage.runs.stages import STAGE_VERSION, Deferred, StageOutcome, Stages, all_done
 from tutelage.targets import TargetStore, read_manifest
+from tutelage.tasks.classification.checking import estimate_run, require_disk, still_to_write
+from tutelage.tasks.classification.data import data_fingerprint, prepare_data, recipe_hash
+from tutelage.tasks.classification.evaluating import evaluate_run, held_out_quality
+from tutelage.tasks.classification.prompt_checking import require_question
+from tutelage.tasks.classification.recipe import Recipe
+from tutelage.tasks.classification.student_checking import require_students
+from tutelage.tasks.classification.teaching import (
+    fit_teacher,
+    load_teacher,
+    teacher_facts,
+    teacher_fingerprint,
+)
+from tutelage.tasks.classification.training import STUDENT_FILES, student_fingerprint, train_student
 from tutelage.types import SILENT, Example, Progress
 
 AUGMENTED = "augmented"
@@ -62,8 +69,10 @@ def run(
 
     Args:
         recipe: From `tutelage.load_recipe`.
-        out: Run folder; None means `root/NAME`, or `root/NAME-2` and so on where NAME belongs to another recipe.
-        root: Where runs lie; teachers, targets and students of runs there are reused when their inputs are the same.
+        out: Run folder; None means `root/NAME`, or `root/NAME-2` and so on where NAME belongs to
+            another recipe.
+        root: Where runs lie; teachers, targets and students of runs there are reused when their
+            inputs are the same.
         until: The last stage to do.
         progress: Where bars and talk go.
 
@@ -81,7 +90,9 @@ def run(
     data = prepare_data(recipe)
     for warning in data.warnings:
         progress.say(f"warning: {warning}")
-    teacher_print = teacher_fingerprint(recipe, data)  # finds the model, or says that it is not there
+    teacher_print = teacher_fingerprint(
+        recipe, data
+    )  # finds the model, or says that it is not there
     facts = teacher_facts(recipe)
     require_students(recipe, facts)
     question = require_question(recipe, data)
@@ -89,13 +100,20 @@ def run(
     folder = open_run(root, recipe.name, text, out=out)
     transfer = transfer_set(recipe, data)
     students = {
-        (name, control): student_fingerprint(recipe, name, teacher_print, data, transfer, control=control)
+        (name, control): student_fingerprint(
+            recipe, name, teacher_print, data, transfer, control=control
+        )
         for name in recipe.students
         for control in ((False, True) if recipe.evaluate.control else (False,))
     }
     asked = [*transfer, *data.validation, *data.test]
-    targets_print = fingerprint(STAGE_VERSION, teacher_print, sorted({example.example_id for example in asked}))
-    left = {f"{'controls' if control else 'students'}/{name}": one for (name, control), one in students.items()}
+    targets_print = fingerprint(
+        STAGE_VERSION, teacher_print, sorted({example.example_id for example in asked})
+    )
+    left = {
+        f"{'controls' if control else 'students'}/{name}": one
+        for (name, control), one in students.items()
+    }
     left |= {"teacher": teacher_print, "targets": targets_print}
     if not all_done(folder, left):
         estimate = estimate_run(recipe, data, facts, question, root=root if out is None else out)
@@ -110,7 +128,8 @@ def run(
             teacher_print,
             work=lambda: fit_teacher(recipe, data, out=folder.teacher_path, progress=progress),
             folder=folder.teacher_path,
-            leaves=folder.teacher_path / ("calibration.json" if recipe.teacher.kind == "prompted" else "teacher.json"),
+            leaves=folder.teacher_path
+            / ("calibration.json" if recipe.teacher.kind == "prompted" else "teacher.json"),
         )
         teacher = Deferred(lambda: load_teacher(recipe, data, folder.teacher_path))
 
@@ -139,7 +158,15 @@ def run(
                     folder=group / name,
                     leaves=[group / name / file for file in STUDENT_FILES],
                     work=lambda name=name, control=control: train_student(
-                        recipe, name, folder, transfer, data, store, teacher, control=control, progress=progress
+                        recipe,
+                        name,
+                        folder,
+                        transfer,
+                        data,
+                        store,
+                        teacher,
+                        control=control,
+                        progress=progress,
                     ),
                 )
                 if outcome.how == "done":
@@ -153,7 +180,11 @@ def run(
             )
             if outcome.how == "done":
                 folder.stage("report").withdraw()  # its page would speak of other timings
-            prints = {"teacher": teacher_print, "targets": targets_print, "evaluation": evaluation_print}
+            prints = {
+                "teacher": teacher_print,
+                "targets": targets_print,
+                "evaluation": evaluation_print,
+            }
             if not stages.nothing_done or not folder.provenance_path.is_file():
                 write_provenance(recipe, folder, data, prints, seconds=stages.outcomes)
             if until == "report":
@@ -163,11 +194,15 @@ def run(
                     leaves=folder.report_path,
                     work=lambda: {"file": str(write_report(folder.path))},
                 )
-    return Outcome(folder, tuple(stages.outcomes), tuple(str(warning) for warning in data.warnings), quality)
+    return Outcome(
+        folder, tuple(stages.outcomes), tuple(str(warning) for warning in data.warnings), quality
+    )
 
 
 def remove_targets_of_others(teacher: Any, targets: Path) -> None:
-    """Remove a run's own targets where its data changed since, and with them the teacher: they answer nothing now."""
+    """Remove a run's own targets where its data changed since, and with them the teacher: they
+    answer nothing now.
+    """
     try:
         manifest = read_manifest(targets)
     except TargetsError:
@@ -184,13 +219,17 @@ def require_one_process() -> None:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: a recipe runs in one process in this version. Start it without "
-            "a launcher; for several processes call tutelage.train.train_classifier from a script of your own"
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: a recipe runs in one process in this "
+            "version. Start it without "
+            "a launcher; for several processes call tutelage.train.train_classifier from a script "
+            "of your own"
         )
 
 
 def transfer_set(recipe: Recipe, data: Prepared) -> list[Example]:
-    """The texts that students learn from: labelled rows, unlabeled rows, augmented copies; each text once."""
+    """The texts that students learn from: labelled rows, unlabeled rows, augmented copies; each
+    text once.
+    """
     examples = [*data.train, *data.unlabeled]
     settings = recipe.data.augment
     if settings is not None:
@@ -204,9 +243,15 @@ def transfer_set(recipe: Recipe, data: Prepared) -> list[Example]:
             mask_token=settings.mask_token,
             seed=recipe.train.seed,
         )
-        examples += [Example(text=text, source=AUGMENTED, row=row) for row, text in enumerate(texts, start=1)]
+        examples += [
+            Example(text=text, source=AUGMENTED, row=row) for row, text in enumerate(texts, start=1)
+        ]
     judged = {example.example_id for example in (*data.validation, *data.test)}
-    examples = [example for example in examples if example.source != AUGMENTED or example.example_id not in judged]
+    examples = [
+        example
+        for example in examples
+        if example.source != AUGMENTED or example.example_id not in judged
+    ]
     unique: dict[bytes, Example] = {}
     for example in examples:
         known = unique.get(example.example_id)
@@ -218,7 +263,9 @@ def transfer_set(recipe: Recipe, data: Prepared) -> list[Example]:
 def write_targets(
     teacher: Deferred[Any], examples: Sequence[Example], *, out: Path, progress: Progress
 ) -> dict[str, Any]:
-    """Let the teacher write its soft targets; a killed call goes on where it was, a damaged part is written again."""
+    """Let the teacher write its soft targets; a killed call goes on where it was, a damaged part is
+    written again.
+    """
     from tutelage.teachers import label
 
     remove_targets_of_others(teacher.get(), out)

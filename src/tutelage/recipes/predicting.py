@@ -1,4 +1,6 @@
-"""A student at work: texts in, label and probabilities out, or what a language model writes after each."""
+"""A student at work: texts in, label and probabilities out, or what a language model writes after
+each.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,32 @@ import numpy as np
 
 from tutelage.data import read_table
 from tutelage.errors import DataError, RecipeError, RunIncomplete
-from tutelage.recipes.continuing import Writer, is_language_student, recipe_of
+from tutelage.recipes.loading import load_recipe
 from tutelage.students import Predictor
+from tutelage.tasks.language.writing import Writer, is_language_student
 from tutelage.types import SILENT, Progress
 
 ROWS_AT_A_TIME = 4096
 DEFAULT_TEXT_COLUMN = "text"
+
+
+def recipe_of(path: Path) -> Any:
+    """The recipe of the run that a student lies in.
+
+    Args:
+        path: A run folder, or a student's folder in it.
+
+    Returns:
+        A recipe of either task; None where there is none, or none that this version reads.
+    """
+    place = path.resolve()
+    run = place.parent.parent if place.parent.name in ("students", "controls") else place
+    if not (run / "recipe.yaml").is_file():
+        return None
+    try:
+        return load_recipe(run / "recipe.yaml")
+    except RecipeError:
+        return None
 
 
 def student_folder(path: Path, student: str | None = None) -> Path:
@@ -25,8 +47,9 @@ def student_folder(path: Path, student: str | None = None) -> Path:
 
     Args:
         path: A model folder, or a run folder.
-        student: A name in the run; None takes the student with the best accuracy on the test rows, of language models
-            the one with the fewest nats per token (the first one if the run has not been evaluated).
+        student: A name in the run; None takes the student with the best accuracy on the test rows,
+            of language models the one with the fewest nats per token (the first one if the run has
+            not been evaluated).
 
     Raises:
         RunIncomplete: There is no trained student there.
@@ -37,7 +60,8 @@ def student_folder(path: Path, student: str | None = None) -> Path:
     names = sorted(found.parent.name for found in path.glob("students/*/config.json"))
     if not names:
         raise RunIncomplete(
-            f"{path} holds neither a model (config.json) nor trained students (students/NAME/config.json). "
+            f"{path} holds neither a model (config.json) nor trained students "
+            "(students/NAME/config.json). "
             "Give a student folder or a run folder; train one with: tutelage run recipe.yaml"
         )
     if student is not None:
@@ -47,8 +71,14 @@ def student_folder(path: Path, student: str | None = None) -> Path:
     evaluation = path / "evaluation.json"
     if evaluation.is_file():
         found = json.loads(evaluation.read_text("utf-8"))
-        metric, sign = ("nats_per_token", 1) if found.get("task") == "causal_lm" else ("accuracy", -1)
-        values = {name: metrics[metric]["value"] for name, metrics in found["students"].items() if metric in metrics}
+        metric, sign = (
+            ("nats_per_token", 1) if found.get("task") == "causal_lm" else ("accuracy", -1)
+        )
+        values = {
+            name: metrics[metric]["value"]
+            for name, metrics in found["students"].items()
+            if metric in metrics
+        }
         names.sort(key=lambda name: sign * values[name] if name in values else float("inf"))
     return path / "students" / names[0]
 
@@ -64,12 +94,14 @@ def predict_texts(
         raise DataError(f"text {empty[0]} is empty: there is nothing to answer in it")
     folder = student_folder(path, student)
     if is_language_student(folder):
-        writer = Writer.load(folder)
+        writer = Writer.load(folder, recipe_of(folder))
         return [{"text": text, "continuation": writer.write(text)} for text in texts]
     predictor = Predictor.load(folder)
     return [
         {"text": text, **answer}
-        for text, answer in zip(texts, _answers(predictor, predictor.probs(texts, batch_size=batch_size)), strict=True)
+        for text, answer in zip(
+            texts, _answers(predictor, predictor.probs(texts, batch_size=batch_size)), strict=True
+        )
     ]
 
 
@@ -88,30 +120,38 @@ def predict_file(
     Args:
         path: A student folder or a run folder.
         file: csv, tsv, jsonl or parquet with a text column.
-        out: Where answers go, its ending chooses the format; None means `NAME.predicted.csv` beside `file`.
+        out: Where answers go, its ending chooses the format; None means `NAME.predicted.csv` beside
+            `file`.
         student: Which student of a run.
-        text_field: The text column; None means the one that the run's recipe names, `text` where there is no run.
+        text_field: The text column; None means the one that the run's recipe names, `text` where
+            there is no run.
         batch_size: Texts at a time.
         progress: Where the bar goes.
 
     Returns:
-        `{"rows", "out", "student"}`. Columns written: row, text, label, and `p_LABEL` for each class; of a language
-        model row, text and continuation.
+        `{"rows", "out", "student"}`. Columns written: row, text, label, and `p_LABEL` for each
+        class; of a language model row, text and continuation.
 
     Raises:
         RecipeError: The file has no such column, or rows that cannot be used.
-        DataError: The file cannot be read, or `out` has an ending that is not known, is the input itself, or is to lie
-            in a folder that is not there.
+        DataError: The file cannot be read, or `out` has an ending that is not known, is the input
+            itself, or is to lie in a folder that is not there.
     """
     target = out if out is not None else file.with_name(f"{file.stem}.predicted.csv")
     if target.suffix not in _WRITERS:
-        raise DataError(f"{target}: ending {target.suffix!r} is not known; use one of {', '.join(_WRITERS)}")
+        raise DataError(
+            f"{target}: ending {target.suffix!r} is not known; use one of {', '.join(_WRITERS)}"
+        )
     if target.resolve() == file.resolve():
         raise DataError(f"--out {target} is the input file itself: give another name")
     if out is not None and not target.parent.is_dir():
-        raise DataError(f"--out {target}: there is no folder {target.parent}; make it, or choose another place")
+        raise DataError(
+            f"--out {target}: there is no folder {target.parent}; make it, or choose another place"
+        )
     if not file.exists():
-        raise DataError(f"--file {file}: there is no such file; correct the path, which starts where you stand")
+        raise DataError(
+            f"--file {file}: there is no such file; correct the path, which starts where you stand"
+        )
     table, problems = read_table(
         file,
         text_field=text_field if text_field is not None else text_column(path),
@@ -124,10 +164,16 @@ def predict_file(
     folder = student_folder(path, student)
     rows: list[dict[str, Any]] = []
     if is_language_student(folder):
-        writer = Writer.load(folder)
+        writer = Writer.load(folder, recipe_of(folder))
         with progress.bar("Writing", total=len(examples), unit="texts") as advance:
             for example in examples:
-                rows.append({"row": example.row, "text": example.text, "continuation": writer.write(example.text)})
+                rows.append(
+                    {
+                        "row": example.row,
+                        "text": example.text,
+                        "continuation": writer.write(example.text),
+                    }
+                )
                 advance(1)
         return _written(rows, target, folder)
     predictor = Predictor.load(folder)
@@ -137,7 +183,9 @@ def predict_file(
             probs = predictor.probs([example.text for example in part], batch_size=batch_size)
             for example, answer in zip(part, _answers(predictor, probs), strict=True):
                 columns = {f"p_{label}": prob for label, prob in answer["probabilities"].items()}
-                rows.append({"row": example.row, "text": example.text, "label": answer["label"], **columns})
+                rows.append(
+                    {"row": example.row, "text": example.text, "label": answer["label"], **columns}
+                )
             advance(len(part))
     return _written(rows, target, folder)
 
@@ -151,7 +199,8 @@ def _written(rows: Sequence[Mapping[str, Any]], target: Path, folder: Path) -> d
 
 
 def text_column(path: Path) -> str:
-    """The text column of a run's data, as its recipe names it; where there are prompts with responses, the prompt.
+    """The text column of a run's data, as its recipe names it; where there are prompts with
+    responses, the prompt.
 
     Args:
         path: A run folder, or a student's folder in it.
@@ -162,19 +211,25 @@ def text_column(path: Path) -> str:
     recipe = recipe_of(path)
     if recipe is None:
         return DEFAULT_TEXT_COLUMN
-    return recipe.data.text_field or getattr(recipe.data, "prompt_field", None) or DEFAULT_TEXT_COLUMN
+    return (
+        recipe.data.text_field or getattr(recipe.data, "prompt_field", None) or DEFAULT_TEXT_COLUMN
+    )
 
 
 def _answers(predictor: Predictor, probs: np.ndarray) -> Iterable[dict[str, Any]]:
     for row in probs:
-        named: Mapping[str, float] = {label: float(prob) for label, prob in zip(predictor.labels, row, strict=True)}
+        named: Mapping[str, float] = {
+            label: float(prob) for label, prob in zip(predictor.labels, row, strict=True)
+        }
         yield {"label": predictor.labels[int(row.argmax())], "probabilities": named}
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]], *, delimiter: str = ",") -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(
-            file, fieldnames=list(rows[0]) if rows else ["row", "text", "label"], delimiter=delimiter
+            file,
+            fieldnames=list(rows[0]) if rows else ["row", "text", "label"],
+            delimiter=delimiter,
         )
         writer.writeheader()
         writer.writerows(rows)
@@ -196,4 +251,9 @@ def _write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), path)
 
 
-_WRITERS = {".csv": _write_csv, ".tsv": _write_tsv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}
+_WRITERS = {
+    ".csv": _write_csv,
+    ".tsv": _write_tsv,
+    ".jsonl": _write_jsonl,
+    ".parquet": _write_parquet,
+}

@@ -1,14 +1,17 @@
-"""What a run was made of: versions, machine, seeds, fingerprints, data, warnings, time per stage."""
+"""What a run was made of: versions, machine, seeds, fingerprints, data, warnings, time per
+stage.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tutelage.config import LanguageRecipe, Recipe
 from tutelage.data import Prepared, PreparedDocuments
-from tutelage.recipes.stages import StageOutcome
 from tutelage.runs import RunFolder, atomic_write_json, provenance
+from tutelage.runs.stages import StageOutcome
+from tutelage.tasks.classification.recipe import Recipe
+from tutelage.tasks.language.recipe import LanguageRecipe
 
 
 def write_provenance(

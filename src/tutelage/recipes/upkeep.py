@@ -1,4 +1,6 @@
-"""What lies in a run and is no longer true: results of other students or rows, targets that were damaged since."""
+"""What lies in a run and is no longer true: results of other students or rows, targets that were
+damaged since.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from tutelage.types import Progress
 
 
 def withdraw_results(folder: RunFolder) -> None:
-    """Remove what was measured on other students or other rows: nobody should take it for the present ones'."""
+    """Remove what was measured on other students or other rows: nobody should take it for the
+    present ones'.
+    """
     for name in ("evaluation", "report"):
         folder.stage(name).withdraw()
     for path in (folder.evaluation_path, folder.predictions_path, folder.report_path):
@@ -23,7 +27,8 @@ def withdraw_results(folder: RunFolder) -> None:
 def is_whole(targets: Path, *, teacher: str | None) -> bool:
     """False if a store that was finished cannot be read any more, or is another teacher's.
 
-    Labelling is then asked for again, which fills in what is missing and refuses what is not its own.
+    Labelling is then asked for again, which fills in what is missing and refuses what is not its
+    own.
 
     Args:
         targets: The store's folder.
@@ -37,7 +42,9 @@ def is_whole(targets: Path, *, teacher: str | None) -> bool:
 
 
 def remove_broken_parts(targets: Path, progress: Progress) -> None:
-    """Remove the parts of a run's own targets that were damaged since, so that their rows are labelled again."""
+    """Remove the parts of a run's own targets that were damaged since, so that their rows are
+    labelled again.
+    """
     try:
         manifest = read_manifest(targets)
     except TargetsError:

@@ -30,7 +30,8 @@ def calibration(
     name: str,
     unit: str = "rows",
 ) -> Markup:
-    """Stated confidence to the right, share of right answers upwards; on the diagonal they are equal.
+    """Stated confidence to the right, share of right answers upwards; on the diagonal they are
+    equal.
 
     Args:
         curve: Points with confidence, accuracy and count.
@@ -47,7 +48,9 @@ def calibration(
     axes.set_xticks(ticks, ["0", "", "50", "", "100"])
     axes.set_yticks(ticks, ["0", "", "50", "", "100"])
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=(0, (2, 3)))
-    colour, marker = (INK, TEACHER_MARKER) if slot is None else (SERIES[slot % 6], MARKERS[slot % 6])
+    colour, marker = (
+        (INK, TEACHER_MARKER) if slot is None else (SERIES[slot % 6], MARKERS[slot % 6])
+    )
     if control:
         axes.plot(
             *_reliability(control),
@@ -71,12 +74,22 @@ def calibration(
 
 
 def losses(
-    records: Sequence[Mapping[str, Any]], *, slot: int, control: bool, key: str, name: str, from_zero: bool = True
+    records: Sequence[Mapping[str, Any]],
+    *,
+    slot: int,
+    control: bool,
+    key: str,
+    name: str,
+    from_zero: bool = True,
 ) -> Markup:
-    """Training loss per logged step (thin) and validation loss per epoch (thick); the ring marks the best epoch."""
+    """Training loss per logged step (thin) and validation loss per epoch (thick); the ring marks
+    the best epoch.
+    """
     colour = SERIES[slot % 6]
     train = [(row["step"], row["train_loss"]) for row in records if "train_loss" in row]
-    validation = [(row["step"], row["validation_loss"]) for row in records if "validation_loss" in row]
+    validation = [
+        (row["step"], row["validation_loss"]) for row in records if "validation_loss" in row
+    ]
     figure, axes = frame(340, 210, left=44, right=12, top=12, bottom=42)
     if train:
         axes.plot(*zip(*train, strict=True), color=MUTED, linewidth=0.9)
@@ -102,13 +115,22 @@ def losses(
     (_floor if from_zero else _close)(axes, [loss for _, loss in train + validation])
     axes.set_xlabel("optimiser step", fontsize=10.5)
     last = f"; validation loss ends at {validation[-1][1]:.3f}" if validation else ""
-    return inline_svg(figure, key=key, description=f"Loss of {name} over {len(train)} logged steps{last}.")
+    return inline_svg(
+        figure, key=key, description=f"Loss of {name} over {len(train)} logged steps{last}."
+    )
 
 
 def validation_accuracy(
-    soft: Sequence[Mapping[str, Any]], hard: Sequence[Mapping[str, Any]], *, slot: int, key: str, name: str
+    soft: Sequence[Mapping[str, Any]],
+    hard: Sequence[Mapping[str, Any]],
+    *,
+    slot: int,
+    key: str,
+    name: str,
 ) -> Markup:
-    """Validation accuracy per epoch, trained on soft targets (solid) and on labels alone (dashed)."""
+    """Validation accuracy per epoch, trained on soft targets (solid) and on labels alone
+    (dashed).
+    """
     colour = SERIES[slot % 6]
     figure, axes = frame(340, 210, left=44, right=12, top=12, bottom=42)
     shown: list[float] = []
@@ -141,13 +163,23 @@ def validation_accuracy(
 
 
 def text_losses(
-    soft: Sequence[Mapping[str, Any]], hard: Sequence[Mapping[str, Any]], *, slot: int, key: str, name: str
+    soft: Sequence[Mapping[str, Any]],
+    hard: Sequence[Mapping[str, Any]],
+    *,
+    slot: int,
+    key: str,
+    name: str,
 ) -> Markup:
-    """Nats per token of the text, with the teacher (solid) and on the text alone (dashed); thin lines are train."""
+    """Nats per token of the text, with the teacher (solid) and on the text alone (dashed); thin
+    lines are train.
+    """
     colour = SERIES[slot % 6]
     figure, axes = frame(340, 210, left=44, right=12, top=12, bottom=42)
     shown: list[float] = []
-    for records, style, face, thin in ((hard, (0, (4, 2)), PAPER, MUTED), (soft, "-", colour, colour)):
+    for records, style, face, thin in (
+        (hard, (0, (4, 2)), PAPER, MUTED),
+        (soft, "-", colour, colour),
+    ):
         train, validation = (
             [(row["step"], row[measure]) for row in records if row.get(measure) is not None]
             for measure in ("train_nats", "validation_nats")
@@ -173,14 +205,18 @@ def text_losses(
     )
 
 
-def frame(width: int, height: int, *, left: int, right: int, top: int, bottom: int) -> tuple[Figure, Axes]:
+def frame(
+    width: int, height: int, *, left: int, right: int, top: int, bottom: int
+) -> tuple[Figure, Axes]:
     """A figure with one pair of axes; all lengths in CSS pixels."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(svg_style()):
         figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-        axes = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
+        axes = figure.add_axes(
+            (left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)
+        )
         axes.tick_params(pad=5)
     return figure, axes
 
@@ -208,6 +244,9 @@ def _close(axes: Axes, values: Sequence[float]) -> None:
 
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     ordered = sorted(values)
-    low, high = ordered[0], ordered[-1] if len(ordered) < 20 else ordered[int(0.97 * (len(ordered) - 1))]
+    low, high = (
+        ordered[0],
+        ordered[-1] if len(ordered) < 20 else ordered[int(0.97 * (len(ordered) - 1))],
+    )
     room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
     axes.set_ylim(max(0.0, low - room), high + room)

@@ -35,15 +35,23 @@ class Confusion:
 
 
 def confusions(predictions: Predictions, labels: list[str]) -> list[Confusion]:
-    """Every model against gold, where there are gold labels, and every student against the teacher."""
+    """Every model against gold, where there are gold labels, and every student against the
+    teacher.
+    """
     known = np.flatnonzero(predictions.gold >= 0)
     answers = predictions.teacher.argmax(axis=1)
     found: list[Confusion] = []
     if known.size:
-        found.append(_confusion("", "gold", None, predictions.teacher[known], predictions.gold[known], labels))
+        found.append(
+            _confusion(
+                "", "gold", None, predictions.teacher[known], predictions.gold[known], labels
+            )
+        )
     for slot, (name, probs) in enumerate(predictions.students.items()):
         if known.size:
-            found.append(_confusion(name, "gold", slot, probs[known], predictions.gold[known], labels))
+            found.append(
+                _confusion(name, "gold", slot, probs[known], predictions.gold[known], labels)
+            )
         found.append(_confusion(name, "teacher", slot, probs, answers, labels))
     return found
 

@@ -56,12 +56,22 @@ def read_document_scores(path: Path, evaluation: Mapping[str, Any]) -> DocumentS
     """
     table = pq.read_table(path)
     students, controls = list(evaluation["students"]), list(evaluation.get("controls", {}))
-    wanted = ["source", "row", "text", "tokens", "teacher", *(f"students.{name}" for name in students)]
-    wanted += [f"students.{name}.kl" for name in students] + [f"controls.{name}" for name in controls]
+    wanted = [
+        "source",
+        "row",
+        "text",
+        "tokens",
+        "teacher",
+        *(f"students.{name}" for name in students),
+    ]
+    wanted += [f"students.{name}.kl" for name in students] + [
+        f"controls.{name}" for name in controls
+    ]
     missing = [column for column in wanted if column not in table.column_names]
     if missing:
         raise DataError(
-            f"{path} lacks the columns {', '.join(missing)} that evaluation.json speaks of: evaluate the run again"
+            f"{path} lacks the columns {', '.join(missing)} that evaluation.json speaks of: "
+            "evaluate the run again"
         )
 
     def values(column: str) -> Values:
@@ -71,7 +81,9 @@ def read_document_scores(path: Path, evaluation: Mapping[str, Any]) -> DocumentS
     rows = list(zip(table["source"].to_pylist(), table["row"].to_pylist(), strict=True))
     return DocumentScores(
         texts=["" if text is None else str(text) for text in table["text"].to_pylist()],
-        places=[f"{Path(source).name}, row {row}" if source else f"row {row}" for source, row in rows],
+        places=[
+            f"{Path(source).name}, row {row}" if source else f"row {row}" for source, row in rows
+        ],
         units=metrics.units_of(rows),
         tokens=values("tokens"),
         teacher=values("teacher"),

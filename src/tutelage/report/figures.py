@@ -52,7 +52,9 @@ def large_figures(evaluation: Mapping[str, Any], name: str, *, judged: bool) -> 
         parameters = _against(evaluation, student, "parameters")
         figures.append(
             Figure(
-                f"1/{times(size)}" if size >= 1 else f"{times(1 / size)}×", "of the teacher’s parameters", parameters
+                f"1/{times(size)}" if size >= 1 else f"{times(1 / size)}×",
+                "of the teacher’s parameters",
+                parameters,
             )
         )
     row = find_comparison(evaluation, name, "control", "accuracy")
@@ -66,7 +68,11 @@ def large_figures(evaluation: Mapping[str, Any], name: str, *, judged: bool) -> 
         if low <= 0 <= high:
             caption += ": not settled"
         figures.append(
-            Figure(change(row["difference"]["value"] * 100, 1), caption, bracket(row["difference"], scale=100))
+            Figure(
+                change(row["difference"]["value"] * 100, 1),
+                caption,
+                bracket(row["difference"], scale=100),
+            )
         )
     return figures
 

@@ -100,7 +100,9 @@ def plural(number: int, word: str) -> str:
 
 
 def _end(value: float, digits: int) -> str:
-    """An end of an interval: one that is near zero without being zero gets the digits to show on which side it lies."""
+    """An end of an interval: one that is near zero without being zero gets the digits to show on
+    which side it lies.
+    """
     return decimal_places(value, digits if abs(value) >= 0.5 * 10**-digits else digits + 1)
 
 

@@ -26,39 +26,49 @@ def find_cautions(records: Records[DocumentScores]) -> list[str]:
     cautions: list[str] = []
     if evaluation["documents"] < _FEW_DOCUMENTS:
         cautions.append(
-            f"Only {formats.plural(evaluation['documents'], 'test document')}: the intervals themselves are uncertain. "
+            f"Only {formats.plural(evaluation['documents'], 'test document')}: the intervals "
+            "themselves are uncertain. "
             "More test documents would narrow them."
         )
     cautions += _weak_teacher(records)
     if max(student["top1_agreement"]["value"] for student in students.values()) < _LOW_AGREEMENT:
         cautions.append(
-            "No student shares the teacher’s first choice on even half of the tokens: what it writes will differ from "
+            "No student shares the teacher’s first choice on even half of the tokens: what it "
+            "writes will differ from "
             "what the teacher writes. Read the samples before you rely on one."
         )
     cautions += _short_training(evaluation)
     unfinished = [name for name, rows in records.student_curves.items() if _still_falling(rows)]
     if unfinished:
         cautions.append(
-            f"The validation loss was still falling when training ended: {', '.join(unfinished)}. Longer training may "
+            f"The validation loss was still falling when training ended: {', '.join(unfinished)}. "
+            "Longer training may "
             "give more."
         )
-    poorly = [name for name, student in students.items() if student["ece"]["value"] > _CALIBRATION_SLACK]
+    poorly = [
+        name for name, student in students.items() if student["ece"]["value"] > _CALIBRATION_SLACK
+    ]
     if evaluation["teacher"]["ece"]["value"] > _CALIBRATION_SLACK:
         poorly = ["the teacher", *poorly]
     if poorly:
         cautions.append(
-            f"Probabilities are not to be taken at their word (calibration error above {_CALIBRATION_SLACK:.2f}): "
+            "Probabilities are not to be taken at their word (calibration error above "
+            f"{_CALIBRATION_SLACK:.2f}): "
             f"{', '.join(poorly)}."
         )
     return cautions
 
 
 def _weak_teacher(records: Records[DocumentScores]) -> list[str]:
-    """The best control, if it predicts the text as well as the teacher: there is little to learn from it then."""
+    """The best control, if it predicts the text as well as the teacher: there is little to learn
+    from it then.
+    """
     scores, bootstrap = records.predictions, records.evaluation.get("bootstrap") or {}
     if not scores.controls:
         return []
-    name, control = min(scores.controls.items(), key=lambda item: float((item[1] * scores.tokens).sum()))
+    name, control = min(
+        scores.controls.items(), key=lambda item: float((item[1] * scores.tokens).sum())
+    )
     interval = metrics.ratio_interval(
         np.bincount(scores.units, weights=(scores.teacher - control) * scores.tokens),
         np.bincount(scores.units, weights=scores.tokens),
@@ -67,7 +77,11 @@ def _weak_teacher(records: Records[DocumentScores]) -> list[str]:
     )
     if interval.high < 0:
         return []
-    than = "predicts these texts less well than" if interval.low > 0 else "is not clearly better at these texts than"
+    than = (
+        "predicts these texts less well than"
+        if interval.low > 0
+        else "is not clearly better at these texts than"
+    )
     return [
         f"The teacher itself {than} “{name}” trained on the text alone (teacher minus control "
         f"{signed(interval.as_dict())}): a teacher that knows such texts better comes first."
@@ -86,8 +100,10 @@ def _short_training(evaluation: Mapping[str, Any]) -> list[str]:
         return []
     most = max(training[name]["tokens"] for name in short)
     return [
-        f"Short training: {', '.join(short)} read at most {formats.magnitude(most)} tokens, fewer than one for each "
-        "parameter. The numbers speak of this training, not of what such networks can reach with more text."
+        f"Short training: {', '.join(short)} read at most {formats.magnitude(most)} tokens, fewer "
+        "than one for each "
+        "parameter. The numbers speak of this training, not of what such networks can reach with "
+        "more text."
     ]
 
 

@@ -1,4 +1,6 @@
-"""Single places and texts of a language-model run: next-token probabilities, samples, the hardest documents."""
+"""Single places and texts of a language-model run: next-token probabilities, samples, the hardest
+documents.
+"""
 
 from __future__ import annotations
 
@@ -166,7 +168,9 @@ def _far_document(scores: DocumentScores, row: int) -> FarDocument:
 
 
 def _shown_tokens(tokens: Sequence[str]) -> list[str]:
-    """Tokens as people read them: without the space before them, unless only that tells two apart."""
+    """Tokens as people read them: without the space before them, unless only that tells two
+    apart.
+    """
     bare = [token.strip() for token in tokens]
     return [
         short if short and bare.count(short) == 1 else token.translate(_VISIBLE)

@@ -1,4 +1,6 @@
-"""What a language-model run was made of: documents, objective, soft targets, training. Facts in, words out."""
+"""What a language-model run was made of: documents, objective, soft targets, training. Facts in,
+words out.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from tutelage.report.reading import Records
 
 _KINDS = {
     "sampled": (
-        "sampled: likely tokens keep their exact probability, the others are represented by a fair sample, so that on "
+        "sampled: likely tokens keep their exact probability, the others are represented by a fair "
+        "sample, so that on "
         "average every probability is right"
     ),
     "top_k": "top-k: the most likely tokens keep their exact probability, all others are one lump",
@@ -86,9 +89,18 @@ def target_facts(records: Records[Any]) -> list[tuple[str, str]]:
     kind = str(facts.get("kind"))
     shown = [("Kind", _KINDS.get(kind, kind))]
     if encoding := facts.get("encoding"):
-        shown.append(("Setting", ", ".join(f"{name} {value}" for name, value in encoding.items() if value is not None)))
+        shown.append(
+            (
+                "Setting",
+                ", ".join(
+                    f"{name} {value}" for name, value in encoding.items() if value is not None
+                ),
+            )
+        )
     if facts.get("positions"):
-        scored = f"{formats.count(facts['positions'])} in {formats.plural(facts['rows'], 'document')}"
+        scored = (
+            f"{formats.count(facts['positions'])} in {formats.plural(facts['rows'], 'document')}"
+        )
         shown.append(("Tokens scored", scored))
     if facts.get("bytes_per_position"):
         shown.append(("Size", _store_size(facts)))
@@ -97,16 +109,28 @@ def target_facts(records: Records[Any]) -> list[tuple[str, str]]:
         kept += f" and {facts.get('mean_tail', 0.0):.1f} drawn ones" if kind == "sampled" else ""
         shown.append(("Kept per token", f"{kept}, on average"))
     if facts.get("kept_mass") is not None and kind != "live":
-        shown.append(("Probability kept exactly", f"{formats.percent(facts['kept_mass'])} of the whole, on average"))
-    if facts.get("mean_entropy_nats") is not None:
-        entropy = (
-            f"{formats.decimal(facts['mean_entropy_nats'])} nats per token: how undecided the teacher is, on average"
+        shown.append(
+            (
+                "Probability kept exactly",
+                f"{formats.percent(facts['kept_mass'])} of the whole, on average",
+            )
         )
+    if facts.get("mean_entropy_nats") is not None:
+        entropy = f"{formats.decimal(facts['mean_entropy_nats'])} nats per token: how undecided the teacher is, on average"
         shown.append(("Mean entropy", entropy))
     seconds = facts.get("seconds")
     if seconds:
-        pace = f", {formats.rate(facts['positions'] / seconds)} tokens/s" if facts.get("positions") else ""
-        shown.append(("Time", f"{formats.duration(seconds)}{pace}; paid once, shared by all students and epochs"))
+        pace = (
+            f", {formats.rate(facts['positions'] / seconds)} tokens/s"
+            if facts.get("positions")
+            else ""
+        )
+        shown.append(
+            (
+                "Time",
+                f"{formats.duration(seconds)}{pace}; paid once, shared by all students and epochs",
+            )
+        )
     return shown
 
 
@@ -115,7 +139,10 @@ def training_lines(records: Records[Any]) -> list[Training]:
     training = records.evaluation.get("training") or {}
     lines = []
     for slot, name in enumerate(records.students):
-        for group, role, title in (("students", "student", name), ("controls", "control", "on the text alone")):
+        for group, role, title in (
+            ("students", "student", name),
+            ("controls", "control", "on the text alone"),
+        ):
             facts = (training.get(group) or {}).get(name)
             if facts:
                 lines.append(Training(title, role, slot, _training_cells(facts)))
@@ -130,14 +157,20 @@ def _training_cells(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("Tokens read", formats.count(tokens) if tokens else "–", ""),
         ("Tokens per second", formats.rate(tokens / seconds) if tokens and seconds else "–", ""),
         ("Steps", formats.count(facts["steps"]) if facts.get("steps") else "–", ""),
-        ("Kept from step", formats.count(facts["best_step"]) if facts.get("best_step") else "–", ""),
+        (
+            "Kept from step",
+            formats.count(facts["best_step"]) if facts.get("best_step") else "–",
+            "",
+        ),
         ("Validation loss, nats", formats.decimal(loss) if loss is not None else "–", ""),
     ]
 
 
 def _store_size(facts: Mapping[str, Any]) -> str:
     """Bytes in all and per token, and beside what all probabilities would take."""
-    words = f"{formats.size_bytes(facts['bytes'])}, {facts['bytes_per_position']:.1f} bytes per token"
+    words = (
+        f"{formats.size_bytes(facts['bytes'])}, {facts['bytes_per_position']:.1f} bytes per token"
+    )
     if facts.get("vocabulary_size"):
         times = facts["vocabulary_size"] * _BYTES_OF_A_PROBABILITY / facts["bytes_per_position"]
         words += (

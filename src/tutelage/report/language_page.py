@@ -8,7 +8,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tutelage.report import charts, formats, language_examples, language_origins, origins, pictures, tables
+from tutelage.report import (
+    charts,
+    formats,
+    language_examples,
+    language_origins,
+    origins,
+    pictures,
+    tables,
+)
 from tutelage.report.document_scores import DocumentScores
 from tutelage.report.language_measures import BY_KEY, COST, NATS_AXIS, QUALITY, TERMS
 from tutelage.report.language_verdict import reach_language_verdict
@@ -18,7 +26,8 @@ from tutelage.report.wording import Wording
 DOCUMENT_CAP = 40
 """Documents far from the teacher that the page holds at most."""
 CURVE_POINTS = 300
-"""Points of a training curve that are drawn at most; where there are more, neighbours are averaged."""
+"""Points of a training curve that are drawn at most; where there are more, neighbours are
+averaged."""
 _COST_AXES = (
     pictures.CostAxis(
         "latency_ms_p50",
@@ -26,12 +35,22 @@ _COST_AXES = (
         "milliseconds to write one token, median (log scale)",
         "ms per written token, median (log scale)",
     ),
-    pictures.CostAxis("parameters", "Parameters", "parameters (log scale)", "parameters (log scale)"),
     pictures.CostAxis(
-        "memory_bytes", "Memory", "megabytes of memory (log scale)", "MB of memory (log scale)", scale=1e-6
+        "parameters", "Parameters", "parameters (log scale)", "parameters (log scale)"
     ),
     pictures.CostAxis(
-        "disk_bytes", "Size on disk", "megabytes on disk (log scale)", "MB on disk (log scale)", scale=1e-6
+        "memory_bytes",
+        "Memory",
+        "megabytes of memory (log scale)",
+        "MB of memory (log scale)",
+        scale=1e-6,
+    ),
+    pictures.CostAxis(
+        "disk_bytes",
+        "Size on disk",
+        "megabytes on disk (log scale)",
+        "MB on disk (log scale)",
+        scale=1e-6,
     ),
 )
 _PARTS = ("verdict", "language_asked", "numbers", "curves", "language_training", "language_answers")
@@ -48,7 +67,9 @@ def language_context(records: Records[DocumentScores]) -> dict[str, Any]:
     return {
         "sheets": ["page.css", "language.css"],
         "nav": "language_nav.html",
-        "parts": [f"{part}.html" for part in (*_PARTS, "language_documents", "comparisons", "provenance")],
+        "parts": [
+            f"{part}.html" for part in (*_PARTS, "language_documents", "comparisons", "provenance")
+        ],
         "wording": _wording(evaluation),
         "name": records.name,
         "students": records.students,
@@ -60,7 +81,9 @@ def language_context(records: Records[DocumentScores]) -> dict[str, Any]:
         "student_descriptions": origins.student_descriptions(records),
         "quality": quality,
         "cost": cost,
-        "lines": tables.score_lines(evaluation, quality=QUALITY, cost=COST, control_title="on the text alone"),
+        "lines": tables.score_lines(
+            evaluation, quality=QUALITY, cost=COST, control_title="on the text alone"
+        ),
         "plots": pictures.plots(
             evaluation,
             BY_KEY["nats_per_token"],
@@ -105,15 +128,19 @@ def _wording(evaluation: Mapping[str, Any]) -> Wording:
         price=f"Cost of reading and writing{_timed(evaluation)}",
         better="Down",
         plot=(
-            "Documents differ in difficulty for every model alike, so these intervals of single models overlap even "
+            "Documents differ in difficulty for every model alike, so these intervals of single "
+            "models overlap even "
             "where the paired difference further down is settled."
         ),
         predicted="predicted tokens",
         answers="first choices",
         learning=(
-            "Loss is what training minimised: grey on train, colour on validation; the ring marks the step whose "
-            "weights were kept. With the teacher it is the divergence from it, mixed with the surprise at the text, so "
-            "it cannot be compared with the loss on the text alone. Nats per token of the text can be compared: thin "
+            "Loss is what training minimised: grey on train, colour on validation; the ring marks "
+            "the step whose "
+            "weights were kept. With the teacher it is the divergence from it, mixed with the "
+            "surprise at the text, so "
+            "it cannot be compared with the loss on the text alone. Nats per token of the text can "
+            "be compared: thin "
             "lines are train (grey: the control), thick ones validation."
         ),
     )
@@ -134,14 +161,22 @@ def _teacher(records: Records[DocumentScores]) -> str:
     """The teacher in a few words."""
     parameters = records.evaluation["teacher"].get("parameters")
     size = f"{formats.magnitude(parameters['value'])} parameters" if parameters else ""
-    return ", ".join(filter(None, [origins.teacher_description(records).replace("causal_lm", "language model"), size]))
+    return ", ".join(
+        filter(
+            None,
+            [origins.teacher_description(records).replace("causal_lm", "language model"), size],
+        )
+    )
 
 
 def _learning(records: Records[DocumentScores]) -> list[dict[str, Any]]:
     """Loss charts of each student that was trained in this run."""
     learning = []
     for slot, name in enumerate(records.students):
-        soft, hard = (_thinned(curves.get(name, [])) for curves in (records.student_curves, records.control_curves))
+        soft, hard = (
+            _thinned(curves.get(name, []))
+            for curves in (records.student_curves, records.control_curves)
+        )
         drawings: list[tuple[str, Markup]] = []
         for rows, title, key, control in (
             (soft, "Loss with the teacher, nats", f"loss-soft-{slot}", False),
@@ -149,7 +184,9 @@ def _learning(records: Records[DocumentScores]) -> list[dict[str, Any]]:
         ):
             if rows:
                 whose = f"{name} on the text alone" if control else name
-                drawing = charts.losses(rows, slot=slot, control=control, key=key, name=whose, from_zero=False)
+                drawing = charts.losses(
+                    rows, slot=slot, control=control, key=key, name=whose, from_zero=False
+                )
                 drawings.append((title, drawing))
         if any("train_nats" in row for row in [*soft, *hard]):
             drawing = charts.text_losses(soft, hard, slot=slot, key=f"learning-{slot}", name=name)
@@ -160,14 +197,18 @@ def _learning(records: Records[DocumentScores]) -> list[dict[str, Any]]:
 
 
 def _thinned(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The training log with neighbouring steps averaged where there are many; validations stay as they are."""
+    """The training log with neighbouring steps averaged where there are many; validations stay as
+    they are.
+    """
     train = [row for row in rows if "train_loss" in row]
     width = -(-len(train) // CURVE_POINTS) or 1
     found: list[dict[str, Any]] = [dict(row) for row in rows if "train_loss" not in row]
     for start in range(0, len(train), width):
         group = train[start : start + width]
         mean = {
-            key: sum(row[key] for row in group) / len(group) for key in ("train_loss", "train_nats") if key in group[0]
+            key: sum(row[key] for row in group) / len(group)
+            for key in ("train_loss", "train_nats")
+            if key in group[0]
         }
         found.append({"step": group[-1]["step"], **mean})
     return sorted(found, key=lambda row: row["step"])

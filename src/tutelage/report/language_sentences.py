@@ -31,9 +31,7 @@ def control_sentence(evaluation: Evaluation, name: str) -> str:
     row = find_comparison(evaluation, name, "control", "nats_per_token")
     control = evaluation.get("controls", {}).get(name)
     if control is None:
-        return (
-            "There is no control, so nothing here says what the teacher bought (evaluate: {control: true} trains one)."
-        )
+        return "There is no control, so nothing here says what the teacher bought (evaluate: {control: true} trains one)."
     first = f"Trained on the text alone, the same network needs {nats(control)} per token"
     if row is None:
         return f"{first}. One test text alone does not say whether another would show the same."
@@ -41,9 +39,7 @@ def control_sentence(evaluation: Evaluation, name: str) -> str:
     if difference["high"] < 0:
         return f"{first}: the teacher bought {size(difference)}. The interval excludes zero."
     if difference["low"] > 0:
-        return (
-            f"{first} and predicts the text better: distillation cost {size(difference)}. The interval excludes zero."
-        )
+        return f"{first} and predicts the text better: distillation cost {size(difference)}. The interval excludes zero."
     documents = formats.plural(evaluation["documents"], "test document")
     return (
         f"{first}. The difference, {signed(difference)}, includes zero: {documents} "
@@ -53,7 +49,9 @@ def control_sentence(evaluation: Evaluation, name: str) -> str:
 
 def writing_clause(evaluation: Evaluation, name: str) -> str:
     """How much faster a student writes, to be appended to a sentence."""
-    ratio = cost_ratio(evaluation, evaluation["students"][name], "tokens_per_second", measures=BY_KEY)
+    ratio = cost_ratio(
+        evaluation, evaluation["students"][name], "tokens_per_second", measures=BY_KEY
+    )
     return speed_clause(ratio, verb="writes")
 
 
@@ -65,13 +63,19 @@ def nats(model: Mapping[str, Any]) -> str:
 def size(difference: Mapping[str, float]) -> str:
     """The size of a settled difference in nats per token, without its sign."""
     if difference["high"] < 0:
-        difference = {"value": -difference["value"], "low": -difference["high"], "high": -difference["low"]}
+        difference = {
+            "value": -difference["value"],
+            "low": -difference["high"],
+            "high": -difference["low"],
+        }
     return f"{formats.decimal(difference['value'])} nats per token {bracket(difference, digits=3)}"
 
 
 def signed(difference: Mapping[str, float]) -> str:
     """A difference in nats per token with its sign and interval."""
-    return f"{formats.change(difference['value'], 3)} nats per token {bracket(difference, digits=3)}"
+    return (
+        f"{formats.change(difference['value'], 3)} nats per token {bracket(difference, digits=3)}"
+    )
 
 
 def _fidelity_sentence(evaluation: Evaluation, name: str) -> str:
@@ -84,7 +88,10 @@ def _fidelity_sentence(evaluation: Evaluation, name: str) -> str:
             words += f" (trained on the text alone: {percent(control['top1_agreement']['value'])})"
         parts.append(words)
     if "acceptance" in student:
-        parts.append(f"as a draft for the teacher to check, {_share(student, 'acceptance')} of its tokens would stand")
+        parts.append(
+            f"as a draft for the teacher to check, {_share(student, 'acceptance')} of its tokens "
+            "would stand"
+        )
     return "; ".join(parts) + "." if parts else ""
 
 
@@ -106,7 +113,11 @@ def _teacher_sentence(evaluation: Evaluation, name: str) -> str:
 def _cost_sentence(evaluation: Evaluation, name: str) -> str:
     """What a student costs beside its teacher."""
     student = evaluation["students"][name]
-    ratio = {key: cost_ratio(evaluation, student, key, measures=BY_KEY) for key in BY_KEY if key in student}
+    ratio = {
+        key: cost_ratio(evaluation, student, key, measures=BY_KEY)
+        for key in BY_KEY
+        if key in student
+    }
     have = [
         f"{_part(found)} the {thing}"
         for key, thing in (("parameters", "parameters"), ("memory_bytes", "memory"))
@@ -128,7 +139,10 @@ def _closeness_sentence(evaluation: Evaluation, name: str) -> str:
     row = find_comparison(evaluation, name, "control", "kl")
     if row is None:
         return ""
-    student, control = evaluation["students"][name]["kl"]["value"], evaluation["controls"][name]["kl"]["value"]
+    student, control = (
+        evaluation["students"][name]["kl"]["value"],
+        evaluation["controls"][name]["kl"]["value"],
+    )
     numbers = f"KL {formats.decimal(student)} against {formats.decimal(control)} nats per token"
     difference = f"difference {formats.change(row['difference']['value'], 3)} {bracket(row['difference'], digits=3)}"
     if row["difference"]["high"] < 0:

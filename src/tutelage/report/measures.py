@@ -1,4 +1,6 @@
-"""What each number is called, which way is better, how it is written, and how to read it in plain words."""
+"""What each number is called, which way is better, how it is written, and how to read it in plain
+words.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Measure:
         return "higher is better" if self.higher_is_better else "lower is better"
 
     def interval(self, interval: Mapping[str, float]) -> str:
-        """The ends of an interval in the unit of its value, or nothing where the number is exact."""
+        """The ends of an interval in the unit of its value, or nothing where the number is
+        exact.
+        """
         if interval["low"] == interval["high"]:
             return ""
         if self.scale == 0.0:
@@ -73,7 +77,8 @@ QUALITY = (
         100.0,
         1,
         "points",
-        "F1 of each label, averaged so that rare labels count as much as common ones. Far below accuracy means "
+        "F1 of each label, averaged so that rare labels count as much as common ones. Far below "
+        "accuracy means "
         "that rare labels suffer.",
     ),
     Measure(
@@ -84,7 +89,8 @@ QUALITY = (
         100.0,
         1,
         "points",
-        "The share of test rows to which the student gives the same label as the teacher, right or wrong.",
+        "The share of test rows to which the student gives the same label as the teacher, right or "
+        "wrong.",
     ),
     Measure(
         "kl",
@@ -94,7 +100,8 @@ QUALITY = (
         1.0,
         3,
         "nats",
-        "How far the student's probabilities are from the teacher's, in nats: KL(teacher || student). Zero means "
+        "How far the student's probabilities are from the teacher's, in nats: KL(teacher || "
+        "student). Zero means "
         "identical probabilities. "
         "Two models can agree on every label and still differ here.",
     ),
@@ -106,7 +113,8 @@ QUALITY = (
         1.0,
         3,
         "nats",
-        "Minus the log of the probability given to the gold label, on average. It punishes confident mistakes most.",
+        "Minus the log of the probability given to the gold label, on average. It punishes "
+        "confident mistakes most.",
     ),
     Measure(
         "brier",
@@ -116,7 +124,8 @@ QUALITY = (
         1.0,
         3,
         "",
-        "The squared distance between the probabilities and the gold label, summed over labels, from 0 (perfect) to 2.",
+        "The squared distance between the probabilities and the gold label, summed over labels, "
+        "from 0 (perfect) to 2.",
     ),
     Measure(
         "ece",
@@ -126,15 +135,19 @@ QUALITY = (
         1.0,
         3,
         "",
-        "Expected calibration error over 15 bins that hold equally many rows: by how much stated confidence "
+        "Expected calibration error over 15 bins that hold equally many rows: by how much stated "
+        "confidence "
         "misses actual accuracy. At 0.05, answers given "
-        "with 80 % confidence are right roughly 75 to 85 % of the time. Few rows make it look worse than it is.",
+        "with 80 % confidence are right roughly 75 to 85 % of the time. Few rows make it look "
+        "worse than it is.",
     ),
 )
 """Metrics of quality and fidelity, in the order of the table."""
 
 COST = (
-    Measure("parameters", "Parameters", False, formats.magnitude, 0.0, 0, "", "Numbers in the network."),
+    Measure(
+        "parameters", "Parameters", False, formats.magnitude, 0.0, 0, "", "Numbers in the network."
+    ),
     Measure(
         "disk_bytes",
         "On disk",
@@ -153,7 +166,8 @@ COST = (
         0.0,
         0,
         "",
-        "Time to answer one text, tokenisation included; half the texts take less. All models answered the same "
+        "Time to answer one text, tokenisation included; half the texts take less. All models "
+        "answered the same "
         "texts in turn, "
         "on one machine, in one sitting.",
     ),
@@ -186,34 +200,40 @@ BY_KEY = {measure.key: measure for measure in (*QUALITY, *COST)}
 TERMS = (
     (
         "95 % interval [low, high]",
-        "What the number could be had other test rows of the same kind been drawn (bootstrap over rows). It does "
+        "What the number could be had other test rows of the same kind been drawn (bootstrap over "
+        "rows). It does "
         "not cover other training seeds.",
     ),
     (
         "Difference and paired interval",
-        "Both models are judged on the same resampled rows, so luck with the rows cancels out. An interval that "
+        "Both models are judged on the same resampled rows, so luck with the rows cancels out. An "
+        "interval that "
         "includes zero means: these rows do not "
         "settle it. It does not mean that the two are equal.",
     ),
     (
         "McNemar p",
-        "How often a split at least as uneven as the one seen, between rows that only one of the two got right, "
+        "How often a split at least as uneven as the one seen, between rows that only one of the "
+        "two got right, "
         "would arise by chance if both were "
         "equally good. Small is evidence of a real difference.",
     ),
     (
         "Many comparisons",
-        "Each interval and each p stands alone. Among twenty comparisons in which nothing differs, one is "
+        "Each interval and each p stands alone. Among twenty comparisons in which nothing differs, "
+        "one is "
         "expected to look settled.",
     ),
     (
         "Control",
-        "The same network, the same settings, the same seed, trained on the hard labels alone. What the student "
+        "The same network, the same settings, the same seed, trained on the hard labels alone. "
+        "What the student "
         "has over it, the teacher bought.",
     ),
     (
         "Soft targets",
-        "The teacher's whole probability distribution for a text rather than only its best label. Students learn "
+        "The teacher's whole probability distribution for a text rather than only its best label. "
+        "Students learn "
         "to reproduce it.",
     ),
 )

@@ -54,7 +54,9 @@ def data_files(provenance: Mapping[str, Any]) -> list[DataFile]:
     for part, facts in provenance.get("data", {}).items():
         if not isinstance(facts, Mapping):
             continue
-        counts = {str(label): int(number) for label, number in (facts.get("label_counts") or {}).items()}
+        counts = {
+            str(label): int(number) for label, number in (facts.get("label_counts") or {}).items()
+        }
         labelled = int(facts.get("labelled") or 0)
         ordered = sorted(counts.items(), key=lambda item: -item[1])[:_SHOWN_COUNTS]
         names = facts.get("file") or ""
@@ -77,12 +79,15 @@ def stages(provenance: Mapping[str, Any]) -> tuple[list[Stage], str]:
     seconds = {str(name): float(value) for name, value in (provenance.get("seconds") or {}).items()}
     total = sum(seconds.values())
     return [
-        Stage(name, formats.duration(value), value / total if total else 0.0) for name, value in seconds.items()
+        Stage(name, formats.duration(value), value / total if total else 0.0)
+        for name, value in seconds.items()
     ], formats.duration(total)
 
 
 def provenance_section(records: Records[Any]) -> dict[str, Any]:
-    """What the last section of a page of either task is filled with, but for its table of data files."""
+    """What the last section of a page of either task is filled with, but for its table of data
+    files.
+    """
     provenance = records.provenance
     stage_times, total_time = stages(provenance)
     return {
@@ -120,16 +125,26 @@ def facts(records: Records[Any]) -> list[tuple[str, str]]:
                 )
             ),
         ),
-        ("Git", f"{git.get('commit', '')}{' with uncommitted changes' if git.get('dirty') else ''}" if git else ""),
+        (
+            "Git",
+            f"{git.get('commit', '')}{' with uncommitted changes' if git.get('dirty') else ''}"
+            if git
+            else "",
+        ),
         ("Seed", provenance.get("seed")),
-        ("Bootstrap", f"{bootstrap['samples']:,} resamples, seed {bootstrap['seed']}" if bootstrap else ""),
+        (
+            "Bootstrap",
+            f"{bootstrap['samples']:,} resamples, seed {bootstrap['seed']}" if bootstrap else "",
+        ),
     ]
     return [(name, str(value)) for name, value in known if value not in (None, "")]
 
 
 def packages(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Installed packages that took part, with their versions."""
-    return [(str(name), str(version)) for name, version in (provenance.get("packages") or {}).items()]
+    return [
+        (str(name), str(version)) for name, version in (provenance.get("packages") or {}).items()
+    ]
 
 
 def fingerprints(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -143,7 +158,11 @@ def fingerprints(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
     return flat
 
 
-_KINDS = {"rnn": "recurrent network", "pruned": "pruned from the teacher", "pretrained": "pretrained model"}
+_KINDS = {
+    "rnn": "recurrent network",
+    "pruned": "pruned from the teacher",
+    "pretrained": "pretrained model",
+}
 _EMBEDDINGS = {
     "teacher": "embeddings from the teacher",
     "teacher_contextual": "embeddings from what the teacher makes of each word",
@@ -157,7 +176,13 @@ def teacher_description(records: Records[Any]) -> str:
     words = [str(teacher.get(key) or asked.get(key) or "") for key in ("kind", "model")]
     description = str(teacher.get("description") or "")
     return ", ".join(
-        filter(None, [description or words[0], Path(words[1]).name if words[1] and words[1] not in description else ""])
+        filter(
+            None,
+            [
+                description or words[0],
+                Path(words[1]).name if words[1] and words[1] not in description else "",
+            ],
+        )
     )
 
 
@@ -186,8 +211,8 @@ def _setting(key: str, value: Any) -> str:
     """A key of a student and its value, in words.
 
     Example:
-        >>> [_setting(*pair) for pair in (("cell", "gru"), ("bidirectional", False), ("embeddings_layer", 16))]
-        ['GRU', 'not bidirectional', 'embeddings layer 16']
+        >>> [_setting(*pair) for pair in (("cell", "gru"), ("bidirectional", False),
+        ("embeddings_layer", 16))] ['GRU', 'not bidirectional', 'embeddings layer 16']
     """
     name = key.replace("_", " ")
     if isinstance(value, bool):

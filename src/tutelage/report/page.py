@@ -27,9 +27,15 @@ _COST_AXES = (
         "milliseconds per answer, median, one text at a time (log scale)",
         "ms per answer, median (log scale)",
     ),
-    pictures.CostAxis("parameters", "Parameters", "parameters (log scale)", "parameters (log scale)"),
     pictures.CostAxis(
-        "disk_bytes", "Size on disk", "megabytes on disk (log scale)", "MB on disk (log scale)", scale=1e-6
+        "parameters", "Parameters", "parameters (log scale)", "parameters (log scale)"
+    ),
+    pictures.CostAxis(
+        "disk_bytes",
+        "Size on disk",
+        "megabytes on disk (log scale)",
+        "MB on disk (log scale)",
+        scale=1e-6,
     ),
 )
 
@@ -40,7 +46,8 @@ def write_report(run: Path, *, out: Path | None = None) -> Path:
     The page is a function of the run's files: the same files give the same bytes.
 
     Args:
-        run: The run folder; recipe, evaluation and predictions must be there, training logs and provenance may be
+        run: The run folder; recipe, evaluation and predictions must be there, training logs and
+            provenance may be
         missing.
         out: The file to write; None writes `report.html` into the run folder.
 
@@ -85,7 +92,9 @@ def _context(records: Records[Predictions]) -> dict[str, Any]:
     """Everything the template places, in the order of the page."""
     evaluation, predictions, labels = records.evaluation, records.predictions, records.labels
     quality, cost = tables.shown_measures(evaluation)
-    disagreements, disagreement_count = rows.find_disagreements(predictions, labels, cap=DISAGREEMENT_CAP)
+    disagreements, disagreement_count = rows.find_disagreements(
+        predictions, labels, cap=DISAGREEMENT_CAP
+    )
     return {
         "sheets": ["page.css"],
         "nav": "nav.html",
@@ -119,7 +128,10 @@ def _context(records: Records[Predictions]) -> dict[str, Any]:
         "confusions": confusions.confusions(predictions, labels),
         "disagreements": disagreements,
         "disagreement_count": disagreement_count,
-        "comparisons": [(slot, name, tables.opponents(evaluation, name)) for slot, name in enumerate(records.students)],
+        "comparisons": [
+            (slot, name, tables.opponents(evaluation, name))
+            for slot, name in enumerate(records.students)
+        ],
         "metrics_of": tables.metrics_of,
         "measures": [*quality, *cost],
         "terms": TERMS,
@@ -147,8 +159,10 @@ def _wording(evaluation: Mapping[str, Any]) -> Wording:
         predicted="test rows",
         answers="answers",
         learning=(
-            "Grey: loss on train, step by step. Colour: loss on validation, epoch by epoch; the ring marks the epoch "
-            "whose weights were kept. Loss with soft targets and on labels alone are different quantities and cannot "
+            "Grey: loss on train, step by step. Colour: loss on validation, epoch by epoch; the "
+            "ring marks the epoch "
+            "whose weights were kept. Loss with soft targets and on labels alone are different "
+            "quantities and cannot "
             "be compared with each other; validation accuracy can."
         ),
     )
@@ -176,7 +190,9 @@ def _learning(records: Records[Predictions]) -> list[dict[str, Any]]:
             pictures.append(
                 (
                     "Loss with the teacher",
-                    charts.losses(soft, slot=slot, control=False, key=f"loss-soft-{slot}", name=name),
+                    charts.losses(
+                        soft, slot=slot, control=False, key=f"loss-soft-{slot}", name=name
+                    ),
                 )
             )
         if hard:
@@ -184,11 +200,15 @@ def _learning(records: Records[Predictions]) -> list[dict[str, Any]]:
             pictures.append(
                 (
                     "Loss on labels alone",
-                    charts.losses(hard, slot=slot, control=True, key=f"loss-hard-{slot}", name=title),
+                    charts.losses(
+                        hard, slot=slot, control=True, key=f"loss-hard-{slot}", name=title
+                    ),
                 )
             )
         if any("validation_accuracy" in row for row in [*soft, *hard]):
-            picture = charts.validation_accuracy(soft, hard, slot=slot, key=f"learning-{slot}", name=name)
+            picture = charts.validation_accuracy(
+                soft, hard, slot=slot, key=f"learning-{slot}", name=name
+            )
             pictures.append(("Validation accuracy, %", picture))
         if pictures:
             learning.append({"name": name, "slot": slot, "pictures": pictures})

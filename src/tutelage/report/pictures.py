@@ -1,4 +1,6 @@
-"""The pictures that the pages of both tasks show: quality against cost, and calibration. Numbers in, inline SVG out."""
+"""The pictures that the pages of both tasks show: quality against cost, and calibration. Numbers
+in, inline SVG out.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,8 @@ def plots(
     levels: Mapping[str, float],
     axis: tradeoff.QualityAxis = tradeoff.PERCENT,
 ) -> list[Plot]:
-    """Quality against each cost that was measured for two models, a student among them, wide and narrow.
+    """Quality against each cost that was measured for two models, a student among them, wide and
+    narrow.
 
     Args:
         evaluation: The content of evaluation.json.
@@ -96,25 +99,39 @@ def plots(
     return found
 
 
-def _points(evaluation: Mapping[str, Any], metric: str, cost: str, *, scale: float) -> list[tradeoff.Point]:
-    """The models with both numbers. A model without a quality of its own (the teacher's agreement) counts as 1."""
+def _points(
+    evaluation: Mapping[str, Any], metric: str, cost: str, *, scale: float
+) -> list[tradeoff.Point]:
+    """The models with both numbers. A model without a quality of its own (the teacher's agreement)
+    counts as 1.
+    """
     same = {"value": 1.0, "low": 1.0, "high": 1.0}
     models: list[tuple[str, str, int, Mapping[str, Any]]] = [
         ("teacher", "teacher", 0, {metric: same} | evaluation["teacher"])
     ]
     slots = {name: slot for slot, name in enumerate(evaluation["students"])}
-    models += [(name, "student", slots[name], model) for name, model in evaluation["students"].items()]
-    models += [(name, "control", slots.get(name, 0), model) for name, model in evaluation.get("controls", {}).items()]
+    models += [
+        (name, "student", slots[name], model) for name, model in evaluation["students"].items()
+    ]
+    models += [
+        (name, "control", slots.get(name, 0), model)
+        for name, model in evaluation.get("controls", {}).items()
+    ]
     points = []
     for name, role, slot, model in models:
-        # A control is the same network as its student, so it costs the same even where nobody timed it.
-        price = model.get(cost) or (evaluation["students"].get(name, {}).get(cost) if role == "control" else None)
+        # A control is the same network as its student, so it costs the same even where nobody timed
+        # it.
+        price = model.get(cost) or (
+            evaluation["students"].get(name, {}).get(cost) if role == "control" else None
+        )
         if price and price["value"] > 0 and metric in model:
             points.append(tradeoff.Point(name, role, slot, price["value"] * scale, model[metric]))
     return points
 
 
-def calibrations(evaluation: Mapping[str, Any], measure: Measure, *, unit: str) -> list[Calibration]:
+def calibrations(
+    evaluation: Mapping[str, Any], measure: Measure, *, unit: str
+) -> list[Calibration]:
     """One small chart for the teacher and one for each student with its control.
 
     Args:
@@ -135,17 +152,31 @@ def calibrations(evaluation: Mapping[str, Any], measure: Measure, *, unit: str) 
         """Add a chart with the calibration errors beneath it."""
         if curve:
             key = f"calibration-{len(found)}"
-            svg = charts.calibration(curve, control=control, slot=slot, key=key, name=name, unit=unit)
+            svg = charts.calibration(
+                curve, control=control, slot=slot, key=key, name=name, unit=unit
+            )
             found.append(Calibration(name, slot, svg, errors))
 
     add("Teacher", None, curves.get("teacher", []), [], _error("", evaluation["teacher"], measure))
     for slot, (name, model) in enumerate(evaluation["students"].items()):
         control = evaluation.get("controls", {}).get(name, {})
-        errors = _error("" if not control else "with teacher", model, measure) + _error("control", control, measure)
-        add(name, slot, curves.get("students", {}).get(name, []), curves.get("controls", {}).get(name, []), errors)
+        errors = _error("" if not control else "with teacher", model, measure) + _error(
+            "control", control, measure
+        )
+        add(
+            name,
+            slot,
+            curves.get("students", {}).get(name, []),
+            curves.get("controls", {}).get(name, []),
+            errors,
+        )
     return found
 
 
 def _error(title: str, model: Mapping[str, Any], measure: Measure) -> list[tuple[str, str, str]]:
     """A model's calibration error in words: whose, value, interval."""
-    return [(title, measure.show(model["ece"]["value"]), measure.interval(model["ece"]))] if "ece" in model else []
+    return (
+        [(title, measure.show(model["ece"]["value"]), measure.interval(model["ece"]))]
+        if "ece" in model
+        else []
+    )

@@ -20,7 +20,8 @@ from tutelage.report.document_scores import read_document_scores
 
 Probs = NDArray[np.float64]
 Tested = TypeVar("Tested")
-"""What predictions.parquet holds of each test row or document: `Predictions` or `DocumentScores`."""
+"""What predictions.parquet holds of each test row or document: `Predictions` or
+`DocumentScores`."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ def read_run(run: Path) -> Records[Any]:
         run: The run folder.
 
     Returns:
-        The records; their predictions are `Predictions` with gold labels as indexes, or `DocumentScores` where the task
-        is causal_lm.
+        The records; their predictions are `Predictions` with gold labels as indexes, or
+        `DocumentScores` where the task is causal_lm.
 
     Raises:
         RunIncomplete: The recipe, the evaluation or the predictions are not there yet.
@@ -108,13 +109,15 @@ def read_run(run: Path) -> Records[Any]:
             needed, read_predictions = ("documents", "tokens"), read_document_scores
         case other:
             raise DataError(
-                f"{folder.evaluation_path} speaks of the task {other!r}, which this version has no report for; "
+                f"{folder.evaluation_path} speaks of the task {other!r}, which this version has no "
+                "report for; "
                 "expected classification or causal_lm"
             )
     missing = [key for key in (*needed, "teacher", "students") if key not in evaluation]
     if missing:
         raise DataError(
-            f"{folder.evaluation_path} lacks {', '.join(missing)}: evaluate again with tutelage evaluate {run}"
+            f"{folder.evaluation_path} lacks {', '.join(missing)}: evaluate again with tutelage "
+            f"evaluate {run}"
         )
     provenance = _json(folder.provenance_path) if folder.provenance_path.exists() else {}
     return Records(
@@ -124,8 +127,12 @@ def read_run(run: Path) -> Records[Any]:
         provenance=provenance,
         evaluation=evaluation,
         predictions=read_predictions(_needed(folder.predictions_path, run), evaluation),
-        student_curves={name: _curve(folder.students_path / name) for name in evaluation["students"]},
-        control_curves={name: _curve(folder.controls_path / name) for name in evaluation.get("controls", {})},
+        student_curves={
+            name: _curve(folder.students_path / name) for name in evaluation["students"]
+        },
+        control_curves={
+            name: _curve(folder.controls_path / name) for name in evaluation.get("controls", {})
+        },
     )
 
 
@@ -133,7 +140,8 @@ def _needed(path: Path, run: Path) -> Path:
     """The path, if the stage that writes it has been done."""
     if not path.exists():
         raise RunIncomplete(
-            f"{run} holds no {path.name}, which the report is made of: finish the run first with tutelage run {run}"
+            f"{run} holds no {path.name}, which the report is made of: finish the run first with "
+            f"tutelage run {run}"
         )
     return path
 
@@ -143,10 +151,13 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not JSON ({error}): delete it and evaluate the run again") from error
+        raise DataError(
+            f"{path} is not JSON ({error}): delete it and evaluate the run again"
+        ) from error
     if not isinstance(content, dict):
         raise DataError(
-            f"{path} holds a {type(content).__name__} where an object is expected: delete it and evaluate the run again"
+            f"{path} holds a {type(content).__name__} where an object is expected: delete it and "
+            "evaluate the run again"
         )
     return content
 
@@ -156,7 +167,9 @@ def _recipe(text: str, path: Path) -> Mapping[str, Any]:
     try:
         content = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
-        raise DataError(f"{path} is not YAML: restore the recipe that the run was made with") from error
+        raise DataError(
+            f"{path} is not YAML: restore the recipe that the run was made with"
+        ) from error
     return content if isinstance(content, dict) else {}
 
 
@@ -170,19 +183,28 @@ def _predictions(path: Path, evaluation: Mapping[str, Any]) -> Predictions:
     """The test rows, checked against the labels and models of the evaluation."""
     table = pq.read_table(path)
     labels = {label: index for index, label in enumerate(evaluation["labels"])}
-    wanted = ["source", "row", "text", "label", "teacher", *(f"students.{name}" for name in evaluation["students"])]
+    wanted = [
+        "source",
+        "row",
+        "text",
+        "label",
+        "teacher",
+        *(f"students.{name}" for name in evaluation["students"]),
+    ]
     wanted += [f"controls.{name}" for name in evaluation.get("controls", {})]
     missing = [column for column in wanted if column not in table.column_names]
     if missing:
         raise DataError(
-            f"{path} lacks the columns {', '.join(missing)} that evaluation.json speaks of: evaluate the run again"
+            f"{path} lacks the columns {', '.join(missing)} that evaluation.json speaks of: "
+            "evaluate the run again"
         )
 
     gold = table["label"].to_pylist()
     unknown = sorted({label for label in gold if label is not None and label not in labels})
     if unknown:
         raise DataError(
-            f"{path} holds the label {unknown[0]!r}, which evaluation.json does not list: evaluate the run again"
+            f"{path} holds the label {unknown[0]!r}, which evaluation.json does not list: evaluate "
+            "the run again"
         )
 
     def probs(column: str) -> Probs:
@@ -191,7 +213,8 @@ def _predictions(path: Path, evaluation: Mapping[str, Any]) -> Predictions:
         flat = np.asarray(values.flatten(), dtype=np.float64)
         if flat.size != table.num_rows * len(labels):
             raise ShapeMismatch(
-                f"column {column} of {path} holds {flat.size} probabilities for {table.num_rows} rows and "
+                f"column {column} of {path} holds {flat.size} probabilities for {table.num_rows} "
+                "rows and "
                 f"{len(labels)} labels: "
                 "evaluate the run again"
             )
@@ -202,7 +225,9 @@ def _predictions(path: Path, evaluation: Mapping[str, Any]) -> Predictions:
         gold=np.array([-1 if label is None else labels[label] for label in gold], dtype=np.int64),
         places=[
             f"{Path(source).name}, row {row}" if source else f"row {row}"
-            for source, row in zip(table["source"].to_pylist(), table["row"].to_pylist(), strict=True)
+            for source, row in zip(
+                table["source"].to_pylist(), table["row"].to_pylist(), strict=True
+            )
         ],
         teacher=probs("teacher"),
         students={name: probs(f"students.{name}") for name in evaluation["students"]},

@@ -1,4 +1,6 @@
-"""Single test rows: a few soft targets beside the students' answers, and the rows where teacher and students part."""
+"""Single test rows: a few soft targets beside the students' answers, and the rows where teacher and
+students part.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,15 @@ class Example:
     why: str
     """Why it was chosen: agreeing, ambiguous, disagreeing."""
     labels: list[str]
-    """The labels shown: all in their order, or those that some model finds likely, the teacher's first."""
+    """The labels shown: all in their order, or those that some model finds likely, the teacher's
+    first."""
     gold: str | None
     """Its gold label."""
     others: int
     """How many labels are folded into the last column."""
     lines: list[tuple[str, int | None, list[Bar]]]
-    """Model, position of the student (None for the teacher), probabilities per label and of the rest."""
+    """Model, position of the student (None for the teacher), probabilities per label and of the
+    rest."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,9 @@ class Disagreement:
 def choose_examples(predictions: Predictions, labels: list[str], *, each: int = 3) -> list[Example]:
     """Choose a few rows by rule, so that nobody can pick flattering ones.
 
-    Agreeing: of the rows where all agree, the one of each label on which the teacher is surest, going round the
-    labels. Ambiguous: those on which the teacher is least sure (highest entropy). Disagreeing: those where some
-    student contradicts a teacher that is sure.
+    Agreeing: of the rows where all agree, the one of each label on which the teacher is surest,
+    going round the labels. Ambiguous: those on which the teacher is least sure (highest entropy).
+    Disagreeing: those where some student contradicts a teacher that is sure.
 
     Args:
         predictions: The test rows.
@@ -121,7 +125,9 @@ def choose_examples(predictions: Predictions, labels: list[str], *, each: int = 
         ranks.append(seen.get(answers[row], 0))
         seen[answers[row]] = ranks[-1] + 1
     take(
-        np.array(agreeing, dtype=np.int64)[np.argsort(ranks, kind="stable")] if agreeing else np.empty(0, np.int64),
+        np.array(agreeing, dtype=np.int64)[np.argsort(ranks, kind="stable")]
+        if agreeing
+        else np.empty(0, np.int64),
         "agreeing",
     )
     disagreeing = np.array([row for row in surest if not same[row]], dtype=np.int64)
@@ -129,11 +135,14 @@ def choose_examples(predictions: Predictions, labels: list[str], *, each: int = 
     take(np.argsort(-entropy, kind="stable"), "ambiguous")
     order = {"agreeing": 0, "ambiguous": 1, "disagreeing": 2}
     return [
-        _example(predictions, labels, row, why) for row, why in sorted(chosen.items(), key=lambda item: order[item[1]])
+        _example(predictions, labels, row, why)
+        for row, why in sorted(chosen.items(), key=lambda item: order[item[1]])
     ]
 
 
-def find_disagreements(predictions: Predictions, labels: list[str], *, cap: int) -> tuple[list[Disagreement], int]:
+def find_disagreements(
+    predictions: Predictions, labels: list[str], *, cap: int
+) -> tuple[list[Disagreement], int]:
     """The rows where some student answers otherwise than the teacher, widest gap first.
 
     Args:
@@ -142,15 +151,17 @@ def find_disagreements(predictions: Predictions, labels: list[str], *, cap: int)
         cap: How many rows to give at most.
 
     Returns:
-        The rows with the largest KL(teacher || student) of any student that disagrees, and how many such rows there
-        are in all.
+        The rows with the largest KL(teacher || student) of any student that disagrees, and how many
+        such rows there are in all.
     """
     rows = np.flatnonzero(~_all_agree(predictions))
     answers = predictions.teacher.argmax(axis=1)
     logs = np.log(np.clip(predictions.teacher, 1e-12, None))
     gap = np.zeros(len(answers))
     for probs in predictions.students.values():
-        divergence = (predictions.teacher * (logs - np.log(np.clip(probs, 1e-12, None)))).sum(axis=1)
+        divergence = (predictions.teacher * (logs - np.log(np.clip(probs, 1e-12, None)))).sum(
+            axis=1
+        )
         gap = np.maximum(gap, np.where(probs.argmax(axis=1) != answers, divergence, 0.0))
     ordered = rows[np.argsort(-gap[rows], kind="stable")]
     return [_disagreement(predictions, labels, int(row)) for row in ordered[:cap]], len(rows)
@@ -178,7 +189,9 @@ def _example(predictions: Predictions, labels: list[str], row: int, why: str) ->
     limit = len(labels) if few else SHOWN_LABELS
     chosen = np.argsort(-most, kind="stable")[:limit]
     shown = (
-        sorted(chosen.tolist()) if few else sorted(chosen.tolist(), key=lambda label: -predictions.teacher[row, label])
+        sorted(chosen.tolist())
+        if few
+        else sorted(chosen.tolist(), key=lambda label: -predictions.teacher[row, label])
     )
     lines = []
     for slot, (name, probs) in enumerate(models.items()):
@@ -188,7 +201,11 @@ def _example(predictions: Predictions, labels: list[str], row: int, why: str) ->
             rest = 1.0 - sum(bar.share for bar in bars)
             bars.append(Bar(max(rest, 0.0), answer not in shown))
         lines.append(
-            ("Teacher" if slot == 0 else name.removeprefix("students."), None if slot == 0 else slot - 1, bars)
+            (
+                "Teacher" if slot == 0 else name.removeprefix("students."),
+                None if slot == 0 else slot - 1,
+                bars,
+            )
         )
     return Example(
         text=shortened(predictions.texts[row], EXAMPLE_CHARACTERS),

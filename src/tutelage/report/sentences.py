@@ -1,4 +1,6 @@
-"""Plain sentences about one student; none says more than its interval carries. Numbers come in, words go out."""
+"""Plain sentences about one student; none says more than its interval carries. Numbers come in,
+words go out.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,19 @@ from typing import Any
 
 from tutelage.report import formats
 from tutelage.report.formats import bracket, change, percent, times
-from tutelage.report.standing import baseline_difference, baseline_title, best_baseline, cost_ratio, find_comparison
+from tutelage.report.standing import (
+    baseline_difference,
+    baseline_title,
+    best_baseline,
+    cost_ratio,
+    find_comparison,
+)
 
 
 def student_sentences(evaluation: Mapping[str, Any], name: str, *, judged: bool) -> list[str]:
-    """What can be said of one student: quality and cost, what the teacher bought, simple methods."""
+    """What can be said of one student: quality and cost, what the teacher bought, simple
+    methods.
+    """
     student, teacher = evaluation["students"][name], evaluation["teacher"]
     cost = _cost_clause(evaluation, student)
     agreement = (
@@ -24,8 +34,12 @@ def student_sentences(evaluation: Mapping[str, Any], name: str, *, judged: bool)
         return [f"{agreement}{cost}."]
     kept, interval = kept_share(evaluation, name)
     verb = "Reaches" if kept_value(evaluation, name) >= 1 else "Keeps"
-    accuracies = f"{percent(student['accuracy']['value'])} against {percent(teacher['accuracy']['value'])}"
-    first = f"{verb} {kept} of the teacher’s accuracy {interval}".rstrip() + f" ({accuracies}){cost}."
+    accuracies = (
+        f"{percent(student['accuracy']['value'])} against {percent(teacher['accuracy']['value'])}"
+    )
+    first = (
+        f"{verb} {kept} of the teacher’s accuracy {interval}".rstrip() + f" ({accuracies}){cost}."
+    )
     return [
         sentence
         for sentence in (
@@ -49,7 +63,9 @@ def kept_value(evaluation: Mapping[str, Any], name: str) -> float:
 
 
 def kept_share(evaluation: Mapping[str, Any], name: str) -> tuple[str, str]:
-    """The share of the teacher's accuracy that a student keeps in words, and its interval if the evaluation has one."""
+    """The share of the teacher's accuracy that a student keeps in words, and its interval if the
+    evaluation has one.
+    """
     row = find_comparison(evaluation, name, "teacher", "accuracy")
     interval = bracket(row["ratio"], scale=100) if row and "ratio" in row else ""
     return percent(kept_value(evaluation, name)), interval
@@ -65,7 +81,8 @@ def _difference_sentence(evaluation: Mapping[str, Any], name: str) -> str:
     if difference["high"] < 0:
         return f"It is less accurate than its teacher, by {_points(difference)}."
     return (
-        f"The difference from its teacher, {signed_points(difference)}, includes zero: {_rows(evaluation)} "
+        f"The difference from its teacher, {signed_points(difference)}, includes zero: "
+        f"{_rows(evaluation)} "
         "cannot tell the two apart in accuracy."
     )
 
@@ -75,19 +92,19 @@ def control_sentence(evaluation: Mapping[str, Any], name: str) -> str:
     row = find_comparison(evaluation, name, "control", "accuracy")
     control = evaluation.get("controls", {}).get(name)
     if row is None or control is None:
-        return (
-            "There is no control, so nothing here says what the teacher bought (evaluate: {control: true} trains one)."
-        )
+        return "There is no control, so nothing here says what the teacher bought (evaluate: {control: true} trains one)."
     difference, reached = row["difference"], percent(control["accuracy"]["value"])
     if difference["low"] > 0:
         return f"On labels alone the same network reaches {reached}: the teacher bought {_points(difference)}."
     if difference["high"] < 0:
         return (
-            f"On labels alone the same network does better and reaches {reached}: distillation cost "
+            f"On labels alone the same network does better and reaches {reached}: distillation "
+            "cost "
             f"{_points(difference)}."
         )
     return (
-        f"On labels alone the same network reaches {reached}. The difference, {signed_points(difference)}, "
+        f"On labels alone the same network reaches {reached}. The difference, "
+        f"{signed_points(difference)}, "
         "includes zero: these rows do not show that the teacher helped accuracy."
     )
 
@@ -102,22 +119,27 @@ def _probability_sentence(evaluation: Mapping[str, Any], name: str) -> str:
     interval = bracket(difference, digits=3)
     if difference["high"] < 0:
         return (
-            f"Its probabilities are better than the control’s: negative log-likelihood lower by {amount} "
+            "Its probabilities are better than the control’s: negative log-likelihood lower by "
+            f"{amount} "
             f"(difference {interval})."
         )
     if difference["low"] > 0:
         return (
-            f"Its probabilities are worse than the control’s: negative log-likelihood higher by {amount} "
+            "Its probabilities are worse than the control’s: negative log-likelihood higher by "
+            f"{amount} "
             f"(difference {interval})."
         )
     return (
-        "Whether its probabilities are better than the control’s is not settled (negative log-likelihood, "
+        "Whether its probabilities are better than the control’s is not settled (negative "
+        "log-likelihood, "
         f"difference {interval})."
     )
 
 
 def baseline_sentences(evaluation: Mapping[str, Any], name: str, *, only_doubts: bool) -> list[str]:
-    """The best simple method beside the student; with `only_doubts`, only if the student is not clearly better."""
+    """The best simple method beside the student; with `only_doubts`, only if the student is not
+    clearly better.
+    """
     baselines = evaluation.get("baselines", {})
     if not baselines:
         return []
@@ -127,20 +149,28 @@ def baseline_sentences(evaluation: Mapping[str, Any], name: str, *, only_doubts:
     if difference is None:
         return [] if only_doubts else [f"{title} reaches {reached}."]
     if difference["low"] > 0:
-        return [] if only_doubts else [f"{title} reaches {reached}; the student is better by {_points(difference)}."]
+        return (
+            []
+            if only_doubts
+            else [f"{title} reaches {reached}; the student is better by {_points(difference)}."]
+        )
     if difference["high"] < 0:
         return [
-            f"{title}, which needs no teacher, reaches {reached} and is better than this student, by "
+            f"{title}, which needs no teacher, reaches {reached} and is better than this student, "
+            "by "
             f"{_points(difference)}."
         ]
     return [
-        f"It is not clearly better than {title}, which needs no teacher and reaches {reached} (difference "
+        f"It is not clearly better than {title}, which needs no teacher and reaches {reached} "
+        "(difference "
         f"{signed_points(difference)})."
     ]
 
 
 def speed_clause(speed: float | None, *, verb: str = "answers") -> str:
-    """How much faster or slower a student answers, to be appended to a sentence; empty if it was not timed."""
+    """How much faster or slower a student answers, to be appended to a sentence; empty if it was
+    not timed.
+    """
     if speed is None:
         return ""
     if speed >= 1.05:
@@ -166,7 +196,11 @@ def _cost_clause(evaluation: Mapping[str, Any], student: Mapping[str, Any]) -> s
 def _points(difference: Mapping[str, float]) -> str:
     """The size of a settled difference, without its sign."""
     if difference["high"] < 0:
-        difference = {"value": -difference["value"], "low": -difference["high"], "high": -difference["low"]}
+        difference = {
+            "value": -difference["value"],
+            "low": -difference["high"],
+            "high": -difference["low"],
+        }
     return f"{formats.decimal_places(difference['value'] * 100, 1)} points {bracket(difference, scale=100)}"
 
 

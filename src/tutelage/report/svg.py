@@ -1,8 +1,9 @@
 """A matplotlib figure as inline SVG that takes its colours and letters from the page.
 
-matplotlib writes fixed colours; a page that is light by day and dark by night needs names instead. So figures are
-drawn in stand-in colours, one per name, and each is replaced by a CSS variable here. Words of the user never enter
-matplotlib (its fonts lack most of the world's letters): `words` puts them in afterwards, escaped.
+matplotlib writes fixed colours; a page that is light by day and dark by night needs names instead.
+So figures are drawn in stand-in colours, one per name, and each is replaced by a CSS variable here.
+Words of the user never enter matplotlib (its fonts lack most of the world's letters): `words` puts
+them in afterwards, escaped.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def svg_style() -> Any:
     return dict(_STYLE)
 
 
-def inline_svg(figure: Figure, *, key: str, description: str, words: Mapping[str, str] | None = None) -> Markup:
+def inline_svg(
+    figure: Figure, *, key: str, description: str, words: Mapping[str, str] | None = None
+) -> Markup:
     """Write a figure as SVG to be placed in the page.
 
     Args:

@@ -64,10 +64,17 @@ class Opponent:
 
 
 def shown_measures(
-    evaluation: Mapping[str, Any], *, quality: Sequence[Measure] = QUALITY, cost: Sequence[Measure] = COST
+    evaluation: Mapping[str, Any],
+    *,
+    quality: Sequence[Measure] = QUALITY,
+    cost: Sequence[Measure] = COST,
 ) -> tuple[list[Measure], list[Measure]]:
     """The quality and cost columns that at least one model has a number in."""
-    models = [evaluation["teacher"], *evaluation["students"].values(), *evaluation.get("controls", {}).values()]
+    models = [
+        evaluation["teacher"],
+        *evaluation["students"].values(),
+        *evaluation.get("controls", {}).values(),
+    ]
     present = {key for model in models for key in model}
     return [measure for measure in quality if measure.key in present], [
         measure for measure in cost if measure.key in present
@@ -98,7 +105,8 @@ def score_lines(
         """One model's line."""
         cells = [_cell(measure, model) for measure in quality]
         cells += [
-            _cell(measure, model, "" if role == "teacher" else _ratio(evaluation, model, measure)) for measure in cost
+            _cell(measure, model, "" if role == "teacher" else _ratio(evaluation, model, measure))
+            for measure in cost
         ]
         return Line(name, role, slot, cells)
 
@@ -112,12 +120,18 @@ def score_lines(
     return lines
 
 
-def opponents(evaluation: Mapping[str, Any], student: str, *, quality: Sequence[Measure] = QUALITY) -> list[Opponent]:
-    """The paired comparisons of one student: with the teacher, its control, the baselines and other students."""
+def opponents(
+    evaluation: Mapping[str, Any], student: str, *, quality: Sequence[Measure] = QUALITY
+) -> list[Opponent]:
+    """The paired comparisons of one student: with the teacher, its control, the baselines and other
+    students.
+    """
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in evaluation.get("comparisons", []):
         if row["student"] == student:
-            found.setdefault((row["against"], row.get("baseline") or row.get("other", "")), []).append(row)
+            found.setdefault(
+                (row["against"], row.get("baseline") or row.get("other", "")), []
+            ).append(row)
     titles = {"teacher": "the teacher", "control": "its control"}
     return [
         Opponent(
@@ -157,7 +171,11 @@ def _ratio(evaluation: Mapping[str, Any], model: Mapping[str, Any], measure: Mea
         "disk_bytes": ("smaller", "larger"),
         "memory_bytes": ("less", "more"),
     }.get(measure.key, ("faster", "slower"))
-    return f"{formats.times(ratio)}× {words[0]}" if ratio > 1 else f"{formats.times(1 / ratio)}× {words[1]}"
+    return (
+        f"{formats.times(ratio)}× {words[0]}"
+        if ratio > 1
+        else f"{formats.times(1 / ratio)}× {words[1]}"
+    )
 
 
 def _comparison(row: Mapping[str, Any], quality: Sequence[Measure]) -> Comparison:
@@ -165,13 +183,17 @@ def _comparison(row: Mapping[str, Any], quality: Sequence[Measure]) -> Compariso
     difference = row["difference"]
     value = formats.change(difference["value"] * measure.scale, measure.digits)
     interval = formats.bracket(difference, scale=measure.scale, digits=measure.digits)
-    return Comparison(value, interval, settled(difference, higher_is_better=measure.higher_is_better))
+    return Comparison(
+        value, interval, settled(difference, higher_is_better=measure.higher_is_better)
+    )
 
 
 def _mcnemar(row: Mapping[str, Any]) -> str:
     text = formats.probability(row["mcnemar_p"])
     if "only_student_correct" in row:
-        here, there = (formats.count(row[key]) for key in ("only_student_correct", "only_other_correct"))
+        here, there = (
+            formats.count(row[key]) for key in ("only_student_correct", "only_other_correct")
+        )
         text += f" ({here} rows right only here, {there} only there)"
     return text
 

@@ -1,4 +1,6 @@
-"""The plot of quality against cost: teacher, students, controls, simple methods. Values in, inline SVG out."""
+"""The plot of quality against cost: teacher, students, controls, simple methods. Values in, inline
+SVG out.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,8 @@ def quality_against_cost(
     narrow: bool = False,
     axis: QualityAxis = PERCENT,
 ) -> Markup:
-    """Teacher, students and controls: quality upwards with its interval, cost to the right on a log scale.
+    """Teacher, students and controls: quality upwards with its interval, cost to the right on a log
+    scale.
 
     Args:
         points: The models.
@@ -83,10 +86,15 @@ def quality_against_cost(
     axes.set_xscale("log")
     axes.set_xlim(low / span**0.09, low * span ** (1.16 if narrow else 1.10))
     scale = axis.scale
-    ends = [scale * end for point in points for end in (point.quality["low"], point.quality["high"])]
+    ends = [
+        scale * end for point in points for end in (point.quality["low"], point.quality["high"])
+    ]
     reach = max(max(ends) - min(ends), axis.least_reach)
-    # A baseline far below all models would press them flat; it is named at the foot of the chart instead of drawn.
-    drawn = {name: level for name, level in levels.items() if scale * level > min(ends) - 0.8 * reach}
+    # A baseline far below all models would press them flat; it is named at the foot of the chart
+    # instead of drawn.
+    drawn = {
+        name: level for name, level in levels.items() if scale * level > min(ends) - 0.8 * reach
+    }
     ends += [scale * level for level in drawn.values()]
     room = max(max(ends) - min(ends), axis.least_reach) * 0.09
     axes.set_ylim(min(ends) - room, max(ends) + room)
@@ -111,7 +119,9 @@ def quality_against_cost(
             fontsize=10,
             color=MUTED,
         )
-    for index, (name, level) in enumerate((name, level) for name, level in levels.items() if name not in drawn):
+    for index, (name, level) in enumerate(
+        (name, level) for name, level in levels.items() if name not in drawn
+    ):
         stand_in = _words_key(words, f"↓ {formats.shortened(name, 40)} {axis.show(level)}")
         axes.annotate(
             stand_in,
@@ -143,22 +153,36 @@ def _plain_log_ticks(axes: Axes) -> None:
 
     low, high = axes.get_xlim()
     decades = high / low
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 60 else (1.0, 2.0, 5.0), numticks=12))
+    axes.xaxis.set_major_locator(
+        LogLocator(subs=(1.0,) if decades > 60 else (1.0, 2.0, 5.0), numticks=12)
+    )
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(
-        lambda value, _: f"{value:g}" if value < 1000 else formats.magnitude(value).replace(".00", "").replace(".0", "")
+        lambda value, _: (
+            f"{value:g}"
+            if value < 1000
+            else formats.magnitude(value).replace(".00", "").replace(".0", "")
+        )
     )
 
 
 def _draw_point(
-    axes: Axes, point: Point, words: dict[str, str], *, label_y: float | None, narrow: bool, scale: float
+    axes: Axes,
+    point: Point,
+    words: dict[str, str],
+    *,
+    label_y: float | None,
+    narrow: bool,
+    scale: float,
 ) -> None:
     """One model: marker, interval, and its name beside it."""
     from matplotlib.transforms import ScaledTranslation
 
     colour, marker = (
-        (INK, TEACHER_MARKER) if point.role == "teacher" else (SERIES[point.slot % 6], MARKERS[point.slot % 6])
+        (INK, TEACHER_MARKER)
+        if point.role == "teacher"
+        else (SERIES[point.slot % 6], MARKERS[point.slot % 6])
     )
     value, low, high = (scale * point.quality[end] for end in ("value", "low", "high"))
     figure = axes.get_figure()
@@ -206,7 +230,9 @@ def _draw_point(
     )
 
 
-def _label_heights(points: Sequence[Point], axes: Axes, pixels: int, *, scale: float) -> dict[int, float]:
+def _label_heights(
+    points: Sequence[Point], axes: Axes, pixels: int, *, scale: float
+) -> dict[int, float]:
     """Where the names go: beside their points, pushed apart until none touches another."""
     low, high = axes.get_ylim()
     line = 16 * (high - low) / pixels
@@ -222,7 +248,9 @@ def _label_heights(points: Sequence[Point], axes: Axes, pixels: int, *, scale: f
                 heights[above] += overlap / 2
                 heights[below] -= overlap / 2
     return heights | {
-        order: scale * point.quality["value"] for order, point in enumerate(points) if point.role == "teacher"
+        order: scale * point.quality["value"]
+        for order, point in enumerate(points)
+        if point.role == "teacher"
     }
 
 
@@ -230,5 +258,8 @@ def _points_in_words(
     points: Sequence[Point], cost_title: str, quality_title: str, *, show: Callable[[float], str]
 ) -> str:
     """The plot read out."""
-    parts = [f"{point.name} ({point.role}): {show(point.quality['value'])} at {point.cost:.3g}" for point in points]
+    parts = [
+        f"{point.name} ({point.role}): {show(point.quality['value'])} at {point.cost:.3g}"
+        for point in points
+    ]
     return f"{quality_title} against {cost_title}. " + "; ".join(parts) + "."

@@ -1,4 +1,6 @@
-"""The verdict in plain words, computed from the numbers; a sentence says no more than its interval carries."""
+"""The verdict in plain words, computed from the numbers; a sentence says no more than its interval
+carries.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ from tutelage.report.sentences import (
     speed_clause,
     student_sentences,
 )
-from tutelage.report.standing import baseline_difference, baseline_title, best_baseline, cost_ratio, find_comparison
+from tutelage.report.standing import (
+    baseline_difference,
+    baseline_title,
+    best_baseline,
+    cost_ratio,
+    find_comparison,
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,10 @@ def reach_verdict(evaluation: Mapping[str, Any]) -> Verdict:
         headline=_headline(evaluation, best, judged=judged),
         deck=_deck(evaluation, best, judged=judged),
         figures=large_figures(evaluation, best, judged=judged),
-        students=[StudentVerdict(name, student_sentences(evaluation, name, judged=judged)) for name in students],
+        students=[
+            StudentVerdict(name, student_sentences(evaluation, name, judged=judged))
+            for name in students
+        ],
         cautions=find_cautions(evaluation, judged=judged),
     )
 
@@ -93,6 +104,12 @@ def _better_without(evaluation: Mapping[str, Any], name: str) -> str:
 
 def _deck(evaluation: Mapping[str, Any], name: str, *, judged: bool) -> list[str]:
     if not judged:
-        return ["No test row carries a gold label, so nothing here says how often the teacher or a student is right."]
-    sentences = [control_sentence(evaluation, name), *baseline_sentences(evaluation, name, only_doubts=True)]
+        return [
+            "No test row carries a gold label, so nothing here says how often the teacher or a "
+            "student is right."
+        ]
+    sentences = [
+        control_sentence(evaluation, name),
+        *baseline_sentences(evaluation, name, only_doubts=True),
+    ]
     return [sentence for sentence in sentences if sentence]

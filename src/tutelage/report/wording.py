@@ -18,7 +18,8 @@ class Wording:
     best: str
     """Which of several students the headline speaks of."""
     note: str
-    """What must be known to read the large numbers, after the words on intervals; begins with a space."""
+    """What must be known to read the large numbers, after the words on intervals; begins with a
+    space."""
     alone: str
     """What controls are trained on."""
     price: str

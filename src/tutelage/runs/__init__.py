@@ -1,6 +1,14 @@
-"""Runs: folders, stages and locks, fingerprints and seeds, provenance, metrics.jsonl. Nothing here needs torch."""
+"""Runs: folders, stages and locks, fingerprints and seeds, provenance, metrics.jsonl. Nothing here
+needs torch.
+"""
 
-from tutelage.runs.files import atomic_write_bytes, atomic_write_json, atomic_write_text, cache_folder, sync_folder
+from tutelage.runs.files import (
+    atomic_write_bytes,
+    atomic_write_json,
+    atomic_write_text,
+    cache_folder,
+    sync_folder,
+)
 from tutelage.runs.fingerprints import fingerprint, fingerprint_file, seed_sequence
 from tutelage.runs.folder import RunFolder, Stage, describe_changes, find_stages, open_run
 from tutelage.runs.locks import LOCK_FILE, lock

@@ -44,7 +44,9 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder survive a power cut, where the system has a way to ask for it."""
+    """Make renames inside a folder survive a power cut, where the system has a way to ask for
+    it.
+    """
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -57,8 +59,8 @@ def sync_folder(folder: Path) -> None:
 def cache_folder() -> Path:
     """Where downloads and converted models are kept between runs.
 
-    `$TUTELAGE_CACHE` if set, else `tutelage` in the platform's cache folder (`$XDG_CACHE_HOME` or `~/.cache`;
-    `~/Library/Caches` on macOS; `%LOCALAPPDATA%` on Windows). Not made here.
+    `$TUTELAGE_CACHE` if set, else `tutelage` in the platform's cache folder (`$XDG_CACHE_HOME` or
+    `~/.cache`; `~/Library/Caches` on macOS; `%LOCALAPPDATA%` on Windows). Not made here.
     """
     own = os.environ.get("TUTELAGE_CACHE")
     if own:
@@ -66,5 +68,7 @@ def cache_folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "tutelage"
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "tutelage"
+        return (
+            Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "tutelage"
+        )
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tutelage"

@@ -1,7 +1,8 @@
-"""Names for content: the same inputs have the same fingerprint on every machine and in every process.
+"""Names for content: the same inputs have the same fingerprint on every machine and in every
+process.
 
-In: any mixture of plain values, dataclasses, pydantic models, arrays. Out: 16 hexadecimal characters. A stage whose
-inputs have a known fingerprint need not be done again.
+In: any mixture of plain values, dataclasses, pydantic models, arrays. Out: 16 hexadecimal
+characters. A stage whose inputs have a known fingerprint need not be done again.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ def fingerprint(*parts: object) -> str:
     """Name the content of `parts`, 16 hexadecimal characters of BLAKE2b.
 
     Args:
-        parts: None, booleans, numbers, strings, bytes, paths, enums, sequences, sets, mappings, dataclasses, pydantic
-            models and numpy arrays, nested at will. Mappings and sets count without order.
+        parts: None, booleans, numbers, strings, bytes, paths, enums, sequences, sets, mappings,
+            dataclasses, pydantic models and numpy arrays, nested at will. Mappings and sets count
+            without order.
 
     Returns:
         The same characters for the same content; 1, 1.0, True and "1" are four different contents.
@@ -36,7 +38,9 @@ def fingerprint(*parts: object) -> str:
         >>> fingerprint({"b": 1, "a": [2, 3]}) == fingerprint({"a": (2, 3), "b": 1})
         True
     """
-    return blake2b(_canonical(list(parts)).encode("utf-8"), digest_size=FINGERPRINT_BYTES).hexdigest()
+    return blake2b(
+        _canonical(list(parts)).encode("utf-8"), digest_size=FINGERPRINT_BYTES
+    ).hexdigest()
 
 
 def fingerprint_file(path: Path) -> str:
@@ -52,7 +56,8 @@ def fingerprint_file(path: Path) -> str:
 def seed_sequence(seed: int, *names: str | int) -> int:
     """Derive an independent seed for one purpose, in [0, 2**63).
 
-    Every random choice of a run gets a seed of its own, so that adding one does not move the others.
+    Every random choice of a run gets a seed of its own, so that adding one does not move the
+    others.
 
     Args:
         seed: The seed of the run; 0 is a seed like any other.
@@ -64,7 +69,9 @@ def seed_sequence(seed: int, *names: str | int) -> int:
 
 def _canonical(value: object) -> str:
     # ASCII, so that even a lone surrogate in a text has a name.
-    return json.dumps(_plain(value), ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=True)
+    return json.dumps(
+        _plain(value), ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=True
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -83,7 +90,9 @@ def _plain(value: Any) -> Any:
         case np.generic():
             return _plain(value.item())
         case Mapping():
-            return {"mapping": sorted((_canonical(key), _plain(item)) for key, item in value.items())}
+            return {
+                "mapping": sorted((_canonical(key), _plain(item)) for key, item in value.items())
+            }
         case Set():
             return {"set": sorted(_canonical(item) for item in value)}
         case Sequence():
@@ -95,6 +104,7 @@ def _plain(value: Any) -> Any:
     if callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
         return {"record": [type(value).__name__, _plain(dump())]}
     raise TypeError(
-        f"{type(value).__name__} has no content that a fingerprint could rely on: give plain values, dataclasses, "
+        f"{type(value).__name__} has no content that a fingerprint could rely on: give plain "
+        "values, dataclasses, "
         "pydantic models, paths, bytes or numpy arrays"
     )

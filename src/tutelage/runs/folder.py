@@ -1,6 +1,7 @@
 """The run folder: where everything of one run lies, which stages are done, and whose recipe it is.
 
-In: a root and a name. Out: paths and stage records. A folder made for one recipe is never given to another.
+In: a root and a name. Out: paths and stage records. A folder made for one recipe is never given to
+another.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Stage:
             seconds: Wall time the work took.
             facts: JSON values worth keeping with it.
         """
-        atomic_write_json(self.path, {"fingerprint": fingerprint, "seconds": seconds, "facts": facts})
+        atomic_write_json(
+            self.path, {"fingerprint": fingerprint, "seconds": seconds, "facts": facts}
+        )
 
     def withdraw(self) -> None:
         """Forget that the stage was done."""
@@ -55,7 +58,10 @@ class Stage:
     def _record(self) -> dict[str, Any]:
         try:
             record = json.loads(self.path.read_text("utf-8"))
-        except (FileNotFoundError, ValueError):  # a damaged record is no record: the stage is done again
+        except (
+            FileNotFoundError,
+            ValueError,
+        ):  # a damaged record is no record: the stage is done again
             return {}
         return record if isinstance(record, dict) else {}
 
@@ -123,8 +129,9 @@ def open_run(root: Path, name: str, recipe_text: str, *, out: Path | None = None
         root: Where runs lie.
         name: The recipe's name.
         recipe_text: The resolved recipe as it will stand in recipe.yaml.
-        out: The folder the person asked for. None takes `root/name` if it is free or belongs to this recipe, else
-            `name-2`, `name-3` and so on: the one that belongs to this recipe, or the first free one.
+        out: The folder the person asked for. None takes `root/name` if it is free or belongs to
+            this recipe, else `name-2`, `name-3` and so on: the one that belongs to this recipe, or
+            the first free one.
 
     Returns:
         A folder that is free or belongs to this recipe.
@@ -136,20 +143,25 @@ def open_run(root: Path, name: str, recipe_text: str, *, out: Path | None = None
         owner = _recipe_in(out)
         if owner is not None and owner != recipe_text:
             raise RunExists(
-                f"{out} was made by another recipe ({describe_changes(owner, recipe_text)}) and is left as it is. "
-                f"Give another folder with --out, for instance --out {out}-2: what is still the same is taken over "
+                f"{out} was made by another recipe ({describe_changes(owner, recipe_text)}) and is "
+                "left as it is. "
+                f"Give another folder with --out, for instance --out {out}-2: what is still the "
+                "same is taken over "
                 f"from {out}"
             )
         if owner is None and _holds_other_things(out):
             raise RunExists(
-                f"{out} holds files that are no run of tutelage and is left as it is. Give a new folder with --out"
+                f"{out} holds files that are no run of tutelage and is left as it is. Give a new "
+                "folder with --out"
             )
         return RunFolder(out)
     free: Path | None = None
     number = 1
     while True:
         candidate = root / (name if number == 1 else f"{name}-{number}")
-        if not candidate.exists() or (_recipe_in(candidate) is None and not _holds_other_things(candidate)):
+        if not candidate.exists() or (
+            _recipe_in(candidate) is None and not _holds_other_things(candidate)
+        ):
             free = free or candidate
             if not candidate.exists():
                 return RunFolder(free)
@@ -161,7 +173,8 @@ def open_run(root: Path, name: str, recipe_text: str, *, out: Path | None = None
 def find_stages(root: Path, name: str, fingerprint: str) -> Iterator[RunFolder]:
     """The runs under `root` in which a stage is done for inputs of this fingerprint, by name.
 
-    Their files may have been removed since, and another process may be at work there: whoever takes them looks first.
+    Their files may have been removed since, and another process may be at work there: whoever takes
+    them looks first.
     """
     for record in sorted(root.glob(f"*/.stages/{name}.json")):
         if Stage(record).is_done(fingerprint):
@@ -182,7 +195,9 @@ def describe_changes(old: str, new: str) -> str:
         elif before[key] != after[key]:
             changes.append(f"{key} {before[key]} → {after[key]}")
     shown = ", ".join(changes[:_SHOWN_CHANGES]) or "the same values, written differently"
-    return shown + (f" and {len(changes) - _SHOWN_CHANGES} more" if len(changes) > _SHOWN_CHANGES else "")
+    return shown + (
+        f" and {len(changes) - _SHOWN_CHANGES} more" if len(changes) > _SHOWN_CHANGES else ""
+    )
 
 
 def _recipe_in(folder: Path) -> str | None:
@@ -192,7 +207,8 @@ def _recipe_in(folder: Path) -> str | None:
 
 def _holds_other_things(folder: Path) -> bool:
     return folder.exists() and (
-        not folder.is_dir() or any(found.name not in (LOCK_FILE, ".stages") for found in folder.iterdir())
+        not folder.is_dir()
+        or any(found.name not in (LOCK_FILE, ".stages") for found in folder.iterdir())
     )
 
 

@@ -1,4 +1,6 @@
-"""One writer at a time: a lock file that goes with its process, so that a kill never leaves a folder locked."""
+"""One writer at a time: a lock file that goes with its process, so that a kill never leaves a
+folder locked.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ LOCK_FILE = ".lock"
 def lock(path: Path) -> Iterator[None]:
     """Keep a folder to this process while it writes there.
 
-    The operating system frees the lock when the process ends, however it ends; the file that a kill leaves behind locks
-    nothing. After an orderly end it is removed.
+    The operating system frees the lock when the process ends, however it ends; the file that a kill
+    leaves behind locks nothing. After an orderly end it is removed.
 
     Args:
         path: The folder; made if missing.
@@ -31,7 +33,9 @@ def lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        (path / LOCK_FILE).unlink(missing_ok=True)  # while still held, so that nobody else's is removed
+        (path / LOCK_FILE).unlink(
+            missing_ok=True
+        )  # while still held, so that nobody else's is removed
         file.close()
 
 
@@ -47,7 +51,8 @@ def _acquire(path: Path) -> TextIO:
             owner = file.read().strip() or "unknown"
             file.close()
             raise RunExists(
-                f"{path} is being written by process {owner}; expected a folder that nobody else writes. Wait until "
+                f"{path} is being written by process {owner}; expected a folder that nobody else "
+                "writes. Wait until "
                 "it has finished, stop it, or give another folder"
             ) from error
         if _is_current(file, path):

@@ -1,4 +1,6 @@
-"""metrics.jsonl: one JSON object a line, in order of steps, free of anything that a clock decides."""
+"""metrics.jsonl: one JSON object a line, in order of steps, free of anything that a clock
+decides.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,9 @@ from tutelage.runs.files import atomic_write_text
 class MetricsLog:
     """The training curve of one student on disk.
 
-    Records hold `step` and whatever was measured there. Two runs under one seed write the same bytes; so do a run and
-    a killed run that was started again, because a resume drops what came after its checkpoint.
+    Records hold `step` and whatever was measured there. Two runs under one seed write the same
+    bytes; so do a run and a killed run that was started again, because a resume drops what came
+    after its checkpoint.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,23 +43,34 @@ class MetricsLog:
             os.fsync(file.fileno())
 
     def truncate_after(self, step: int) -> None:
-        """Drop records beyond `step`, and a line that a kill cut short, so that a resume at `step` can go on."""
+        """Drop records beyond `step`, and a line that a kill cut short, so that a resume at `step`
+        can go on.
+        """
         if not self.path.is_file():
             return
-        kept = [line for line, record in self._lines() if record is not None and record.get("step", 0) <= step]
+        kept = [
+            line
+            for line, record in self._lines()
+            if record is not None and record.get("step", 0) <= step
+        ]
         atomic_write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     @staticmethod
     def read(path: Path) -> list[dict[str, Any]]:
-        """The records of a file, without a line that a kill cut short; empty if there is no file."""
+        """The records of a file, without a line that a kill cut short; empty if there is no
+        file.
+        """
         if not path.is_file():
             return []
         return [record for _, record in MetricsLog(path)._lines() if record is not None]
 
     def _lines(self) -> list[tuple[str, dict[str, Any] | None]]:
-        # Bytes first: a cut can fall inside a character. Only "\n" ends a line, whatever a text in a record holds.
+        # Bytes first: a cut can fall inside a character. Only "\n" ends a line, whatever a text in
+        # a record holds.
         return [
-            (line.decode("utf-8", "replace"), _record(line)) for line in self.path.read_bytes().split(b"\n") if line
+            (line.decode("utf-8", "replace"), _record(line))
+            for line in self.path.read_bytes().split(b"\n")
+            if line
         ]
 
 

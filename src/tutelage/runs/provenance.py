@@ -26,11 +26,12 @@ PACKAGES = (
 
 
 def provenance() -> dict[str, Any]:
-    """Describe this process: tutelage, Python, packages, machine, the git state of the current folder.
+    """Describe this process: tutelage, Python, packages, machine, the git state of the current
+    folder.
 
     Returns:
-        `tutelage`, `created` (UTC, ISO 8601), `python`, `packages` {name: version}, `machine` {cpu, cores,
-        memory_bytes, system}, `git` {commit, dirty} or None.
+        `tutelage`, `created` (UTC, ISO 8601), `python`, `packages` {name: version}, `machine` {cpu,
+        cores, memory_bytes, system}, `git` {commit, dirty} or None.
     """
     return {
         "tutelage": _version("tutelage") or "unknown",

@@ -1,8 +1,9 @@
-"""Students: the small models that learn from a teacher, their vocabularies, their first embeddings, their folders.
+"""Students: the small models that learn from a teacher, their vocabularies, their first embeddings,
+their folders.
 
-In: texts, labels, perhaps a teacher's language model. Out: a fresh model with its tokenizer, and, once trained, a
-folder that `transformers` loads. Names are resolved when first used, so that the configurations of the recurrent
-students can be imported without torch.
+In: texts, labels, perhaps a teacher's language model. Out: a fresh model with its tokenizer, and,
+once trained, a folder that `transformers` loads. Names are resolved when first used, so that the
+configurations of the recurrent students can be imported without torch.
 """
 
 from __future__ import annotations
@@ -14,35 +15,34 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING without the milliseconds that impo
 if TYPE_CHECKING:
     from typing import Any
 
-    from tutelage.students.configuration import RecurrentConfig
-    from tutelage.students.embeddings import set_embeddings, teacher_embeddings
-    from tutelage.students.language import (
+    from tutelage.models.final_states import (
         OutputLayer,
         final_states,
-        language_embeddings,
         load_language_student,
         output_layer,
         packs,
-        set_language_embeddings,
     )
-    from tutelage.students.language_configuration import RecurrentLanguageConfig
-    from tutelage.students.language_rnn import RecurrentForCausalLM, build_language_rnn
-    from tutelage.students.language_sizes import language_parameters
-    from tutelage.students.language_transformer import build_language_transformer
-    from tutelage.students.lora import add_lora, merge_lora
-    from tutelage.students.predict import Predictor
-    from tutelage.students.pretrained import load_pretrained
-    from tutelage.students.pruning import prune
-    from tutelage.students.pruning_plan import plan_pruning
-    from tutelage.students.rnn import RecurrentForSequenceClassification, build_rnn
+    from tutelage.students.classifier.configuration import RecurrentConfig
+    from tutelage.students.classifier.predict import Predictor
+    from tutelage.students.classifier.pretrained import load_pretrained
+    from tutelage.students.classifier.rnn import RecurrentForSequenceClassification, build_rnn
+    from tutelage.students.classifier.specs import RNN, Pretrained, Transformer
+    from tutelage.students.classifier.transformer import build_transformer
+    from tutelage.students.language.configuration import RecurrentLanguageConfig
+    from tutelage.students.language.embeddings import language_embeddings, set_language_embeddings
+    from tutelage.students.language.lora import add_lora, merge_lora
+    from tutelage.students.language.rnn import RecurrentForCausalLM, build_language_rnn
+    from tutelage.students.language.sizes import language_parameters
+    from tutelage.students.language.transformer import build_language_transformer
+    from tutelage.students.pruning.plan import plan_pruning
+    from tutelage.students.pruning.pruning import prune
     from tutelage.students.saving import save, save_model
-    from tutelage.students.specs import RNN, Pretrained, Transformer
-    from tutelage.students.spelling import VocabularyMap
-    from tutelage.students.tokenizer import train_tokenizer
-    from tutelage.students.transformer import build_transformer
-    from tutelage.students.trimming import trim_tokenizer
-    from tutelage.students.vocabulary import needed_ids, trim_vocabulary
-    from tutelage.students.vocabulary_view import TeacherView
+    from tutelage.students.vocabulary.cutting import needed_ids, trim_vocabulary
+    from tutelage.students.vocabulary.embeddings import set_embeddings, teacher_embeddings
+    from tutelage.students.vocabulary.spelling import VocabularyMap
+    from tutelage.students.vocabulary.training import train_tokenizer
+    from tutelage.students.vocabulary.trimming import trim_tokenizer
+    from tutelage.students.vocabulary.view import TeacherView
 
 __all__ = [
     "RNN",
@@ -83,49 +83,51 @@ __all__ = [
 ]
 
 _NAMES = {
-    "OutputLayer": "language",
-    "Predictor": "predict",
-    "Pretrained": "specs",
-    "RNN": "specs",
-    "RecurrentConfig": "configuration",
-    "RecurrentForCausalLM": "language_rnn",
-    "RecurrentForSequenceClassification": "rnn",
-    "RecurrentLanguageConfig": "language_configuration",
-    "TeacherView": "vocabulary_view",
-    "Transformer": "specs",
-    "VocabularyMap": "spelling",
-    "add_lora": "lora",
-    "build_language_rnn": "language_rnn",
-    "build_language_transformer": "language_transformer",
-    "build_rnn": "rnn",
-    "build_transformer": "transformer",
-    "final_states": "language",
-    "language_embeddings": "language",
-    "language_parameters": "language_sizes",
-    "load_language_student": "language",
-    "load_pretrained": "pretrained",
-    "merge_lora": "lora",
-    "needed_ids": "vocabulary",
-    "output_layer": "language",
-    "packs": "language",
-    "plan_pruning": "pruning_plan",
-    "prune": "pruning",
-    "save": "saving",
-    "save_model": "saving",
-    "set_embeddings": "embeddings",
-    "set_language_embeddings": "language",
-    "teacher_embeddings": "embeddings",
-    "train_tokenizer": "tokenizer",
-    "trim_tokenizer": "trimming",
-    "trim_vocabulary": "vocabulary",
+    "OutputLayer": "models.final_states",
+    "Predictor": "students.classifier.predict",
+    "Pretrained": "students.classifier.specs",
+    "RNN": "students.classifier.specs",
+    "RecurrentConfig": "students.classifier.configuration",
+    "RecurrentForCausalLM": "students.language.rnn",
+    "RecurrentForSequenceClassification": "students.classifier.rnn",
+    "RecurrentLanguageConfig": "students.language.configuration",
+    "TeacherView": "students.vocabulary.view",
+    "Transformer": "students.classifier.specs",
+    "VocabularyMap": "students.vocabulary.spelling",
+    "add_lora": "students.language.lora",
+    "build_language_rnn": "students.language.rnn",
+    "build_language_transformer": "students.language.transformer",
+    "build_rnn": "students.classifier.rnn",
+    "build_transformer": "students.classifier.transformer",
+    "final_states": "models.final_states",
+    "language_embeddings": "students.language.embeddings",
+    "language_parameters": "students.language.sizes",
+    "load_language_student": "models.final_states",
+    "load_pretrained": "students.classifier.pretrained",
+    "merge_lora": "students.language.lora",
+    "needed_ids": "students.vocabulary.cutting",
+    "output_layer": "models.final_states",
+    "packs": "models.final_states",
+    "plan_pruning": "students.pruning.plan",
+    "prune": "students.pruning.pruning",
+    "save": "students.saving",
+    "save_model": "students.saving",
+    "set_embeddings": "students.vocabulary.embeddings",
+    "set_language_embeddings": "students.language.embeddings",
+    "teacher_embeddings": "students.vocabulary.embeddings",
+    "train_tokenizer": "students.vocabulary.training",
+    "trim_tokenizer": "students.vocabulary.trimming",
+    "trim_vocabulary": "students.vocabulary.cutting",
 }
 
 
 def __getattr__(name: str) -> Any:
     """A public name of this room, imported when it is first asked for."""
     if name not in _NAMES:
-        raise AttributeError(f"module 'tutelage.students' has no attribute {name!r}; names: {', '.join(__all__)}")
-    value = getattr(importlib.import_module(f"tutelage.students.{_NAMES[name]}"), name)
+        raise AttributeError(
+            f"module 'tutelage.students' has no attribute {name!r}; names: {', '.join(__all__)}"
+        )
+    value = getattr(importlib.import_module(f"tutelage.{_NAMES[name]}"), name)
     globals()[name] = value
     return value
 

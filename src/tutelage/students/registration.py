@@ -1,7 +1,9 @@
-"""Telling transformers about the recurrent students when, and only when, transformers' Auto classes are imported.
+"""Telling transformers about the recurrent students when, and only when, transformers' Auto classes
+are imported.
 
-In: nothing. Out: `AutoConfig`, `AutoModelForSequenceClassification` and `AutoModelForCausalLM` know the students. This
-runs on `import tutelage`, so it imports next to nothing itself (a ready-made library of import hooks takes 60 ms).
+In: nothing. Out: `AutoConfig`, `AutoModelForSequenceClassification` and `AutoModelForCausalLM` know
+the students. This runs on `import tutelage`, so it imports next to nothing itself (a ready-made
+library of import hooks takes 60 ms).
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def register_recurrent_student() -> None:
-    """Register both models with the Auto classes of transformers: now if these are imported, else once they are."""
+    """Register both models with the Auto classes of transformers: now if these are imported, else
+    once they are.
+    """
     waiting: dict[str, Hook] = {}
     for name, hook in HOOKS.items():
         if name in sys.modules:
@@ -43,7 +47,8 @@ class AfterImport:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """What the other finders find, with the function behind the execution of the module; None for other modules.
+        """What the other finders find, with the function behind the execution of the module; None
+        for other modules.
 
         Args:
             name: Of the module that is being imported.
@@ -75,8 +80,8 @@ class AfterImport:
 
 
 def _register_configurations(module: Any) -> None:
-    from tutelage.students.configuration import RecurrentConfig
-    from tutelage.students.language_configuration import RecurrentLanguageConfig
+    from tutelage.students.classifier.configuration import RecurrentConfig
+    from tutelage.students.language.configuration import RecurrentLanguageConfig
 
     for config in (RecurrentConfig, RecurrentLanguageConfig):
         module.AutoConfig.register(config.model_type, config, exist_ok=True)
@@ -85,18 +90,21 @@ def _register_configurations(module: Any) -> None:
 def _register_models(module: Any) -> None:
     from importlib.util import find_spec
 
-    # modeling_auto can be imported where torch is not installed; there are no models to register then.
+    # modeling_auto can be imported where torch is not installed; there are no models to register
+    # then.
     if find_spec("torch") is None:
         return
-    from tutelage.students.configuration import RecurrentConfig
-    from tutelage.students.language_configuration import RecurrentLanguageConfig
-    from tutelage.students.language_rnn import RecurrentForCausalLM
-    from tutelage.students.rnn import RecurrentForSequenceClassification
+    from tutelage.students.classifier.configuration import RecurrentConfig
+    from tutelage.students.classifier.rnn import RecurrentForSequenceClassification
+    from tutelage.students.language.configuration import RecurrentLanguageConfig
+    from tutelage.students.language.rnn import RecurrentForCausalLM
 
     module.AutoModelForSequenceClassification.register(
         RecurrentConfig, RecurrentForSequenceClassification, exist_ok=True
     )
-    module.AutoModelForCausalLM.register(RecurrentLanguageConfig, RecurrentForCausalLM, exist_ok=True)
+    module.AutoModelForCausalLM.register(
+        RecurrentLanguageConfig, RecurrentForCausalLM, exist_ok=True
+    )
 
 
 HOOKS: dict[str, Hook] = {

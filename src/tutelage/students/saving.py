@@ -1,6 +1,7 @@
 """Writing a student's folder so that a kill never leaves half a model behind.
 
-In: a model and its tokenizer. Out: a folder in the `save_pretrained` layout, weights as safetensors.
+In: a model and its tokenizer. Out: a folder in the `save_pretrained` layout, weights as
+safetensors.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.errors import ModelError
-from tutelage.students.labels import are_generic
-from tutelage.students.quiet import no_progress_bars
+from tutelage.models.quiet import no_progress_bars
+from tutelage.students.classifier.labels import are_generic
 
 CONFIG_FILE = "config.json"
 
@@ -33,7 +34,8 @@ def save(model: Any, tokenizer: Any, folder: Path | str) -> Path:
     """
     if are_generic(model.config.id2label):
         raise ModelError(
-            f"the model's classes are named {list(model.config.id2label.values())}: build it with the task's labels"
+            f"the model's classes are named {list(model.config.id2label.values())}: build it with "
+            "the task's labels"
         )
     return save_model(model, tokenizer, folder)
 
@@ -41,9 +43,9 @@ def save(model: Any, tokenizer: Any, folder: Path | str) -> Path:
 def save_model(model: Any, tokenizer: Any, folder: Path | str) -> Path:
     """Save any model of transformers and its tokenizer; other files of the folder are left alone.
 
-    Everything is written beside and synced first. Then the old `config.json` is removed, the files are moved in, and
-    the new `config.json` comes last: a folder with `config.json` holds a whole model, one without is refused by whoever
-    loads it.
+    Everything is written beside and synced first. Then the old `config.json` is removed, the files
+    are moved in, and the new `config.json` comes last: a folder with `config.json` holds a whole
+    model, one without is refused by whoever loads it.
 
     Args:
         model: A model of transformers.

@@ -1,4 +1,6 @@
-"""Soft targets on disk: a folder of Parquet parts and a manifest, keyed by content, checksummed, resumable."""
+"""Soft targets on disk: a folder of Parquet parts and a manifest, keyed by content, checksummed,
+resumable.
+"""
 
 from tutelage.targets.checking import inspect, verify
 from tutelage.targets.classes import ClassProbabilities

@@ -1,4 +1,6 @@
-"""Looking at a target store without using it: its numbers, samples, and whether every part is whole."""
+"""Looking at a target store without using it: its numbers, samples, and whether every part is
+whole.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ _SHOWN_ENTRIES = 8
 
 
 def verify(path: Path | str) -> list[str]:
-    """Check every part of a store: there, whole, readable, made for this store, no row twice, every row decodable.
+    """Check every part of a store: there, whole, readable, made for this store, no row twice, every
+    row decodable.
 
     An interrupted store is fine: all that it has so far must be whole.
 
@@ -52,7 +55,11 @@ def verify(path: Path | str) -> list[str]:
 
 
 def inspect(
-    path: Path | str, *, decode: Callable[[list[int]], str] | None = None, samples: int = 0, seed: int = 0
+    path: Path | str,
+    *,
+    decode: Callable[[list[int]], str] | None = None,
+    samples: int = 0,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """What a store holds, in numbers; an interrupted store too.
 
@@ -63,15 +70,17 @@ def inspect(
         seed: Which ones.
 
     Returns:
-        `kind`, `rows`, `positions` (distributions), `bytes` (of the parts), `bytes_per_position`, `mean_entropy_nats`
-        and `kept_mass` (None while there are no positions), `teacher`, `tokenizer`, `complete`. `kept_mass` is the mean
-        probability that is stored rather than drawn or left out: of the head for `sampled`, of all entries for
-        `top_k`, 1.0 where distributions are whole.
+        `kind`, `rows`, `positions` (distributions), `bytes` (of the parts), `bytes_per_position`,
+        `mean_entropy_nats` and `kept_mass` (None while there are no positions), `teacher`,
+        `tokenizer`, `complete`. `kept_mass` is the mean probability that is stored rather than
+        drawn or left out: of the head for `sampled`, of all entries for `top_k`, 1.0 where
+            distributions are whole.
 
-        For tokens also `vocabulary_size`, `encoding`; for `sampled` and `top_k` `mean_head` and `mean_tail`, the
-        entries of a position; for `hidden` `output_bytes`, the size of the output matrix. With samples, `samples`: for
-        each a dict of `example_id`, `position`, `entropy_nats`, and of `head` and `tail`, lists of the first entries
-        as `{"id", "text", "prob"}`.
+        For tokens also `vocabulary_size`, `encoding`; for `sampled` and `top_k` `mean_head` and
+        `mean_tail`, the entries of a position; for `hidden` `output_bytes`, the size of the output
+        matrix. With samples, `samples`: for each a dict of `example_id`, `position`,
+        `entropy_nats`, and of `head` and `tail`, lists of the first entries as
+        `{"id", "text", "prob"}`.
 
     Raises:
         TargetsIncomplete: There is no store.
@@ -118,7 +127,10 @@ def _decoded(part: LoadedPart) -> Iterator[Any]:
 
 
 def _samples(
-    parts: tuple[LoadedPart, ...], decode: Callable[[list[int]], str] | None, samples: int, seed: int
+    parts: tuple[LoadedPart, ...],
+    decode: Callable[[list[int]], str] | None,
+    samples: int,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Positions of documents drawn at random, as people read them."""
     chance, shown = np.random.default_rng(seed), []
@@ -146,10 +158,16 @@ def _samples(
     return shown
 
 
-def _entries(value: SparseTargets, here: slice, decode: Callable[[list[int]], str] | None) -> list[dict[str, Any]]:
+def _entries(
+    value: SparseTargets, here: slice, decode: Callable[[list[int]], str] | None
+) -> list[dict[str, Any]]:
     ids: NDArray[np.int32] = value.ids[here][:_SHOWN_ENTRIES]
     probs = np.exp(value.logprobs[here].astype(np.float64))[:_SHOWN_ENTRIES]
     return [
-        {"id": int(number), "text": None if decode is None else decode([int(number)]), "prob": float(prob)}
+        {
+            "id": int(number),
+            "text": None if decode is None else decode([int(number)]),
+            "prob": float(prob),
+        }
         for number, prob in zip(ids, probs, strict=True)
     ]

@@ -47,31 +47,41 @@ class ClassProbabilities:
             ValueError: Fewer than two, or one twice.
         """
         if len(labels) < 2 or len(set(labels)) < len(labels):
-            raise ValueError(f"labels {list(labels)} were given; expected at least two names, all different")
+            raise ValueError(
+                f"labels {list(labels)} were given; expected at least two names, all different"
+            )
         self.labels = tuple(labels)
         self.num_classes = len(labels)
-        self.schema = pa.schema([ID_FIELD, pa.field("probs", pa.list_(pa.float32(), self.num_classes), nullable=False)])
+        self.schema = pa.schema(
+            [ID_FIELD, pa.field("probs", pa.list_(pa.float32(), self.num_classes), nullable=False)]
+        )
 
     def check(self, values: ArrayLike, *, ids: Sequence[bytes]) -> list[NDArray[np.float32]]:
-        """Probabilities of N rows in float32, copies, refused unless every row is a distribution over the labels.
+        """Probabilities of N rows in float32, copies, refused unless every row is a distribution
+        over the labels.
 
         Raises:
             ShapeMismatch: Not one row of C values for each id.
-            ValueError: A row is not finite, is negative somewhere, or does not sum to 1 within 1e-4.
+            ValueError: A row is not finite, is negative somewhere, or does not sum to 1 within
+                1e-4.
         """
         probs = np.array(values, dtype=np.float32)
         expected = (len(ids), self.num_classes)
         if probs.shape != expected:
             raise ShapeMismatch(
-                f"probabilities of shape {probs.shape} were given for {len(ids)} ids and {self.num_classes} labels; "
+                f"probabilities of shape {probs.shape} were given for {len(ids)} ids and "
+                f"{self.num_classes} labels; "
                 f"expected {expected}: one row for each id, one column for each label"
             )
         if wrong := _not_distributions(probs):
             row = wrong[0]
             raise ValueError(
-                f"{len(wrong)} of {len(ids)} rows are no distributions, the first for id {ids[row].hex()}: "
-                f"{probs[row].tolist()} sums to {probs[row].sum(dtype=np.float64):.6g}; expected values of at least "
-                f"0 that sum to 1 within {ROW_SUM_TOLERANCE:g}: give probabilities, not logits or log-probabilities"
+                f"{len(wrong)} of {len(ids)} rows are no distributions, the first for id "
+                f"{ids[row].hex()}: "
+                f"{probs[row].tolist()} sums to {probs[row].sum(dtype=np.float64):.6g}; expected "
+                "values of at least "
+                f"0 that sum to 1 within {ROW_SUM_TOLERANCE:g}: give probabilities, not logits or "
+                "log-probabilities"
             )
         return list(probs)
 
@@ -83,21 +93,25 @@ class ClassProbabilities:
         """Ids and rows of C probabilities as a table."""
         flat = pa.array(np.stack(rows).ravel(), pa.float32())
         return pa.Table.from_arrays(
-            [id_column(ids), pa.FixedSizeListArray.from_arrays(flat, self.num_classes)], schema=self.schema
+            [id_column(ids), pa.FixedSizeListArray.from_arrays(flat, self.num_classes)],
+            schema=self.schema,
         )
 
     def write(self, table: pa.Table, metadata: dict[bytes, bytes]) -> bytes:
         """A table as the bytes of a Parquet file."""
         sink = pa.BufferOutputStream()
         # Ids are random and probabilities nearly so: a dictionary would only add to them.
-        pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd", use_dictionary=False)
+        pq.write_table(
+            table.replace_schema_metadata(metadata), sink, compression="zstd", use_dictionary=False
+        )
         return sink.getvalue().to_pybytes()
 
     def load(self, file: pq.ParquetFile, path: str) -> ClassPart:
         """A part with every row in memory.
 
         Raises:
-            TargetsCorrupt: The columns are not those of this kind, a value is null, or a row is no distribution.
+            TargetsCorrupt: The columns are not those of this kind, a value is null, or a row is no
+                distribution.
         """
         del path
         table = file.read(use_threads=False)
@@ -106,9 +120,14 @@ class ClassProbabilities:
         flat = lists.flatten()
         if lists.null_count or flat.null_count:
             raise TargetsCorrupt("has null values; expected none")
-        ids, probs = read_id_column(table["example_id"]), flat.to_numpy().reshape(-1, self.num_classes)
+        ids, probs = (
+            read_id_column(table["example_id"]),
+            flat.to_numpy().reshape(-1, self.num_classes),
+        )
         if wrong := _not_distributions(probs):
-            raise TargetsCorrupt(f"has {len(wrong)} rows that are no distributions, the first is row {wrong[0] + 1}")
+            raise TargetsCorrupt(
+                f"has {len(wrong)} rows that are no distributions, the first is row {wrong[0] + 1}"
+            )
         return ClassPart(ids, probs)
 
     def gather(
@@ -129,7 +148,11 @@ class ClassProbabilities:
 
     def as_json(self, value: NDArray[np.float32]) -> dict[str, Any]:
         """One row for people: the probability of each label."""
-        return {"probs": {label: round(float(prob), 7) for label, prob in zip(self.labels, value, strict=True)}}
+        return {
+            "probs": {
+                label: round(float(prob), 7) for label, prob in zip(self.labels, value, strict=True)
+            }
+        }
 
 
 def _not_distributions(probs: NDArray[np.float32]) -> list[int]:

@@ -1,11 +1,13 @@
 """Ids in fewer bytes where a part is large: what a position's first id lets expect of its others.
 
-After "the" other words follow than after a comma, and a teacher's most probable id tells the one place from the other.
-So a large part sorts its positions into a few *contexts* by their first head id, and ranks the other ids of a position
-by how often that context uses them. Nothing is stored for a position: its first head id is read before the others.
+After "the" other words follow than after a comma, and a teacher's most probable id tells the one
+place from the other. So a large part sorts its positions into a few *contexts* by their first head
+id, and ranks the other ids of a position by how often that context uses them. Nothing is stored for
+a position: its first head id is read before the others.
 
-On 101,226 tokens of film reviews (`sampled`, threshold 0.05) sixteen contexts take 17.5 bytes a token to 16.7; what the
-tables take grows with contexts, and what they bring with text, so small parts have none.
+On 101,226 tokens of film reviews (`sampled`, threshold 0.05) sixteen contexts take 17.5 bytes a
+token to 16.7; what the tables take grows with contexts, and what they bring with text, so small
+parts have none.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ _MOST_LEARNT_FROM = 2**19
 _ROUNDS = 8
 """Of the clustering, at most."""
 _MOST_RANKS = 2**15
-"""Rarer ids are one to the clustering: its tables stay within some 30 MB whatever the vocabulary."""
+"""Rarer ids are one to the clustering: its tables stay within some 30 MB whatever the
+vocabulary."""
 _SMOOTHING = 300.0
 """Weight of what all contexts use beside what one does, in entries."""
 
@@ -45,7 +48,8 @@ class Entries:
     tails: NDArray[np.int64]
     """`[P]`, tail entries."""
     ranks: NDArray[np.int64]
-    """`[N]`: those of all heads, position by position, the most probable first, then those of all tails."""
+    """`[N]`: those of all heads, position by position, the most probable first, then those of all
+    tails."""
 
     def __len__(self) -> int:
         """N."""
@@ -70,7 +74,9 @@ class Entries:
         return later
 
     def groups(self, number: int) -> NDArray[np.int64]:
-        """`[P]`: 0 where there is no head, else 1 + rank of its first entry; 0 too where that is `number` or more."""
+        """`[P]`: 0 where there is no head, else 1 + rank of its first entry; 0 too where that is
+        `number` or more.
+        """
         groups = np.zeros(len(self.heads), np.int64)
         groups[self.heads > 0] = 1 + self.ranks[self._firsts]
         return np.where(groups < number, groups, 0)
@@ -85,8 +91,8 @@ class Contexts:
     """The contexts of one part. Ids are given and taken as their ranks among all of the part."""
 
     of_first: NDArray[np.uint8]
-    """Context of a position: element 0 where it has no head, r + 1 where its first head id has rank r. Ranks beyond the
-    last are as if there were no head."""
+    """Context of a position: element 0 where it has no head, r + 1 where its first head id has rank
+    r. Ranks beyond the last are as if there were no head."""
     table: RankTable
     """An order for first head ids, then one for each context."""
 
@@ -103,13 +109,14 @@ class Contexts:
     def learn(cls, entries: Entries, *, frequent: int) -> Self | None:
         """The contexts of a part; None where it is too small to gain by them.
 
-        Positions with the same first head id are a group. Groups go to the context that codes their other ids in the
-        fewest bits, contexts count the ids of their groups, and so on, from the most frequent groups (hard clustering
-        of multinomials).
+        Positions with the same first head id are a group. Groups go to the context that codes their
+        other ids in the fewest bits, contexts count the ids of their groups, and so on, from the
+        most frequent groups (hard clustering of multinomials).
 
         Args:
             entries: Of all positions.
-            frequent: How many ranks are of frequent ids. Positions with a rarer first id are as those without a head.
+            frequent: How many ranks are of frequent ids. Positions with a rarer first id are as
+                those without a head.
         """
         coded = int(np.count_nonzero(entries.later))
         number = next((number for least, number in _CONTEXTS if coded >= least), 0)
@@ -118,9 +125,13 @@ class Contexts:
         groups, owners, ranks = entries.groups(frequent + 1), entries.owners, entries.ranks
         seen = np.searchsorted(np.cumsum(entries.sizes), _MOST_LEARNT_FROM)
         learnt_from = entries.later & (owners < max(int(seen), 1))
-        of_group = _cluster(groups[owners[learnt_from]], ranks[learnt_from], number=number, groups=frequent + 1)
+        of_group = _cluster(
+            groups[owners[learnt_from]], ranks[learnt_from], number=number, groups=frequent + 1
+        )
         orders = np.where(entries.later, of_group[groups][owners] + 1, _FIRST)
-        frequent_ranks = [most_used(ranks[orders == order], fewest=_FEWEST_USES) for order in range(number + 1)]
+        frequent_ranks = [
+            most_used(ranks[orders == order], fewest=_FEWEST_USES) for order in range(number + 1)
+        ]
         sizes = np.array([len(one) for one in frequent_ranks])
         return cls(of_group.astype(np.uint8), RankTable(np.concatenate(frequent_ranks), sizes))
 
@@ -136,12 +147,19 @@ class Contexts:
         first = ~entries.later
         ranks[first] = self.table.ids(ranks[first], np.full(int(first.sum()), _FIRST))
         known = replace(entries, ranks=ranks)
-        orders = self.of_first[known.groups(len(self.of_first))].astype(np.int64)[entries.owners[entries.later]] + 1
+        orders = (
+            self.of_first[known.groups(len(self.of_first))].astype(np.int64)[
+                entries.owners[entries.later]
+            ]
+            + 1
+        )
         ranks[entries.later] = self.table.ids(ranks[entries.later], orders)
         return ranks
 
 
-def _cluster(of_entry: NDArray[np.int64], ranks: NDArray[np.int64], *, number: int, groups: int) -> NDArray[np.int64]:
+def _cluster(
+    of_entry: NDArray[np.int64], ranks: NDArray[np.int64], *, number: int, groups: int
+) -> NDArray[np.int64]:
     """The context of each group, `[groups]`; 0 for those without entries."""
     order = np.argsort(of_entry, kind="stable")
     of_entry, ranks = of_entry[order], np.minimum(ranks[order], _MOST_RANKS)
@@ -157,7 +175,9 @@ def _cluster(of_entry: NDArray[np.int64], ranks: NDArray[np.int64], *, number: i
     for _ in range(_ROUNDS):
         contexts = np.repeat(found, sizes)
         used = contexts >= 0
-        counts = np.bincount(contexts[used] * width + ranks[used], minlength=number * width).reshape(number, width)
+        counts = np.bincount(
+            contexts[used] * width + ranks[used], minlength=number * width
+        ).reshape(number, width)
         # Log-probability of each rank in each context, against that in all of them.
         gains = np.log1p(counts / everywhere) - np.log1p(counts.sum(axis=1) / _SMOOTHING)[:, None]
         scores = np.add.reduceat(gains.T.astype(np.float32)[ranks], starts, axis=0)

@@ -1,7 +1,8 @@
 """How each kind of target lies in a part: one encoder a kind, chosen by what the manifest says.
 
-In: content ids and what the teacher said about each. Out: an Arrow table and the bytes of a Parquet file; or the other
-way round. Between the two lie *packed* rows: values in the precision they are stored in.
+In: content ids and what the teacher said about each. Out: an Arrow table and the bytes of a Parquet
+file; or the other way round. Between the two lie *packed* rows: values in the precision they are
+stored in.
 """
 
 from __future__ import annotations
@@ -85,12 +86,16 @@ class TargetEncoder(Protocol):
         """
         ...
 
-    def gather(self, parts: Sequence[Any], owners: NDArray[np.int64], rows: NDArray[np.int64]) -> Any:
+    def gather(
+        self, parts: Sequence[Any], owners: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> Any:
         """The targets of row `rows[i]` of part `owners[i]`, for every i."""
         ...
 
     def measures(self, values: Any) -> dict[str, NDArray[np.float64]]:
-        """Numbers about each distribution: `entropy_nats`, `kept_mass` (stored rather than drawn), and others."""
+        """Numbers about each distribution: `entropy_nats`, `kept_mass` (stored rather than drawn),
+        and others.
+        """
         ...
 
     def as_json(self, value: Any) -> dict[str, Any]:
@@ -102,14 +107,21 @@ def encoder_for(manifest: Manifest) -> TargetEncoder:
     """The encoder of a store.
 
     Raises:
-        ValueError: A kind that this version does not know, or labels or an encoding that this kind cannot have.
+        ValueError: A kind that this version does not know, or labels or an encoding that this kind
+            cannot have.
     """
     match manifest.kind:
         case "class_probabilities":
             return ClassProbabilities(manifest.labels)
         case "sampled" | "top_k":
-            return Sparse(SparseRules(manifest.kind, manifest.encoding, manifest.vocabulary_size, manifest.seed))
+            return Sparse(
+                SparseRules(
+                    manifest.kind, manifest.encoding, manifest.vocabulary_size, manifest.seed
+                )
+            )
         case "hidden":
             return Hidden(manifest.encoding)
         case kind:
-            raise ValueError(f"targets of kind {kind!r} were asked for; this version knows {', '.join(KINDS)}")
+            raise ValueError(
+                f"targets of kind {kind!r} were asked for; this version knows {', '.join(KINDS)}"
+            )

@@ -14,7 +14,9 @@ _ROWS_AT_A_TIME = 256
 
 
 def jsonl_lines(path: Path | str) -> Iterator[str]:
-    """Each row of a store as one line of JSON without its line feed, in order of content id; see `export_jsonl`."""
+    """Each row of a store as one line of JSON without its line feed, in order of content id; see
+    `export_jsonl`.
+    """
     store = TargetStore.open(path, allow_incomplete=True)
     encoder, ids = encoder_of(store.path, store.manifest), store.ids
     for start in range(0, len(ids), _ROWS_AT_A_TIME):
@@ -27,9 +29,10 @@ def jsonl_lines(path: Path | str) -> Iterator[str]:
 def export_jsonl(path: Path | str, out: Path | str) -> int:
     """Write a store, finished or not, as JSON Lines: one object a row, in order of content id.
 
-    Every object has `example_id` in hexadecimal digits. Beside it: for class probabilities `probs`, by label; for
-    `sampled` and `top_k` `positions`, each with `entropy` in nats and lists `head` (and `tail`) of `[id, logprob]`; for
-    `hidden` `entropies`, `scales` and `states`. Several times the size of the store.
+    Every object has `example_id` in hexadecimal digits. Beside it: for class probabilities `probs`,
+    by label; for `sampled` and `top_k` `positions`, each with `entropy` in nats and lists `head`
+    (and `tail`) of `[id, logprob]`; for `hidden` `entropies`, `scales` and `states`. Several times
+    the size of the store.
 
     Args:
         path: Folder of the store.

@@ -18,7 +18,9 @@ def refuse_other_things(folder: Path) -> None:
     if not folder.exists() or (folder / FILE).exists():
         return
     if not folder.is_dir():
-        raise TargetsError(f"{folder} is a file; expected a folder for soft targets. Give another path")
+        raise TargetsError(
+            f"{folder} is a file; expected a folder for soft targets. Give another path"
+        )
     other = sorted(
         found.name
         for found in folder.iterdir()
@@ -26,11 +28,13 @@ def refuse_other_things(folder: Path) -> None:
     )
     if other and all(PART_NAME.fullmatch(name) for name in other):
         raise TargetsCorrupt(
-            f"{folder} holds {len(other):,} parts but no {FILE}, without which they cannot be trusted. Restore it "
+            f"{folder} holds {len(other):,} parts but no {FILE}, without which they cannot be "
+            "trusted. Restore it "
             "from a copy, or move the folder away and label again"
         )
     if other:
         raise TargetsError(
-            f"{folder} holds other files ({', '.join(other[:3])}{', ...' if len(other) > 3 else ''}) and no {FILE}, "
+            f"{folder} holds other files "
+            f"({', '.join(other[:3])}{', ...' if len(other) > 3 else ''}) and no {FILE}, "
             "so it is no store of soft targets and is left as it is. Give a new or empty folder"
         )

@@ -1,7 +1,8 @@
-"""Kind `hidden`: the final hidden state of every position in 8 bits a value, read from disk when asked for.
+"""Kind `hidden`: the final hidden state of every position in 8 bits a value, read from disk when
+asked for.
 
-A part is far too large to keep in memory. Its rows lie in small row groups, and looking a document up reads its own,
-with the checksum of every page.
+A part is far too large to keep in memory. Its rows lie in small row groups, and looking a document
+up reads its own, with the checksum of every page.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tutelage.errors import ShapeMismatch, TargetsCorrupt
-from tutelage.targets.ids import ID_FIELD, STATISTICS, Ids, id_column, read_id_column, refuse_other_columns
+from tutelage.targets.ids import (
+    ID_FIELD,
+    STATISTICS,
+    Ids,
+    id_column,
+    read_id_column,
+    refuse_other_columns,
+)
 from tutelage.targets.sparse_part import Lists, gather_lists
 from tutelage.targets.values import HiddenTargets
 
@@ -26,8 +34,12 @@ SCHEMA = pa.schema(
     [
         ID_FIELD,
         pa.field("states", pa.binary(), nullable=False),
-        pa.field("scales", pa.list_(pa.field("element", pa.float32(), nullable=False)), nullable=False),
-        pa.field("entropies", pa.list_(pa.field("element", pa.float32(), nullable=False)), nullable=False),
+        pa.field(
+            "scales", pa.list_(pa.field("element", pa.float32(), nullable=False)), nullable=False
+        ),
+        pa.field(
+            "entropies", pa.list_(pa.field("element", pa.float32(), nullable=False)), nullable=False
+        ),
     ]
 )
 
@@ -46,7 +58,10 @@ class HiddenPart:
         self.ids: Ids = read_id_column(table["example_id"])
         offsets = Lists.of(table["scales"]).offsets
         self.positions = int(offsets[-1] - offsets[0])
-        sizes = [self._metadata.row_group(number).num_rows for number in range(self._metadata.num_row_groups)]
+        sizes = [
+            self._metadata.row_group(number).num_rows
+            for number in range(self._metadata.num_row_groups)
+        ]
         self._firsts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
 
     def decode(self, rows: NDArray[np.int64]) -> list[HiddenTargets]:
@@ -59,21 +74,35 @@ class HiddenPart:
         needed = np.unique(groups)
         try:
             with pq.ParquetFile(
-                self._path, metadata=self._metadata, memory_map=True, page_checksum_verification=True
+                self._path,
+                metadata=self._metadata,
+                memory_map=True,
+                page_checksum_verification=True,
             ) as file:
                 table = file.read_row_groups(needed.tolist(), use_threads=False)
         except (pa.ArrowException, OSError) as error:
-            raise TargetsCorrupt(f"{self._path} is not what it was when the store was opened ({error})") from error
-        states, scales, entropies = (Lists.of(table[name]) for name in ("states", "scales", "entropies"))
+            raise TargetsCorrupt(
+                f"{self._path} is not what it was when the store was opened ({error})"
+            ) from error
+        states, scales, entropies = (
+            Lists.of(table[name]) for name in ("states", "scales", "entropies")
+        )
         lengths = self._firsts[needed + 1] - self._firsts[needed]
-        places = rows - self._firsts[groups] + (np.cumsum(lengths) - lengths)[np.searchsorted(needed, groups)]
+        places = (
+            rows
+            - self._firsts[groups]
+            + (np.cumsum(lengths) - lengths)[np.searchsorted(needed, groups)]
+        )
         found = []
         for place in places:
             one = place[None]
             scale = scales.take(one)
-            if len(states.take(one)) != len(scale) * self._hidden_size or len(entropies.take(one)) != len(scale):
+            if len(states.take(one)) != len(scale) * self._hidden_size or len(
+                entropies.take(one)
+            ) != len(scale):
                 raise TargetsCorrupt(
-                    f"{self._path} has other numbers of positions in states or entropies than in scales"
+                    f"{self._path} has other numbers of positions in states or entropies than in "
+                    "scales"
                 )
             state = states.take(one).view(np.int8).reshape(len(scale), self._hidden_size)
             found.append(HiddenTargets(state, scale, entropies.take(one)))
@@ -98,17 +127,21 @@ class Hidden:
         """
         if encoding.get("bits", 8) != 8:
             raise ValueError(
-                f"bits={encoding['bits']!r} was given for targets of kind hidden; this version knows only 8"
+                f"bits={encoding['bits']!r} was given for targets of kind hidden; this version "
+                "knows only 8"
             )
         size = encoding.get("hidden_size")
         if not isinstance(size, int) or size < 1:
             raise ValueError(
-                f"hidden_size={size!r} was given for targets of kind hidden; expected the width of a state"
+                f"hidden_size={size!r} was given for targets of kind hidden; expected the width of "
+                "a state"
             )
         self.hidden_size = size
         self.schema = SCHEMA
 
-    def check(self, values: Sequence[HiddenTargets], *, ids: Sequence[bytes]) -> list[HiddenTargets]:
+    def check(
+        self, values: Sequence[HiddenTargets], *, ids: Sequence[bytes]
+    ) -> list[HiddenTargets]:
         """Targets of documents, copied.
 
         Raises:
@@ -117,25 +150,41 @@ class Hidden:
         """
         values = list(values)
         if len(values) != len(ids):
-            raise ShapeMismatch(f"targets of {len(values)} documents were given for {len(ids)} ids; expected one each")
+            raise ShapeMismatch(
+                f"targets of {len(values)} documents were given for {len(ids)} ids; expected one "
+                "each"
+            )
         return [self._checked(value, name) for name, value in zip(ids, values, strict=True)]
 
     def _checked(self, value: HiddenTargets, name: bytes) -> HiddenTargets:
         if not isinstance(value, HiddenTargets):
-            raise ShapeMismatch(f"{type(value).__name__} was given for kind hidden; expected HiddenTargets")
+            raise ShapeMismatch(
+                f"{type(value).__name__} was given for kind hidden; expected HiddenTargets"
+            )
         states = np.asarray(value.states)
         scales, entropies = np.asarray(value.scales), np.asarray(value.entropies)
         expected = (len(scales), self.hidden_size)
-        if states.shape != expected or states.dtype != np.int8 or not scales.shape == entropies.shape == expected[:1]:
+        if (
+            states.shape != expected
+            or states.dtype != np.int8
+            or not scales.shape == entropies.shape == expected[:1]
+        ):
             raise ShapeMismatch(
-                f"the targets of document {name.hex()} have states {states.dtype}{list(states.shape)}, scales "
-                f"{list(scales.shape)} and entropies {list(entropies.shape)}; expected int8{list(expected)} and twice "
+                f"the targets of document {name.hex()} have states "
+                f"{states.dtype}{list(states.shape)}, scales "
+                f"{list(scales.shape)} and entropies {list(entropies.shape)}; expected "
+                f"int8{list(expected)} and twice "
                 f"[{len(scales)}]"
             )
         for numbers, what in ((scales, "scales"), (entropies, "entropies")):
             if not (np.isfinite(numbers).all() and (numbers > -0.01).all()):
-                raise ValueError(f"the targets of document {name.hex()} have {what} that are negative or not finite")
-        return HiddenTargets(states.copy(), scales.astype(np.float32), np.maximum(entropies, 0).astype(np.float32))
+                raise ValueError(
+                    f"the targets of document {name.hex()} have {what} that are negative or not "
+                    "finite"
+                )
+        return HiddenTargets(
+            states.copy(), scales.astype(np.float32), np.maximum(entropies, 0).astype(np.float32)
+        )
 
     def positions(self, rows: Sequence[HiddenTargets]) -> int:
         """Positions of these documents."""
@@ -164,7 +213,9 @@ class Hidden:
             compression="zstd",
             compression_level=1,  # higher levels gain nothing on states, and take many times longer
             use_dictionary=False,
-            column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in ("scales", "entropies")},
+            column_encoding={
+                f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in ("scales", "entropies")
+            },
             **STATISTICS,
             write_page_checksum=True,
             store_schema=False,
@@ -190,7 +241,9 @@ class Hidden:
 
     def measures(self, values: Sequence[HiddenTargets]) -> dict[str, NDArray[np.float64]]:
         """Of each position: entropy in nats; the whole distribution is kept."""
-        entropies = np.concatenate([np.zeros(0), *(value.entropies for value in values)]).astype(np.float64)
+        entropies = np.concatenate([np.zeros(0), *(value.entropies for value in values)]).astype(
+            np.float64
+        )
         return {"entropy_nats": entropies, "kept_mass": np.ones(len(entropies))}
 
     def as_json(self, value: HiddenTargets) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from tutelage.types import EXAMPLE_ID_BYTES
 _ID_DTYPE = np.dtype(f"S{EXAMPLE_ID_BYTES}")
 
 Ids = NDArray[np.bytes_]
-"""Content ids `[N]`, 16 bytes each. Compare whole arrays only: numpy cuts trailing zeros off a single element."""
+"""Content ids `[N]`, 16 bytes each. Compare whole arrays only: numpy cuts trailing zeros off a
+single element."""
 
 ID_FIELD = pa.field("example_id", pa.binary(EXAMPLE_ID_BYTES), nullable=False)
 """The column that every part has."""
@@ -47,7 +48,10 @@ def as_ids(ids: Sequence[bytes]) -> Ids:
 def from_ids(ids: Ids) -> list[bytes]:
     """The ids of an array as bytes, each whole."""
     content = ids.tobytes()
-    return [content[start : start + EXAMPLE_ID_BYTES] for start in range(0, len(content), EXAMPLE_ID_BYTES)]
+    return [
+        content[start : start + EXAMPLE_ID_BYTES]
+        for start in range(0, len(content), EXAMPLE_ID_BYTES)
+    ]
 
 
 def no_ids() -> Ids:

@@ -1,8 +1,10 @@
-"""Small parts become large ones, which code the same rows in fewer bytes: their tables of ids are shared by more.
+"""Small parts become large ones, which code the same rows in fewer bytes: their tables of ids are
+shared by more.
 
-A slow teacher closes a part every half minute, so that a kill loses little more. Those parts are put together once they
-fill a whole one, and when labelling finishes. The manifest names the small parts or the large one, never both; files
-that it does not name, which a kill may leave, count for nothing.
+A slow teacher closes a part every half minute, so that a kill loses little more. Those parts are
+put together once they fill a whole one, and when labelling finishes. The manifest names the small
+parts or the large one, never both; files that it does not name, which a kill may leave, count for
+nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from tutelage.targets.parts import read_part, write_part
 from tutelage.targets.reader import advice
 
 _MEMORY_OF_DISK = 3
-"""Packed rows take about so many times what their part takes on disk; more where a teacher is very sure."""
+"""Packed rows take about so many times what their part takes on disk; more where a teacher is very
+sure."""
 _MEMORY_OF_POSITION = 10
 """Bytes of a packed position with a single entry."""
 
@@ -37,7 +40,10 @@ class PartSize:
     def filled(self, parts: Sequence[Part]) -> float:
         """The share of a full part that these would make."""
         rows = sum(part.rows for part in parts)
-        packed = (max(_MEMORY_OF_DISK * part.bytes, _MEMORY_OF_POSITION * part.positions) for part in parts)
+        packed = (
+            max(_MEMORY_OF_DISK * part.bytes, _MEMORY_OF_POSITION * part.positions)
+            for part in parts
+        )
         return max(rows / self.rows, sum(packed) / self.memory)
 
     def small(self, parts: Sequence[Part]) -> list[Part]:

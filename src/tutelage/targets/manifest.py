@@ -1,6 +1,8 @@
-"""manifest.json of a target store: who wrote it, for which labels or tokenizer, and the checksum of every part.
+"""manifest.json of a target store: who wrote it, for which labels or tokenizer, and the checksum of
+every part.
 
-The manifest is replaced atomically after each part, so it never names a part that is not whole on disk.
+The manifest is replaced atomically after each part, so it never names a part that is not whole on
+disk.
 """
 
 from __future__ import annotations
@@ -85,12 +87,16 @@ class Manifest:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What every row of the store depends on, as JSON values; each part repeats it in its Parquet metadata."""
+        """What every row of the store depends on, as JSON values; each part repeats it in its
+        Parquet metadata.
+        """
         values = {name: getattr(self, name) for name in IDENTITY}
         return json.loads(json.dumps(values | {"encoding": dict(self.encoding)}))
 
     def differences(self, identity: Mapping[str, Any]) -> list[str]:
-        """What keeps rows of another identity out of this store, in words; empty if nothing does."""
+        """What keeps rows of another identity out of this store, in words; empty if nothing
+        does.
+        """
         mine = self.identity
         return [
             f"{name} is {_short(mine[name])}, not {_short(identity.get(name))}"
@@ -112,7 +118,8 @@ def read_manifest(folder: Path) -> Manifest:
         record = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise TargetsIncomplete(
-            f"{folder} holds no {FILE}, so no soft targets were written there; expected a folder made by labelling. "
+            f"{folder} holds no {FILE}, so no soft targets were written there; expected a folder "
+            "made by labelling. "
             "Make it: tutelage label recipe.yaml"
         ) from error
     except ValueError as error:  # not UTF-8, or not JSON
@@ -121,13 +128,16 @@ def read_manifest(folder: Path) -> Manifest:
         raise _unusable(folder, "does not say which format the store has")
     if record["format"] != FORMAT:
         raise TargetsError(
-            f"{folder} has store format {record['format']}; this version of tutelage reads format {FORMAT}. Use the "
+            f"{folder} has store format {record['format']}; this version of tutelage reads format "
+            f"{FORMAT}. Use the "
             "version that wrote it, or label again into another folder"
         )
     manifest = _from_record(folder, record)
     if manifest.complete and manifest.expected_rows not in (None, manifest.rows):
         raise _unusable(
-            folder, f"says complete, yet its parts hold {manifest.rows:,} rows of {manifest.expected_rows:,} expected"
+            folder,
+            f"says complete, yet its parts hold {manifest.rows:,} rows of "
+            f"{manifest.expected_rows:,} expected",
         )
     return manifest
 
@@ -139,7 +149,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def _from_record(folder: Path, record: dict[str, Any]) -> Manifest:
-    """The manifest of a JSON object; every field must be there and of its type, unknown ones are passed over."""
+    """The manifest of a JSON object; every field must be there and of its type, unknown ones are
+    passed over.
+    """
     kinds: dict[str, Any] = {
         "kind": str, "teacher": str, "labels": list, "tokenizer": str, "vocabulary_size": int, "encoding": dict,
         "seed": int, "complete": bool, "expected_rows": int | None, "parts": list, "format": int,
@@ -156,7 +168,9 @@ def _part(folder: Path, record: Any) -> Part:
     kinds = {"file": str, "rows": int, "positions": int, "bytes": int, "sha256": str}
     part = Part(**{name: _typed(folder, record, name, kind) for name, kind in kinds.items()})
     if PART_NAME.fullmatch(part.file) is None:  # also keeps a path from leading out of the folder
-        raise _unusable(folder, f"names the part {part.file!r}; expected a name such as part-00000.parquet")
+        raise _unusable(
+            folder, f"names the part {part.file!r}; expected a name such as part-00000.parquet"
+        )
     return part
 
 
@@ -164,12 +178,17 @@ def _typed(folder: Path, record: dict[str, Any], name: str, kind: Any) -> Any:
     if name not in record:
         raise _unusable(folder, f"lacks the field {name}")
     if not isinstance(record[name], kind):
-        raise _unusable(folder, f"has {name}: {_short(record[name])}; expected {getattr(kind, '__name__', kind)}")
+        raise _unusable(
+            folder,
+            f"has {name}: {_short(record[name])}; expected {getattr(kind, '__name__', kind)}",
+        )
     return record[name]
 
 
 def _unusable(folder: Path, reason: str) -> TargetsCorrupt:
-    return TargetsCorrupt(f"{folder / FILE} {reason}. Restore it from a copy, or remove {folder} and label again")
+    return TargetsCorrupt(
+        f"{folder / FILE} {reason}. Restore it from a copy, or remove {folder} and label again"
+    )
 
 
 def _short(value: Any) -> str:

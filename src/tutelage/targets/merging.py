@@ -1,4 +1,6 @@
-"""Several stores as one: what processes labelled side by side is put together without being decoded."""
+"""Several stores as one: what processes labelled side by side is put together without being
+decoded.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,19 @@ from tutelage.targets.writer import TargetWriter
 from tutelage.types import SILENT, Progress
 
 
-def merge(sources: Sequence[Path | str], out: Path | str, *, progress: Progress = SILENT) -> TargetStore:
-    """Put the rows of several stores into one; a row that more than one holds is taken once, from the first.
+def merge(
+    sources: Sequence[Path | str], out: Path | str, *, progress: Progress = SILENT
+) -> TargetStore:
+    """Put the rows of several stores into one; a row that more than one holds is taken once, from
+    the first.
 
-    Targets are moved as they lie on disk, so what is looked up is bit for bit what the sources hold. A kill loses no
-    more than when labelling: merge again to go on.
+    Targets are moved as they lie on disk, so what is looked up is bit for bit what the sources
+    hold. A kill loses no more than when labelling: merge again to go on.
 
     Args:
         sources: Folders of complete stores, at least one.
-        out: Folder of the merged store; new, empty, or a store of the same identity to which the rows are added.
+        out: Folder of the merged store; new, empty, or a store of the same identity to which the
+            rows are added.
         progress: Told about the rows.
 
     Returns:
@@ -31,7 +37,8 @@ def merge(sources: Sequence[Path | str], out: Path | str, *, progress: Progress 
 
     Raises:
         ValueError: There are no sources, or `out` is one of them.
-        TargetsMismatch: Stores of different teachers, tokenizers, labels, encodings or seeds; each difference is named.
+        TargetsMismatch: Stores of different teachers, tokenizers, labels, encodings or seeds; each
+            difference is named.
         TargetsIncomplete: A source is not there or not finished.
         TargetsCorrupt: A source is damaged.
         TargetsError: `out` holds other things.
@@ -40,7 +47,9 @@ def merge(sources: Sequence[Path | str], out: Path | str, *, progress: Progress 
     if not sources:
         raise ValueError("no stores were given to merge; expected at least one")
     if folder.resolve() in [Path(source).resolve() for source in sources]:
-        raise ValueError(f"{folder} was given as a source and as the merged store; give another folder")
+        raise ValueError(
+            f"{folder} was given as a source and as the merged store; give another folder"
+        )
     stores = [TargetStore.open(source) for source in sources]
     first = stores[0].manifest
     others = [(store.path, store.manifest) for store in stores[1:]]
@@ -49,7 +58,8 @@ def merge(sources: Sequence[Path | str], out: Path | str, *, progress: Progress 
     for path, manifest in others:
         if differences := first.differences(manifest.identity):
             raise TargetsMismatch(
-                f"{path} cannot be merged with {stores[0].path}, whose {'; its '.join(differences)}. Merge stores of "
+                f"{path} cannot be merged with {stores[0].path}, whose "
+                f"{'; its '.join(differences)}. Merge stores of "
                 "one teacher, tokenizer, encoding and seed only"
             )
     refuse_other_things(folder)

@@ -1,7 +1,8 @@
 """The output matrix of a `hidden` store, kept once beside the parts: what turns states into logits.
 
-`output.safetensors` holds `weight` [V, H], perhaps `bias` [V] and `channels` [H], and as metadata `scale` and `cap`. A
-matrix whose values bfloat16 holds exactly is written as bfloat16, else as float32: it is never rounded.
+`output.safetensors` holds `weight` [V, H], perhaps `bias` [V] and `channels` [H], and as metadata
+`scale` and `cap`. A matrix whose values bfloat16 holds exactly is written as bfloat16, else as
+float32: it is never rounded.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from tutelage.targets.manifest import FILE, OUTPUT_FILE, read_manifest
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutputMatrix:
-    """Logits are `cap * tanh(z / cap)`, z = `scale * (weight @ (states * scales) + bias)`; without a cap, z."""
+    """Logits are `cap * tanh(z / cap)`, z = `scale * (weight @ (states * scales) + bias)`; without
+    a cap, z.
+    """
 
     weight: NDArray[np.float32]
-    """[V, H]; what multiplies `states * scales`. Where there are channels, they are in it already."""
+    """[V, H]; what multiplies `states * scales`. Where there are channels, they are in it
+    already."""
     bias: NDArray[np.float32] | None
     """[V]."""
     scale: float
@@ -50,7 +54,8 @@ def write_output_matrix(
 ) -> str:
     """Write the output matrix of a `hidden` store, atomically, before the store's writer is opened.
 
-    Writing the same again changes nothing, so labelling that goes on after a kill may simply call this anew.
+    Writing the same again changes nothing, so labelling that goes on after a kill may simply call
+    this anew.
 
     Args:
         folder: Of the store; made if missing.
@@ -58,10 +63,11 @@ def write_output_matrix(
         bias: [V].
         scale: Factor of the logits.
         cap: Logits become cap * tanh(logits / cap).
-        channels: [H], > 0: states were divided by these before they were rounded. Hidden states of most language models
-            have a few values many times larger than all others; one scale for a position then leaves little of its 8
-            bits to the rest. The root mean square of each channel over some hundred positions is a good choice: on
-            SmolLM2-135M it lowers the divergence that rounding causes from 6.7e-3 to 5e-4 nats.
+        channels: [H], > 0: states were divided by these before they were rounded. Hidden states of
+            most language models have a few values many times larger than all others; one scale for
+            a position then leaves little of its 8 bits to the rest. The root mean square of each
+            channel over some hundred positions is a good choice: on SmolLM2-135M it lowers the
+            divergence that rounding causes from 6.7e-3 to 5e-4 nats.
 
     Returns:
         SHA-256 of the file.
@@ -69,7 +75,8 @@ def write_output_matrix(
     Raises:
         ShapeMismatch: The arrays do not fit each other.
         ValueError: A number is not finite, or a channel or the cap is not above 0.
-        TargetsMismatch: The folder holds a store with another output matrix, which is left as it is.
+        TargetsMismatch: The folder holds a store with another output matrix, which is left as it
+            is.
         TargetsError: The folder holds other things, which are left as they are.
     """
     arrays = _checked(weight, bias, channels, scale, cap)
@@ -82,7 +89,8 @@ def write_output_matrix(
         known = read_manifest(folder).encoding.get("output_sha256")
         if known != digest:
             raise TargetsMismatch(
-                f"{folder} holds targets of {'another output matrix' if known else 'another kind'} and is left as it "
+                f"{folder} holds targets of {'another output matrix' if known else 'another kind'} "
+                "and is left as it "
                 "is. Write to another folder, or remove this one"
             )
     if output_digest(folder) != digest:
@@ -100,7 +108,11 @@ def read_output_matrix(folder: Path | str) -> OutputMatrix:
     path = Path(folder) / OUTPUT_FILE
     header, content = _open(path)
     try:
-        found = {name: _tensor(record, content) for name, record in header.items() if name != "__metadata__"}
+        found = {
+            name: _tensor(record, content)
+            for name, record in header.items()
+            if name != "__metadata__"
+        }
         metadata = header.get("__metadata__", {})
         channels = found.get("channels")
         weight = found["weight"] if channels is None else found["weight"] * channels
@@ -144,7 +156,9 @@ def output_digest(folder: Path) -> str | None:
 
 
 def output_problem(folder: Path, digest: str) -> str | None:
-    """What is wrong with the output matrix of a store whose manifest names this SHA-256; None if nothing is."""
+    """What is wrong with the output matrix of a store whose manifest names this SHA-256; None if
+    nothing is.
+    """
     found = output_digest(folder)
     if found is None:
         return f"{folder / OUTPUT_FILE} is missing"
@@ -154,25 +168,39 @@ def output_problem(folder: Path, digest: str) -> str | None:
 
 
 def _checked(
-    weight: ArrayLike, bias: ArrayLike | None, channels: ArrayLike | None, scale: float, cap: float | None
+    weight: ArrayLike,
+    bias: ArrayLike | None,
+    channels: ArrayLike | None,
+    scale: float,
+    cap: float | None,
 ) -> dict[str, NDArray[np.float32]]:
     given = {"weight": weight, "bias": bias, "channels": channels}
-    arrays = {name: np.ascontiguousarray(value, "<f4") for name, value in given.items() if value is not None}
+    arrays = {
+        name: np.ascontiguousarray(value, "<f4")
+        for name, value in given.items()
+        if value is not None
+    }
     shapes = {name: array.shape for name, array in arrays.items()}
     if arrays["weight"].ndim != 2:
         raise ShapeMismatch(f"a weight of shape {shapes['weight']} was given; expected [V, H]")
     rows, columns = shapes["weight"]
     if shapes.get("bias", (rows,)) != (rows,) or shapes.get("channels", (columns,)) != (columns,):
-        raise ShapeMismatch(f"arrays of shapes {shapes} were given; expected weight [V, H], bias [V], channels [H]")
+        raise ShapeMismatch(
+            f"arrays of shapes {shapes} were given; expected weight [V, H], bias [V], channels [H]"
+        )
     if not all(np.isfinite(array).all() for array in arrays.values()) or not math.isfinite(scale):
         raise ValueError("the output matrix holds numbers that are not finite")
-    if not (cap is None or 0 < cap < math.inf) or not (channels is None or (arrays["channels"] > 0).all()):
+    if not (cap is None or 0 < cap < math.inf) or not (
+        channels is None or (arrays["channels"] > 0).all()
+    ):
         raise ValueError(f"cap={cap} or a channel is not above 0; expected positive numbers")
     return arrays
 
 
 def _serialize(arrays: dict[str, NDArray[np.float32]], metadata: dict[str, str]) -> bytes:
-    """A safetensors file. The library's own writer puts metadata in an order that changes from call to call."""
+    """A safetensors file. The library's own writer puts metadata in an order that changes from call
+    to call.
+    """
     header: dict[str, Any] = {"__metadata__": metadata}
     blocks, start = [], 0
     for name, array in arrays.items():
@@ -180,7 +208,11 @@ def _serialize(arrays: dict[str, NDArray[np.float32]], metadata: dict[str, str])
         exact = not (bits & 0xFFFF).any()
         blocks.append((bits >> 16).astype("<u2").tobytes() if exact else bits.tobytes())
         offsets = [start, start := start + len(blocks[-1])]
-        header[name] = {"dtype": "BF16" if exact else "F32", "shape": list(array.shape), "data_offsets": offsets}
+        header[name] = {
+            "dtype": "BF16" if exact else "F32",
+            "shape": list(array.shape),
+            "data_offsets": offsets,
+        }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return b"".join([len(text).to_bytes(8, "little"), text, *blocks])

@@ -1,8 +1,8 @@
 """From `SparseTargets` to what is written, without ids being coded yet, and back.
 
-Probabilities become codes of `targets.sticks`, entropies one byte each; heads are put in order of probability, tails in
-order of id. What rounding does is decided by the seed of the store and the content id, so a document has the same
-targets whatever batch, order or part it was written in.
+Probabilities become codes of `targets.sticks`, entropies one byte each; heads are put in order of
+probability, tails in order of id. What rounding does is decided by the seed of the store and the
+content id, so a document has the same targets whatever batch, order or part it was written in.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from tutelage.targets.sparse_rules import SparseRules
 from tutelage.targets.values import SparseTargets
 
 ENTROPY_CODES = 127
-"""The largest code of an entropy. For 49,152 ids a step is 0.1 nats at 3.5 nats and finer below; entropies serve to
-report a divergence, over thousands of positions, and unbiased noise of 0.04 nats in each does not show there."""
+"""The largest code of an entropy. For 49,152 ids a step is 0.1 nats at 3.5 nats and finer below;
+entropies serve to report a divergence, over thousands of positions, and unbiased noise of 0.04 nats
+in each does not show there."""
 _LOWEST_LOGPROB = -80.0
 
 
@@ -50,15 +51,26 @@ class Packed:
 
 def concatenate(documents: Sequence[Packed]) -> Packed:
     """Documents one after the other; at least one."""
-    return Packed(*(np.concatenate([getattr(one, field.name) for one in documents]) for field in fields(Packed)))
+    return Packed(
+        *(
+            np.concatenate([getattr(one, field.name) for one in documents])
+            for field in fields(Packed)
+        )
+    )
 
 
 def split(packed: Packed) -> list[Packed]:
     """Each document alone."""
     documents, position, head, tail = [], 0, 0, 0
     for count in packed.positions.tolist():
-        heads, tails = packed.heads[position : position + count], packed.tails[position : position + count]
-        next_head, next_tail = head + int(heads.sum(dtype=np.int64)), tail + int(tails.sum(dtype=np.int64))
+        heads, tails = (
+            packed.heads[position : position + count],
+            packed.tails[position : position + count],
+        )
+        next_head, next_tail = (
+            head + int(heads.sum(dtype=np.int64)),
+            tail + int(tails.sum(dtype=np.int64)),
+        )
         documents.append(
             Packed(
                 positions=np.array([count]),
@@ -118,21 +130,38 @@ def unpack(packed: Packed, *, rules: SparseRules) -> list[SparseTargets]:
     heads, tails = packed.heads.astype(np.int64), packed.tails.astype(np.int64)
     counts = heads + tails
     starts = np.cumsum(counts) - counts
-    head_logprobs, left = sticks.decode(packed.codes, heads, grid=rules.grid, tails=tails if rules.closed else None)
-    head_places = np.repeat(starts - np.cumsum(heads) + heads, heads) + np.arange(len(packed.head_ids))
-    tail_places = np.repeat(starts + heads - np.cumsum(tails) + tails, tails) + np.arange(len(packed.tail_ids))
+    head_logprobs, left = sticks.decode(
+        packed.codes, heads, grid=rules.grid, tails=tails if rules.closed else None
+    )
+    head_places = np.repeat(starts - np.cumsum(heads) + heads, heads) + np.arange(
+        len(packed.head_ids)
+    )
+    tail_places = np.repeat(starts + heads - np.cumsum(tails) + tails, tails) + np.arange(
+        len(packed.tail_ids)
+    )
     ids = np.empty(len(head_places) + len(tail_places), np.int32)
     logprobs = np.empty(len(ids), np.float32)
     ids[head_places], ids[tail_places] = packed.head_ids, packed.tail_ids
     logprobs[head_places] = head_logprobs
     logprobs[tail_places] = np.repeat(left - np.log(np.maximum(tails, 1)), tails)
-    entropies = (rules.entropy_bound * (np.arange(256) / ENTROPY_CODES) ** 2).astype(np.float32)[packed.entropies]
+    entropies = (rules.entropy_bound * (np.arange(256) / ENTROPY_CODES) ** 2).astype(np.float32)[
+        packed.entropies
+    ]
     values, position, ends = [], 0, np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     short_counts = counts.astype(np.uint16)
     for count in packed.positions.tolist():
-        here, entries = slice(position, position + count), slice(ends[position], ends[position + count])
+        here, entries = (
+            slice(position, position + count),
+            slice(ends[position], ends[position + count]),
+        )
         values.append(
-            SparseTargets(short_counts[here], packed.heads[here], ids[entries], logprobs[entries], entropies[here])
+            SparseTargets(
+                short_counts[here],
+                packed.heads[here],
+                ids[entries],
+                logprobs[entries],
+                entropies[here],
+            )
         )
         position += count
     return values
@@ -144,7 +173,9 @@ def sorted_within(ids: NDArray[np.int32], counts: NDArray[np.int64]) -> NDArray[
     return (np.sort((owners << 20) | ids) & (2**20 - 1)).astype(np.int32)
 
 
-def _encode_entropies(entropies: NDArray[np.float32], bound: float, uniforms: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _encode_entropies(
+    entropies: NDArray[np.float32], bound: float, uniforms: NDArray[np.float64]
+) -> NDArray[np.uint8]:
     """Code of each entropy, unbiased."""
     shares = np.clip(entropies.astype(np.float64) / bound, 0.0, 1.0)
     below = np.minimum((np.sqrt(shares) * ENTROPY_CODES).astype(np.int64), ENTROPY_CODES - 1)

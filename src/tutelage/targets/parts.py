@@ -1,4 +1,5 @@
-"""One part of a target store: written whole or not at all, and read only if it is what the manifest says.
+"""One part of a target store: written whole or not at all, and read only if it is what the manifest
+says.
 
 In: a folder, a manifest, and rows or the entry of a part. Out: the entry, or the rows.
 """
@@ -22,11 +23,18 @@ from tutelage.targets.ids import Ids
 from tutelage.targets.manifest import Manifest, Part
 
 METADATA_KEY = b"tutelage"
-"""Where a part repeats what its rows depend on, so that it can be understood, and recognised, alone."""
+"""Where a part repeats what its rows depend on, so that it can be understood, and recognised,
+alone."""
 
 
 def write_part(
-    folder: Path, name: str, *, manifest: Manifest, encoder: TargetEncoder, ids: Ids, rows: Sequence[Any]
+    folder: Path,
+    name: str,
+    *,
+    manifest: Manifest,
+    encoder: TargetEncoder,
+    ids: Ids,
+    rows: Sequence[Any],
 ) -> Part:
     """Write packed rows as one Parquet file: under a temporary name, synced, renamed.
 
@@ -49,14 +57,17 @@ def write_part(
     )
 
 
-def read_part(folder: Path, part: Part, *, manifest: Manifest, encoder: TargetEncoder) -> LoadedPart:
+def read_part(
+    folder: Path, part: Part, *, manifest: Manifest, encoder: TargetEncoder
+) -> LoadedPart:
     """The rows of one part, checked byte by byte against the manifest.
 
     Returns:
         Its ids, in the order of the file, and the way to its targets.
 
     Raises:
-        TargetsCorrupt: The file is missing, damaged, or not what the manifest says; the message names it.
+        TargetsCorrupt: The file is missing, damaged, or not what the manifest says; the message
+            names it.
     """
     path = folder / part.file
     try:
@@ -68,16 +79,20 @@ def read_part(folder: Path, part: Part, *, manifest: Manifest, encoder: TargetEn
         raise TargetsCorrupt(f"{path} is missing ({part.rows:,} rows)") from error
     if size != part.bytes:
         raise TargetsCorrupt(
-            f"{path} is damaged: it has {size:,} bytes, not the {part.bytes:,} written ({part.rows:,} rows)"
+            f"{path} is damaged: it has {size:,} bytes, not the {part.bytes:,} written "
+            f"({part.rows:,} rows)"
         )
     if digest != part.sha256:
         raise TargetsCorrupt(
-            f"{path} is damaged: its SHA-256 is {digest[:12]}..., not {part.sha256[:12]}... as written "
+            f"{path} is damaged: its SHA-256 is {digest[:12]}..., not {part.sha256[:12]}... as "
+            "written "
             f"({part.rows:,} rows)"
         )
     try:
         # A part is too small for threads to help.
-        with pq.ParquetFile(path if content is None else pa.BufferReader(content), memory_map=True) as file:
+        with pq.ParquetFile(
+            path if content is None else pa.BufferReader(content), memory_map=True
+        ) as file:
             _refuse_other_identity(file.schema_arrow.metadata or {}, manifest)
             loaded = encoder.load(file, str(path))
     except (pa.ArrowException, OSError) as error:
@@ -87,7 +102,8 @@ def read_part(folder: Path, part: Part, *, manifest: Manifest, encoder: TargetEn
     found = (len(loaded.ids), loaded.positions)
     if found != (part.rows, part.positions):
         raise TargetsCorrupt(
-            f"{path} holds {found[0]:,} rows and {found[1]:,} positions; the manifest says {part.rows:,} and "
+            f"{path} holds {found[0]:,} rows and {found[1]:,} positions; the manifest says "
+            f"{part.rows:,} and "
             f"{part.positions:,}"
         )
     return loaded
@@ -102,10 +118,13 @@ def _digest(path: Path) -> str:
 
 
 def _refuse_other_identity(metadata: Mapping[bytes, bytes], manifest: Manifest) -> None:
-    """A part carries what its rows depend on: a manifest edited by hand or moved between stores is noticed."""
+    """A part carries what its rows depend on: a manifest edited by hand or moved between stores is
+    noticed.
+    """
     if METADATA_KEY not in metadata:  # written by another program; its checksum speaks for it
         return
     if differences := manifest.differences(json.loads(metadata[METADATA_KEY])):
         raise TargetsCorrupt(
-            f"belongs to another store, or the manifest was edited: {'; '.join(differences)} as in the part"
+            f"belongs to another store, or the manifest was edited: {'; '.join(differences)} as in "
+            "the part"
         )

@@ -1,11 +1,15 @@
-"""Token ids in few bytes: numbered by how often a part uses them, then an exponent for zstd and bits as they are.
+"""Token ids in few bytes: numbered by how often a part uses them, then an exponent for zstd and
+bits as they are.
 
-1. A part counts its ids. Those seen four times or more come first, in classes of doubling frequency; within a class,
-   and after the last, ids ascend. The place of an id in this order is its rank; frequent ids have small ones. A large
-   part has more orders, one for each context (see `targets.contexts`).
-2. rank + 16 is written like a small floating-point number: a bucket (4 bits of mantissa, the rest exponent), and
-   `bucket >> 4` bits of remainder. A bucket fits a byte for vocabularies up to 1,048,560 ids. Buckets have a skewed
-   distribution that zstd makes use of; the remainders have none, and are packed as they are.
+1. A part counts its ids. Those seen four times or more come first, in classes of doubling
+frequency; within a class,
+   and after the last, ids ascend. The place of an id in this order is its rank; frequent ids have
+   small ones. A large part has more orders, one for each context (see `targets.contexts`).
+2. rank + 16 is written like a small floating-point number: a bucket (4 bits of mantissa, the rest
+exponent), and
+   `bucket >> 4` bits of remainder. A bucket fits a byte for vocabularies up to 1,048,560 ids.
+   Buckets have a skewed distribution that zstd makes use of; the remainders have none, and are
+   packed as they are.
 """
 
 from __future__ import annotations
@@ -21,13 +25,16 @@ _ORDER_SHIFT = 21
 
 
 class RankTable:
-    """Orders of the ids of one part: one for all, or one for each context (see `targets.contexts`)."""
+    """Orders of the ids of one part: one for all, or one for each context (see
+    `targets.contexts`).
+    """
 
     def __init__(self, frequent: NDArray[np.int32], sizes: NDArray[np.int64] | None = None) -> None:
         """Take the ids that come first.
 
         Args:
-            frequent: `[F]`, those of the first order, then those of the next; all others follow in each, ascending.
+            frequent: `[F]`, those of the first order, then those of the next; all others follow in
+                each, ascending.
             sizes: `[O]`, how many each order has; None for one order.
 
         Raises:
@@ -42,7 +49,8 @@ class RankTable:
         self._sorted, self._ranks = keys[places], places - self._starts[orders]
         if (self._sorted[1:] == self._sorted[:-1]).any():
             raise TargetsCorrupt("has an id twice in one order of ids")
-        # In each order, the k-th id that is not frequent is k plus the number of frequent ids before it.
+        # In each order, the k-th id that is not frequent is k plus the number of frequent ids
+        # before it.
         self._rare_before = self._sorted - (np.arange(len(frequent)) - self._starts[orders])
 
     @classmethod
@@ -51,15 +59,21 @@ class RankTable:
         return cls(most_used(ids, fewest=_FEWEST_USES))
 
     @classmethod
-    def from_steps(cls, steps: NDArray[np.uint32], sizes: NDArray[np.int64] | None = None) -> RankTable:
+    def from_steps(
+        cls, steps: NDArray[np.uint32], sizes: NDArray[np.int64] | None = None
+    ) -> RankTable:
         """The table that `steps` was written for."""
         return cls(np.cumsum(steps, dtype=np.uint32).view(np.int32), sizes)
 
     def steps(self) -> NDArray[np.uint32]:
-        """Differences between neighbours, modulo 2^32: small numbers, for most of the table ascends."""
+        """Differences between neighbours, modulo 2^32: small numbers, for most of the table
+        ascends.
+        """
         return np.diff(self.frequent.view(np.uint32), prepend=np.uint32(0))
 
-    def ranks(self, ids: NDArray[np.integer], orders: NDArray[np.int64] | int = 0) -> NDArray[np.int64]:
+    def ranks(
+        self, ids: NDArray[np.integer], orders: NDArray[np.int64] | int = 0
+    ) -> NDArray[np.int64]:
         """The rank of each id, in the order that `orders` says."""
         wide, starts = ids.astype(np.int64), self._starts[orders]
         if not len(self.frequent):
@@ -70,7 +84,9 @@ class RankTable:
         rare = self.sizes[orders] + wide - (places - starts)
         return np.where(self._sorted[inside] == keys, self._ranks[inside], rare)
 
-    def ids(self, ranks: NDArray[np.int64], orders: NDArray[np.int64] | int = 0) -> NDArray[np.int32]:
+    def ids(
+        self, ranks: NDArray[np.int64], orders: NDArray[np.int64] | int = 0
+    ) -> NDArray[np.int32]:
         """The id of each rank, in the order that `orders` says."""
         if not len(self.frequent):
             return ranks.astype(np.int32)
@@ -79,13 +95,18 @@ class RankTable:
         ids = self.frequent[np.minimum(starts + ranks, len(self.frequent) - 1)]
         beyond = np.flatnonzero(rare >= 0)
         rare, orders = rare[beyond], orders[beyond].astype(np.int64)
-        before = np.searchsorted(self._rare_before, (orders << _ORDER_SHIFT) | rare, side="right") - starts[beyond]
+        before = (
+            np.searchsorted(self._rare_before, (orders << _ORDER_SHIFT) | rare, side="right")
+            - starts[beyond]
+        )
         ids[beyond] = rare + before
         return ids
 
 
 def most_used(ids: NDArray[np.integer], *, fewest: int) -> NDArray[np.int32]:
-    """Ids used `fewest` times or more, in classes of doubling frequency, the frequent first; ascending in a class."""
+    """Ids used `fewest` times or more, in classes of doubling frequency, the frequent first;
+    ascending in a class.
+    """
     uses = np.bincount(ids)
     classes = np.frexp(uses)[1]  # 1 + floor(log2)
     frequent = np.flatnonzero(uses >= fewest)
@@ -128,7 +149,11 @@ def pack_bits(
 
 
 def read_bits(
-    content: NDArray[np.uint8], buckets: NDArray[np.uint8], *, entries: NDArray[np.int64], sizes: NDArray[np.int64]
+    content: NDArray[np.uint8],
+    buckets: NDArray[np.uint8],
+    *,
+    entries: NDArray[np.int64],
+    sizes: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """The remainders that `pack_bits` packed, `[N]`.
 
@@ -145,7 +170,9 @@ def read_bits(
     return (words[offsets >> 3] >> (24 - (offsets & 7) - widths)) & ((1 << widths) - 1)
 
 
-def _bit_offsets(widths: NDArray[np.int64], entries: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _bit_offsets(
+    widths: NDArray[np.int64], entries: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where the bits of each entry begin, and the bytes of each document."""
     before = np.concatenate([np.zeros(1, np.int64), np.cumsum(widths)])
     ends = np.cumsum(entries)

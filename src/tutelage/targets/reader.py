@@ -40,8 +40,9 @@ class Index:
 class TargetStore:
     """Soft targets of many examples, found by content id; order, batches and packing never matter.
 
-    The store is a snapshot: rows that a writer adds later are seen by the next `open`. In memory it takes about what it
-    takes on disk, for targets are decoded when they are looked up; hidden states stay on disk.
+    The store is a snapshot: rows that a writer adds later are seen by the next `open`. In memory it
+    takes about what it takes on disk, for targets are decoded when they are looked up; hidden
+    states stay on disk.
     """
 
     def __init__(self, path: Path, manifest: Manifest, index: Index) -> None:
@@ -75,7 +76,8 @@ class TargetStore:
         Raises:
             TargetsIncomplete: There is no store, or labelling has not finished.
             TargetsMismatch: Another teacher, label list or tokenizer.
-            TargetsCorrupt: A part is missing, damaged or not what the manifest says; every such part is named.
+            TargetsCorrupt: A part is missing, damaged or not what the manifest says; every such
+                part is named.
             TargetsError: Another format version.
 
         Example:
@@ -97,18 +99,22 @@ class TargetStore:
     def lookup(self, ids: Sequence[bytes]) -> Any:
         """The soft targets of examples or documents, one after the other.
 
-        100,000 rows of class probabilities take a tenth of a second, and 200,000 positions of token targets a second.
+        100,000 rows of class probabilities take a tenth of a second, and 200,000 positions of token
+        targets a second.
 
         Args:
-            ids: N content ids (`Example.example_id`, `Document.example_id`); the same id may come more than once.
+            ids: N content ids (`Example.example_id`, `Document.example_id`); the same id may come
+                more than once.
 
         Returns:
-            For class probabilities: at temperature 1, float32 `[N, C]`, a copy. For tokens: a list of N
+            For class probabilities: at temperature 1, float32 `[N, C]`, a copy. For tokens: a list
+                of N
             `SparseTargets` or `HiddenTargets`.
 
         Raises:
             TargetsIncomplete: Ids without targets: how many, and the first of them.
-            TargetsCorrupt: A part contradicts itself, or hidden states changed on disk since the store was opened.
+            TargetsCorrupt: A part contradicts itself, or hidden states changed on disk since the
+                store was opened.
         """
         ids = list(ids)
         places, found = self._find(as_ids(ids))
@@ -119,10 +125,14 @@ class TargetStore:
             )
             what = "texts" if self.manifest.kind == "class_probabilities" else "documents"
             raise TargetsIncomplete(
-                f"{self.path} has no targets for {len(absent):,} of the {len(set(ids)):,} {what} asked for (content "
-                f"ids {shown}): they were changed or added after labelling. Label them too: tutelage label recipe.yaml"
+                f"{self.path} has no targets for {len(absent):,} of the {len(set(ids)):,} {what} "
+                "asked for (content "
+                f"ids {shown}): they were changed or added after labelling. Label them too: "
+                "tutelage label recipe.yaml"
             )
-        return self._encoder.gather(self._index.parts, self._index.owners[places], self._index.rows[places])
+        return self._encoder.gather(
+            self._index.parts, self._index.owners[places], self._index.rows[places]
+        )
 
     def output_matrix(self) -> OutputMatrix:
         """What turns the states of a `hidden` store into logits, read from disk.
@@ -133,19 +143,25 @@ class TargetStore:
         """
         if self.manifest.kind != "hidden":
             raise ValueError(
-                f"{self.path} holds targets of kind {self.manifest.kind}, which need no output matrix; expected hidden"
+                f"{self.path} holds targets of kind {self.manifest.kind}, which need no output "
+                "matrix; expected hidden"
             )
         return read_output_matrix(self.path)
 
     def packed(self, ids: Sequence[bytes]) -> Iterator[tuple[list[bytes], Sequence[Any]]]:
-        """Rows that the store holds, some at a time, as they lie on disk: `TargetWriter.add_packed` takes them."""
+        """Rows that the store holds, some at a time, as they lie on disk: `TargetWriter.add_packed`
+        takes them.
+        """
         places, _ = self._find(as_ids(ids))
         owners, rows = self._index.owners[places], self._index.rows[places]
         for owner in np.unique(owners):
             mine = np.flatnonzero(owners == owner)
             for start in range(0, len(mine), _ROWS_AT_A_TIME):
                 chosen = mine[start : start + _ROWS_AT_A_TIME]
-                yield [ids[place] for place in chosen], self._index.parts[owner].packed(rows[chosen])
+                yield (
+                    [ids[place] for place in chosen],
+                    self._index.parts[owner].packed(rows[chosen]),
+                )
 
     @property
     def ids(self) -> list[bytes]:
@@ -172,8 +188,8 @@ class TargetStore:
 def read_index(folder: Path, manifest: Manifest) -> tuple[Manifest, Index]:
     """Where all rows of a store lie, and what is wrong with parts that cannot be used.
 
-    A process that writes the store may put parts together meanwhile: what is missing then is looked for where the
-    manifest says now.
+    A process that writes the store may put parts together meanwhile: what is missing then is looked
+    for where the manifest says now.
 
     Returns:
         The manifest that this is true of, and the index.
@@ -189,8 +205,12 @@ def read_index(folder: Path, manifest: Manifest) -> tuple[Manifest, Index]:
             return manifest, index
         now = read_manifest(folder)
         if differences := manifest.differences(now.identity):
-            raise TargetsMismatch(f"{folder} was replaced while it was read: its {'; its '.join(differences)} now")
-        if set(manifest.parts) <= set(now.parts):  # what is broken has not been put together with others
+            raise TargetsMismatch(
+                f"{folder} was replaced while it was read: its {'; its '.join(differences)} now"
+            )
+        if set(manifest.parts) <= set(
+            now.parts
+        ):  # what is broken has not been put together with others
             return manifest, index
         manifest = now
 
@@ -217,7 +237,8 @@ def _index_of(folder: Path, manifest: Manifest, encoder: TargetEncoder) -> Index
     if repeated.size:
         later = sorted({files[owner] for owner in owners[repeated + 1]})
         broken.append(
-            f"{', '.join(str(folder / file) for file in later)}: {repeated.size:,} rows that another part, or the "
+            f"{', '.join(str(folder / file) for file in later)}: {repeated.size:,} rows that "
+            "another part, or the "
             "same, holds too"
         )
     return Index(ids, owners, rows, tuple(parts), tuple(broken))
@@ -227,7 +248,8 @@ def encoder_of(folder: Path, manifest: Manifest) -> TargetEncoder:
     """The encoder of a store.
 
     Raises:
-        TargetsCorrupt: The manifest names a kind, labels or an encoding that this version cannot read.
+        TargetsCorrupt: The manifest names a kind, labels or an encoding that this version cannot
+            read.
     """
     try:
         return encoder_for(manifest)
@@ -238,7 +260,8 @@ def encoder_of(folder: Path, manifest: Manifest) -> TargetEncoder:
 def advice(folder: Path) -> str:
     """What to do about parts that cannot be used."""
     return (
-        f"Remove what is left of the parts named here, keep {folder / 'manifest.json'}, and run: tutelage label "
+        f"Remove what is left of the parts named here, keep {folder / 'manifest.json'}, and run: "
+        "tutelage label "
         "recipe.yaml (only their rows are labelled again)"
     )
 
@@ -247,29 +270,41 @@ def _refuse_incomplete(folder: Path, manifest: Manifest) -> None:
     if not manifest.complete:
         of_all = f" of {manifest.expected_rows:,}" if manifest.expected_rows else ""
         raise TargetsIncomplete(
-            f"{folder} holds {manifest.rows:,}{of_all} rows: labelling has not finished. Go on where it was: "
+            f"{folder} holds {manifest.rows:,}{of_all} rows: labelling has not finished. Go on "
+            "where it was: "
             "tutelage label recipe.yaml (what is there is kept)"
         )
 
 
 def _refuse_mismatch(
-    folder: Path, manifest: Manifest, *, teacher: str | None, labels: Sequence[str] | None, tokenizer: str | None
+    folder: Path,
+    manifest: Manifest,
+    *,
+    teacher: str | None,
+    labels: Sequence[str] | None,
+    tokenizer: str | None,
 ) -> None:
     again = "Label again into another folder: tutelage label recipe.yaml"
     if teacher is not None and manifest.teacher != teacher:
         raise TargetsMismatch(
-            f"{folder} was written by teacher {manifest.teacher} but targets of teacher {teacher} are asked for. "
+            f"{folder} was written by teacher {manifest.teacher} but targets of teacher {teacher} "
+            "are asked for. "
             f"{again}"
         )
     if tokenizer is not None and manifest.tokenizer != tokenizer:
         raise TargetsMismatch(
-            f"{folder} was written for tokenizer {manifest.tokenizer or '(none)'} ({manifest.vocabulary_size:,} ids) "
+            f"{folder} was written for tokenizer {manifest.tokenizer or '(none)'} "
+            f"({manifest.vocabulary_size:,} ids) "
             f"but tokenizer {tokenizer} is used, whose ids name other words. {again}"
         )
     if labels is not None and manifest.labels != tuple(labels):
-        order = ", the same ones in another order" if sorted(manifest.labels) == sorted(labels) else ""
+        order = (
+            ", the same ones in another order" if sorted(manifest.labels) == sorted(labels) else ""
+        )
         raise TargetsMismatch(
-            f"{folder} was written for the labels {', '.join(manifest.labels)} but {', '.join(labels)} are asked "
-            f"for{order}. Put the labels of the recipe back as they were, or label again into another folder: "
+            f"{folder} was written for the labels {', '.join(manifest.labels)} but "
+            f"{', '.join(labels)} are asked "
+            f"for{order}. Put the labels of the recipe back as they were, or label again into "
+            "another folder: "
             "tutelage label recipe.yaml"
         )

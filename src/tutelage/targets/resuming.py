@@ -18,7 +18,8 @@ def resume(folder: Path, fresh: Manifest) -> tuple[Manifest, set[bytes]]:
     manifest = read_manifest(folder)
     if differences := manifest.differences(fresh.identity):
         raise TargetsMismatch(
-            f"{folder} holds targets made with other settings and is left as it is: its {'; its '.join(differences)} "
+            f"{folder} holds targets made with other settings and is left as it is: its "
+            f"{'; its '.join(differences)} "
             "as asked for now. Write to another folder, or remove this one"
         )
     encoder = encoder_of(folder, manifest)
@@ -42,5 +43,7 @@ def remove_strays(folder: Path, manifest: Manifest) -> None:
     """What a kill left behind: temporary files, and parts that never came into the manifest."""
     named = {part.file for part in manifest.parts}
     for found in folder.iterdir():
-        if TEMPORARY.fullmatch(found.name) or (PART_NAME.fullmatch(found.name) and found.name not in named):
+        if TEMPORARY.fullmatch(found.name) or (
+            PART_NAME.fullmatch(found.name) and found.name not in named
+        ):
             found.unlink()

@@ -1,4 +1,6 @@
-"""Kinds `sampled` and `top_k` as the columns of a Parquet part; docs/targets.md says how to read them without us."""
+"""Kinds `sampled` and `top_k` as the columns of a Parquet part; docs/targets.md says how to read
+them without us.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from tutelage.targets.sparse_rules import SparseRules
 from tutelage.targets.values import SparseTargets
 
 ZSTD_LEVEL = 15
-"""Splits blocks where the bytes change: 1.2 % less than 3, more than 19, and 200,000 positions a second."""
+"""Splits blocks where the bytes change: 1.2 % less than 3, more than 19, and 200,000 positions a
+second."""
 
 
 class Sparse:
@@ -33,7 +36,12 @@ class Sparse:
         """Know the kind and its encoding."""
         self.rules = rules
         codes = pa.from_numpy_dtype(rules.grid.dtype)
-        lists = {"heads": pa.uint16(), "entropies": pa.uint8(), "first_codes": codes, "next_codes": pa.uint16()}
+        lists = {
+            "heads": pa.uint16(),
+            "entropies": pa.uint8(),
+            "first_codes": codes,
+            "next_codes": pa.uint16(),
+        }
         lists["head_buckets"] = pa.uint8()
         if rules.closed:
             lists |= {"tail_surplus": pa.int32(), "tail_steps": pa.uint8()}
@@ -43,7 +51,9 @@ class Sparse:
         bits = [_field(name, pa.binary()) for name in self._bits]
         self._without_contexts = pa.schema([ID_FIELD, *_list_fields(lists), *bits])
         self.schema = pa.schema([*self._without_contexts, *_list_fields(CONTEXT_COLUMNS)])
-        self._split_bytes = {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in [*lists, *CONTEXT_COLUMNS]}
+        self._split_bytes = {
+            f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in [*lists, *CONTEXT_COLUMNS]
+        }
 
     def check(self, values: Sequence[SparseTargets], *, ids: Sequence[bytes]) -> list[Packed]:
         """Targets of documents as they will be stored: checked, sorted, rounded.
@@ -54,14 +64,24 @@ class Sparse:
         """
         values = list(values)
         if len(values) != len(ids):
-            raise ShapeMismatch(f"targets of {len(values)} documents were given for {len(ids)} ids; expected one each")
+            raise ShapeMismatch(
+                f"targets of {len(values)} documents were given for {len(ids)} ids; expected one "
+                "each"
+            )
         for value in values:
             if not isinstance(value, SparseTargets):
                 raise ShapeMismatch(
-                    f"{type(value).__name__} was given for kind {self.rules.kind}; expected SparseTargets"
+                    f"{type(value).__name__} was given for kind {self.rules.kind}; expected "
+                    "SparseTargets"
                 )
-        checked = [self.rules.check(value, example_id=name) for name, value in zip(ids, values, strict=True)]
-        return [pack(value, rules=self.rules, example_id=name) for name, value in zip(ids, checked, strict=True)]
+        checked = [
+            self.rules.check(value, example_id=name)
+            for name, value in zip(ids, values, strict=True)
+        ]
+        return [
+            pack(value, rules=self.rules, example_id=name)
+            for name, value in zip(ids, checked, strict=True)
+        ]
 
     def positions(self, rows: Sequence[Packed]) -> int:
         """Positions of these documents."""
@@ -75,7 +95,9 @@ class Sparse:
         head_entries = np.array([len(row.head_ids) for row in rows], np.int64)
         tail_entries = np.array([len(row.tail_ids) for row in rows], np.int64)
         firsts = (np.cumsum(heads) - heads)[heads > 0]
-        begun = np.add.reduceat(np.append(heads > 0, False), np.cumsum(positions) - positions, dtype=np.int64)
+        begun = np.add.reduceat(
+            np.append(heads > 0, False), np.cumsum(positions) - positions, dtype=np.int64
+        )
         begun[positions == 0] = 0
         climbs = np.delete(np.diff(packed.codes.astype(np.int64), prepend=0), firsts)
         tokens = np.concatenate([packed.head_ids, packed.tail_ids])
@@ -110,16 +132,25 @@ class Sparse:
             }
         none = np.zeros(0, np.uint32)
         columns |= {
-            "contexts": _of_part(none.astype(np.uint8) if contexts is None else contexts.of_first, len(rows)),
-            "context_sizes": _of_part(none if contexts is None else contexts.table.sizes.astype(np.uint32), len(rows)),
-            "context_steps": _of_part(none if contexts is None else contexts.table.steps(), len(rows)),
+            "contexts": _of_part(
+                none.astype(np.uint8) if contexts is None else contexts.of_first, len(rows)
+            ),
+            "context_sizes": _of_part(
+                none if contexts is None else contexts.table.sizes.astype(np.uint32), len(rows)
+            ),
+            "context_steps": _of_part(
+                none if contexts is None else contexts.table.steps(), len(rows)
+            ),
         }
-        return pa.Table.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
+        return pa.Table.from_arrays(
+            [columns[name] for name in self.schema.names], schema=self.schema
+        )
 
     def write(self, table: pa.Table, metadata: dict[bytes, bytes]) -> bytes:
         """A table as the bytes of a Parquet file."""
         sink = pa.BufferOutputStream()
-        # Splitting numbers into planes of bytes keeps the zeros of small ones together, so zstd sees bytes only. The
+        # Splitting numbers into planes of bytes keeps the zeros of small ones together, so zstd
+        # sees bytes only. The
         # Arrow schema, which pyarrow would add, says nothing that these columns do not.
         with pq.ParquetWriter(
             sink,
@@ -139,14 +170,23 @@ class Sparse:
         """A part in memory, still encoded.
 
         Raises:
-            TargetsCorrupt: The columns are not those of this kind, contradict each other, or are not known.
+            TargetsCorrupt: The columns are not those of this kind, contradict each other, or are
+                not known.
         """
         table = file.read(use_threads=False)
         # The first stores had no contexts.
-        schema = self.schema if set(CONTEXT_COLUMNS) & set(table.schema.names) else self._without_contexts
+        schema = (
+            self.schema
+            if set(CONTEXT_COLUMNS) & set(table.schema.names)
+            else self._without_contexts
+        )
         refuse_other_columns(table.schema, schema)
-        if unknown := sorted(set(table.schema.names) - set(schema.names)):  # which may change what the others mean
-            raise TargetsCorrupt(f"has columns that this version does not know: {', '.join(unknown)}")
+        if unknown := sorted(
+            set(table.schema.names) - set(schema.names)
+        ):  # which may change what the others mean
+            raise TargetsCorrupt(
+                f"has columns that this version does not know: {', '.join(unknown)}"
+            )
         return SparsePart(table.select(schema.names), self.rules, path)
 
     def gather(
@@ -156,7 +196,9 @@ class Sparse:
         return gather_lists(parts, owners, rows)
 
     def measures(self, values: Sequence[SparseTargets]) -> dict[str, NDArray[np.float64]]:
-        """Of each position: entropy in nats, probability in its head, entries of its head and tail."""
+        """Of each position: entropy in nats, probability in its head, entries of its head and
+        tail.
+        """
         masses = [_head_mass(value) for value in values]
         return {
             "entropy_nats": _joined([value.entropies for value in values]),
@@ -166,11 +208,21 @@ class Sparse:
         }
 
     def as_json(self, value: SparseTargets) -> dict[str, Any]:
-        """One document for people: at each position the entropy, and pairs of id and log-probability."""
+        """One document for people: at each position the entropy, and pairs of id and
+        log-probability.
+        """
         starts = np.cumsum(value.counts, dtype=np.int64) - value.counts
-        pairs = list(zip(value.ids.tolist(), [round(number, 6) for number in value.logprobs.tolist()], strict=True))
+        pairs = list(
+            zip(
+                value.ids.tolist(),
+                [round(number, 6) for number in value.logprobs.tolist()],
+                strict=True,
+            )
+        )
         positions = []
-        for start, count, heads, entropy in zip(starts, value.counts, value.heads, value.entropies, strict=True):
+        for start, count, heads, entropy in zip(
+            starts, value.counts, value.heads, value.entropies, strict=True
+        ):
             record: dict[str, Any] = {
                 "entropy": round(float(entropy), 4),
                 "head": pairs[start : start + heads],
@@ -186,7 +238,9 @@ def _head_mass(value: SparseTargets) -> NDArray[np.float64]:
     owners = np.repeat(np.arange(len(value)), value.counts)
     starts = np.cumsum(value.counts, dtype=np.int64) - value.counts
     in_head = np.arange(len(owners)) - starts[owners] < value.heads[owners]
-    masses = np.bincount(owners[in_head], np.exp(value.logprobs[in_head].astype(np.float64)), minlength=len(value))
+    masses = np.bincount(
+        owners[in_head], np.exp(value.logprobs[in_head].astype(np.float64)), minlength=len(value)
+    )
     return masses.astype(np.float64)
 
 
@@ -204,7 +258,10 @@ def _field(name: str, kind: pa.DataType) -> pa.Field:
 
 
 def _list_fields(elements: Mapping[str, pa.DataType]) -> list[pa.Field]:
-    return [_field(name, pa.list_(pa.field("element", kind, nullable=False))) for name, kind in elements.items()]
+    return [
+        _field(name, pa.list_(pa.field("element", kind, nullable=False)))
+        for name, kind in elements.items()
+    ]
 
 
 def _of_part(elements: NDArray, rows: int) -> pa.Array:
@@ -223,5 +280,7 @@ def _blobs(content: NDArray[np.uint8], sizes: NDArray[np.int64]) -> pa.Array:
     """Rows of `sizes` bytes."""
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]).astype(np.int32)
     return pa.BinaryArray.from_buffers(
-        pa.binary(), len(sizes), [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(content.tobytes())]
+        pa.binary(),
+        len(sizes),
+        [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(content.tobytes())],
     )

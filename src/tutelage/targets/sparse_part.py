@@ -1,4 +1,6 @@
-"""A part of kind `sampled` or `top_k` in memory: the columns as they lie on disk, decoded document by document."""
+"""A part of kind `sampled` or `top_k` in memory: the columns as they lie on disk, decoded document
+by document.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ from tutelage.targets.ranks import RankTable, join_ranks, read_bits
 from tutelage.targets.sparse_rules import SparseRules
 from tutelage.targets.values import SparseTargets
 
-CONTEXT_COLUMNS = {"contexts": pa.uint8(), "context_sizes": pa.uint32(), "context_steps": pa.uint32()}
+CONTEXT_COLUMNS = {
+    "contexts": pa.uint8(),
+    "context_sizes": pa.uint32(),
+    "context_steps": pa.uint32(),
+}
 """Empty in a part that is too small for contexts."""
 
 
@@ -44,7 +50,9 @@ class Lists:
         if pa.types.is_binary(rows.type):
             _, offsets, content = rows.buffers()
             places = (
-                np.frombuffer(offsets, "<i4")[rows.offset : rows.offset + len(rows) + 1] if offsets else np.zeros(1)
+                np.frombuffer(offsets, "<i4")[rows.offset : rows.offset + len(rows) + 1]
+                if offsets
+                else np.zeros(1)
             )
             elements = np.frombuffer(content, np.uint8) if content else np.zeros(0, np.uint8)
             return cls(elements, places.astype(np.int64))
@@ -69,13 +77,17 @@ class SparsePart:
         """Take the columns of a part whose schema has been checked.
 
         Raises:
-            TargetsCorrupt: Something is null, positions are counted differently in two columns, or tables of ids
-                contradict themselves.
+            TargetsCorrupt: Something is null, positions are counted differently in two columns, or
+                tables of ids contradict themselves.
         """
         self.ids: Ids = read_id_column(table["example_id"])
         self._rules, self._path = rules, path
-        self._columns = {name: Lists.of(table[name]) for name in table.schema.names if name != "example_id"}
-        self._ranks = RankTable.from_steps(self._columns.pop("rank_steps").elements.astype(np.uint32))
+        self._columns = {
+            name: Lists.of(table[name]) for name in table.schema.names if name != "example_id"
+        }
+        self._ranks = RankTable.from_steps(
+            self._columns.pop("rank_steps").elements.astype(np.uint32)
+        )
         self._contexts = self._read_contexts()
         heads = self._columns["heads"]
         self.positions = int(heads.offsets[-1] - heads.offsets[0])
@@ -143,20 +155,28 @@ class SparsePart:
 
     def _refuse_unknown(self, ids: NDArray[np.int32]) -> None:
         if len(ids) and not 0 <= ids.min() <= ids.max() < self._rules.vocabulary_size:
-            raise TargetsCorrupt(f"has ids that a vocabulary of {self._rules.vocabulary_size:,} does not have")
+            raise TargetsCorrupt(
+                f"has ids that a vocabulary of {self._rules.vocabulary_size:,} does not have"
+            )
 
     def _codes(
         self, rows: NDArray[np.int64], heads: NDArray[np.int64], positions: NDArray[np.int64]
     ) -> NDArray[np.unsignedinteger]:
         entries, begun = _sums(heads, positions), _sums((heads > 0).astype(np.int64), positions)
         expected = {"first_codes": begun, "next_codes": entries - begun, "head_buckets": entries}
-        if not all(np.array_equal(self._columns[name].lengths(rows), sizes) for name, sizes in expected.items()):
+        if not all(
+            np.array_equal(self._columns[name].lengths(rows), sizes)
+            for name, sizes in expected.items()
+        ):
             raise TargetsCorrupt("has other numbers of head entries than heads says")
         zigzag = self._take("next_codes", rows).astype(np.int64)
         firsts = np.zeros(len(zigzag) + int(begun.sum()), np.bool_)
         firsts[(np.cumsum(heads) - heads)[heads > 0]] = True
         steps = np.empty(len(firsts), np.int64)
-        steps[firsts], steps[~firsts] = self._take("first_codes", rows), (zigzag >> 1) ^ -(zigzag & 1)
+        steps[firsts], steps[~firsts] = (
+            self._take("first_codes", rows),
+            (zigzag >> 1) ^ -(zigzag & 1),
+        )
         codes = _climb(steps, heads)
         if len(codes) and not 0 <= codes.min() <= codes.max() < len(self._rules.grid.shares):
             raise TargetsCorrupt("has codes that lead beyond the grid")
@@ -165,17 +185,25 @@ class SparsePart:
     def _tail_buckets(
         self, rows: NDArray[np.int64], tails: NDArray[np.int64], positions: NDArray[np.int64]
     ) -> NDArray[np.uint8]:
-        if (tails < 0).any() or not np.array_equal(_sums(tails, positions), self._columns["tail_steps"].lengths(rows)):
-            raise TargetsCorrupt("has other numbers of tail entries than heads and tail_surplus say")
+        if (tails < 0).any() or not np.array_equal(
+            _sums(tails, positions), self._columns["tail_steps"].lengths(rows)
+        ):
+            raise TargetsCorrupt(
+                "has other numbers of tail entries than heads and tail_surplus say"
+            )
         buckets = _climb(self._take("tail_steps", rows), tails)
         if buckets.max(initial=0) > 255:
             raise TargetsCorrupt("has tail_steps that lead beyond the last bucket")
         return buckets.astype(np.uint8)
 
-    def _ranks_of(self, side: str, buckets: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _ranks_of(
+        self, side: str, buckets: NDArray[np.uint8], rows: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
         entries = self._columns["head_buckets" if side == "head" else "tail_steps"].lengths(rows)
         bits = self._columns[f"{side}_bits"]
-        return join_ranks(buckets, read_bits(bits.take(rows), buckets, entries=entries, sizes=bits.lengths(rows)))
+        return join_ranks(
+            buckets, read_bits(bits.take(rows), buckets, entries=entries, sizes=bits.lengths(rows))
+        )
 
     def _take(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         return self._columns[name].take(rows)

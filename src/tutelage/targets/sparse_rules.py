@@ -18,7 +18,8 @@ from tutelage.targets.values import SparseTargets
 LARGEST_VOCABULARY = 2**20 - 16
 """More ids than any tokenizer has; their buckets (see `targets.ranks`) fit a byte."""
 MOST_ENTRIES = 256
-"""A position of kind `sampled` is expected to have no more; more are possible, and cost a little."""
+"""A position of kind `sampled` is expected to have no more; more are possible, and cost a
+little."""
 SUM_TOLERANCE = 1e-3
 _MOST_COUNTED = 2**16 - 1
 
@@ -30,7 +31,8 @@ class SparseRules:
     kind: str
     """`sampled` or `top_k`."""
     encoding: Mapping[str, Any]
-    """`{"threshold": 0.05}` or `{"budget": 12}` for `sampled`, `{"k": 50}` for `top_k`; other keys are kept."""
+    """`{"threshold": 0.05}` or `{"budget": 12}` for `sampled`, `{"k": 50}` for `top_k`; other keys
+    are kept."""
     vocabulary_size: int
     """V."""
     seed: int
@@ -44,23 +46,29 @@ class SparseRules:
         """
         if not 2 <= self.vocabulary_size <= LARGEST_VOCABULARY:
             raise ValueError(
-                f"vocabulary_size={self.vocabulary_size:,} was given for targets of kind {self.kind}; expected the "
+                f"vocabulary_size={self.vocabulary_size:,} was given for targets of kind "
+                f"{self.kind}; expected the "
                 f"number of ids of the tokenizer, 2 to {LARGEST_VOCABULARY:,}"
             )
         names = {"sampled": ("threshold", "budget"), "top_k": ("k",)}[self.kind]
         given = [name for name in names if self.encoding.get(name) is not None]
         if len(given) != 1:
             raise ValueError(
-                f"encoding {dict(self.encoding)} was given for targets of kind {self.kind}; expected "
+                f"encoding {dict(self.encoding)} was given for targets of kind {self.kind}; "
+                "expected "
                 f"{' or '.join(names)}"
             )
         value = self.encoding[given[0]]
         number = isinstance(value, int | float) and not isinstance(value, bool)
         whole = isinstance(value, int) and not isinstance(value, bool)
         if given[0] == "threshold" and not (number and 0 < value < 1):
-            raise ValueError(f"threshold={value!r} was given; expected a probability between 0 and 1")
+            raise ValueError(
+                f"threshold={value!r} was given; expected a probability between 0 and 1"
+            )
         if given[0] != "threshold" and not (whole and 1 <= value <= _MOST_COUNTED):
-            raise ValueError(f"{given[0]}={value!r} was given; expected a whole number, 1 to {_MOST_COUNTED:,}")
+            raise ValueError(
+                f"{given[0]}={value!r} was given; expected a whole number, 1 to {_MOST_COUNTED:,}"
+            )
 
     @property
     def closed(self) -> bool:
@@ -77,8 +85,12 @@ class SparseRules:
         """log(V), the largest entropy in nats."""
         return math.log(self.vocabulary_size)
 
-    def expected_tails(self, codes: NDArray[np.unsignedinteger], heads: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many tail entries positions with these heads should have, `[P]`; only the difference is stored."""
+    def expected_tails(
+        self, codes: NDArray[np.unsignedinteger], heads: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """How many tail entries positions with these heads should have, `[P]`; only the difference
+        is stored.
+        """
         if not self.closed:
             return np.zeros(len(heads), np.int64)
         most = np.maximum(MOST_ENTRIES - heads, 1)
@@ -92,14 +104,20 @@ class SparseRules:
 
         Raises:
             ShapeMismatch: Arrays that do not fit each other.
-            ValueError: An id that the tokenizer does not have or that comes twice in a position, a position without
-                entries or that does not sum to 1, tail entries that stand for different masses, an entropy out of
-                range.
+            ValueError: An id that the tokenizer does not have or that comes twice in a position, a
+                position without entries or that does not sum to 1, tail entries that stand for
+                different masses, an entropy out of range.
         """
         counts, heads = _whole(value.counts, "counts"), _whole(value.heads, "heads")
         ids, logprobs = _whole(value.ids, "ids"), np.asarray(value.logprobs, np.float32)
         entropies = np.asarray(value.entropies, np.float32)
-        shapes = {"counts": counts, "heads": heads, "ids": ids, "logprobs": logprobs, "entropies": entropies}
+        shapes = {
+            "counts": counts,
+            "heads": heads,
+            "ids": ids,
+            "logprobs": logprobs,
+            "entropies": entropies,
+        }
         place = f"the targets of document {example_id.hex()}"
         total = int(counts.sum())
         if not (
@@ -109,13 +127,18 @@ class SparseRules:
         ):
             found = ", ".join(f"{name} {array.shape}" for name, array in shapes.items())
             raise ShapeMismatch(
-                f"{place} have {found}; expected counts, heads and entropies of [P], ids and logprobs of "
+                f"{place} have {found}; expected counts, heads and entropies of [P], ids and "
+                "logprobs of "
                 f"[counts.sum()] = [{total:,}]"
             )
         if problem := self._problem(counts, heads, ids, logprobs, entropies):
             raise ValueError(f"{place} {problem}")
         return SparseTargets(
-            counts.astype(np.uint16), heads.astype(np.uint16), ids.astype(np.int32), logprobs, entropies
+            counts.astype(np.uint16),
+            heads.astype(np.uint16),
+            ids.astype(np.int32),
+            logprobs,
+            entropies,
         )
 
     def _problem(
@@ -129,12 +152,17 @@ class SparseRules:
         """What is wrong with one document, in words."""
         if len(counts) and (counts.min() < 1 or counts.max() > _MOST_COUNTED):
             return f"have a position with {counts.min():,} to {counts.max():,} entries; expected 1 to {_MOST_COUNTED:,}"
-        if (heads < 0).any() or (heads > counts).any() or (not self.closed and (heads != counts).any()):
+        if (
+            (heads < 0).any()
+            or (heads > counts).any()
+            or (not self.closed and (heads != counts).any())
+        ):
             allowed = "0 to counts" if self.closed else "heads equal to counts"
             return f"have heads that do not fit the counts; expected {allowed}"
         if len(ids) and not (ids.min() >= 0 and ids.max() < self.vocabulary_size):
             return (
-                f"name ids from {ids.min():,} to {ids.max():,}; expected ids of the tokenizer, 0 to "
+                f"name ids from {ids.min():,} to {ids.max():,}; expected ids of the tokenizer, 0 "
+                "to "
                 f"{self.vocabulary_size - 1:,}: drop the padded rows of the output matrix"
             )
         owners = np.repeat(np.arange(len(counts)), counts)
@@ -148,14 +176,18 @@ class SparseRules:
             first = int(np.flatnonzero(wrong)[0])
             bound = "1" if self.closed else "at most 1"
             return (
-                f"have {wrong.sum():,} positions whose probabilities do not sum to {bound}, the first is position "
+                f"have {wrong.sum():,} positions whose probabilities do not sum to {bound}, the "
+                "first is position "
                 f"{first} with {sums[first]:.6g}"
             )
         in_tail = np.arange(len(ids)) - (np.cumsum(counts) - counts)[owners] >= heads[owners]
         within = (owners[1:] == owners[:-1]) & in_tail[1:] & in_tail[:-1]
         if (np.abs(np.diff(logprobs))[within] > SUM_TOLERANCE).any():
             return "have tail entries of one position that stand for different masses; expected equal ones"
-        if not (np.isfinite(entropies).all() and ((entropies > -0.01) & (entropies < self.entropy_bound + 0.01)).all()):
+        if not (
+            np.isfinite(entropies).all()
+            and ((entropies > -0.01) & (entropies < self.entropy_bound + 0.01)).all()
+        ):
             return f"have an entropy out of range; expected nats from 0 to log(V) = {self.entropy_bound:.3f}"
         return ""
 

@@ -1,4 +1,6 @@
-"""Writing a target store: part by part, each one whole or not there, resumable after a kill at any moment."""
+"""Writing a target store: part by part, each one whole or not there, resumable after a kill at any
+moment.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +40,11 @@ class _State:
 class TargetWriter:
     """A store that is being written; use it as a context manager.
 
-    A part is written under a temporary name, synced, renamed, and then entered in the manifest, which is itself
-    replaced atomically. A kill loses at most the rows in hand; opening the store again removes what the manifest does
-    not name and goes on. Leaving the context keeps what is in hand, also on Ctrl-C. Small parts of `sampled` and
-    `top_k` are put together, which takes bytes away (`targets.joining`). Only one process writes a store at a time.
+    A part is written under a temporary name, synced, renamed, and then entered in the manifest,
+    which is itself replaced atomically. A kill loses at most the rows in hand; opening the store
+    again removes what the manifest does not name and goes on. Leaving the context keeps what is in
+    hand, also on Ctrl-C. Small parts of `sampled` and `top_k` are put together, which takes bytes
+    away (`targets.joining`). Only one process writes a store at a time.
     """
 
     def __init__(
@@ -87,43 +90,49 @@ class TargetWriter:
 
         Args:
             path: Folder of the store; made if missing.
-            kind: What a target is: `class_probabilities`, or for tokens `sampled`, `top_k` or `hidden`.
+            kind: What a target is: `class_probabilities`, or for tokens `sampled`, `top_k` or
+                `hidden`.
             teacher: Fingerprint of who writes.
             labels: Class names in the order of the probabilities.
             tokenizer: Fingerprint of the tokenizer, for targets over tokens.
             vocabulary_size: Its number of ids.
-            encoding: Parameters of the encoder, JSON values: for `sampled` `{"threshold": 0.05}` or `{"budget": 12}`,
-                for `top_k` `{"k": 50}`, for `hidden` nothing. What this kind does not know is kept as it is.
+            encoding: Parameters of the encoder, JSON values: for `sampled` `{"threshold": 0.05}` or
+                `{"budget": 12}`, for `top_k` `{"k": 50}`, for `hidden` nothing. What this kind does
+                not know is kept as it is.
             seed: Of random draws in the encoding.
-            rows_per_part: Rows after which a part is closed, at least 1. Parts that are less than half full are put
-                together, up to this many rows.
-            seconds_per_part: Seconds after which a part is closed, at the next `add`, however small: with a slow
-                teacher, a kill loses no more than this.
+            rows_per_part: Rows after which a part is closed, at least 1. Parts that are less than
+                half full are put together, up to this many rows.
+            seconds_per_part: Seconds after which a part is closed, at the next `add`, however
+                small: with a slow teacher, a kill loses no more than this.
             bytes_per_part: Bytes in memory after which a part is closed, at least 1.
             clock: Tells the seconds.
 
         Raises:
-            TargetsMismatch: The folder holds targets of another teacher, label list or encoding; each difference is
-                named.
-            TargetsCorrupt: The manifest or a part is damaged. A part that was removed is no error: its rows are
-                missing again.
+            TargetsMismatch: The folder holds targets of another teacher, label list or encoding;
+                each difference is named.
+            TargetsCorrupt: The manifest or a part is damaged. A part that was removed is no error:
+                its rows are missing again.
             TargetsIncomplete: Kind `hidden`, and `write_output_matrix` has not been called.
             TargetsError: The folder holds other things, or another process is writing it.
-            ValueError: An unknown kind, labels that are not at least two different names, or an encoding that the kind
-                cannot have.
+            ValueError: An unknown kind, labels that are not at least two different names, or an
+                encoding that the kind cannot have.
         """
         folder = Path(path)
         for name, number in (("rows_per_part", rows_per_part), ("bytes_per_part", bytes_per_part)):
             if number < 1:
                 raise ValueError(f"{name}={number} was given; expected at least 1")
-        encoding = _with_output(folder, encoding or {}) if kind == "hidden" else dict(encoding or {})
+        encoding = (
+            _with_output(folder, encoding or {}) if kind == "hidden" else dict(encoding or {})
+        )
         fresh = Manifest(
             kind=kind, teacher=teacher, labels=tuple(labels), tokenizer=tokenizer, vocabulary_size=vocabulary_size,
             encoding=encoding, seed=seed,
         )  # fmt: skip
         encoder_for(fresh)
         if kind != "class_probabilities" and not tokenizer:
-            raise ValueError(f"no tokenizer was given for targets of kind {kind}; expected its fingerprint")
+            raise ValueError(
+                f"no tokenizer was given for targets of kind {kind}; expected its fingerprint"
+            )
         refuse_other_things(folder)
         with ExitStack() as held:
             try:
@@ -145,7 +154,8 @@ class TargetWriter:
             )
 
     def missing(self, ids: Sequence[bytes]) -> list[int]:
-        """Positions in `ids` of rows the store does not hold yet, in order; of equal ids the first only.
+        """Positions in `ids` of rows the store does not hold yet, in order; of equal ids the first
+        only.
 
         They count as expected from here on: `finish` refuses until they have been added.
         """
@@ -158,14 +168,15 @@ class TargetWriter:
         """Take rows; they are on disk once their part is closed, or at `flush`.
 
         Args:
-            ids: N content ids of 16 bytes. Rows whose id is already there are passed over: the first word counts.
-            values: For `class_probabilities` an array `[N, C]`, each row summing to 1 within 1e-4; for tokens N
-                `SparseTargets` or `HiddenTargets`. At temperature 1.
+            ids: N content ids of 16 bytes. Rows whose id is already there are passed over: the
+                first word counts.
+            values: For `class_probabilities` an array `[N, C]`, each row summing to 1 within 1e-4;
+                for tokens N `SparseTargets` or `HiddenTargets`. At temperature 1.
 
         Raises:
             ShapeMismatch: The two do not fit each other, the labels or the kind.
-            ValueError: A row is no distribution, or no target of this kind; it is named, and nothing of this call is
-                taken.
+            ValueError: A row is no distribution, or no target of this kind; it is named, and
+                nothing of this call is taken.
         """
         as_ids(ids)  # refuses what is no id
         self.add_packed(ids, self._encoder.check(values, ids=ids))
@@ -178,7 +189,10 @@ class TargetWriter:
             self._known.add(ids[position])
             self._state.pending.append((ids[position], rows[position]))
             self._pending_bytes += rows[position].nbytes
-            if len(self._state.pending) >= self._full.rows or self._pending_bytes >= self._full.memory:
+            if (
+                len(self._state.pending) >= self._full.rows
+                or self._pending_bytes >= self._full.memory
+            ):
                 self._close_part()
         if self._clock() - self._pending_since >= self._seconds_per_part:
             self._close_part()
@@ -193,17 +207,21 @@ class TargetWriter:
 
         Raises:
             TargetsIncomplete: Rows that `missing` named have not been added.
-            TargetsCorrupt: A part that is to be put together with others is damaged; what else there is stays.
+            TargetsCorrupt: A part that is to be put together with others is damaged; what else
+                there is stays.
         """
         self.flush()
         rows = self._state.manifest.rows
         if rows < (self._expected_rows or 0):
             raise TargetsIncomplete(
-                f"{self._folder} holds {rows:,} of {self._expected_rows:,} expected rows. Add those that missing() "
+                f"{self._folder} holds {rows:,} of {self._expected_rows:,} expected rows. Add "
+                "those that missing() "
                 "names, then finish"
             )
         if not self._state.manifest.complete:
-            with suppress(OSError, MemoryError, pa.ArrowException):  # small parts are as good, where the disk is full
+            with suppress(
+                OSError, MemoryError, pa.ArrowException
+            ):  # small parts are as good, where the disk is full
                 self._join(at_least=0)
             manifest = self._state.manifest
             self._enter(replace(manifest, complete=True, expected_rows=rows), pending=[])
@@ -220,7 +238,10 @@ class TargetWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         try:
             self.flush()
@@ -238,8 +259,15 @@ class TargetWriter:
         """Close a part of what is in hand."""
         manifest, taken, file = self._state.manifest, self._state.pending, self._next_file()
         ids, rows = as_ids([name for name, _ in taken]), [row for _, row in taken]
-        part = write_part(self._folder, file, manifest=manifest, encoder=self._encoder, ids=ids, rows=rows)
-        manifest = replace(manifest, parts=(*manifest.parts, part), complete=False, expected_rows=self._expected_rows)
+        part = write_part(
+            self._folder, file, manifest=manifest, encoder=self._encoder, ids=ids, rows=rows
+        )
+        manifest = replace(
+            manifest,
+            parts=(*manifest.parts, part),
+            complete=False,
+            expected_rows=self._expected_rows,
+        )
         self._enter(manifest, pending=[])
         self._pending_since, self._pending_bytes = self._clock(), 0
 
@@ -257,16 +285,22 @@ class TargetWriter:
         """Put small parts together where they fill `at_least` so much of a whole one."""
         if not self._encoder.joins:
             return
-        while len(small := self._full.small(self._state.manifest.parts)) > 1 and self._full.filled(small) >= at_least:
+        while (
+            len(small := self._full.small(self._state.manifest.parts)) > 1
+            and self._full.filled(small) >= at_least
+        ):
             chosen, manifest = self._full.fitting(small), self._state.manifest
-            manifest = join_parts(self._folder, self._next_file(), chosen, manifest=manifest, encoder=self._encoder)
+            manifest = join_parts(
+                self._folder, self._next_file(), chosen, manifest=manifest, encoder=self._encoder
+            )
             self._enter(manifest, pending=self._state.pending)
             for part in chosen:
                 with suppress(OSError):  # the manifest does not name it any more
                     (self._folder / part.file).unlink()
 
     def _next_file(self) -> str:
-        # A number is never used twice, so a part that Ctrl-C keeps out of the manifest is a stray, never overwritten.
+        # A number is never used twice, so a part that Ctrl-C keeps out of the manifest is a stray,
+        # never overwritten.
         self._next_number += 1
         return f"part-{self._next_number - 1:05d}.parquet"
 
@@ -278,7 +312,12 @@ class TargetWriter:
 
 def _with_output(folder: Path, encoding: Mapping[str, Any]) -> dict[str, Any]:
     """The encoding of hidden states, which depends on the output matrix beside them."""
-    return {"bits": 8, **encoding, "hidden_size": output_shape(folder)[1], "output_sha256": output_digest(folder)}
+    return {
+        "bits": 8,
+        **encoding,
+        "hidden_size": output_shape(folder)[1],
+        "output_sha256": output_digest(folder),
+    }
 
 
 def _number(file: str) -> int:

@@ -1,8 +1,9 @@
-"""A language-model teacher over a corpus: its soft targets into a store, each document once, resumable.
+"""A language-model teacher over a corpus: its soft targets into a store, each document once,
+resumable.
 
-In: a teacher and documents. Out: a complete `TargetStore`. While the next batch is in the forward pass, a thread
-encodes and writes the targets of the last one. Longest documents go first, so that memory runs out at once or not at
-all.
+In: a teacher and documents. Out: a complete `TargetStore`. While the next batch is in the forward
+pass, a thread encodes and writes the targets of the last one. Longest documents go first, so that
+memory runs out at once or not at all.
 """
 
 from __future__ import annotations
@@ -18,10 +19,16 @@ import numpy as np
 import torch
 
 from tutelage.targets import SparseTargets, TargetStore, TargetWriter
-from tutelage.teachers.balancing import FINER, balance
-from tutelage.teachers.causal_lm import CHUNK_ELEMENTS, CausalTeacher
-from tutelage.teachers.drawing import draw_sampled, join, keep_top_k, split_by_document, uniforms
-from tutelage.teachers.eight_bits import hidden_targets, prepare_matrix
+from tutelage.teachers.causal.balancing import FINER, balance
+from tutelage.teachers.causal.drawing import (
+    draw_sampled,
+    join,
+    keep_top_k,
+    split_by_document,
+    uniforms,
+)
+from tutelage.teachers.causal.eight_bits import hidden_targets, prepare_matrix
+from tutelage.teachers.causal.teacher import CHUNK_ELEMENTS, CausalTeacher
 from tutelage.types import SILENT, Document, Progress
 
 if TYPE_CHECKING:
@@ -42,8 +49,8 @@ def label_documents(
 ) -> TargetStore:
     """Let a teacher write soft targets for documents, into a store on disk.
 
-    Each distinct document is read once. A call that was killed goes on where it was; a call on a finished store asks
-    only about documents that it lacks.
+    Each distinct document is read once. A call that was killed goes on where it was; a call on a
+    finished store asks only about documents that it lacks.
 
     Args:
         teacher: Who speaks.
@@ -63,7 +70,9 @@ def label_documents(
         TargetsMismatch: `out` holds targets of another teacher, tokenizer or encoding.
     """
     encoding = dict(encoding)
-    scorer = _scorer(teacher, documents, out, kind=kind, encoding=encoding, seed=seed, progress=progress)
+    scorer = _scorer(
+        teacher, documents, out, kind=kind, encoding=encoding, seed=seed, progress=progress
+    )
     with TargetWriter.open(
         out,
         kind=kind,
@@ -76,13 +85,21 @@ def label_documents(
 
         def add(ids: list[bytes], targets: list[Any]) -> None:
             if kind == "sampled":
-                targets = [balance(drawn, name, seed=seed) for drawn, name in zip(targets, ids, strict=True)]
+                targets = [
+                    balance(drawn, name, seed=seed)
+                    for drawn, name in zip(targets, ids, strict=True)
+                ]
             writer.add(ids, targets)
 
-        missing = [documents[index] for index in writer.missing([document.example_id for document in documents])]
+        missing = [
+            documents[index]
+            for index in writer.missing([document.example_id for document in documents])
+        ]
         total = sum(len(document.token_ids) for document in missing)
         if len(missing) < len({document.example_id for document in documents}):
-            progress.say(f"Soft targets: {len(documents) - len(missing):,} documents were done before")
+            progress.say(
+                f"Soft targets: {len(documents) - len(missing):,} documents were done before"
+            )
         with (
             progress.bar("Writing soft targets", total=total, unit="tokens") as advance,
             in_background(add) as put,
@@ -97,10 +114,11 @@ def label_documents(
 
 @contextmanager
 def in_background(work: Any) -> Iterator[Any]:
-    """Inside, calls of the value yielded are done by a thread, in order; leaving waits for all of them.
+    """Inside, calls of the value yielded are done by a thread, in order; leaving waits for all of
+    them.
 
-    An error in the thread is raised by the next call, or on leaving. On an error inside (or Ctrl-C) what has been
-    handed over is still done.
+    An error in the thread is raised by the next call, or on leaving. On an error inside (or Ctrl-C)
+    what has been handed over is still done.
     """
     waiting: queue.Queue[tuple[Any, ...] | None] = queue.Queue(maxsize=_WAITING_BATCHES)
     errors: list[BaseException] = []
@@ -142,14 +160,21 @@ def _scorer(
     """What turns a batch of documents into targets of a kind."""
     if kind == "hidden":
         channels = prepare_matrix(teacher, documents, out, progress=progress)
-        return lambda batch: [hidden_targets(teacher, states, channels) for states in teacher.read(batch)]
+        return lambda batch: [
+            hidden_targets(teacher, states, channels) for states in teacher.read(batch)
+        ]
     if kind not in ("sampled", "top_k"):
-        raise ValueError(f"targets of kind {kind!r} were asked for; expected sampled, top_k or hidden")
+        raise ValueError(
+            f"targets of kind {kind!r} were asked for; expected sampled, top_k or hidden"
+        )
 
     def score(batch: Sequence[Document]) -> list[SparseTargets]:
         states = teacher.read(batch)
         offsets = np.concatenate(
-            [uniforms(seed, document.example_id, len(found)) for document, found in zip(batch, states, strict=True)]
+            [
+                uniforms(seed, document.example_id, len(found))
+                for document, found in zip(batch, states, strict=True)
+            ]
         )
         parts, start = [], 0
         for chunk in torch.cat(states).split(max(1, CHUNK_ELEMENTS // teacher.vocabulary)):

@@ -12,17 +12,22 @@ from torch import Tensor, nn
 class MovingAverage:
     """The average of the weights over the last steps; without a decay it does nothing.
 
-    After n updates the decay is the smaller of `decay` and (1 + n) / (10 + n), so that the random start is forgotten
-    soon and short runs are averaged too.
+    After n updates the decay is the smaller of `decay` and (1 + n) / (10 + n), so that the random
+    start is forgotten soon and short runs are averaged too.
     """
 
     def __init__(self, model: nn.Module, decay: float | None) -> None:
         """Start from the weights as they are; a decay of None switches it off."""
         self._decay = decay
         self._updates = 0
-        weights = {} if decay is None else {n: p for n, p in model.named_parameters() if p.is_floating_point()}
+        weights = (
+            {}
+            if decay is None
+            else {n: p for n, p in model.named_parameters() if p.is_floating_point()}
+        )
         self._names = list(weights)
-        # Parameters, not their storage: a recurrent network on a GPU may move its weights to other memory.
+        # Parameters, not their storage: a recurrent network on a GPU may move its weights to other
+        # memory.
         self._weights = list(weights.values())
         self._averages = [weight.detach().clone() for weight in self._weights]
 
@@ -33,7 +38,9 @@ class MovingAverage:
             return
         self._updates += 1
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
-        torch._foreach_lerp_(self._averages, [weight.detach() for weight in self._weights], 1 - decay)
+        torch._foreach_lerp_(
+            self._averages, [weight.detach() for weight in self._weights], 1 - decay
+        )
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
@@ -49,7 +56,10 @@ class MovingAverage:
         """The average by the names of the weights, and the number of updates."""
         if self._decay is None:
             return {}
-        return {**dict(zip(self._names, self._averages, strict=True)), "updates": torch.tensor(self._updates)}
+        return {
+            **dict(zip(self._names, self._averages, strict=True)),
+            "updates": torch.tensor(self._updates),
+        }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `tensors` gave."""

@@ -37,7 +37,8 @@ def step_batches(
         accelerator: Says which process this is and where its tensors live.
 
     Yields:
-        What `collate` gives. A process without a row in a batch must all the same take part in the exchange of
+        What `collate` gives. A process without a row in a batch must all the same take part in the
+        exchange of
         gradients: it gets one row and `weights` of 0.
     """
     hidden = noise.hidden(encoded.lengths[rows], step=step) if noise.share else None

@@ -1,8 +1,8 @@
 """The state of a training run on disk, in safe formats, whole or not there.
 
-A checkpoint is a folder `step-NNNNNNNN`: `tensors.safetensors` (weights, optimizer moments, moving average, best
-weights, random state) and `state.json` (counters). It is written under a temporary name, synced and renamed; the
-newest two are kept.
+A checkpoint is a folder `step-NNNNNNNN`: `tensors.safetensors` (weights, optimizer moments, moving
+average, best weights, random state) and `state.json` (counters). It is written under a temporary
+name, synced and renamed; the newest two are kept.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _PREFIX = "step-"
 _UNFINISHED = ".writing"
 
 
-def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
+def write_checkpoint(
+    folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
+) -> Path:
     """Write a checkpoint and remove all but the newest two.
 
     A kill at any moment leaves the checkpoints there were before, or these and the new one.
@@ -43,7 +45,9 @@ def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], sta
     shutil.rmtree(temporary, ignore_errors=True)  # what a kill has left
     temporary.mkdir(parents=True)
     file = temporary / "tensors.safetensors"
-    save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, file)
+    save_file(
+        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, file
+    )
     with file.open("rb+") as written:
         os.fsync(written.fileno())
     atomic_write_json(temporary / "state.json", dict(state))
@@ -60,7 +64,9 @@ def read_newest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None
     """Tensors and state of the newest checkpoint that is whole; None if there is none."""
     for path in reversed(_found(folder)):
         try:
-            return load_file(path / "tensors.safetensors"), json.loads((path / "state.json").read_text("utf-8"))
+            return load_file(path / "tensors.safetensors"), json.loads(
+                (path / "state.json").read_text("utf-8")
+            )
         except (OSError, ValueError, SafetensorError):
             continue  # damaged: the one before it is as good, only older
     return None

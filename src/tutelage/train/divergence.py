@@ -17,7 +17,9 @@ EXPLODED_TIMES = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Stops a run whose loss is not a number or far above that of guessing (log C nats, at least 1)."""
+    """Stops a run whose loss is not a number or far above that of guessing (log C nats, at least
+    1).
+    """
 
     num_classes: int
     """C."""
@@ -39,8 +41,8 @@ class Guard:
         Args:
             loss: Of the step, or of a validation.
             step: Its number, for the message.
-            first_loss: What the run began with: a student that was cut from its teacher may begin far above guessing,
-                and has exploded only if its loss grew.
+            first_loss: What the run began with: a student that was cut from its teacher may begin
+                far above guessing, and has exploded only if its loss grew.
 
         Raises:
             TrainingDiverged: It is not.
@@ -49,7 +51,9 @@ class Guard:
         if isfinite(loss) and loss <= ceiling:
             return loss
         reason = f"has exploded: it is above {ceiling:.3g}" if isfinite(loss) else "is not a number"
-        raise self._diverged(f"the training loss or its gradient at step {step} ({loss:.4g}) {reason}")
+        raise self._diverged(
+            f"the training loss or its gradient at step {step} ({loss:.4g}) {reason}"
+        )
 
     def check_weights(self, model: nn.Module, *, step: int) -> None:
         """Make sure that a checkpoint is worth writing.
@@ -67,5 +71,9 @@ class Guard:
 
     def _diverged(self, what: str) -> TrainingDiverged:
         kept = self.checkpoints.is_dir()
-        where = f"the last good checkpoint is in {self.checkpoints}" if kept else "there was no checkpoint yet"
+        where = (
+            f"the last good checkpoint is in {self.checkpoints}"
+            if kept
+            else "there was no checkpoint yet"
+        )
         return TrainingDiverged(f"{what}. Lower learning_rate or clip_norm and run again; {where}")

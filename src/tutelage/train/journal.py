@@ -16,8 +16,8 @@ from tutelage.train.state import TrainingState, random_state
 class Journal:
     """The folder of one run; only the first process writes there.
 
-    Records are on disk before the checkpoint of their step is, and a resume drops those beyond its checkpoint: so a
-    killed run leaves the same metrics.jsonl as one that was not.
+    Records are on disk before the checkpoint of their step is, and a resume drops those beyond its
+    checkpoint: so a killed run leaves the same metrics.jsonl as one that was not.
     """
 
     def __init__(self, out: Path, accelerator: Any, *, identity: str) -> None:
@@ -49,7 +49,8 @@ class Journal:
                 shutil.rmtree(self._events, ignore_errors=True)
                 self._log.path.unlink(missing_ok=True)
             self._log.truncate_after(state.counters.step)
-        # Does nothing where TensorBoard is not installed. Events beyond the checkpoint are struck out there too.
+        # Does nothing where TensorBoard is not installed. Events beyond the checkpoint are struck
+        # out there too.
         self._accelerator.init_trackers(
             self._events.name, init_kwargs={"tensorboard": {"purge_step": state.counters.step + 1}}
         )
@@ -58,7 +59,8 @@ class Journal:
         if resumed:
             return f"going on from step {state.counters.step} of {total}"
         return (
-            f"begins anew, for the checkpoint of step {found[1]['counters']['step']} that lay here was of other data, "
+            f"begins anew, for the checkpoint of step {found[1]['counters']['step']} that lay here "
+            "was of other data, "
             "settings or first weights"
         )
 
@@ -67,16 +69,22 @@ class Journal:
         step, epoch = state.counters.step, state.epochs_done
         if self._accelerator.is_main_process:
             self._log.append({"step": step, "epoch": round(epoch, 4), **values})
-        self._accelerator.log({name: value for name, value in values.items() if value is not None}, step=step)
+        self._accelerator.log(
+            {name: value for name, value in values.items() if value is not None}, step=step
+        )
 
     def checkpoint(self, state: TrainingState) -> None:
-        """Write all that a resume needs. Every process calls this, for each has its own random state."""
+        """Write all that a resume needs. Every process calls this, for each has its own random
+        state.
+        """
         states = random_state(self._accelerator.device)[None]
         if self._accelerator.num_processes > 1:
             states = self._accelerator.gather(states.to(self._accelerator.device))
         if self._accelerator.is_main_process:
             values = {"identity": self._identity, "counters": state.values()}
-            write_checkpoint(self.checkpoints, state.counters.step, state.tensors(states.to(torch.uint8)), values)
+            write_checkpoint(
+                self.checkpoints, state.counters.step, state.tensors(states.to(torch.uint8)), values
+            )
 
     def close(self) -> None:
         """Finish the trackers.

@@ -1,14 +1,17 @@
 """The training loop of a language-model student.
 
-In: a fresh student, documents, a source of soft targets, an objective. Out: the student with its best weights,
-`metrics.jsonl`, and checkpoints from which a killed run goes on: bit for bit on a processor, and to rounding on a GPU,
-whose attention and recurrent kernels sum in an order that changes.
+In: a fresh student, documents, a source of soft targets, an objective. Out: the student with its
+best weights, `metrics.jsonl`, and checkpoints from which a killed run goes on: bit for bit on a
+processor, and to rounding on a GPU, whose attention and recurrent kernels sum in an order that
+changes.
 
-    for every step: packed documents -> states -> linear + divergence -> sum / trained tokens of the step -> AdamW
+    for every step: packed documents -> states -> linear + divergence -> sum / trained tokens of the
+        step -> AdamW
     now and then: validation, perhaps new best weights, a checkpoint
 
-The loss of a step is divided by the trained tokens of the *whole* step, over micro-batches and processes, so neither
-changes what is learned. A loss or gradient that is not a number stops the run before it reaches the weights.
+The loss of a step is divided by the trained tokens of the *whole* step, over micro-batches and
+processes, so neither changes what is learned. A loss or gradient that is not a number stops the run
+before it reaches the weights.
 """
 
 from __future__ import annotations
@@ -26,12 +29,16 @@ import torch
 
 from tutelage.data.packing import micro_batches
 from tutelage.errors import DataError
+from tutelage.models import output_layer, packs
 from tutelage.runs import fingerprint, seed_sequence
-from tutelage.students import output_layer, packs
 from tutelage.train.average import MovingAverage
 from tutelage.train.divergence import Guard
 from tutelage.train.journal import Journal
-from tutelage.train.language_settings import LanguageTrainSettings, language_learning_rate_scale, soft_weight_at
+from tutelage.train.language_settings import (
+    LanguageTrainSettings,
+    language_learning_rate_scale,
+    soft_weight_at,
+)
 from tutelage.train.language_step import LanguageObjective, LanguageStep, micro_batch
 from tutelage.train.language_targets import TargetSource
 from tutelage.train.language_validation import validate_language
@@ -41,7 +48,8 @@ from tutelage.train.state import TrainingState
 from tutelage.types import SILENT, Document, Progress
 
 EXPLODED_TIMES = 3.0
-"""A loss this many times that of guessing among all tokens, and that of the first step, has exploded."""
+"""A loss this many times that of guessing among all tokens, and that of the first step, has
+exploded."""
 
 Step = Sequence[Sequence[Sequence[int]]]
 """Micro-batches of rows of documents, by index."""
@@ -59,8 +67,11 @@ class Plan:
     """Of the first epoch, as if no budget cut it short."""
 
 
-def plan_steps(documents: Sequence[Document], settings: LanguageTrainSettings, *, pack: bool) -> Plan:
-    """Lay out all steps: the order of documents in every epoch, or in as many as a token budget pays for.
+def plan_steps(
+    documents: Sequence[Document], settings: LanguageTrainSettings, *, pack: bool
+) -> Plan:
+    """Lay out all steps: the order of documents in every epoch, or in as many as a token budget
+    pays for.
 
     Args:
         documents: What is learned from.
@@ -114,20 +125,21 @@ def train_language_model(
 ) -> TrainResult:
     """Train a language-model student; when this returns it holds its best weights.
 
-    A control (`source=None`) is everything equal but the loss: the same documents in the same order and batches.
+    A control (`source=None`) is everything equal but the loss: the same documents in the same order
+    and batches.
 
     Args:
-        model: A causal language model of the students room, as it was at the start (same seed) if a run is gone on
-            with.
+        model: A causal language model of the students room, as it was at the start (same seed) if a
+            run is gone on with.
         pad_id: Fills short rows; never trained.
         train_documents: What is learned from.
-        validation_documents: Choose the best weights, by the objective at its first soft weight (in a control by the
-            cross-entropy).
+        validation_documents: Choose the best weights, by the objective at its first soft weight (in
+            a control by the cross-entropy).
         source: Where soft targets come from; None trains on the text alone.
         objective: What is minimised.
         settings: How long and how fast.
-        out: Folder for `metrics.jsonl`, `checkpoints/` and `tensorboard/`. A checkpoint of the same run that lies
-            there is gone on from; those of another run are removed.
+        out: Folder for `metrics.jsonl`, `checkpoints/` and `tensorboard/`. A checkpoint of the same
+            run that lies there is gone on from; those of another run are removed.
         vocabulary: Ids from here on are padding of the output matrix; None: there are none.
         progress: Where the bar goes.
         title: Of the bar.
@@ -136,7 +148,8 @@ def train_language_model(
         Best step and loss, steps, seconds.
 
     Raises:
-        DataError: There is nothing to learn from or to validate on, or a document is longer than a row.
+        DataError: There is nothing to learn from or to validate on, or a document is longer than a
+            row.
         TargetsIncomplete: A document has no soft targets; it is named, and nothing was computed.
         TrainingDiverged: The loss is not a number or exploded; the last good checkpoint is kept.
     """
@@ -155,11 +168,22 @@ def train_language_model(
     device = accelerator.device
     autocast = torch.bfloat16 if settings.precision == "bfloat16" else None
     step_module = LanguageStep(model, objective, vocabulary=vocabulary, autocast=autocast)
-    everything = (objective, settings, pad_id, vocabulary, source and source.fingerprint, accelerator.num_processes)
+    everything = (
+        objective,
+        settings,
+        pad_id,
+        vocabulary,
+        source and source.fingerprint,
+        accelerator.num_processes,
+    )
     journal = Journal(out, accelerator, identity=_identity(model, learned, validated, *everything))
     home = next(model.parameters()).device
-    wrapped, optimizer = accelerator.prepare(step_module, adamw(model, settings, betas=settings.betas))
-    state = TrainingState(model, optimizer, MovingAverage(model, None), accelerator, plan.steps_per_epoch)
+    wrapped, optimizer = accelerator.prepare(
+        step_module, adamw(model, settings, betas=settings.betas)
+    )
+    state = TrainingState(
+        model, optimizer, MovingAverage(model, None), accelerator, plan.steps_per_epoch
+    )
     counters = state.counters
     size = vocabulary or output_layer(model).weight.shape[0]
     temperature = 1.0 if source is None else objective.loss_temperature
@@ -184,7 +208,9 @@ def train_language_model(
                 decay_share=settings.decay_share,
             )
             set_learning_rate(optimizer, scale)
-            positions = sum(learned[index].positions for rows in step for row in rows for index in row)
+            positions = sum(
+                learned[index].positions for rows in step for row in rows for index in row
+            )
             cost = soft = hard = torch.zeros((), device=device)
             for rows in step:
                 mine, share = _of_this_process(rows, accelerator)
@@ -192,7 +218,11 @@ def train_language_model(
                 loss, soft_sum, hard_sum = wrapped(batch, soft_weight=soft_weight, total=positions)
                 # Processes average their gradients afterwards, hence the factor.
                 accelerator.backward(loss * share * accelerator.num_processes)
-                cost, soft, hard = cost + share * loss.detach(), soft + share * soft_sum, hard + share * hard_sum
+                cost, soft, hard = (
+                    cost + share * loss.detach(),
+                    soft + share * soft_sum,
+                    hard + share * hard_sum,
+                )
             norm = accelerator.clip_grad_norm_(wrapped.parameters(), settings.clip_norm)
             assert norm is not None
             sums = accelerator.reduce(torch.stack([cost, soft, hard]), reduction="sum")
@@ -229,7 +259,10 @@ def train_language_model(
                     validation_nats=found.nats,
                     validation_divergence=found.divergence,
                 )
-            if counters.step in plan.epoch_ends or counters.step % settings.checkpoint_every_steps == 0:
+            if (
+                counters.step in plan.epoch_ends
+                or counters.step % settings.checkpoint_every_steps == 0
+            ):
                 guard.check_weights(model, step=counters.step)
                 counters.seconds = earlier + time.monotonic() - started
                 journal.checkpoint(state)
@@ -239,8 +272,12 @@ def train_language_model(
     return TrainResult(counters.best_step, counters.best_validation_loss, counters.step, seconds)
 
 
-def _of_this_process(rows: Sequence[Sequence[int]], accelerator: Any) -> tuple[Sequence[Sequence[int]], float]:
-    """The rows of this process; where there are fewer rows than processes, a row that weighs nothing."""
+def _of_this_process(
+    rows: Sequence[Sequence[int]], accelerator: Any
+) -> tuple[Sequence[Sequence[int]], float]:
+    """The rows of this process; where there are fewer rows than processes, a row that weighs
+    nothing.
+    """
     mine = rows[accelerator.process_index :: accelerator.num_processes]
     return (mine, 1.0) if mine else (rows[:1], 0.0)
 
@@ -249,8 +286,10 @@ def _require_short_enough(documents: Sequence[Document], sequence_length: int) -
     for document in documents:
         if len(document.token_ids) > sequence_length:
             raise DataError(
-                f"{document.source or 'a document'} row {document.row} has {len(document.token_ids)} tokens, more "
-                f"than sequence_length {sequence_length}. Raise it, or set long_documents to split or truncate"
+                f"{document.source or 'a document'} row {document.row} has "
+                f"{len(document.token_ids)} tokens, more "
+                f"than sequence_length {sequence_length}. Raise it, or set long_documents to split "
+                "or truncate"
             )
 
 
@@ -258,16 +297,24 @@ def _with_something_to_predict(documents: Sequence[Document], purpose: str) -> l
     kept = [document for document in documents if document.positions]
     if not kept:
         raise DataError(
-            f"no document has a token to predict, so there is nothing to {purpose}; expected texts of two tokens or "
+            f"no document has a token to predict, so there is nothing to {purpose}; expected texts "
+            "of two tokens or "
             "more, or rows with a response"
         )
     return kept
 
 
 def _identity(
-    model: torch.nn.Module, train: Sequence[Document], validation: Sequence[Document], *others: object
+    model: torch.nn.Module,
+    train: Sequence[Document],
+    validation: Sequence[Document],
+    *others: object,
 ) -> str:
-    """Name all that decides how a run goes: a checkpoint of another identity is not gone on from."""
-    weights = {name: value.detach().cpu().float().numpy() for name, value in model.state_dict().items()}
+    """Name all that decides how a run goes: a checkpoint of another identity is not gone on
+    from.
+    """
+    weights = {
+        name: value.detach().cpu().float().numpy() for name, value in model.state_dict().items()
+    }
     ids = [[document.example_id for document in part] for part in (train, validation)]
     return fingerprint("train_language_model", str(model), weights, ids, *others)

@@ -1,4 +1,6 @@
-"""How a language-model student is trained: its numbers, and what learning rate and soft weight are at every step."""
+"""How a language-model student is trained: its numbers, and what learning rate and soft weight are
+at every step.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +19,28 @@ class LanguageTrainSettings:
     epochs: int = 1
     """Passes over the training documents; counts for nothing beside a `token_budget`."""
     token_budget: int | None = None
-    """Tokens read after which training ends, repeated ones counted again, in place of `epochs`; None: all epochs."""
+    """Tokens read after which training ends, repeated ones counted again, in place of `epochs`;
+    None: all epochs."""
     batch_tokens: int = 8192
     """Tokens in one optimizer step, of all processes together."""
     micro_batch_tokens: int = 2048
-    """Tokens that go through the student at once; a matter of memory that changes no result but for rounding and
-    the draws of dropout."""
+    """Tokens that go through the student at once; a matter of memory that changes no result but for
+    rounding and the draws of dropout."""
     sequence_length: int = 512
     """The longest row; documents are packed up to it."""
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW."""
     embedding_learning_rate: float | None = None
-    """The same for token embeddings (and the output matrix tied to them); None: equal to `learning_rate`."""
+    """The same for token embeddings (and the output matrix tied to them); None: equal to
+    `learning_rate`."""
     schedule: Schedule = "cosine"
-    """`cosine` to zero, or `wsd`: warm-up, stable, linear decay to zero over the last `decay_share` of the steps."""
+    """`cosine` to zero, or `wsd`: warm-up, stable, linear decay to zero over the last `decay_share`
+    of the steps."""
     warmup_share: float = 0.05
     """Share of all steps during which the learning rate rises linearly."""
     decay_share: float = 0.2
-    """Share of all steps that `wsd` decays over, and over which the soft weight moves to its final value."""
+    """Share of all steps that `wsd` decays over, and over which the soft weight moves to its final
+    value."""
     weight_decay: float = 0.1
     """Decoupled weight decay, on matrices only."""
     betas: tuple[float, float] = (0.9, 0.95)
@@ -51,7 +57,9 @@ class LanguageTrainSettings:
     """Of order, packing and dropout."""
 
 
-def language_learning_rate_scale(step: int, total_steps: int, settings: LanguageTrainSettings) -> float:
+def language_learning_rate_scale(
+    step: int, total_steps: int, settings: LanguageTrainSettings
+) -> float:
     """The share of the peak learning rate at a step.
 
     Args:
@@ -62,8 +70,8 @@ def language_learning_rate_scale(step: int, total_steps: int, settings: Language
     Returns:
         In (0, 1]; never 0, so that no step is wasted.
 
-    Source: warm-up, stable, decay: Hu et al. 2024 (MiniCPM, arXiv:2404.06395), section 4, with a linear decay as in
-        Hagele et al. 2024 (arXiv:2405.18392).
+    Source: warm-up, stable, decay: Hu et al. 2024 (MiniCPM, arXiv:2404.06395), section 4, with a
+        linear decay as in Hagele et al. 2024 (arXiv:2405.18392).
 
     Example:
         >>> wsd = LanguageTrainSettings(schedule="wsd", warmup_share=0.2, decay_share=0.4)
@@ -80,17 +88,28 @@ def language_learning_rate_scale(step: int, total_steps: int, settings: Language
 
 
 def decay_progress(step: int, total_steps: int, decay_share: float) -> float:
-    """How far a step is into the last `decay_share` of the run: 0 before it, rising towards 1 in it."""
+    """How far a step is into the last `decay_share` of the run: 0 before it, rising towards 1 in
+    it.
+    """
     decay = max(1, round(decay_share * total_steps))
-    return min(1.0, max(0.0, (step - (total_steps - decay) + 0.5) / decay)) if decay_share > 0 else 0.0
+    return (
+        min(1.0, max(0.0, (step - (total_steps - decay) + 0.5) / decay)) if decay_share > 0 else 0.0
+    )
 
 
 def soft_weight_at(
-    step: int, total_steps: int, *, soft_weight: float, soft_weight_final: float | None, decay_share: float
+    step: int,
+    total_steps: int,
+    *,
+    soft_weight: float,
+    soft_weight_final: float | None,
+    decay_share: float,
 ) -> float:
-    """The weight of the soft targets at a step: constant, then linearly to its final value over the decay.
+    """The weight of the soft targets at a step: constant, then linearly to its final value over the
+    decay.
 
-    Source: Peng et al. 2024 (arXiv:2410.16215), where a weight that falls together with the learning rate did best.
+    Source: Peng et al. 2024 (arXiv:2410.16215), where a weight that falls together with the
+        learning rate did best.
     """
     if soft_weight_final is None:
         return soft_weight

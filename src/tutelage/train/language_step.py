@@ -1,7 +1,9 @@
-"""One micro-batch of a language-model student: from documents to a loss, without ever holding tokens x vocabulary.
+"""One micro-batch of a language-model student: from documents to a loss, without ever holding
+tokens x vocabulary.
 
-In: packed documents and what the teacher says about them. Out: their share of the step's loss. It is a module of its
-own so that distributed wrappers see its forward pass: gradients made outside of it would not be exchanged.
+In: packed documents and what the teacher says about them. Out: their share of the step's loss. It
+is a module of its own so that distributed wrappers see its forward pass: gradients made outside of
+it would not be exchanged.
 """
 
 from __future__ import annotations
@@ -14,15 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.data.packed import PackedBatch, collate_packed
-from tutelage.losses import Divergence, HiddenTeacher, LinearLoss, hidden_matching, linear_divergence
-from tutelage.students import final_states, output_layer
+from tutelage.losses import (
+    Divergence,
+    HiddenTeacher,
+    LinearLoss,
+    hidden_matching,
+    linear_divergence,
+)
+from tutelage.models import final_states, output_layer
 from tutelage.train.language_targets import TargetSource, TeacherSide
 from tutelage.types import Document
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageObjective:
-    """What training a language model minimises: `soft_weight` T^2 D(teacher, student) + (1 - soft_weight) CE(text).
+    """What training a language model minimises: `soft_weight` T^2 D(teacher, student) + (1 -
+    soft_weight) CE(text).
 
     Without a teacher (a control) it is the cross-entropy alone.
     """
@@ -36,7 +45,8 @@ class LanguageObjective:
     soft_weight_final: float | None = None
     """What the weight becomes by the end of the decay; None: it stays."""
     hidden_weight: float = 0.0
-    """Weight of the distance between final hidden states; needs a teacher of equal width and targets that hold them."""
+    """Weight of the distance between final hidden states; needs a teacher of equal width and
+    targets that hold them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,9 @@ def micro_batch(
     packed = collate_packed(documents, rows, pad_id=pad_id).to(device)
     if source is None:
         return MicroBatch(packed, None)
-    return MicroBatch(packed, source.teacher_side([documents[index] for index in packed.documents], device))
+    return MicroBatch(
+        packed, source.teacher_side([documents[index] for index in packed.documents], device)
+    )
 
 
 class LanguageStep(nn.Module):
@@ -78,12 +90,18 @@ class LanguageStep(nn.Module):
     Args:
         model: A causal language model as the students room makes them.
         objective: What is minimised.
-        vocabulary: Ids from here on are padding of the output matrix and never predicted; None: there are none.
+        vocabulary: Ids from here on are padding of the output matrix and never predicted; None:
+            there are none.
         autocast: The type of matrix products, or None for that of the weights.
     """
 
     def __init__(
-        self, model: Any, objective: LanguageObjective, *, vocabulary: int | None, autocast: torch.dtype | None = None
+        self,
+        model: Any,
+        objective: LanguageObjective,
+        *,
+        vocabulary: int | None,
+        autocast: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -91,7 +109,9 @@ class LanguageStep(nn.Module):
         self.vocabulary = vocabulary
         self.autocast = autocast
 
-    def forward(self, batch: MicroBatch, *, soft_weight: float, total: float) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, batch: MicroBatch, *, soft_weight: float, total: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The micro-batch's share of the loss of a step.
 
         Args:
@@ -100,16 +120,20 @@ class LanguageStep(nn.Module):
             total: Trained positions of the whole step, over micro-batches and processes.
 
         Returns:
-            The loss (a sum over positions divided by `total`), and detached sums over the positions in nats: of the
-            divergence, and of the cross-entropy to the text.
+            The loss (a sum over positions divided by `total`), and detached sums over the positions
+            in nats: of the divergence, and of the cross-entropy to the text.
         """
         packed, objective = batch.packed, self.objective
         device = packed.input_ids.device
         with torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            states_BTH = final_states(self.model, packed.input_ids, packed.position_ids, packed.segments)
+            states_BTH = final_states(
+                self.model, packed.input_ids, packed.position_ids, packed.segments
+            )
             states_PH = states_BTH.flatten(0, 1)[packed.positions]
             output = output_layer(self.model)
-            chunked: Any = linear_divergence  # a checker does not see through torch.compiler.disable
+            chunked: Any = (
+                linear_divergence  # a checker does not see through torch.compiler.disable
+            )
             found: LinearLoss = chunked(
                 states_PH,
                 output.weight,

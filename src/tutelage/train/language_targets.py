@@ -1,7 +1,7 @@
 """What the teacher says about the documents of a batch, from a store or from the teacher itself.
 
-In: documents. Out: the teacher side of the loss over their trained positions, one document after the other. Targets are
-found by content, so order, batching and packing never matter.
+In: documents. Out: the teacher side of the loss over their trained positions, one document after
+the other. Targets are found by content, so order, batching and packing never matter.
 """
 
 from __future__ import annotations
@@ -93,8 +93,10 @@ class StoredTargets:
         if missing:
             first = missing[0]
             raise TargetsIncomplete(
-                f"there are no soft targets for {len(missing):,} of {len(documents):,} documents, the first is "
-                f"{first.source or 'document'} row {first.row} ({len(first.token_ids)} tokens). Its text, the "
+                f"there are no soft targets for {len(missing):,} of {len(documents):,} documents, "
+                "the first is "
+                f"{first.source or 'document'} row {first.row} ({len(first.token_ids)} tokens). "
+                "Its text, the "
                 "tokenizer or the choice of trained tokens changed since labelling; label again: "
                 "tutelage label recipe.yaml"
             )
@@ -113,7 +115,9 @@ class StoredTargets:
         hidden = torch.cat(states).float() * torch.cat(scales)[:, None]
         if output.channels is not None:
             hidden *= output.channels
-        return HiddenTeacher(hidden, output.weight, bias=output.bias, scale=output.scale, cap=output.cap)
+        return HiddenTeacher(
+            hidden, output.weight, bias=output.bias, scale=output.scale, cap=output.cap
+        )
 
     def _output_on(self, device: torch.device) -> OutputTensors:
         """The teacher's output matrix where it is needed, brought there once."""
@@ -133,13 +137,17 @@ class StoredTargets:
         bias = None if matrix.bias is None else torch.from_numpy(matrix.bias)
         channels = None if matrix.channels is None else torch.from_numpy(matrix.channels)
         if channels is not None:
-            weight = weight / channels  # so that states are the teacher's own, which hidden matching needs
+            weight = (
+                weight / channels
+            )  # so that states are the teacher's own, which hidden matching needs
         return OutputTensors(weight, bias, matrix.scale, matrix.cap, channels)
 
 
 @dataclass(frozen=True)
 class LiveTargets:
-    """The teacher itself, run beside the student: nothing is written, every epoch pays for it again."""
+    """The teacher itself, run beside the student: nothing is written, every epoch pays for it
+    again.
+    """
 
     teacher: CausalTeacher
     """Who answers."""
@@ -158,11 +166,15 @@ class LiveTargets:
         next(self.teacher.batches(documents), None)  # which looks at all of them first
 
     def teacher_side(self, documents: Sequence[Document], device: torch.device) -> TeacherSide:
-        """Final hidden states now, to be multiplied with the teacher's output matrix chunk by chunk."""
+        """Final hidden states now, to be multiplied with the teacher's output matrix chunk by
+        chunk.
+        """
         head = self.teacher.head
         hidden = torch.cat(self.teacher.hidden_states(documents)).to(device)
         bias = None if head.bias is None else head.bias.detach().to(device)
-        return HiddenTeacher(hidden, head.weight.detach().to(device), bias=bias, scale=head.scale, cap=head.cap)
+        return HiddenTeacher(
+            hidden, head.weight.detach().to(device), bias=bias, scale=head.scale, cap=head.cap
+        )
 
 
 def sparse_side(
@@ -178,7 +190,9 @@ def sparse_side(
     Returns:
         `[P, K]` ids and values; K is the largest number of entries a position has.
     """
-    counts = np.concatenate([values.counts for values in found] or [np.zeros(0, np.int64)]).astype(np.int64)
+    counts = np.concatenate([values.counts for values in found] or [np.zeros(0, np.int64)]).astype(
+        np.int64
+    )
     ids = np.concatenate([values.ids for values in found] or [np.zeros(0, np.int32)])
     logprobs = np.concatenate([values.logprobs for values in found] or [np.zeros(0, np.float32)])
     width = max(1, int(counts.max(initial=0)))
@@ -188,10 +202,14 @@ def sparse_side(
     if kind == "top_k":
         logprobs_PK = np.full(filled.shape, -np.inf, np.float32)
         logprobs_PK[filled] = logprobs
-        return BucketTeacher(torch.from_numpy(ids_PK).to(device), torch.from_numpy(logprobs_PK).to(device))
+        return BucketTeacher(
+            torch.from_numpy(ids_PK).to(device), torch.from_numpy(logprobs_PK).to(device)
+        )
     probs_PK = np.zeros(filled.shape, np.float32)
     probs_PK[filled] = np.exp(logprobs)
-    entropies = np.concatenate([values.entropies for values in found] or [np.zeros(0, np.float32)]).astype(np.float32)
+    entropies = np.concatenate(
+        [values.entropies for values in found] or [np.zeros(0, np.float32)]
+    ).astype(np.float32)
     return SampledTeacher(
         torch.from_numpy(ids_PK).to(device),
         torch.from_numpy(probs_PK).to(device),

@@ -19,12 +19,13 @@ class LanguageValidation:
     """What a validation found, per trained token."""
 
     loss: float
-    """Mean of the objective at its first soft weight, in nats, the distance between hidden states included where it
-    counts; without a teacher the cross-entropy to the text."""
+    """Mean of the objective at its first soft weight, in nats, the distance between hidden states
+    included where it counts; without a teacher the cross-entropy to the text."""
     nats: float
     """Mean cross-entropy to the text, in nats."""
     divergence: float | None
-    """Mean divergence from the teacher times the squared loss temperature, in nats; None without a teacher."""
+    """Mean divergence from the teacher times the squared loss temperature, in nats; None without a
+    teacher."""
 
 
 @torch.no_grad()
@@ -52,7 +53,8 @@ def validate_language(
     loss = soft = hard = torch.zeros((), device=device)
     for rows in length_batches(lengths, tokens=tokens):
         batch = micro_batch(documents, rows, source=source, pad_id=pad_id, device=device)
-        # One soft weight from beginning to end, however it moves in training: losses must be comparable.
+        # One soft weight from beginning to end, however it moves in training: losses must be
+        # comparable.
         sums = step(batch, soft_weight=step.objective.soft_weight, total=1.0)
         loss, soft, hard = loss + sums[0], soft + sums[1], hard + sums[2]
     step.train(was_training)

@@ -1,15 +1,17 @@
 """The training loop of a classifier student.
 
-In: a fresh model, encoded rows with soft targets, an objective. Out: the model with its best weights,
-`metrics.jsonl`, and checkpoints from which a killed run goes on: bit for bit on a processor, and to rounding on a GPU,
-whose attention and recurrent kernels sum in an order that changes.
+In: a fresh model, encoded rows with soft targets, an objective. Out: the model with its best
+weights, `metrics.jsonl`, and checkpoints from which a killed run goes on: bit for bit on a
+processor, and to rounding on a GPU, whose attention and recurrent kernels sum in an order that
+changes.
 
-    for every step: batches -> logits -> objective -> sum / rows of the step -> backward -> clip -> AdamW
+    for every step: batches -> logits -> objective -> sum / rows of the step -> backward -> clip ->
+        AdamW
     at the end of an epoch: validation, perhaps new best weights, a checkpoint
 
-The cost of a step is divided by the rows of the *whole* step, over accumulated batches and processes, in one place
-(`losses.reduce`). Nothing waits for a number of the current step: costs are summed where they are computed and looked
-at every 20 steps.
+The cost of a step is divided by the rows of the *whole* step, over accumulated batches and
+processes, in one place (`losses.reduce`). Nothing waits for a number of the current step: costs are
+summed where they are computed and looked at every 20 steps.
 """
 
 from __future__ import annotations
@@ -73,21 +75,23 @@ def train_classifier(
 ) -> TrainResult:
     """Train a student; when this returns it holds its best weights.
 
-    A control (`use_teacher=False`) is everything equal but the loss: the same order, noise, batches and number of
-    steps. Rows without a label can teach it nothing and are left out; the labelled ones are drawn again, each equally
-    often, until the epoch has as many rows as that of the student it is compared with. So give it the same `train_set`.
+    A control (`use_teacher=False`) is everything equal but the loss: the same order, noise, batches
+    and number of steps. Rows without a label can teach it nothing and are left out; the labelled
+    ones are drawn again, each equally often, until the epoch has as many rows as that of the
+    student it is compared with. So give it the same `train_set`.
 
     Args:
-        model: Takes `input_ids` and `attention_mask` `[B, T]`, gives an object with `logits` `[B, C]`. To go on from a
-            checkpoint, give it as it was at the start of the killed run (same seed).
+        model: Takes `input_ids` and `attention_mask` `[B, T]`, gives an object with `logits`
+            `[B, C]`. To go on from a checkpoint, give it as it was at the start of the killed run
+            (same seed).
         pad_id: Fills short rows.
         train_set: Rows to learn from.
-        validation_set: Rows that choose the best epoch, by the objective itself. Without soft targets (always in a
-            control) by the cross-entropy to their labels.
+        validation_set: Rows that choose the best epoch, by the objective itself. Without soft
+            targets (always in a control) by the cross-entropy to their labels.
         objective: Cost of each row.
         settings: How long and how fast. `batch_size` is that of all processes together.
-        out: Folder for `metrics.jsonl`, `checkpoints/` and `tensorboard/`. A checkpoint of the same run that lies
-            there is gone on from; those of another run are removed.
+        out: Folder for `metrics.jsonl`, `checkpoints/` and `tensorboard/`. A checkpoint of the same
+            run that lies there is gone on from; those of another run are removed.
         use_teacher: False trains on labels alone.
         unknown_id: Replaces dropped words; needed if `settings.word_dropout` is above 0.
         progress: Where the bar goes.
@@ -105,23 +109,41 @@ def train_classifier(
     started = time.monotonic()
     learned = training_rows(train_set, use_teacher=use_teacher)
     validated = validation_rows(validation_set, use_teacher=use_teacher)
-    noise = WordDropout.for_rows(learned, share=settings.word_dropout, unknown_id=unknown_id, seed=settings.seed)
+    noise = WordDropout.for_rows(
+        learned, share=settings.word_dropout, unknown_id=unknown_id, seed=settings.seed
+    )
     rows_per_step = settings.batch_size * settings.gradient_accumulation
     steps_per_epoch = num_steps(len(train_set), rows_per_step)
     total_steps = settings.epochs * steps_per_epoch
 
     accelerator = Accelerator(log_with="tensorboard", project_dir=str(out))
-    all_that_counts = (len(train_set), pad_id, unknown_id, objective, settings, accelerator.num_processes)
-    journal = Journal(out, accelerator, identity=identity(model, learned, validated, *all_that_counts))
+    all_that_counts = (
+        len(train_set),
+        pad_id,
+        unknown_id,
+        objective,
+        settings,
+        accelerator.num_processes,
+    )
+    journal = Journal(
+        out, accelerator, identity=identity(model, learned, validated, *all_that_counts)
+    )
     home = next(model.parameters()).device
     wrapped, optimizer = accelerator.prepare(model, adamw(model, settings))
     bare = accelerator.unwrap_model(wrapped)
-    state = TrainingState(bare, optimizer, MovingAverage(bare, settings.ema_decay), accelerator, steps_per_epoch)
+    state = TrainingState(
+        bare, optimizer, MovingAverage(bare, settings.ema_decay), accelerator, steps_per_epoch
+    )
     counters = state.counters
     loss_temperature = objective.loss_temperature if use_teacher else 1.0
     guard = Guard(_num_classes(bare, validated, pad_id), loss_temperature, journal.checkpoints)
     batches = partial(
-        step_batches, learned, batch_size=settings.batch_size, pad_id=pad_id, noise=noise, accelerator=accelerator
+        step_batches,
+        learned,
+        batch_size=settings.batch_size,
+        pad_id=pad_id,
+        noise=noise,
+        accelerator=accelerator,
     )
 
     devices = [accelerator.device] if accelerator.device.type == "cuda" else []
@@ -142,10 +164,14 @@ def train_classifier(
             )
             wrapped.train()
             for rows in steps[counters.epoch_step :]:
-                scale = learning_rate_scale(counters.step, total_steps, warmup_share=settings.warmup_share)
+                scale = learning_rate_scale(
+                    counters.step, total_steps, warmup_share=settings.warmup_share
+                )
                 set_learning_rate(optimizer, scale)
                 for batch in batches(rows, step=counters.step):
-                    logits = wrapped(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+                    logits = wrapped(
+                        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+                    ).logits
                     costs = objective(logits, batch.get("teacher_logprobs"), batch["labels"])
                     loss = reduce(costs, batch.get("weights"), total=len(rows))
                     # Processes average their gradients afterwards, hence the factor.
@@ -160,15 +186,21 @@ def train_classifier(
                 epoch_ends = counters.epoch_step == steps_per_epoch
                 if epoch_ends or counters.step % LOG_EVERY_STEPS == 0:
                     mean = guard.check(state.mean_cost(), step=counters.step)
-                    journal.record(state, train_loss=mean, learning_rate=scale * settings.learning_rate)
+                    journal.record(
+                        state, train_loss=mean, learning_rate=scale * settings.learning_rate
+                    )
                     state.forget_costs()
                 if epoch_ends:
                     state.end_epoch()
                     with state.average.swapped_in():
-                        found = validate(bare, validated, objective, pad_id=pad_id, accelerator=accelerator)
+                        found = validate(
+                            bare, validated, objective, pad_id=pad_id, accelerator=accelerator
+                        )
                         guard.check(found.loss, step=counters.step)
                         state.judge(found.loss, patience=settings.patience)
-                    journal.record(state, validation_loss=found.loss, validation_accuracy=found.accuracy)
+                    journal.record(
+                        state, validation_loss=found.loss, validation_accuracy=found.accuracy
+                    )
                 if epoch_ends or counters.step % settings.checkpoint_every_steps == 0:
                     guard.check(state.mean_cost(), step=counters.step)
                     guard.check_weights(bare, step=counters.step)
@@ -185,4 +217,6 @@ def _num_classes(model: nn.Module, encoded: EncodedSet, pad_id: int) -> int:
     """What the model itself says: the width of its answer to one row."""
     device = next(model.parameters()).device
     batch = {name: value.to(device) for name, value in collate(encoded, [0], pad_id=pad_id).items()}
-    return model.eval()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.shape[-1]
+    return model.eval()(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+    ).logits.shape[-1]

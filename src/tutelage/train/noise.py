@@ -1,7 +1,8 @@
-"""Word dropout: some input tokens are hidden during training, so that a student does not lean on single words.
+"""Word dropout: some input tokens are hidden during training, so that a student does not lean on
+single words.
 
-In: the lengths of a step's rows. Out: which of their tokens to hide. What is drawn depends on seed and step alone, so
-that a resume, smaller batches or more processes hide the same words.
+In: the lengths of a step's rows. Out: which of their tokens to hide. What is drawn depends on seed
+and step alone, so that a resume, smaller batches or more processes hide the same words.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from tutelage.runs import seed_sequence
 
 @dataclass(frozen=True, slots=True)
 class WordDropout:
-    """Hides each token with a probability; tokens that mark the start or the end of every row stay."""
+    """Hides each token with a probability; tokens that mark the start or the end of every row
+    stay.
+    """
 
     share: float
     """Probability that a token is hidden, in [0, 1)."""
@@ -32,15 +35,19 @@ class WordDropout:
     """The last token is a mark such as `[SEP]`."""
 
     @classmethod
-    def for_rows(cls, encoded: EncodedSet, *, share: float, unknown_id: int | None, seed: int) -> WordDropout:
-        """Word dropout for rows like these: a token that every row starts (or ends) with is a mark, not a word.
+    def for_rows(
+        cls, encoded: EncodedSet, *, share: float, unknown_id: int | None, seed: int
+    ) -> WordDropout:
+        """Word dropout for rows like these: a token that every row starts (or ends) with is a mark,
+        not a word.
 
         Raises:
             DataError: Words are to be dropped but there is no id for that.
         """
         if share and unknown_id is None:
             raise DataError(
-                f"word_dropout={share} given, but the tokenizer has neither a mask nor an unknown token to put "
+                f"word_dropout={share} given, but the tokenizer has neither a mask nor an unknown "
+                "token to put "
                 "in the place of words: set word_dropout: 0"
             )
         firsts = {ids[0] for ids in encoded.input_ids if len(ids)}
@@ -66,5 +73,7 @@ class WordDropout:
         """
         generator = np.random.default_rng(seed_sequence(self.seed, "word_dropout", step))
         places = np.arange(max(1, int(lengths.max())))
-        words = (places >= int(self.keep_first)) & (places < (lengths - int(self.keep_last))[:, None])
+        words = (places >= int(self.keep_first)) & (
+            places < (lengths - int(self.keep_last))[:, None]
+        )
         return (generator.random(words.shape) < self.share) & words

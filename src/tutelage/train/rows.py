@@ -17,19 +17,22 @@ def training_rows(encoded: EncodedSet, *, use_teacher: bool) -> EncodedSet:
     if use_teacher:
         if encoded.teacher_probs is None:
             raise DataError(
-                "the training rows carry no soft targets: label them first, or train with use_teacher=False"
+                "the training rows carry no soft targets: label them first, or train with "
+                "use_teacher=False"
             )
         return encoded
     if not len(encoded.labelled):
         raise DataError(
-            f"none of the {len(encoded)} training rows has a label, and a control learns from labels alone: "
+            f"none of the {len(encoded)} training rows has a label, and a control learns from "
+            "labels alone: "
             "give labelled rows, or leave the control out"
         )
     return encoded.without_teacher().select(encoded.labelled)
 
 
 def validation_rows(encoded: EncodedSet, *, use_teacher: bool) -> EncodedSet:
-    """The rows that a loss can be measured on: all where there are soft targets, else the labelled ones.
+    """The rows that a loss can be measured on: all where there are soft targets, else the labelled
+    ones.
 
     Raises:
         DataError: There is none.

@@ -8,7 +8,9 @@ from math import cos, pi
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """The numbers of a training run; defaults suit a student of a few million weights on short texts."""
+    """The numbers of a training run; defaults suit a student of a few million weights on short
+    texts.
+    """
 
     epochs: int = 10
     """Passes over the transfer set."""
@@ -29,7 +31,8 @@ class TrainSettings:
     word_dropout: float = 0.0
     """Probability that an input token is replaced by the unknown token during training."""
     ema_decay: float | None = None
-    """Decay of a moving average of the weights, which is then what is validated and saved; None: no average."""
+    """Decay of a moving average of the weights, which is then what is validated and saved; None: no
+    average."""
     seed: int = 0
     """Of order, dropout and word dropout."""
     checkpoint_every_steps: int = 200

@@ -1,7 +1,8 @@
-"""Everything that a killed run needs in order to go on bit for bit, and its way into a checkpoint and back.
+"""Everything that a killed run needs in order to go on bit for bit, and its way into a checkpoint
+and back.
 
-In: model, optimizer, moving average. Out: named tensors and JSON values, and the identity that tells whether a
-checkpoint belongs to the run at hand.
+In: model, optimizer, moving average. Out: named tensors and JSON values, and the identity that
+tells whether a checkpoint belongs to the run at hand.
 """
 
 from __future__ import annotations
@@ -43,15 +44,16 @@ class Counters:
     first_loss: float = 0.0
     """Loss of the first step, where a run keeps it."""
     seconds: float = 0.0
-    """Wall time of the work so far, that of calls which were interrupted up to their last checkpoint."""
+    """Wall time of the work so far, that of calls which were interrupted up to their last
+    checkpoint."""
 
 
 @dataclass
 class TrainingState:
     """A model in training with all that moves along with it.
 
-    `model` is the bare one; `accelerator` says which process this is. `best` holds the weights that validated best,
-    the first ones before any validation.
+    `model` is the bare one; `accelerator` says which process this is. `best` holds the weights that
+    validated best, the first ones before any validation.
     """
 
     model: nn.Module
@@ -62,7 +64,9 @@ class TrainingState:
     counters: Counters = field(default_factory=Counters)
     best: dict[str, Tensor] = field(default_factory=dict)
     _costs: Tensor = field(init=False)  # summed over the rows of this process since the last record
-    _norms: Tensor = field(init=False)  # summed since the last look: not finite as soon as one of them was not
+    _norms: Tensor = field(
+        init=False
+    )  # summed since the last look: not finite as soon as one of them was not
 
     def __post_init__(self) -> None:
         """Start with nothing seen."""
@@ -89,7 +93,9 @@ class TrainingState:
         self.counters.rows += rows
 
     def mean_cost(self) -> float:
-        """Cost of a row since the last record, over all processes; nan if a gradient was not finite."""
+        """Cost of a row since the last record, over all processes; nan if a gradient was not
+        finite.
+        """
         costs = self._costs
         if self.accelerator.num_processes > 1:
             costs = self.accelerator.reduce(costs, reduction="sum")
@@ -108,7 +114,9 @@ class TrainingState:
         self.counters.epoch, self.counters.epoch_step = self.counters.epoch + 1, 0
 
     def judge(self, validation_loss: float, *, patience: int | None) -> None:
-        """Keep the weights that the model holds now if none validated better before, else lose patience."""
+        """Keep the weights that the model holds now if none validated better before, else lose
+        patience.
+        """
         counters = self.counters
         if validation_loss < counters.best_validation_loss:
             counters.best_step, counters.best_validation_loss = counters.step, validation_loss
@@ -130,7 +138,10 @@ class TrainingState:
         """
         return {
             **{f"model.{name}": value for name, value in self.model.state_dict().items()},
-            **{f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer, self.model).items()},
+            **{
+                f"optimizer.{name}": value
+                for name, value in optimizer_tensors(self.optimizer, self.model).items()
+            },
             **{f"average.{name}": value for name, value in self.average.tensors().items()},
             **{f"best.{name}": value for name, value in self.best.items()},
             "costs": self._costs,
@@ -141,10 +152,13 @@ class TrainingState:
         """Everything that is not a tensor, as JSON knows it (no infinity: null)."""
         values = asdict(self.counters)
         return {
-            name: None if isinstance(value, float) and not isfinite(value) else value for name, value in values.items()
+            name: None if isinstance(value, float) and not isfinite(value) else value
+            for name, value in values.items()
         }
 
-    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any], *, process: int = 0) -> None:
+    def restore(
+        self, tensors: Mapping[str, Tensor], values: Mapping[str, Any], *, process: int = 0
+    ) -> None:
         """Put back what `tensors` and `values` gave, random state included.
 
         Args:
@@ -163,7 +177,9 @@ class TrainingState:
             setattr(self.counters, name, inf if value is None else value)
 
 
-def identity(model: nn.Module, train_set: EncodedSet, validation_set: EncodedSet, *others: object) -> str:
+def identity(
+    model: nn.Module, train_set: EncodedSet, validation_set: EncodedSet, *others: object
+) -> str:
     """Name all that decides how a run goes: a checkpoint of another identity is not gone on from.
 
     Args:
@@ -172,13 +188,20 @@ def identity(model: nn.Module, train_set: EncodedSet, validation_set: EncodedSet
         validation_set: Rows in their order.
         others: Settings, objective, ids and so on.
     """
-    weights = {name: value.detach().cpu().float().numpy() for name, value in model.state_dict().items()}
-    rows = [(part.lengths, part.tokens, part.labels, part.teacher_probs) for part in (train_set, validation_set)]
+    weights = {
+        name: value.detach().cpu().float().numpy() for name, value in model.state_dict().items()
+    }
+    rows = [
+        (part.lengths, part.tokens, part.labels, part.teacher_probs)
+        for part in (train_set, validation_set)
+    ]
     return fingerprint("train_classifier", str(model), weights, rows, *others)
 
 
 def random_state(device: torch.device) -> Tensor:
-    """The state of the generators that dropout draws from, as bytes: torch's own, then the accelerator's."""
+    """The state of the generators that dropout draws from, as bytes: torch's own, then the
+    accelerator's.
+    """
     states = [torch.get_rng_state()]
     if device.type == "cuda":
         states.append(torch.cuda.get_rng_state(device))
@@ -194,4 +217,8 @@ def set_random_state(state: Tensor, device: torch.device) -> None:
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }

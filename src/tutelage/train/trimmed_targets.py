@@ -1,8 +1,9 @@
 """Soft targets for a student that has only some of the teacher's tokens.
 
-In: a source of soft targets over the whole vocabulary. Out: one over the student's, for documents in the student's ids.
-The teacher's distribution is taken over the tokens that stay, `p(v) / sum of p over them`, which is exactly what the
-teacher would say were its own vocabulary trimmed: logits of tokens that stay do not change.
+In: a source of soft targets over the whole vocabulary. Out: one over the student's, for documents
+in the student's ids. The teacher's distribution is taken over the tokens that stay,
+`p(v) / sum of p over them`, which is exactly what the teacher would say were its own vocabulary
+trimmed: logits of tokens that stay do not change.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from tutelage.types import Document
 class TrimmedTargets:
     """A source of soft targets, seen by a student with fewer tokens.
 
-    Only whole distributions can be narrowed like this. Of a sample the sum over the tokens that stay is itself a
-    random number, and dividing by it is biased; of the most likely tokens it is not known at all.
+    Only whole distributions can be narrowed like this. Of a sample the sum over the tokens that
+    stay is itself a random number, and dividing by it is biased; of the most likely tokens it is
+    not known at all.
 
     Args:
         source: Speaks about the teacher's vocabulary.
@@ -60,14 +62,17 @@ class TrimmedTargets:
         found = self.source.teacher_side(originals, device)
         if not isinstance(found, HiddenTeacher):
             raise TargetsMismatch(
-                "these targets hold no whole distributions, so they cannot be narrowed to the tokens of a student with "
+                "these targets hold no whole distributions, so they cannot be narrowed to the "
+                "tokens of a student with "
                 "a trimmed vocabulary: use targets of kind hidden or live, or vocabulary: full"
             )
         weight, bias = self._rows(found)
         return replace(found, weight=weight, bias=bias)
 
     def _rows(self, found: HiddenTeacher) -> tuple[Tensor, Tensor | None]:
-        """The rows of the output matrix that stay; cut once, since sources give the same matrix every time."""
+        """The rows of the output matrix that stay; cut once, since sources give the same matrix
+        every time.
+        """
         if self._cut is None or self._cut[0].data_ptr() != found.weight.data_ptr():
             kept = torch.from_numpy(self.vocabulary.kept).to(found.weight.device)
             bias = None if found.bias is None else found.bias.index_select(0, kept)

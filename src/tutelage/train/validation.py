@@ -19,7 +19,8 @@ class Validation:
     """What a validation found."""
 
     loss: float
-    """Mean of the objective over rows, in nats (the soft part times the squared loss temperature)."""
+    """Mean of the objective over rows, in nats (the soft part times the squared loss
+    temperature)."""
     accuracy: float | None
     """Share of the labelled rows answered right; None if no row has a label."""
 
@@ -32,12 +33,15 @@ def validate(
 
     Args:
         model: As in `train_classifier`; dropout is off while this runs.
-        encoded: N >= 1 rows. Without soft targets the loss is the cross-entropy to the labels, over the labelled rows.
+        encoded: N >= 1 rows. Without soft targets the loss is the cross-entropy to the labels, over
+            the labelled rows.
         objective: Cost of each row.
         pad_id: Fills short rows.
         accelerator: Shares the batches among its processes; None: this process does all of them.
     """
-    process, processes = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
+    process, processes = (
+        (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
+    )
     device = next(model.parameters()).device if accelerator is None else accelerator.device
     was_training = model.training
     model.eval()

@@ -1,0 +1,1 @@
+"""How good classifiers are and how close to their teacher, on rows."""

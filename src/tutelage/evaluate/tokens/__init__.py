@@ -1,0 +1,1 @@
+"""How good language models are and how close to their teacher, on documents."""

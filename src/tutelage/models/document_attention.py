@@ -1,0 +1,121 @@
+"""Attention inside each document of a packed row, on a processor: no mask, and no work that a mask
+would throw away.
+
+A mask of several documents has SDPA multiply every token with every other one of its row, and read
+the mask besides. Here the row is cut at the documents and each is given to the causal kernel by
+itself. On a GPU the mask stays: many small kernels have not been measured there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_utils import AttentionInterface
+
+_NAME = "tutelage_documents"
+_documents: ContextVar[Tensor] = ContextVar("documents")
+
+
+class MaskChanged(Exception):
+    """A model does something to its mask before it attends, so that the names of documents do not
+    arrive.
+    """
+
+
+def attend_inside_documents(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **settings: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention of every document of every row with itself alone.
+
+    Args:
+        module: The attention layer.
+        query: `[B, heads, T, D]`; key and value may have fewer heads.
+        key: As query.
+        value: As query.
+        attention_mask: In its place the names of the documents, as `attention_inside_documents`
+            gave them out.
+        **settings: What transformers gives its own SDPA attention.
+
+    Returns:
+        `[B, T, heads, D]`, and None for the weights.
+
+    Raises:
+        MaskChanged: What arrives is something else, or there is a bias over all positions besides.
+    """
+    names = _documents.get()
+    if (
+        attention_mask is None
+        or attention_mask.shape != names.shape
+        or attention_mask.data_ptr() != names.data_ptr()
+    ):
+        raise MaskChanged
+    if settings.get("position_bias") is not None:
+        raise MaskChanged
+    sdpa = AttentionInterface()["sdpa"]
+    rows = []
+    for row, documents in enumerate(names[:, 0, 0]):
+        lengths = torch.unique_consecutive(documents, return_counts=True)[1].tolist()
+        pieces = [tensor[row : row + 1].split(lengths, dim=2) for tensor in (query, key, value)]
+        rows.append(
+            torch.cat(
+                [sdpa(module, *piece, None, **settings)[0] for piece in zip(*pieces, strict=True)],
+                1,
+            )
+        )
+    return torch.cat(rows), None
+
+
+AttentionInterface.register(_NAME, attend_inside_documents)
+
+
+def attends_through_the_interface(model: Any) -> bool:
+    """Whether all layers of this model ask transformers for their attention by one name, and for
+    SDPA.
+
+    Layers that are run again during the backward pass (gradient checkpointing) would ask when the
+    name is gone.
+    """
+    config = model.config.get_text_config()
+    by_name = (
+        getattr(model, "_supports_attention_backend", False)
+        and config._attn_implementation == "sdpa"
+    )
+    return bool(by_name) and all(
+        getattr(part, "config", config) is config
+        and not getattr(part, "gradient_checkpointing", False)
+        for part in model.base_model.modules()
+    )
+
+
+@contextmanager
+def attention_inside_documents(model: Any, segments: Tensor) -> Iterator[Tensor]:
+    """Have the model's layers attend this way inside; afterwards by SDPA as before.
+
+    Args:
+        model: Of transformers; see `attends_through_the_interface`.
+        segments: Names of the documents, int `[B, T]`, each document in one piece.
+
+    Yields:
+        What to give the model as its mask: `[B, 1, 1, T]`, for transformers hands on four
+            dimensions as they are.
+    """
+    config = model.config.get_text_config()
+    before = config._attn_implementation_internal
+    names = segments[:, None, None]
+    token = _documents.set(names)
+    config._attn_implementation_internal = _NAME
+    try:
+        yield names
+    finally:
+        config._attn_implementation_internal = before
+        _documents.reset(token)

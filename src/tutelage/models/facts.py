@@ -1,0 +1,112 @@
+"""What a model is, told from its configuration and the headers of its weight files, before anything
+is loaded.
+
+In: a model's name as a recipe writes it. Out: a `ModelFacts`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import ModelError
+from tutelage.models.finding import locate
+from tutelage.models.reading import read_config
+from tutelage.models.weights import converted_folder, gguf_shapes
+
+_OUTSIDE_LAYERS = ("embed", "embd", "wte", "wpe", "lm_head", "score", "classifier")
+"""Parts of the names of matrices that low-rank additions leave alone; in GGUF files also
+`output.weight`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Size and shape of a model."""
+
+    parameters: int
+    """Number of weights; 0 for a hub model, whose weights are not looked at."""
+    disk_bytes: int
+    """Size of its weight files here; 0 for a hub model."""
+    needs_conversion: bool
+    """True for a GGUF file whose float32 copy has not been made."""
+    layers: int | None = None
+    """Number of layers; None where the configuration does not say."""
+    embedding_width: int | None = None
+    """Values of a token's input embedding; None where the configuration does not say."""
+    matrix_sides: int = 0
+    """Rows plus columns of all matrices in the layers: low-rank additions of rank r have r times as
+    many weights."""
+
+
+def model_facts(spec: str, *, trust_remote_code: bool = False) -> ModelFacts:
+    """Size and shape of a model, from its configuration and the headers of its weight files.
+
+    Args:
+        spec: As for `load_language_model`.
+        trust_remote_code: Run configuration code that comes with the model. Off unless asked for by
+            name.
+
+    Returns:
+        What is known; of a hub model only its configuration is asked for.
+
+    Raises:
+        ModelError: The model is not there, its files are damaged, or transformers does not know its
+            kind.
+    """
+    source = locate(spec)
+    files: list[Path] = []
+    needs_conversion = False
+    shapes: dict[str, Sequence[int]] = {}
+    if source is not None and source.is_file():
+        files, needs_conversion = [source], not converted_folder(source).is_dir()
+        shapes = gguf_shapes(source)
+    elif source is not None:
+        found = sorted(source.glob("*.safetensors"))
+        files = [path for path in found if path.name.startswith("model")] or found
+        shapes = {
+            name: shape for path in files for name, shape in _safetensors_shapes(path).items()
+        }
+    config = read_config(spec, trust_remote_code=trust_remote_code).get_text_config()
+    return ModelFacts(
+        parameters=sum(math.prod(shape) for shape in shapes.values()),
+        disk_bytes=sum(path.stat().st_size for path in files),
+        needs_conversion=needs_conversion,
+        layers=getattr(config, "num_hidden_layers", None),
+        embedding_width=_embedding_width(config),
+        matrix_sides=_matrix_sides(shapes),
+    )
+
+
+def _embedding_width(config: Any) -> int | None:
+    """Some models widen their embeddings after the lookup and name both widths."""
+    narrow = getattr(config, "embedding_size", None) or getattr(config, "word_embed_proj_dim", None)
+    return narrow or getattr(config, "hidden_size", None)
+
+
+def _matrix_sides(shapes: Mapping[str, Sequence[int]]) -> int:
+    inside = [
+        shape
+        for name, shape in shapes.items()
+        if len(shape) == 2
+        and name != "output.weight"
+        and not any(part in name for part in _OUTSIDE_LAYERS)
+    ]
+    return sum(map(sum, inside))
+
+
+def _safetensors_shapes(path: Path) -> dict[str, Sequence[int]]:
+    """Shapes of all tensors, from the JSON header that follows its own length."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, path.stat().st_size)))
+    except (struct.error, ValueError) as error:
+        raise ModelError(
+            f"{path} cannot be read as safetensors ({error}); download it again"
+        ) from error
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}

@@ -1,0 +1,1 @@
+"""The demonstrations: real data fetched once, an ordinary recipe written beside it."""

@@ -1,0 +1,200 @@
+"""Stages of a run: done once, known by the fingerprint of their inputs, reused between runs, never
+done twice.
+
+In: a stage's name, the fingerprint of everything its result depends on, and the work. Out: whether
+it was done now, done before in this run, or taken over from a run beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from tutelage.runs import RunFolder, find_stages, lock
+from tutelage.types import Progress
+
+STAGE_VERSION = 3
+"""Raised when a change of code changes what a stage makes of the same inputs: then older results
+are not reused."""
+
+LINKED_SUFFIXES = (".safetensors", ".parquet")
+"""Files that are only ever replaced as a whole, so a hard link is as good as a copy. All others are
+copied: some of them, such as metrics.jsonl and TensorBoard events, are appended to."""
+UNFINISHED = ("checkpoints", ".*")
+"""Names of what belongs to work in progress; it is not taken over."""
+
+How = Literal["done", "kept", "reused"]
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class StageOutcome:
+    """What became of one stage in this call."""
+
+    name: str
+    how: How
+    """`done` now, `kept` from an earlier call on this run, or `reused` from another run."""
+    seconds: float
+    """Wall time the work took when it was done."""
+
+
+@dataclass
+class Stages:
+    """The stages of one run folder, in the order they were asked for."""
+
+    folder: RunFolder
+    root: Path
+    """Where sibling runs lie, whose stages may be reused."""
+    progress: Progress
+    outcomes: list[StageOutcome] = field(default_factory=list)
+
+    def do(
+        self,
+        name: str,
+        fingerprint: str,
+        *,
+        work: Callable[[], Mapping[str, Any] | None],
+        folder: Path | None = None,
+        leaves: Path | Sequence[Path] = (),
+        is_whole: Callable[[], bool] = lambda: True,
+    ) -> StageOutcome:
+        """Do the work unless it has been done for the same inputs.
+
+        Args:
+            name: The stage, for instance `teacher` or `students/gru`.
+            fingerprint: Of everything the result depends on.
+            work: Does it; facts it returns are kept with the stage.
+            folder: The folder the stage fills, if it may be taken over from a sibling run, whose
+                files are then linked or copied, so that neither run can harm the other. A sibling
+                that another process is writing, or that has lost the files, gives nothing.
+            leaves: Files that the stage leaves; where somebody removed one since, the stage is done
+                again.
+            is_whole: Asked when the stage was done before or has been taken over: False does it
+                again, because what it made was damaged since.
+
+        Returns:
+            What became of it.
+        """
+        stage = self.folder.stage(name)
+        files = [leaves] if isinstance(leaves, Path) else list(leaves)
+        files += [] if folder is None else [folder]
+        if stage.is_done(fingerprint) and all(path.exists() for path in files) and is_whole():
+            return self._record(name, "kept", stage.seconds)
+        if folder is not None and self._take_over(name, fingerprint, folder, files, is_whole):
+            return self._record(name, "reused", stage.seconds)
+        stage.withdraw()  # killed during the work, the old record must not vouch for what the work left
+        started = time.monotonic()
+        facts = dict(work() or {})
+        seconds = time.monotonic() - started
+        stage.mark_done(fingerprint, seconds=seconds, **facts)
+        return self._record(name, "done", seconds)
+
+    def _take_over(
+        self,
+        name: str,
+        fingerprint: str,
+        folder: Path,
+        files: Sequence[Path],
+        is_whole: Callable[[], bool],
+    ) -> bool:
+        """Fill the stage's folder from a sibling in which the stage is done and whole; False if
+        there is none.
+        """
+        stage = self.folder.stage(name)
+        for sibling in find_stages(self.root, name, fingerprint):
+            if sibling.path.resolve() == self.folder.path.resolve():
+                continue
+            done = sibling.stage(name)
+            theirs = [sibling.path / path.relative_to(self.folder.path) for path in files]
+            with ExitStack() as held:
+                try:
+                    held.enter_context(lock(sibling.path))
+                except OSError as error:  # RunExists among them: what cannot be locked may change while it is read
+                    self.progress.say(
+                        f"{name}: not reused from {sibling.path}, which cannot be locked ({error})"
+                    )
+                    continue
+                if not done.is_done(fingerprint) or not all(path.exists() for path in theirs):
+                    continue
+                facts, seconds = done.facts, done.seconds
+                stage.withdraw()  # killed in between, the old record must not vouch for the new files
+                source = sibling.path / folder.relative_to(self.folder.path)
+                link_tree(source, folder, staging=self.folder.path / ".stages" / ".taken")
+            if is_whole():
+                stage.mark_done(fingerprint, seconds=seconds, **facts)
+                self.progress.say(f"{name}: reused from {sibling.path}")
+                return True
+        return False
+
+    def _record(self, name: str, how: How, seconds: float) -> StageOutcome:
+        outcome = StageOutcome(name, how, seconds)
+        self.outcomes.append(outcome)
+        return outcome
+
+    @property
+    def nothing_done(self) -> bool:
+        """True if every stage asked for had been done before."""
+        return all(outcome.how == "kept" for outcome in self.outcomes)
+
+
+def all_done(folder: RunFolder, fingerprints: Mapping[str, str]) -> bool:
+    """Whether every one of these stages of a run has been done, for inputs of the fingerprint given
+    beside it.
+    """
+    return all(
+        folder.stage(name).is_done(fingerprint) for name, fingerprint in fingerprints.items()
+    )
+
+
+class Deferred(Generic[Value]):
+    """A value that is expensive to make (a loaded model), made when first asked for and then
+    kept.
+    """
+
+    def __init__(self, make: Callable[[], Value]) -> None:
+        """Keep the recipe for the value; nothing is made yet."""
+        self._make = make
+        self._made: list[Value] = []
+
+    def get(self) -> Value:
+        """The value, made now if it was not yet."""
+        if not self._made:
+            self._made.append(self._make())
+        return self._made[0]
+
+
+def link_tree(source: Path, target: Path, *, staging: Path) -> None:
+    """Make `target` hold the finished files of `source`: big ones as hard links where the file
+    system can.
+
+    Args:
+        source: A finished stage's folder.
+        target: Replaced if it is there. The tree appears at once: it is made in `staging` and
+            renamed.
+        staging: A free name on the same file system; what a kill left there is removed.
+    """
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.copytree(
+        source, staging, copy_function=_link_or_copy, ignore=shutil.ignore_patterns(*UNFINISHED)
+    )
+    if target.exists():
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging.replace(target)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    if source.endswith(LINKED_SUFFIXES):
+        try:
+            os.link(source, target)
+        except OSError:  # another file system, or one without links
+            pass
+        else:
+            return
+    shutil.copy2(source, target)

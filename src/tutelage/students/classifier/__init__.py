@@ -1,0 +1,3 @@
+"""Students that classify: recurrent networks and encoders, fresh or with weights, and the fast way
+to ask them.
+"""

@@ -1,0 +1,72 @@
+"""Low-rank adapters on a language-model student, and the stock model that remains of them.
+
+In: a causal language model. Out: the same model, of whose weights only small additions are trained;
+later the model with the additions in its weights.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, cast
+
+import torch
+
+from tutelage.errors import ModelError
+
+
+def add_lora(model: Any, *, rank: int = 16, alpha: float = 32.0, seed: int = 0) -> Any:
+    """Freeze a model and put low-rank adapters beside all its linear layers but the output matrix.
+
+    Args:
+        model: A causal language model of transformers; its layers are wrapped in place.
+        rank: Rank of each addition.
+        alpha: Its scale, divided by the rank.
+        seed: Of the random half of the adapters; the other half is zero, so nothing changes at
+            first. The global random state is left as it was.
+
+    Returns:
+        A model of peft around the one given, in training mode.
+
+    Raises:
+        ModelError: The model is recurrent.
+
+    Source: Hu et al. 2021 (arXiv:2106.09685); on all linear layers, which Dettmers et al. 2023
+        (arXiv:2305.14314, section 4) found to matter more than the rank.
+    """
+    if getattr(model, "reads_one_document_a_row", False):
+        raise ModelError(
+            f"{type(model).__name__} keeps its weights in recurrent cells, which take no adapters: "
+            "train all of it "
+            "(remove lora from this student)"
+        )
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    settings = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=rank,
+        lora_alpha=cast("int", alpha),  # only ever divided by the rank
+        lora_dropout=0.0,
+        target_modules="all-linear",
+    )
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # peft reads a property that transformers has renamed; nobody here can act on it.
+        warnings.filterwarnings(
+            "ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning
+        )
+        torch.manual_seed(seed)
+        return get_peft_model(model, settings).train()
+
+
+def merge_lora(model: Any) -> Any:
+    """The stock model with the adapters added to its weights, all of them trainable again.
+
+    Args:
+        model: From `add_lora`; not usable afterwards. A model without adapters is returned as it
+            is.
+
+    Returns:
+        The model that the adapters were put on.
+    """
+    if not hasattr(model, "merge_and_unload"):
+        return model
+    return model.merge_and_unload().requires_grad_(True)

@@ -1,0 +1,143 @@
+"""First embeddings of a student, taken from its teacher.
+
+In: the student's tokenizer and the teacher's language model. Out: a matrix with one row per student
+token: what the teacher makes of the token's text, reduced to the student's width by principal
+components.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from tutelage.errors import ShapeMismatch
+from tutelage.runs import atomic_write_bytes, fingerprint
+from tutelage.students.classifier.components import principal_components
+from tutelage.students.vocabulary.token_vectors import token_pieces, token_vectors
+from tutelage.types import SILENT, Progress
+
+
+def teacher_embeddings(
+    tokenizer: Any,
+    language_model: Any,
+    *,
+    width: int,
+    contextual_layer: int | None = None,
+    texts: Sequence[str] = (),
+    power: float = 0.5,
+    standard_deviation: float | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: Progress = SILENT,
+) -> Tensor:
+    """Embeddings of the student's tokens in the teacher's terms, reduced to `width`.
+
+    The text of a token (with its leading space where it starts a word) goes through the teacher's
+    tokenizer; the mean over its pieces is the token's vector. With a layer and texts, that is mixed
+    with the mean of the teacher's states where the token ends in running text, the more of these
+    the more often it occurs. All vectors are centred and reduced to their principal components.
+    Tokens without text (special ones, lone bytes that the teacher lacks) get small random rows,
+    padding gets zero.
+
+    Args:
+        tokenizer: The student's, V tokens.
+        language_model: Has `model` and `tokenizer`.
+        width: The student's embedding size, at most the teacher's hidden size.
+        contextual_layer: Take the teacher's hidden states after this many layers, run on the text
+            of the token alone (behind its begin token, if it has one); None takes its input
+            embeddings.
+        texts: Running text in which the tokens occur; used with a layer only. How often a token
+            occurs also weighs it in the components, by the square root.
+        power: How much components are evened out: 0 keeps their spread, 1 gives all the same.
+        standard_deviation: Of all entries of the result; None means 1 / sqrt(width), rows of length
+            about one.
+        seed: Of the random rows.
+        cache: Folder in which the teacher's vectors are kept, since running them takes a while and
+            another student with the same vocabulary needs the same ones; None keeps nothing.
+        progress: Where the bar goes.
+
+    Returns:
+        float32 [V, width], the same on every run; each component's largest entry by magnitude is
+        positive.
+
+    Raises:
+        ShapeMismatch: `width` exceeds the teacher's hidden size.
+        ValueError: `contextual_layer` is not one of the teacher's, or `power` is not in 0 to 1.
+
+    Source: principal components keep most of the geometry of embeddings (Raunak et al. 2019,
+        RepL4NLP); vectors of a word run on its own, from a layer of a language model, are the
+        "decontextualized" ones of Bommasani et al. 2020 (ACL), section 2.
+    """
+    model, teacher_tokenizer = language_model.model, language_model.tokenizer
+    teacher_width = model.get_input_embeddings().weight.shape[1]
+    if width > teacher_width:
+        raise ShapeMismatch(
+            f"the student's embeddings are {width} wide, the teacher's only {teacher_width}: "
+            "choose an embedding size "
+            f"of at most {teacher_width}, or embeddings: random"
+        )
+    texts = texts if contextual_layer is not None else ()
+    pieces = token_pieces(tokenizer, teacher_tokenizer)
+    rows = [row for row, ids in enumerate(pieces) if ids]
+    key = fingerprint(
+        getattr(language_model, "fingerprint", None),
+        tokenizer.model_max_length,
+        contextual_layer,
+        [pieces[row] for row in rows],
+        list(texts),
+    )
+    file = (
+        None
+        if cache is None or not hasattr(language_model, "fingerprint")
+        else cache / f"{key}.safetensors"
+    )
+    if file is not None and file.is_file():
+        kept = load_file(file)
+        vectors, counts = kept["vectors"], kept["counts"]
+    else:
+        vectors, counts = token_vectors(
+            tokenizer,
+            language_model,
+            pieces,
+            rows,
+            contextual_layer=contextual_layer,
+            texts=texts,
+            progress=progress,
+        )
+        if file is not None:
+            atomic_write_bytes(file, save({"vectors": vectors.contiguous(), "counts": counts}))
+    scale = standard_deviation or 1 / math.sqrt(width)
+    generator = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(len(pieces), width, generator=generator) * (scale / 10)
+    matrix[rows] = principal_components(
+        vectors, width, standard_deviation=scale, power=power, weights=counts.clamp_min(1).sqrt()
+    )
+    matrix[tokenizer.pad_token_id] = 0
+    return matrix
+
+
+def set_embeddings(model: Any, matrix: Tensor) -> None:
+    """Put a matrix in the place of a model's input embeddings.
+
+    Args:
+        model: A transformers model; changed in place.
+        matrix: [V, width].
+
+    Raises:
+        ShapeMismatch: The model's embeddings have another shape.
+    """
+    weight = model.get_input_embeddings().weight
+    if weight.shape != matrix.shape:
+        raise ShapeMismatch(
+            f"the embeddings given are {tuple(matrix.shape)}, the model's {tuple(weight.shape)}: "
+            "make them with the "
+            "model's own tokenizer and width"
+        )
+    with torch.no_grad():
+        weight.copy_(matrix)

@@ -1,0 +1,153 @@
+"""What a teacher makes of each token of a student, before it is reduced to the student's width.
+
+In: the student's tokenizer, the teacher's language model, perhaps running text. Out: a vector of
+the teacher's width for each token that has text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.students.pruning.layer_states import run_layers
+from tutelage.students.vocabulary.texts import token_texts
+from tutelage.types import Progress
+
+LONGEST_TEXT = 512
+"""Tokens of a running text that the teacher reads."""
+OCCURRENCES_FOR_HALF = 3
+"""A token seen this often takes half of its vector from running text, half from the token on its
+own."""
+
+
+class LanguageModel(Protocol):
+    """What is asked of a teacher here: a transformers model and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+
+def token_pieces(tokenizer: Any, teacher_tokenizer: Any) -> list[list[int]]:
+    """The teacher's token ids for every student token; empty where there is nothing to look up."""
+    texts = token_texts(tokenizer)
+    shared = (
+        teacher_tokenizer.get_vocab()
+        if _is_byte_level(tokenizer) and _is_byte_level(teacher_tokenizer)
+        else {}
+    )
+    names = tokenizer.convert_ids_to_tokens(list(range(len(texts))))
+    special = set(tokenizer.all_special_ids)
+    found = [
+        [shared[name]] if name in shared and row not in special else []
+        for row, name in enumerate(names)
+    ]
+    rows = [row for row, text in enumerate(texts) if text and not found[row]]
+    if rows:
+        ids = teacher_tokenizer([texts[row] for row in rows], add_special_tokens=False)["input_ids"]
+        for row, of_row in zip(rows, ids, strict=True):
+            found[row] = list(of_row)
+    return found
+
+
+def token_vectors(
+    tokenizer: Any,
+    language_model: LanguageModel,
+    pieces: Sequence[Sequence[int]],
+    rows: Sequence[int],
+    *,
+    contextual_layer: int | None,
+    texts: Sequence[str],
+    progress: Progress,
+) -> tuple[Tensor, Tensor]:
+    """The teacher's vectors of student tokens, and how often each occurs in running text.
+
+    Args:
+        tokenizer: The student's, V tokens.
+        language_model: The teacher's.
+        pieces: For each of the V tokens the teacher's ids, from `token_pieces`.
+        rows: The N tokens asked for; each has pieces.
+        contextual_layer: As for `teacher_embeddings`.
+        texts: Running text, used with a layer only.
+        progress: Where the bar goes.
+
+    Returns:
+        Vectors, float32 [N, H], and counts, float32 [N].
+    """
+    model, teacher_tokenizer = language_model.model, language_model.tokenizer
+    counts = torch.zeros(len(pieces))
+    total = len(rows) + len(texts)
+    with (
+        torch.inference_mode(),
+        progress.bar("Embeddings from the teacher", total=total, unit="texts") as advance,
+    ):
+        if contextual_layer is None:
+            vectors = _input_vectors(model, [pieces[row] for row in rows])
+            advance(len(rows))
+            return vectors, counts[rows]
+        run = partial(
+            run_layers,
+            model,
+            layer=contextual_layer,
+            begin=teacher_tokenizer.bos_token_id,
+            advance=advance,
+        )
+        alone = torch.zeros(len(pieces), model.get_input_embeddings().weight.shape[1])
+        run(
+            [pieces[row] for row in rows],
+            take=lambda row, states: alone[rows[row]].copy_(states.mean(0)),
+        )
+        sums = torch.zeros_like(alone)
+        ends = _token_ends(tokenizer, teacher_tokenizer, texts)
+
+        def take(row: int, states: Tensor) -> None:
+            student_ids, positions = ends[row][1:]
+            sums.index_add_(0, student_ids, states[positions])
+            counts.index_add_(0, student_ids, torch.ones(len(student_ids)))
+
+        run([of_text[0] for of_text in ends], take=take)
+        share = (counts / (counts + OCCURRENCES_FOR_HALF))[:, None]
+        vectors = share * sums / counts.clamp_min(1)[:, None] + (1 - share) * alone
+    return vectors[rows].clone(), counts[rows].clone()
+
+
+def _is_byte_level(tokenizer: Any) -> bool:
+    return '"ByteLevel"' in tokenizer.backend_tokenizer.to_str().partition('"model":')[0]
+
+
+def _input_vectors(model: Any, pieces: Sequence[Sequence[int]]) -> Tensor:
+    """Mean of the teacher's input embeddings of each token's pieces."""
+    weight = model.get_input_embeddings().weight
+    flat = torch.tensor([index for ids in pieces for index in ids], device=weight.device)
+    starts = torch.tensor([0, *(len(ids) for ids in pieces[:-1])], device=weight.device).cumsum(0)
+    return nn.functional.embedding_bag(flat, weight.float(), starts, mode="mean").cpu()
+
+
+def _token_ends(
+    tokenizer: Any, teacher_tokenizer: Any, texts: Sequence[str]
+) -> list[tuple[list[int], Tensor, Tensor]]:
+    """Per text: the teacher's ids, the student's, and where in the teacher's each of the student's
+    tokens ends.
+    """
+    if not texts:
+        return []
+    settings = {"add_special_tokens": False, "return_offsets_mapping": True, "truncation": True}
+    student = tokenizer(list(texts), **settings)
+    teacher = teacher_tokenizer(list(texts), max_length=LONGEST_TEXT, **settings)
+    found = []
+    for row, ids in enumerate(teacher["input_ids"]):
+        ends = torch.tensor([end for _, end in teacher["offset_mapping"][row]], dtype=torch.long)
+        wanted = torch.tensor([end for _, end in student["offset_mapping"][row]], dtype=torch.long)
+        positions = torch.searchsorted(ends, wanted)
+        inside = positions < len(ids)
+        found.append(
+            (
+                list(ids),
+                torch.tensor(student["input_ids"][row], dtype=torch.long)[inside],
+                positions[inside],
+            )
+        )
+    return found

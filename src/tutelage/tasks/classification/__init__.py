@@ -1,0 +1,1 @@
+"""Choosing one of the labels for a text."""

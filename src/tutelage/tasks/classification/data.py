@@ -1,0 +1,90 @@
+"""What a classification recipe starts from: its data, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tutelage.data import Prepared, prepare
+from tutelage.errors import Problem, RecipeError
+from tutelage.runs import fingerprint
+from tutelage.tasks.classification.recipe import Recipe
+from tutelage.types import Example
+
+
+def prepare_data(recipe: Recipe) -> Prepared:
+    """Read, validate and split the data that a recipe names.
+
+    Raises:
+        RecipeError: Every problem of every file at once.
+    """
+    prepared, problems = read_data(recipe)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if prepared is None or errors:
+        raise RecipeError(errors)
+    return prepared
+
+
+def read_data(recipe: Recipe) -> tuple[Prepared | None, list[Problem]]:
+    """As `prepare_data`, but problems and warnings are given back; None if there is an error among
+    them.
+    """
+    data = recipe.data
+    try:
+        prepared = prepare(
+            data.train,
+            recipe.task.labels,
+            validation=data.validation,
+            test=data.test,
+            unlabeled=data.unlabeled,
+            text_field=data.text_field,
+            label_field=data.label_field,
+            group_field=data.group_field,
+            labels_required=recipe.teacher.kind == "classifier"
+            and recipe.teacher.fit.method != "none",
+            seed=recipe.train.seed,
+        )
+    except RecipeError as error:
+        return None, list(error.problems)
+    return prepared, [*_needs_labels(recipe, prepared), *prepared.warnings]
+
+
+def _needs_labels(recipe: Recipe, prepared: Prepared) -> list[Problem]:
+    """What the recipe asks for that only labelled training rows can give."""
+    if any(example.label is not None for example in prepared.train):
+        return []
+    wishes = {
+        "evaluate.control": (
+            recipe.evaluate.control,
+            "a control learns from labels alone: set it to false",
+        ),
+        "teacher.shots": (
+            recipe.teacher.kind == "prompted" and recipe.teacher.shots > 0,
+            "shots are labelled: set 0",
+        ),
+        "teacher.calibration": (
+            recipe.teacher.kind == "prompted" and recipe.teacher.calibration == "fitted",
+            "it is fitted to labels: choose batch, which needs none",
+        ),
+    }
+    return [
+        Problem(key, f"no training row has a label, but {why}")
+        for key, (asked, why) in wishes.items()
+        if asked
+    ]
+
+
+def data_fingerprint(prepared: Prepared) -> str:
+    """The fingerprint of every split."""
+    return rows_fingerprint(prepared.train, prepared.validation, prepared.test, prepared.unlabeled)
+
+
+def rows_fingerprint(*splits: Sequence[Example]) -> str:
+    """The fingerprint of splits: texts by content, with their labels, in order."""
+    return fingerprint(
+        [[(example.example_id, example.label) for example in split] for split in splits]
+    )
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """The fingerprint of a whole recipe."""
+    return fingerprint(recipe)

@@ -1,0 +1,163 @@
+"""One student: built, trained on soft targets (or on labels alone, as a control), saved.
+
+In: a student's specification, examples, a store of soft targets. Out: a model folder in the
+`save_pretrained` layout with its metrics beside it. The recipe and the Python call
+`tutelage.distill` share this one path.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from tutelage.errors import DataError
+from tutelage.losses import ForwardKL
+from tutelage.students import save
+from tutelage.targets import TargetStore
+from tutelage.train import TrainResult, TrainSettings, train_classifier
+from tutelage.types import SILENT, Example, Progress
+
+if TYPE_CHECKING:
+    from tutelage.data.collate import EncodedSet
+    from tutelage.models import LanguageModel
+
+
+class StudentSpec(Protocol):
+    """What `distill` asks of a student: its labels, and how to build it for a set of texts."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Class names in the order of the logits."""
+        ...
+
+    def build(
+        self,
+        texts: Sequence[str],
+        *,
+        language_model: Any = None,
+        seed: int = 0,
+        cache: Path | None = None,
+        progress: Progress = SILENT,
+    ) -> tuple[Any, Any]:
+        """A fresh model and its tokenizer."""
+        ...
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A trained student and where it lies."""
+
+    model: Any
+    tokenizer: Any
+    folder: Path
+    result: TrainResult
+
+
+def distill(
+    student: StudentSpec,
+    examples: Sequence[Example],
+    store: TargetStore | None,
+    *,
+    validation: Sequence[Example] = (),
+    objective: ForwardKL | None = None,
+    settings: TrainSettings | None = None,
+    out: Path | str = "student",
+    language_model: LanguageModel | None = None,
+    vocabulary_texts: Sequence[str] | None = None,
+    cache: Path | None = None,
+    progress: Progress = SILENT,
+) -> Distilled:
+    """Train one student and save it.
+
+    A second call with the same arguments after a kill goes on from the last checkpoint in `out`.
+
+    Args:
+        student: What to build, for instance `tutelage.students.RNN(labels=labels)`.
+        examples: The transfer set. Labelled rows also carry the hard term; the others learn from
+            the teacher alone.
+        store: Soft targets of every example; None trains on labels alone (the control).
+        validation: Rows that choose the best epoch; empty means a seeded tenth of the examples.
+        objective: Divergence and its mix with hard labels; None means `ForwardKL()`.
+        settings: How long and how fast; None means `TrainSettings()`.
+        out: Folder for the model, `metrics.jsonl` and, while training, `checkpoints/`.
+        language_model: The teacher's language model, for `embeddings: teacher`.
+        vocabulary_texts: Texts the student's own vocabulary is trained on; None means the examples'
+            texts.
+        cache: Folder where the teacher's vectors of the student's tokens are kept for the next
+            student.
+        progress: Where bars go.
+
+    Returns:
+        The trained model with its best weights, already saved in `out`.
+
+    Raises:
+        TargetsIncomplete: The store lacks an example; it is named.
+        DataError: There is nothing to train on.
+        TrainingDiverged: The loss is not a number or exploded.
+
+    Example:
+        >>> import tutelage as tl  # doctest: +SKIP
+        >>> tl.distill(tl.students.RNN(labels=labels), examples, store, out="students/rnn")  #
+        doctest: +SKIP
+    """
+    objective = objective or ForwardKL()
+    settings = settings or TrainSettings()
+    out = Path(out)
+    if not validation:
+        from tutelage.data import split
+
+        rows, held_out = split(list(examples), None, 0.1, seed=settings.seed)
+        examples, validation = [examples[row] for row in rows], [examples[row] for row in held_out]
+    if not examples or not validation:
+        raise DataError(
+            f"{len(examples)} training and {len(validation)} validation rows given: both must be "
+            "there"
+        )
+    texts = [example.text for example in examples] if vocabulary_texts is None else vocabulary_texts
+    model, tokenizer = student.build(
+        texts, language_model=language_model, seed=settings.seed, cache=cache, progress=progress
+    )
+    result = train_classifier(
+        model,
+        tokenizer.pad_token_id,
+        encode(tokenizer, examples, store),
+        encode(tokenizer, validation, store),
+        objective=objective,
+        settings=settings,
+        out=out,
+        use_teacher=store is not None,
+        unknown_id=tokenizer.mask_token_id
+        if tokenizer.mask_token_id is not None
+        else tokenizer.unk_token_id,
+        progress=progress,
+        title=f"Training {out.parent.name}/{out.name}",
+    )
+    save(model, tokenizer, out)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    return Distilled(model, tokenizer, out, result)
+
+
+def encode(tokenizer: Any, examples: Sequence[Example], store: TargetStore | None) -> EncodedSet:
+    """Token ids, labels and soft targets of examples, row by row.
+
+    Args:
+        tokenizer: The student's; truncates at its `model_max_length`.
+        examples: N rows.
+        store: Where their soft targets lie; None leaves them out.
+
+    Returns:
+        N rows, labels -100 where nobody labelled.
+    """
+    from tutelage.data.collate import EncodedSet
+
+    input_ids = tokenizer([example.text for example in examples], truncation=True)["input_ids"]
+    labels = np.array(
+        [-100 if example.label is None else example.label for example in examples], dtype=np.int64
+    )
+    probs = None if store is None else store.lookup([example.example_id for example in examples])
+    return EncodedSet(input_ids=input_ids, labels=labels, teacher_probs=probs)

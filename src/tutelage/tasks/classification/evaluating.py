@@ -1,0 +1,223 @@
+"""Quality and cost on the test rows: teacher, students, controls and baselines, on the same rows
+and machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tutelage.data import Prepared
+from tutelage.metrics import (
+    bootstrap,
+    centred,
+    correct,
+    majority_class,
+    mean_interval,
+    nlls,
+    resampled_ece,
+    share_interval,
+)
+from tutelage.runs import RunFolder, atomic_write_json
+from tutelage.runs.stages import Deferred
+from tutelage.targets import TargetStore
+from tutelage.tasks.classification.recipe import Recipe
+from tutelage.types import SILENT, Example, Progress
+
+if TYPE_CHECKING:
+    from tutelage.students import Predictor
+
+THROUGHPUT_BATCH = 32
+
+
+def held_out_quality(recipe: Recipe, data: Prepared, store: TargetStore) -> dict[str, Any]:
+    """The teacher's own accuracy and calibration on validation rows, which it was not fitted to.
+
+    Returns:
+        accuracy, nll, ece as `{"value", "low", "high"}`, the accuracy of always answering the
+        commonest training class, and `sentence`, which says the same in words and warns if the
+        teacher is no better than that.
+    """
+    labelled = [example for example in data.validation if example.label is not None]
+    if not labelled:
+        return {
+            "rows": 0,
+            "sentence": "Teacher: no validation row has a label, so its own accuracy is not known.",
+        }
+    gold = labels_of(labelled)
+    probs = np.asarray(store.lookup([example.example_id for example in labelled]), dtype=np.float64)
+    drawing = {"samples": recipe.evaluate.bootstrap_samples, "seed": recipe.train.seed}
+    is_correct = correct(probs, gold)
+    error = resampled_ece(probs.max(axis=1), is_correct)
+    spread = centred(bootstrap(error, len(labelled), **drawing))
+    quality: dict[str, Any] = {
+        "rows": len(labelled),
+        "accuracy": share_interval(is_correct, **drawing).as_dict(),
+        "nll": mean_interval(nlls(probs, gold), **drawing).as_dict(),
+        "ece": spread.as_dict() | {"low": max(0.0, spread.low)},
+    }
+    known = labels_of(data.train)[labels_of(data.train) >= 0]
+    # Without a label in train, the commonest class of these rows stands in: a bar that is a little
+    # too high.
+    quality["majority_accuracy"] = float(
+        np.mean(gold == majority_class(known if len(known) else gold))
+    )
+    found = quality["accuracy"]
+    sentence = (
+        f"Teacher on {len(labelled):,} held-out rows: accuracy {found['value']:.3f} "
+        f"[{found['low']:.3f}, {found['high']:.3f}], ECE {quality['ece']['value']:.3f}; "
+        f"the commonest class alone: {quality['majority_accuracy']:.3f}"
+    )
+    if found["low"] <= quality["majority_accuracy"]:
+        verdict = "worse" if found["high"] < quality["majority_accuracy"] else "not clearly better"
+        sentence += (
+            f"\nwarning: this teacher is {verdict} than always answering the commonest class; "
+            "students can "
+            "only learn what it knows. Give it labels (kind: classifier), shots, or take a larger "
+            "model"
+        )
+    quality["sentence"] = sentence
+    return quality
+
+
+def evaluate_run(
+    recipe: Recipe,
+    folder: RunFolder,
+    data: Prepared,
+    store: TargetStore,
+    teacher: Deferred[Any],
+    *,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Measure everybody on the test rows; write evaluation.json and predictions.parquet.
+
+    Returns:
+        Facts for the stage: rows evaluated.
+    """
+    from tutelage.evaluate.classes.comparison import compare
+    from tutelage.evaluate.classes.predictions import write_predictions
+    from tutelage.evaluate.cost import exact, measure_latency
+    from tutelage.students import Predictor
+
+    texts = [example.text for example in data.test]
+    teacher_probs = store.lookup([example.example_id for example in data.test])
+    students = {name: Predictor.load(folder.students_path / name) for name in recipe.students}
+    controls = (
+        {name: Predictor.load(folder.controls_path / name) for name in recipe.students}
+        if recipe.evaluate.control
+        else {}
+    )
+    answers = {
+        group: {name: predictor.probs(texts) for name, predictor in predictors.items()}
+        for group, predictors in (("students", students), ("controls", controls))
+    }
+    simple = (
+        baseline_probs(data, texts, num_classes=len(recipe.task.labels))
+        if recipe.evaluate.baselines
+        else {}
+    )
+    evaluation = compare(
+        labels_of(data.test),
+        recipe.task.labels,
+        teacher=teacher_probs,
+        students=answers["students"],
+        controls=answers["controls"],
+        baselines=simple,
+        bootstrap_samples=recipe.evaluate.bootstrap_samples,
+        seed=recipe.train.seed,
+    )
+    timed = texts[:: max(1, len(texts) // recipe.evaluate.latency_examples)][
+        : recipe.evaluate.latency_examples
+    ]
+    costs = measure_latency(
+        {
+            "teacher": _teacher_answers(teacher.get()),
+            **{name: student.probs for name, student in students.items()},
+        },
+        timed,
+        batch_size=THROUGHPUT_BATCH,
+        progress=progress,
+    )
+    sizes = {"teacher": (teacher.get().parameters, teacher.get().disk_bytes)}
+    sizes |= {
+        name: _size(student, folder.students_path / name) for name, student in students.items()
+    }
+    for name, (parameters, disk_bytes) in sizes.items():
+        cost = {"parameters": exact(parameters), "disk_bytes": exact(disk_bytes), **costs[name]}
+        # A control is the same network as its student and costs the same.
+        same = (
+            [evaluation["teacher"]]
+            if name == "teacher"
+            else [evaluation[group].get(name, {}) for group in answers]
+        )
+        for metrics in same:
+            metrics.update(cost)
+    evaluation["devices"] = {
+        "teacher": device_name(teacher.get().language_model.device),
+        "students": device_name(next(iter(students.values())).model.device),
+    }
+    write_predictions(
+        folder.predictions_path,
+        data.test,
+        labels=recipe.task.labels,
+        teacher=teacher_probs,
+        students=answers["students"],
+        controls=answers["controls"],
+    )
+    atomic_write_json(folder.evaluation_path, evaluation)
+    return {"rows": len(texts)}
+
+
+def baseline_probs(
+    data: Prepared, texts: Sequence[str], *, num_classes: int
+) -> dict[str, np.ndarray]:
+    """What simpler methods answer with the labelled rows: TF-IDF with logistic regression, and the
+    commonest class.
+    """
+    from tutelage.evaluate.classes.baselines import majority, tfidf_logistic_regression
+
+    labelled = [example for example in data.train if example.label is not None]
+    known = labels_of(labelled)
+    if len(set(known.tolist())) < 2:
+        return {}
+    return {
+        "tfidf_logistic_regression": tfidf_logistic_regression(
+            [example.text for example in labelled], known, texts, num_classes
+        ),
+        "majority": majority(known, len(texts), num_classes=num_classes),
+    }
+
+
+def device_name(device: Any) -> str:
+    """What a model was measured on: `cpu`, or an accelerator with its name."""
+    import torch
+
+    return (
+        f"{device.type} ({torch.cuda.get_device_name(device)})"
+        if device.type == "cuda"
+        else str(device.type)
+    )
+
+
+def labels_of(examples: Sequence[Example]) -> np.ndarray:
+    """Label indexes, int64 [N]; -1 where nobody labelled the row."""
+    return np.array(
+        [-1 if example.label is None else example.label for example in examples], dtype=np.int64
+    )
+
+
+def _teacher_answers(teacher: Any) -> Callable[[Sequence[str]], np.ndarray]:
+    """The teacher as it would be deployed, whose cost is measured."""
+    from tutelage.teachers import ClassifierTeacher
+
+    deployed = teacher.for_new_texts() if isinstance(teacher, ClassifierTeacher) else teacher
+    return lambda texts: deployed.label([Example(text=text) for text in texts])
+
+
+def _size(student: Predictor, folder: Path) -> tuple[int, int]:
+    from tutelage.evaluate.cost import folder_bytes
+
+    return sum(parameter.numel() for parameter in student.model.parameters()), folder_bytes(folder)

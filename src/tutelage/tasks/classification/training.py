@@ -1,0 +1,116 @@
+"""The students of a classification recipe, each trained on soft targets and, as a control, on
+labels alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tutelage.data import Prepared
+from tutelage.losses import ForwardKL
+from tutelage.models import model_fingerprint
+from tutelage.runs import RunFolder, fingerprint
+from tutelage.runs.stages import Deferred
+from tutelage.students import RNN, Pretrained, Transformer
+from tutelage.targets import TargetStore
+from tutelage.tasks.classification.data import rows_fingerprint
+from tutelage.tasks.classification.distilling import distill
+from tutelage.tasks.classification.recipe import Recipe
+from tutelage.train import TrainSettings
+from tutelage.types import SILENT, Example, Progress
+
+STUDENT_FILES = ("config.json", "model.safetensors", "metrics.jsonl")
+"""What training leaves in a student's folder, whatever the student."""
+
+
+def student_fingerprint(
+    recipe: Recipe,
+    name: str,
+    teacher_print: str,
+    data: Prepared,
+    transfer: Sequence[Example],
+    *,
+    control: bool,
+) -> str:
+    """The fingerprint of what a trained student depends on; test rows are none of it.
+
+    Args:
+        recipe: The recipe.
+        name: The student's.
+        teacher_print: Of the teacher, which with a text gives its soft target.
+        data: The rows.
+        transfer: The transfer set made of them.
+        control: Whether it learns from labels alone.
+    """
+    student = recipe.students[name]
+    weights = model_fingerprint(str(student.model)) if student.kind == "pretrained" else None
+    return fingerprint(
+        "student",
+        weights, control, teacher_print, rows_fingerprint(transfer, data.train, data.unlabeled, data.validation),
+        recipe.students[name], recipe.train_for(name), recipe.objective_for(name), recipe.task.labels,
+    )  # fmt: skip
+
+
+def train_student(
+    recipe: Recipe,
+    name: str,
+    folder: RunFolder,
+    transfer: Sequence[Example],
+    data: Prepared,
+    store: TargetStore,
+    teacher: Deferred[Any],
+    *,
+    control: bool,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Train one student, or its control, and save it in the run.
+
+    A control sees the same initial weights, texts, order and number of steps; only the loss is the
+    label's cross-entropy alone.
+
+    Returns:
+        Facts for the stage: best step, best validation loss, steps.
+    """
+    objective = recipe.objective_for(name)
+    spec = student_spec(recipe, name)
+    done = distill(
+        spec,
+        transfer,
+        None if control else store,
+        validation=data.validation,
+        objective=ForwardKL(
+            loss_temperature=objective.loss_temperature, soft_weight=objective.soft_weight
+        ),
+        settings=TrainSettings(**recipe.train_for(name).model_dump()),
+        out=(folder.controls_path if control else folder.students_path) / name,
+        language_model=teacher.get().language_model if spec.needs_language_model else None,
+        vocabulary_texts=[example.text for example in (*data.train, *data.unlabeled)],
+        cache=folder.teacher_path / "embeddings",
+        progress=progress,
+    )
+    return {
+        "steps": done.result.steps,
+        "best_step": done.result.best_step,
+        "best_validation_loss": done.result.best_validation_loss,
+    }
+
+
+def student_spec(recipe: Recipe, name: str) -> RNN | Transformer | Pretrained:
+    """The student that a recipe describes under a name."""
+    section = recipe.students[name]
+    own = section.model_dump(exclude={"kind", "train", "objective", "tokenizer"})
+    labels = recipe.task.labels
+    if section.kind == "pretrained":
+        return Pretrained(labels=labels, **own)
+    tokenizer = section.tokenizer
+    words = {
+        "tokenizer": tokenizer.kind,
+        "vocabulary_size": tokenizer.vocabulary_size,
+        "lowercase": tokenizer.lowercase,
+    }
+    return (
+        RNN(labels=labels, **own, **words)
+        if section.kind == "rnn"
+        else Transformer(labels=labels, **own, **words)
+    )

@@ -1,0 +1,1 @@
+"""Predicting a text token by token."""

@@ -1,0 +1,69 @@
+"""What a causal_lm recipe starts from: the teacher's tokenizer, and documents read with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tutelage.data import PreparedDocuments, prepare_documents
+from tutelage.errors import Problem, RecipeError
+from tutelage.models import load_tokenizer
+from tutelage.runs import fingerprint
+from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.types import Document
+
+
+def teacher_tokenizer(recipe: LanguageRecipe) -> Any:
+    """The tokenizer of the teacher, without its weights.
+
+    Raises:
+        ModelError: The model is not there, or has no tokenizer.
+    """
+    return load_tokenizer(
+        str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code
+    )
+
+
+def prepare_language_data(recipe: LanguageRecipe, tokenizer: Any) -> PreparedDocuments:
+    """Read, render, tokenize and split the documents that a recipe names.
+
+    Raises:
+        RecipeError: Every problem of every file at once.
+    """
+    prepared, problems = read_language_data(recipe, tokenizer)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if prepared is None or errors:
+        raise RecipeError(errors)
+    return prepared
+
+
+def read_language_data(
+    recipe: LanguageRecipe, tokenizer: Any
+) -> tuple[PreparedDocuments | None, list[Problem]]:
+    """As `prepare_language_data`, but problems and warnings are given back; None if there is an
+    error among them.
+    """
+    data = recipe.data
+    try:
+        prepared = prepare_documents(
+            data.train,
+            tokenizer,
+            validation=data.validation,
+            test=data.test,
+            text_field=data.text_field,
+            prompt_field=data.prompt_field,
+            response_field=data.response_field,
+            messages_field=data.messages_field,
+            train_on=data.train_on,
+            sequence_length=recipe.task.sequence_length,
+            long_documents=recipe.task.long_documents,
+            seed=recipe.train.seed,
+        )
+    except RecipeError as error:
+        return None, list(error.problems)
+    return prepared, list(prepared.warnings)
+
+
+def documents_fingerprint(*splits: Sequence[Document]) -> str:
+    """The fingerprint of splits: documents by content, in order."""
+    return fingerprint([[document.example_id for document in split] for split in splits])

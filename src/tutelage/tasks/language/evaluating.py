@@ -1,0 +1,223 @@
+"""Quality and cost of language models on the test documents: teacher, students and controls, on the
+same machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tutelage.data import PreparedDocuments
+from tutelage.runs import RunFolder, atomic_write_json
+from tutelage.runs.stages import Deferred
+from tutelage.targets import TargetStore, inspect
+from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.tasks.language.training import load_judged_student, settings_of
+from tutelage.teachers import CausalTeacher
+from tutelage.types import SILENT, Document, Progress
+
+PROMPT_TOKENS = 24
+"""Length of a prompt where whole documents are trained."""
+SPEED_PROMPTS, SPEED_NEW_TOKENS = 2, 32
+"""Documents that every model reads against the clock, and tokens it writes after each."""
+SAMPLING_TEMPERATURE, TOP_P = 0.7, 0.9
+"""How the samples of the report are drawn."""
+
+
+def held_out_targets(store: TargetStore, folder: Path) -> dict[str, Any]:
+    """What the soft targets look like, and a sentence about it."""
+    facts = inspect(folder)
+    sentence = (
+        f"Soft targets: {facts['positions']:,} tokens, {facts['bytes_per_position']:.1f} bytes "
+        "each, mean entropy "
+        f"{facts['mean_entropy_nats']:.2f} nats"
+    )
+    kept = facts.get("kept_mass")
+    if store.manifest.kind == "top_k" and kept is not None:
+        sentence += f", {kept:.1%} of the teacher's probability kept exactly, the rest as one tail"
+    shown = {name: facts[name] for name in ("positions", "bytes_per_position", "mean_entropy_nats")}
+    return {**shown, "sentence": sentence}
+
+
+def evaluate_language_run(
+    recipe: LanguageRecipe,
+    folder: RunFolder,
+    data: PreparedDocuments,
+    teacher: Deferred[CausalTeacher],
+    *,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Measure everybody on the test documents; write evaluation.json and predictions.parquet.
+
+    Returns:
+        Facts for the stage: documents and tokens evaluated.
+    """
+    from tutelage.evaluate.cost import exact, folder_bytes
+    from tutelage.evaluate.tokens.comparison import compare_language_models
+    from tutelage.evaluate.tokens.cost import (
+        cut_to_context,
+        measure_language_speed,
+        peak_memory_bytes,
+    )
+    from tutelage.evaluate.tokens.examples import show_distributions, write_document_scores
+    from tutelage.evaluate.tokens.generation import continue_prompts, prompts_of
+    from tutelage.evaluate.tokens.scores import score_models
+    from tutelage.students import TeacherView
+
+    judge = teacher.get()
+    students = {
+        name: load_judged_student(recipe, name, folder.students_path, judge)
+        for name in recipe.students
+    }
+    controls = (
+        {
+            name: load_judged_student(recipe, name, folder.controls_path, judge)
+            for name in recipe.students
+        }
+        if recipe.evaluate.control
+        else {}
+    )
+    everyone = {f"students.{name}": model for name, model in students.items()}
+    everyone |= {f"controls.{name}": model for name, model in controls.items()}
+    documents = [document for document in data.test if document.positions]
+    scores = score_models(
+        judge, everyone, documents, batch_tokens=recipe.teacher.batch_tokens, progress=progress
+    )
+    evaluation = compare_language_models(
+        documents,
+        teacher=scores[""],
+        students={name: scores[f"students.{name}"] for name in students},
+        controls={name: scores[f"controls.{name}"] for name in controls},
+        bootstrap_samples=recipe.evaluate.bootstrap_samples,
+        seed=recipe.train.seed,
+    )
+    longest = sorted(documents, key=lambda document: -len(document.token_ids))
+    timed = {"teacher": judge.language_model.model, **students}
+    prompts = cut_to_context(
+        timed.values(),
+        [document.token_ids for document in longest[:SPEED_PROMPTS]],
+        new_tokens=SPEED_NEW_TOKENS,
+    )
+    costs = measure_language_speed(timed, prompts, new_tokens=SPEED_NEW_TOKENS, progress=progress)
+    sizes = {"teacher": (judge.parameters, judge.disk_bytes, judge.language_model.folder)}
+    for name, model in students.items():
+        place = folder.students_path / name
+        sizes[name] = (
+            sum(weight.numel() for weight in model.parameters()),
+            folder_bytes(place),
+            place,
+        )
+    for name, (parameters, disk_bytes, place) in sizes.items():
+        cost = {"parameters": exact(parameters), "disk_bytes": exact(disk_bytes), **costs[name]}
+        student = students.get(name)
+        read = prompts[0]
+        if isinstance(student, TeacherView):
+            read = student.vocabulary.spell(read).ids.astype(read.dtype)
+        memory = (
+            None
+            if place is None
+            else peak_memory_bytes(place, read, next(timed[name].parameters()).dtype)
+        )
+        if memory is not None:
+            cost["memory_bytes"] = exact(memory)
+        # A control is the same network as its student and costs the same.
+        groups = ("students", "controls")
+        same = (
+            [evaluation["teacher"]]
+            if name == "teacher"
+            else [evaluation[group].get(name, {}) for group in groups]
+        )
+        for metrics in same:
+            metrics.update(cost)
+    evaluation["speed"] = {
+        "prompt_tokens": [len(prompt) for prompt in prompts],
+        "new_tokens": SPEED_NEW_TOKENS,
+        "number_formats": {
+            name: str(next(model.parameters()).dtype).removeprefix("torch.")
+            for name, model in timed.items()
+        },
+    }
+    evaluation["samples"] = continue_prompts(
+        {"teacher": judge.language_model.model, **everyone},
+        judge.tokenizer,
+        prompts_of(documents, recipe.evaluate.generation_prompts, tokens=PROMPT_TOKENS),
+        new_tokens=recipe.evaluate.generation_tokens,
+        sampling_temperature=SAMPLING_TEMPERATURE,
+        top_p=TOP_P,
+        seed=recipe.train.seed,
+        progress=progress,
+    )
+    evaluation["sampling"] = {
+        "sampling_temperature": SAMPLING_TEMPERATURE,
+        "top_p": TOP_P,
+        "new_tokens": recipe.evaluate.generation_tokens,
+    }
+    evaluation["distributions"] = show_distributions(
+        judge, everyone, documents, seed=recipe.train.seed
+    )
+    evaluation["targets"] = target_facts(recipe, folder)
+    evaluation["training"] = training_facts(
+        recipe, folder, data, {"students": students, "controls": controls}
+    )
+    write_document_scores(folder.predictions_path, documents, scores, tokenizer=judge.tokenizer)
+    atomic_write_json(folder.evaluation_path, evaluation)
+    return {"documents": evaluation["documents"], "tokens": evaluation["tokens"]}
+
+
+def target_facts(recipe: LanguageRecipe, folder: RunFolder) -> dict[str, Any]:
+    """What the teacher wrote down and how long that took; only the kind where nothing is stored."""
+    if recipe.targets.kind == "live":
+        return {"kind": "live"}
+    facts = inspect(folder.targets_path)
+    told = ("teacher", "tokenizer", "complete")
+    shown = {name: value for name, value in facts.items() if name not in told}
+    stage = folder.stage("targets")
+    # Of labelling that went on where an earlier call had stopped, nobody has the time of all of it.
+    return shown if stage.facts.get("continued") else {**shown, "seconds": stage.seconds}
+
+
+def training_facts(
+    recipe: LanguageRecipe,
+    folder: RunFolder,
+    data: PreparedDocuments,
+    groups: Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """What training took, by `students` and `controls`, then by name.
+
+    Returns:
+        `tokens` read, repeated ones counted again; `steps`, `best_step`, `best_validation_loss`;
+        `seconds` of wall time, validation included (of calls that were interrupted up to their last
+        checkpoint).
+    """
+    from tutelage.models import packs
+    from tutelage.students import TeacherView
+    from tutelage.train.language import plan_steps
+
+    def own(model: Any) -> Any:
+        return model.model if isinstance(model, TeacherView) else model
+
+    documents = [document for document in data.train if document.positions]
+    found: dict[str, dict[str, dict[str, Any]]] = {group: {} for group in groups}
+    for group, models in groups.items():
+        for name, model in models.items():
+            plan = plan_steps(documents, settings_of(recipe, name), pack=packs(own(model)))
+            stage = folder.stage(f"{group}/{name}")
+            facts = dict(stage.facts)
+            seconds = facts.pop("training_seconds", stage.seconds)
+            found[group][name] = {
+                "tokens": _tokens_read(plan.steps, documents),
+                **facts,
+                "seconds": seconds,
+            }
+    return found
+
+
+def _tokens_read(steps: Sequence[Sequence[Any]], documents: Sequence[Document]) -> int:
+    return sum(
+        len(documents[index].token_ids)
+        for step in steps
+        for rows in step
+        for row in rows
+        for index in row
+    )

@@ -1,0 +1,306 @@
+"""The students of a causal_lm recipe, each trained on soft targets and, as a control, on the text
+alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tutelage.data import PreparedDocuments
+from tutelage.losses import Divergence
+from tutelage.models import (
+    has_fast_bfloat16,
+    load_language_student,
+    load_tokenizer,
+    model_fingerprint,
+)
+from tutelage.runs import RunFolder, fingerprint, seed_sequence
+from tutelage.runs.stages import STAGE_VERSION, Deferred
+from tutelage.students import (
+    TeacherView,
+    VocabularyMap,
+    add_lora,
+    build_language_rnn,
+    build_language_transformer,
+    language_embeddings,
+    merge_lora,
+    prune,
+    save_model,
+    set_language_embeddings,
+    trim_vocabulary,
+)
+from tutelage.tasks.language.data import documents_fingerprint
+from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.tasks.language.students import LanguageStudent
+from tutelage.teachers import CausalTeacher
+from tutelage.train import (
+    LanguageObjective,
+    LanguageTrainSettings,
+    TargetSource,
+    train_language_model,
+)
+from tutelage.train.trimmed_targets import TrimmedTargets
+from tutelage.types import SILENT, Progress
+
+CALIBRATION_TOKENS = 4096
+"""Tokens of the training text on which a pruned student's parts are ranked."""
+CHECKED_TEXTS = 50
+"""Training documents that a trimmed tokenizer must encode as the whole one does."""
+
+
+def language_student_fingerprint(
+    recipe: LanguageRecipe, name: str, targets_print: str, data: PreparedDocuments, *, control: bool
+) -> str:
+    """The fingerprint of what a trained student depends on.
+
+    A control does not depend on the soft targets, only on the teacher that it may be cut from;
+    nobody depends on the test documents.
+    """
+    student = recipe.students[name]
+    weights = model_fingerprint(str(student.model)) if student.kind == "pretrained" else None
+    teacher = model_fingerprint(
+        str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code
+    )
+    made_from = (teacher, recipe.teacher.dtype) if control else targets_print
+    return fingerprint(
+        "language student",
+        STAGE_VERSION, weights, control, made_from, student, recipe.task,
+        documents_fingerprint(data.train, data.validation), recipe.train_for(name), recipe.objective_for(name),
+    )  # fmt: skip
+
+
+def train_language_student(
+    recipe: LanguageRecipe,
+    name: str,
+    folder: RunFolder,
+    data: PreparedDocuments,
+    source: TargetSource | None,
+    teacher: Deferred[CausalTeacher],
+    *,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Train one student, or its control, and save it in the run.
+
+    A control sees the same initial weights, documents, order and number of steps; only the loss is
+    the cross-entropy to the text alone.
+
+    Args:
+        recipe: The recipe.
+        name: Which student.
+        folder: The run.
+        data: Its documents.
+        source: Where soft targets come from; None trains the control.
+        teacher: Loaded if the student is made from it.
+        progress: Where bars and talk go.
+
+    Returns:
+        Facts for the stage: best step, best validation loss, steps.
+    """
+    out = (folder.controls_path if source is None else folder.students_path) / name
+    model = build_language_student(recipe, name, data, teacher, progress=progress)
+    tokenizer, vocabulary, padding = (
+        teacher.get().tokenizer,
+        teacher.get().vocabulary,
+        teacher.get().padding_id,
+    )
+    train, validation = data.train, data.validation
+    section = recipe.students[name]
+    if trims_vocabulary(section):
+        model, tokenizer = trim_to_documents(model, tokenizer, data)
+        tokens = VocabularyMap(teacher.get().tokenizer, tokenizer)
+        vocabulary, padding = len(tokens.kept), int(tokenizer.pad_token_id)
+        progress.say(f"{name}: {vocabulary:,} of {teacher.get().vocabulary:,} tokens are kept")
+        train = [tokens.document(document) for document in train]
+        validation = [tokens.document(document) for document in validation]
+        source = None if source is None else TrimmedTargets(source, tokens)
+    if section.lora is not None:
+        seed = seed_sequence(recipe.train.seed, "lora", name)
+        model = add_lora(model, rank=section.lora.rank, alpha=section.lora.alpha, seed=seed)
+    result = train_language_model(
+        model,
+        padding,
+        train,
+        validation,
+        source=source,
+        objective=objective_of(recipe, name),
+        settings=settings_of(recipe, name),
+        out=out,
+        vocabulary=vocabulary,
+        progress=progress,
+        title=f"Training {name}" if source is not None else f"Training {name} on the text alone",
+    )
+    if section.lora is not None:
+        model = merge_lora(model)
+    save_model(model, tokenizer, out)
+    return {
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "best_validation_loss": result.best_validation_loss,
+        "training_seconds": result.seconds,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def build_language_student(
+    recipe: LanguageRecipe,
+    name: str,
+    data: PreparedDocuments,
+    teacher: Deferred[CausalTeacher],
+    *,
+    progress: Progress = SILENT,
+) -> Any:
+    """A student over the teacher's vocabulary as it is before its first step; the same recipe gives
+    the same weights.
+
+    Args:
+        recipe: The recipe.
+        name: Which student.
+        data: Text for ranking what is pruned.
+        teacher: What is pruned, and whose embeddings are reduced.
+        progress: Told what takes time.
+    """
+    section = recipe.students[name]
+    seed = seed_sequence(recipe.train.seed, "student", name)
+    tokenizer = teacher.get().tokenizer
+    match section.kind:
+        case "pruned":
+            progress.say(f"{name}: pruning the teacher")
+            return prune(
+                teacher.get().language_model.model,
+                layers=section.layers,
+                choice=section.choice,
+                hidden_size=section.hidden_size,
+                heads=section.heads,
+                intermediate_size=section.intermediate_size,
+                calibration=calibration_ids(data),
+                seed=seed,
+            )
+        case "transformer":
+            model = build_language_transformer(
+                tokenizer=tokenizer,
+                layers=section.layers,
+                hidden_size=section.hidden_size,
+                heads=section.heads,
+                kv_heads=section.kv_heads,
+                intermediate_size=section.intermediate_size,
+                sequence_length=recipe.task.sequence_length,
+                seed=seed,
+            )
+        case "rnn":
+            model = build_language_rnn(
+                tokenizer=tokenizer,
+                cell=section.cell,
+                hidden_size=section.hidden_size,
+                embedding_size=section.embedding_size,
+                layers=section.layers,
+                dropout=section.dropout,
+                seed=seed,
+            )
+        case "pretrained":
+            return load_language_student(str(section.model))
+    if section.embeddings == "teacher":
+        width = int(cast(Any, model.get_input_embeddings()).weight.shape[1])
+        set_language_embeddings(
+            model, language_embeddings(teacher.get().language_model, width=width)
+        )
+    return model
+
+
+def trims_vocabulary(section: LanguageStudent) -> bool:
+    """Whether a student has only the tokens that the documents use."""
+    return section.kind == "pruned" and section.vocabulary == "corpus"
+
+
+def used_ids(data: PreparedDocuments) -> NDArray[np.int64]:
+    """The teacher's ids in documents that are learned from or that choose the best weights; not
+    those of the test.
+
+    What the test documents use beyond these would say something about them.
+    """
+    parts = [document.token_ids for document in (*data.train, *data.validation)]
+    return np.unique(np.concatenate(parts)).astype(np.int64)
+
+
+def trim_to_documents(model: Any, tokenizer: Any, data: PreparedDocuments) -> tuple[Any, Any]:
+    """A student and its tokenizer with only the tokens that the documents and the tokenizer itself
+    need.
+
+    Args:
+        model: Over the teacher's vocabulary.
+        tokenizer: The teacher's.
+        data: The documents.
+
+    Returns:
+        Both, smaller.
+
+    Raises:
+        ModelError: The tokenizer cannot be trimmed, or the smaller one reads some text of the
+            documents differently.
+    """
+    ids = used_ids(data)
+    known = set(ids.tolist())
+    texts = [tokenizer.decode(document.token_ids) for document in data.train[:CHECKED_TEXTS]]
+    # A piece of a long document may begin inside a word, and then is encoded into other tokens than
+    # it was read as.
+    texts = [text for text in texts if known.issuperset(tokenizer(text)["input_ids"])]
+    smaller, trimmed, _ = trim_vocabulary(model, tokenizer, ids, texts=texts)
+    return smaller, trimmed
+
+
+def load_judged_student(
+    recipe: LanguageRecipe, name: str, group: Path, teacher: CausalTeacher
+) -> Any:
+    """A trained student, or a control, as evaluation asks it: in the teacher's ids.
+
+    Args:
+        recipe: Says whether its vocabulary was trimmed.
+        name: Which student.
+        group: The folder that holds its folder.
+        teacher: Whose ids they are.
+    """
+    folder = str(group / name)
+    model = load_language_student(folder).to(
+        teacher.language_model.device
+    )  # both are timed on the same device
+    if not trims_vocabulary(recipe.students[name]):
+        return model
+    tokens = VocabularyMap(teacher.tokenizer, load_tokenizer(folder))
+    return TeacherView(model, tokens, teacher_vocabulary=teacher.vocabulary)
+
+
+def calibration_ids(data: PreparedDocuments) -> list[torch.Tensor]:
+    """Some training documents as `[1, T]` ids."""
+    chosen, read = [], 0
+    for document in data.train:
+        if read >= CALIBRATION_TOKENS:
+            break
+        chosen.append(torch.from_numpy(document.token_ids.astype("int64"))[None])
+        read += len(document.token_ids)
+    return chosen
+
+
+def objective_of(recipe: LanguageRecipe, name: str) -> LanguageObjective:
+    """What training of one student minimises."""
+    section = recipe.objective_for(name)
+    return LanguageObjective(
+        divergence=Divergence(
+            section.divergence, alpha=section.alpha, beta=section.beta, head_mass=section.head_mass
+        ),
+        loss_temperature=section.loss_temperature,
+        soft_weight=section.soft_weight,
+        soft_weight_final=section.soft_weight_final,
+        hidden_weight=getattr(recipe.students[name], "hidden_weight", 0.0),
+    )
+
+
+def settings_of(recipe: LanguageRecipe, name: str) -> LanguageTrainSettings:
+    """How one student is trained."""
+    values = recipe.train_for(name).model_dump()
+    if values["precision"] == "auto":
+        values["precision"] = "bfloat16" if has_fast_bfloat16() else "float32"
+    return LanguageTrainSettings(sequence_length=recipe.task.sequence_length, **values)

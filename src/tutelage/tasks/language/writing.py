@@ -1,0 +1,95 @@
+"""A language-model student at work: a text in, what it writes after it out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tutelage.data.chat import has_chat_template, render_prompt
+from tutelage.errors import DataError
+from tutelage.models import load_language_student, load_tokenizer
+from tutelage.tasks.language.recipe import LanguageRecipe
+
+NEW_TOKENS = 64
+"""The most tokens written, where no recipe says so."""
+
+
+def is_language_student(folder: Path) -> bool:
+    """Whether the model in a folder writes text, told from its `config.json`."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    return any(
+        name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.get("architectures") or ()
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Writer:
+    """A loaded language-model student that goes on where a text ends."""
+
+    model: Any
+    """The student, in evaluation mode."""
+    tokenizer: Any
+    """Its tokenizer."""
+    as_message: bool = False
+    """Whether a text is what a user says, to be answered, or the beginning of a text."""
+    new_tokens: int = NEW_TOKENS
+    """The most tokens written."""
+
+    @classmethod
+    def load(cls, folder: Path, recipe: Any = None) -> Writer:
+        """A student from its folder; in a run, texts are read as the recipe's data was.
+
+        Raises:
+            ModelError: There is no language model, or no tokenizer.
+        """
+        model, tokenizer = load_language_student(str(folder)), load_tokenizer(str(folder))
+        if not isinstance(recipe, LanguageRecipe):
+            return cls(model, tokenizer)
+        as_message = recipe.data.text_field is None and has_chat_template(tokenizer)
+        return cls(model, tokenizer, as_message, recipe.evaluate.generation_tokens or NEW_TOKENS)
+
+    @torch.inference_mode()
+    def write(self, text: str) -> str:
+        """What the student writes after a text: its first choice at every token, so always the
+        same.
+
+        Args:
+            text: What the user says where the student was trained on conversations or prompts with
+                a chat template; else the beginning of a text.
+
+        Raises:
+            DataError: The text leaves no room for a token.
+        """
+        ids = self._ids(text)
+        longest = getattr(self.model.config, "max_position_embeddings", None)
+        room = self.new_tokens if longest is None else min(self.new_tokens, longest - len(ids))
+        if room < 1:
+            raise DataError(
+                f"the text has {len(ids):,} tokens, but the student reads and writes {longest:,} "
+                "in all: shorten it"
+            )
+        prompt = torch.tensor([ids], device=self.model.device)
+        written = self.model.generate(
+            input_ids=prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=room,
+            do_sample=False,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        return self.tokenizer.decode(written[0, len(ids) :], skip_special_tokens=True)
+
+    def _ids(self, text: str) -> list[int]:
+        """The text as documents of training begin."""
+        if self.as_message:
+            turns = [{"role": "user", "content": text}]
+            return self.tokenizer(render_prompt(self.tokenizer, turns), add_special_tokens=False)[
+                "input_ids"
+            ]
+        first = self.tokenizer.bos_token_id
+        first = self.tokenizer.eos_token_id if first is None else first
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids if first is None else [first, *ids]

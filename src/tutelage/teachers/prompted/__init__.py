@@ -1,0 +1,3 @@
+"""A language model that is asked with a prompt, and answers through the probabilities of label
+words.
+"""

@@ -34,7 +34,8 @@ from tutelage.teachers.causal.drawing import (
     uniforms,
 )
 from tutelage.teachers.label_documents import label_documents
-from tutelage.train import LanguageObjective, LanguageTrainSettings, train_language_model
+from tutelage.losses import Objective
+from tutelage.train import LanguageTrainSettings, train_language_model
 from tutelage.train.language_targets import StoredTargets
 from tutelage.types import Document
 
@@ -191,7 +192,7 @@ class Bench:
                 self.learned,
                 self.learned[:4],
                 source=StoredTargets(store),
-                objective=LanguageObjective(),
+                objective=Objective(soft_weight=0.8),
                 settings=settings,
                 out=self.work / f"training-{layers}",
                 vocabulary=self.teacher.vocabulary,

@@ -16,6 +16,7 @@ from tutelage.errors import Problem, RecipeError
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.recipe_checks import language_problems
+from tutelage.tasks.objectives import objective_problems
 
 
 def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe | LanguageRecipe:
@@ -52,7 +53,11 @@ def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe | Langua
         if value is not None or key not in model.model_fields
     }
     given.setdefault("name", re.sub(r"[^A-Za-z0-9_-]", "-", path.stem) or "recipe")
-    checked = language_problems(source) if model is LanguageRecipe else _verbalizer_problems(source)
+    checked = (
+        language_problems(source)
+        if model is LanguageRecipe
+        else [*_verbalizer_problems(source), *objective_problems(source, "class_probabilities")]
+    )
     problems = [*source.problems, *checked]
     try:
         recipe = model.model_validate(given, context={"folder": path.parent})

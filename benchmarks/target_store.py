@@ -50,12 +50,12 @@ from target_store_bench import (
 )
 from target_store_gradients import gradient_angles
 from target_store_page import DEFAULT, DISTILLKIT, as_markdown, bars
+from tutelage.losses import Objective
 from tutelage.recipes.demo.language import WORDS
 from tutelage.runs import atomic_write_json
 from tutelage.students import prune
 from tutelage.targets import SparseTargets, TargetStore
 from tutelage.teachers.causal.drawing import join
-from tutelage.losses import Objective
 from tutelage.train import LanguageTrainSettings
 from tutelage.train.language_step import LanguageStep, micro_batch
 from tutelage.train.language_targets import StoredTargets, sparse_side

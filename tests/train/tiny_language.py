@@ -12,11 +12,11 @@ import torch
 from tests.data.tiny_tokenizer import make_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tutelage.losses import Objective
 from tutelage.models import LanguageModel
 from tutelage.students import add_lora, build_language_rnn, prune
 from tutelage.targets import HiddenTargets
 from tutelage.teachers import CausalTeacher, label_documents
-from tutelage.losses import Objective
 from tutelage.train import StoredTargets
 from tutelage.types import Document
 

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from tutelage.config.ranges import check_options
 from tutelage.losses.divergence import Divergence
 from tutelage.losses.table import DivergenceName
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
+
+Share = Annotated[float, Gt(0), Lt(1)]
+Weight = Annotated[float, Ge(0), Le(1)]
 
 SMALLEST_LOGPROB = -104.0
 """What a probability of 0 counts as where a divergence needs a finite logarithm: soft targets of
@@ -41,37 +45,33 @@ class Objective:
     """
 
     divergence: DivergenceName = "forward_kl"
-    """The distance from the student's distribution to the teacher's."""
+    """The distance from the student's distribution to the teacher's. Class probabilities serve every
+    one, not so all targets over tokens."""
 
-    alpha: Annotated[float, Gt(0), Lt(1)] | None = None
+    alpha: Share | None = None
     """Of skew_forward_kl and skew_reverse_kl (None: 0.1) and of alpha_beta (None: 0.2)."""
 
-    beta: Annotated[float, Gt(0), Lt(1)] | None = None
+    beta: Share | None = None
     """Of jensen_shannon (None: 0.5) and of alpha_beta (None: 0.7)."""
 
-    head_mass: Annotated[float, Gt(0), Lt(1)] | None = None
+    head_mass: Share | None = None
     """Of adaptive_kl: the teacher's mass that counts as head (None: 0.5)."""
 
     loss_temperature: Annotated[float, Gt(0)] = 1.0
-    """Softens both distributions; the loss is multiplied by its square."""
+    """Softens both distributions; the loss is multiplied by its square. Over tokens other than 1
+    needs hidden or live targets."""
 
-    soft_weight: Annotated[float, Ge(0), Le(1)] = 0.9
-    """The weight of the soft targets; the label, or the text itself, weighs the rest."""
+    soft_weight: Weight = 0.9
+    """The weight of the soft targets on labelled rows; the true label weighs the rest."""
 
-    soft_weight_final: Annotated[float, Ge(0), Le(1)] | None = None
-    """What the weight becomes by the end of training; None: it stays. Of tokens only."""
+    soft_weight_final: Weight | None = None
+    """What the weight becomes over the last `decay_share` of training; None: it stays. Over tokens
+    only."""
 
     def __post_init__(self) -> None:
         """Refuse what is out of range or has no meaning."""
         _ = self.distance
-        if not self.loss_temperature > 0:
-            raise ValueError(
-                f"loss_temperature={self.loss_temperature} given; expected a number above 0"
-            )
-        for key in ("soft_weight", "soft_weight_final"):
-            value = getattr(self, key)
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{key}={value} given; expected a number from 0 to 1")
+        check_options(self)
 
     @property
     def distance(self) -> Divergence:

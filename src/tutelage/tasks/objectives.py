@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from tutelage.config.source import Keys, Source
 from tutelage.errors import Problem
-from tutelage.losses.objective import Objective
 from tutelage.losses.table import (
     DIVERGENCES,
     PARAMETERS,
@@ -40,11 +39,6 @@ def laid_over(common: _Section, own: Any | None) -> _Section:
     if "divergence" in given:
         given = {**dict.fromkeys(PARAMETERS), **given}
     return common.model_copy(update=given)
-
-
-def objective_of(section: Any) -> Objective:
-    """What training of a student minimises, from its `objective` section."""
-    return Objective(**section.model_dump())
 
 
 def objective_problems(source: Source, targets: Any) -> list[Problem]:

@@ -16,7 +16,6 @@ from tutelage.targets import TargetStore
 from tutelage.tasks.classification.data import rows_fingerprint
 from tutelage.tasks.classification.distilling import distill
 from tutelage.tasks.classification.recipe import Recipe
-from tutelage.tasks.objectives import objective_of
 from tutelage.train import TrainSettings
 from tutelage.types import SILENT, Example, Progress
 
@@ -78,7 +77,7 @@ def train_student(
         transfer,
         None if control else store,
         validation=data.validation,
-        objective=objective_of(recipe.objective_for(name)),
+        objective=recipe.objective_for(name).spec(),
         settings=TrainSettings(**recipe.train_for(name).model_dump()),
         out=(folder.controls_path if control else folder.students_path) / name,
         language_model=teacher.get().language_model if spec.needs_language_model else None,

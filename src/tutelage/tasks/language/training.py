@@ -36,7 +36,6 @@ from tutelage.students import (
 from tutelage.tasks.language.data import documents_fingerprint
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.students import LanguageStudent
-from tutelage.tasks.objectives import objective_of
 from tutelage.teachers import CausalTeacher
 from tutelage.train import LanguageTrainSettings, TargetSource, train_language_model
 from tutelage.train.trimmed_targets import TrimmedTargets
@@ -122,7 +121,7 @@ def train_language_student(
         train,
         validation,
         source=source,
-        objective=objective_of(recipe.objective_for(name)),
+        objective=recipe.objective_for(name).spec(),
         hidden_weight=getattr(section, "hidden_weight", 0.0),
         settings=settings_of(recipe, name),
         out=out,

@@ -16,6 +16,7 @@ from tutelage.data.chat import render_chat, render_prompt
 from tutelage.errors import DataError
 from tutelage.recipes.predicting import load_student, student_folder, text_column
 from tutelage.students import build_language_rnn, save_model
+from tutelage.tasks.language.writing import Writer
 
 RECIPE = """\
 task: {kind: causal_lm}

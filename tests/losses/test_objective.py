@@ -144,7 +144,10 @@ def test_forward_kl_is_an_objective_like_the_others():
     ("values", "message"),
     [
         ({"loss_temperature": 0.0}, r"^loss_temperature is 0.0: expected a number above 0$"),
-        ({"soft_weight": 1.5}, r"^soft_weight is 1.5: expected a number of at least 0 and of at most"),
+        (
+            {"soft_weight": 1.5},
+            r"^soft_weight is 1.5: expected a number of at least 0 and of at most",
+        ),
         ({"soft_weight": float("nan")}, r"^soft_weight is nan"),
         ({"soft_weight_final": -0.1}, r"^soft_weight_final is -0.1"),
         ({"divergence": "kl"}, r"'kl' given; expected one of forward_kl, reverse_kl"),

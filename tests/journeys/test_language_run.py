@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tutelage.cli.main import main
 from tutelage.errors import TargetsMismatch
-from tutelage.models import output_layer
+from tutelage.models.final_states import output_layer
 from tutelage.recipes.causal_lm import load_causal_teacher, run_language_model
 from tutelage.recipes.classification import Outcome
 from tutelage.recipes.loading import load_recipe

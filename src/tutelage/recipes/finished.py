@@ -6,35 +6,49 @@ nothing, and then the flow looks at everything itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tutelage.config import dump_recipe
-from tutelage.errors import RunExists, TutelageError
-from tutelage.recipes.upkeep import is_whole
-from tutelage.runs import (
-    Finished,
-    RunFolder,
-    lock,
-    open_run,
-    recall_finished,
-    remember_finished,
-)
+from tutelage.errors import RunExists, TargetsError, TutelageError
+from tutelage.runs import RunFolder, lock, open_run, recall_finished, remember_finished
 from tutelage.runs.stages import StageOutcome, Stages
+from tutelage.targets import read_manifest
+from tutelage.targets.repairing import open_whole
 
 
-def known_inputs(fingerprint_of: Callable[[], str]) -> str | None:
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run in which nothing is left to do."""
+
+    folder: RunFolder
+    stages: Sequence[StageOutcome]
+    """Each of them kept."""
+    warnings: Sequence[str]
+    """What the call that did the work said of the data."""
+    quality: dict[str, Any]
+    """What it knew of the teacher."""
+
+    @property
+    def talk(self) -> list[str]:
+        """What that call told the person, and this one repeats."""
+        sentence = [self.quality["sentence"]] if self.quality else []
+        return [*(f"warning: {warning}" for warning in self.warnings), *sentence]
+
+
+def known_inputs(inputs: Callable[[], str]) -> str | None:
     """The fingerprint of a run's inputs; None where one cannot be read, which the flow reports."""
     try:
-        return fingerprint_of()
+        return inputs()
     except (OSError, TutelageError):
         return None
 
 
 def find_finished(
     recipe: Any, inputs: str | None, *, out: Path | None, root: Path, until: str
-) -> tuple[RunFolder, Finished, Sequence[StageOutcome]] | None:
+) -> FinishedRun | None:
     """The run of this recipe, if a call up to the same stage ended with these very inputs and all
     that it made is still there; the checksums of its targets are verified, once.
 
@@ -46,7 +60,10 @@ def find_finished(
         until: The last stage that is asked for.
 
     Returns:
-        The folder, how that call ended, and every stage as kept. None where anything is to be done.
+        None where anything is to be done.
+
+    Raises:
+        RunExists: Another process is at work in the folder.
     """
     if inputs is None:
         return None
@@ -58,13 +75,13 @@ def find_finished(
         return None
     with lock(folder.path):
         finished = recall_finished(folder, until, inputs=inputs)
-        if finished is None or (
-            "targets" in finished.stages
-            and not is_whole(folder.targets_path, teacher=finished.facts.get("targets_teacher"))
-        ):
+        if finished is None:
+            return None
+        facts = finished.facts
+        if "targets" in finished.stages and not _whole(folder, facts["targets_teacher"]):
             return None
     kept = [StageOutcome(name, "kept", folder.stage(name).seconds) for name in finished.stages]
-    return folder, finished, kept
+    return FinishedRun(folder, kept, tuple(facts["warnings"]), facts["quality"])
 
 
 def record_finished(
@@ -73,7 +90,8 @@ def record_finished(
     *,
     until: str,
     now: Callable[[], str],
-    facts: Mapping[str, Any],
+    warnings: Sequence[str],
+    quality: dict[str, Any],
 ) -> None:
     """Leave word that a call did everything up to a stage, unless a file changed meanwhile.
 
@@ -82,7 +100,18 @@ def record_finished(
         inputs: The fingerprint of everything the recipe names, from before anything was read.
         until: The last stage that was asked for.
         now: Takes that fingerprint again.
-        facts: What the next call shows without reading data; see `find_finished`.
+        warnings: About the data.
+        quality: What is known of the teacher.
     """
-    if inputs is not None and known_inputs(now) == inputs:
-        remember_finished(stages.folder, until, stages.finished(inputs, facts))
+    if inputs is None or known_inputs(now) != inputs:
+        return
+    try:
+        teacher = read_manifest(stages.folder.targets_path).teacher
+    except TargetsError:  # nothing is stored: the teacher answers while students train
+        teacher = None
+    facts = {"warnings": list(warnings), "quality": quality, "targets_teacher": teacher}
+    remember_finished(stages.folder, until, stages.finished(inputs, facts))
+
+
+def _whole(folder: RunFolder, teacher: str | None) -> bool:
+    return open_whole(folder.targets_path, teacher=teacher) is not None

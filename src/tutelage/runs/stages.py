@@ -147,6 +147,7 @@ class Stages:
             facts: JSON values that the next call shows as this one did.
         """
         files = {path for _, left in self._asked.values() for path in left}
+        files |= {self.folder.provenance_path} if self.folder.provenance_path.exists() else set()
         files |= {weights for path in files for weights in path.glob("*.safetensors")}
         return Finished(
             inputs=inputs,

@@ -17,7 +17,7 @@ from tutelage.errors import ShapeMismatch
 LEVEL = 0.95
 """The share of intervals that hold the true value, if the test rows are a fair sample."""
 
-ELEMENTS_AT_ONCE = 4_000_000
+RESAMPLED_AT_ONCE = 4_000_000
 """Resampled rows held in memory at a time."""
 
 
@@ -83,7 +83,7 @@ def mean_interval(
     *,
     samples: int = 2000,
     seed: int = 0,
-    elements_at_once: int = ELEMENTS_AT_ONCE,
+    elements_at_once: int = RESAMPLED_AT_ONCE,
 ) -> Interval:
     """Percentile bootstrap of a mean over rows, all resamples at once.
 
@@ -283,7 +283,7 @@ def _resampled_means(
     samples: int,
     seed: int,
     *,
-    elements_at_once: int = ELEMENTS_AT_ONCE,
+    elements_at_once: int = RESAMPLED_AT_ONCE,
 ) -> NDArray[np.float64]:
     generator = np.random.default_rng(seed)
     n = len(values)

@@ -30,7 +30,7 @@ import torch
 from tutelage.data.packing import micro_batches
 from tutelage.errors import DataError
 from tutelage.losses import Objective
-from tutelage.models import output_layer, packs
+from tutelage.models.final_states import output_layer, packs
 from tutelage.runs import fingerprint, seed_sequence
 from tutelage.train.average import MovingAverage
 from tutelage.train.divergence import Guard

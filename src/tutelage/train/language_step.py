@@ -23,7 +23,7 @@ from tutelage.losses import (
     hidden_matching,
     linear_divergence,
 )
-from tutelage.models import final_states, output_layer
+from tutelage.models.final_states import final_states, output_layer
 from tutelage.train.language_targets import TargetSource, TeacherSide
 from tutelage.types import Document
 

@@ -46,6 +46,12 @@ class Classification:
 
         return check_recipe(recipe, root=root, progress=progress)
 
+    def inputs(self, recipe: Recipe) -> str:
+        """Recipe, data files and models as they are now."""
+        from tutelage.tasks.classification.data import classification_inputs
+
+        return classification_inputs(recipe)
+
     def prepare(self, recipe: Recipe, progress: Progress) -> ClassificationJob:
         """Read the rows and find the models."""
         from tutelage.tasks.classification.job import ClassificationJob

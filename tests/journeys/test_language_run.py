@@ -176,7 +176,7 @@ def test_what_is_no_longer_true_is_removed_and_nothing_else_is_done_again(
 
     go("report")
     monkeypatch.setattr(language_checking, "free_disk_bytes", lambda _: 0)
-    monkeypatch.setattr(language_checking, "_total_memory", lambda: 0)
+    monkeypatch.setattr(language_checking, "total_memory_bytes", lambda: 0)
     assert set(how(go("report")).values()) == {
         "kept"
     }  # nothing is left to write, so nothing has to fit

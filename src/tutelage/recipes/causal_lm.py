@@ -16,7 +16,7 @@ from typing import Any
 
 from tutelage.config import dump_recipe
 from tutelage.data import PreparedDocuments
-from tutelage.models import load_language_model, model_fingerprint, tokenizer_fingerprint
+from tutelage.models import tokenizer_fingerprint
 from tutelage.recipes.classification import Outcome, Until, require_one_process
 from tutelage.recipes.provenance import write_provenance
 from tutelage.recipes.upkeep import is_whole, remove_broken_parts, withdraw_results
@@ -25,7 +25,7 @@ from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_
 from tutelage.runs.stages import STAGE_VERSION, Deferred, Stages, all_done
 from tutelage.targets import TargetStore, read_manifest
 from tutelage.targets.manifest import FILE as MANIFEST_FILE
-from tutelage.tasks.classification.checking import require_disk, require_memory, still_to_write
+from tutelage.tasks.estimates import require_disk, require_memory, still_to_write
 from tutelage.tasks.language.checking import estimate_language_run
 from tutelage.tasks.language.data import (
     documents_fingerprint,
@@ -35,6 +35,7 @@ from tutelage.tasks.language.data import (
 from tutelage.tasks.language.evaluating import evaluate_language_run, held_out_targets
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.student_checking import require_language_students
+from tutelage.tasks.language.teaching import load_teacher, teacher_fingerprint
 from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
 from tutelage.teachers import CausalTeacher, label_documents
 from tutelage.train import LiveTargets, StoredTargets, TargetSource
@@ -77,14 +78,7 @@ def run_language_model(
     for warning in data.warnings:
         progress.say(f"warning: {warning}")
     require_language_students(recipe, data, tokenizer)
-    teacher_print = fingerprint(
-        "causal teacher",
-        STAGE_VERSION,
-        model_fingerprint(
-            str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code
-        ),
-        recipe.teacher.dtype,
-    )
+    teacher_print = teacher_fingerprint(recipe)
     text = dump_recipe(recipe)
     folder = open_run(root, recipe.name, text, out=out)
     asked = [*data.train, *data.validation]
@@ -126,7 +120,7 @@ def run_language_model(
     with lock(folder.path):
         atomic_write_text(folder.recipe_path, text)
         stages = Stages(folder, root if out is None else out.parent, progress)
-        teacher = Deferred(lambda: load_causal_teacher(recipe))
+        teacher = Deferred(lambda: load_teacher(recipe))
 
         source: TargetSource
         quality: dict[str, Any] = {}
@@ -216,19 +210,6 @@ def _judge(
             leaves=folder.report_path,
             work=lambda: {"file": str(write_report(folder.path))},
         )
-
-
-def load_causal_teacher(recipe: LanguageRecipe) -> CausalTeacher:
-    """The teacher of a recipe, loaded."""
-    section = recipe.teacher
-    language_model = load_language_model(
-        str(section.model), dtype=section.dtype, trust_remote_code=section.trust_remote_code
-    )
-    return CausalTeacher(
-        language_model,
-        batch_tokens=section.batch_tokens,
-        sequence_length=recipe.task.sequence_length,
-    )
 
 
 def write_token_targets(

@@ -25,19 +25,21 @@ from tutelage.report import write_report
 from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
 from tutelage.runs.stages import STAGE_VERSION, Deferred, StageOutcome, Stages, all_done
 from tutelage.targets import TargetStore, read_manifest
-from tutelage.tasks.classification.checking import estimate_run, require_disk, still_to_write
+from tutelage.tasks.classification.checking import estimate_run
 from tutelage.tasks.classification.data import data_fingerprint, prepare_data, recipe_hash
 from tutelage.tasks.classification.evaluating import evaluate_run, held_out_quality
-from tutelage.tasks.classification.prompt_checking import require_question
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.classification.student_checking import require_students
 from tutelage.tasks.classification.teaching import (
     fit_teacher,
     load_teacher,
+    require_teacher,
     teacher_facts,
     teacher_fingerprint,
+    teacher_spec,
 )
 from tutelage.tasks.classification.training import STUDENT_FILES, student_fingerprint, train_student
+from tutelage.tasks.estimates import require_disk, still_to_write
 from tutelage.types import SILENT, Example, Progress
 
 AUGMENTED = "augmented"
@@ -95,7 +97,7 @@ def run(
     )  # finds the model, or says that it is not there
     facts = teacher_facts(recipe)
     require_students(recipe, facts)
-    question = require_question(recipe, data)
+    require_teacher(recipe, data)
     text = dump_recipe(recipe)
     folder = open_run(root, recipe.name, text, out=out)
     transfer = transfer_set(recipe, data)
@@ -116,7 +118,7 @@ def run(
     }
     left |= {"teacher": teacher_print, "targets": targets_print}
     if not all_done(folder, left):
-        estimate = estimate_run(recipe, data, facts, question, root=root if out is None else out)
+        estimate = estimate_run(recipe, data, root=root if out is None else out)
         require_disk(still_to_write(estimate, folder, left))
     folder.path.mkdir(parents=True, exist_ok=True)
     with lock(folder.path):
@@ -128,8 +130,7 @@ def run(
             teacher_print,
             work=lambda: fit_teacher(recipe, data, out=folder.teacher_path, progress=progress),
             folder=folder.teacher_path,
-            leaves=folder.teacher_path
-            / ("calibration.json" if recipe.teacher.kind == "prompted" else "teacher.json"),
+            leaves=[folder.teacher_path / file for file in teacher_spec(recipe).leaves],
         )
         teacher = Deferred(lambda: load_teacher(recipe, data, folder.teacher_path))
 

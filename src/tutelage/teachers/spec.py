@@ -8,8 +8,8 @@ answer and what it may learn from. Out: problems, names, sizes, effort, and the 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -121,9 +121,7 @@ class TeacherSpec(Protocol[Assignment, Made]):
         """
         ...
 
-    def estimate(
-        self, assignment: Assignment, *, texts: int, tokens: float, rate: float
-    ) -> Effort:
+    def estimate(self, assignment: Assignment, *, texts: int, tokens: float, rate: float) -> Effort:
         """What it takes to make it and to hear its answers.
 
         Args:
@@ -150,6 +148,18 @@ class TeacherSpec(Protocol[Assignment, Made]):
             ModelError: The folder or the weights below it are not what they were.
         """
         ...
+
+
+def placed(section: str, problems: Iterable[Problem]) -> list[Problem]:
+    """Problems of a spec at their place in a recipe.
+
+    Args:
+        section: The key under which the spec's options stand, such as `teacher`.
+        problems: What `TeacherSpec.problems` gave.
+    """
+    return [
+        replace(problem, where=f"{section}.{problem.where}".rstrip(".")) for problem in problems
+    ]
 
 
 def rough_tokens(examples: Sequence[Example]) -> float:

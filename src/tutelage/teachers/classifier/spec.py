@@ -169,7 +169,6 @@ class ClassifierTeacherSpec(LocalReader):
         self, assignment: ClassAssignment, *, texts: int, tokens: float, rate: float
     ) -> Effort:
         """Reading once, and three times as much for every pass over the rows it is fitted to."""
-        del texts
         facts = self.facts(assignment)
         fitted = [example for example in assignment.rows if example.label is not None]
         passes = self.fit.epochs if isinstance(self.fit, (LoraFit, FullFit)) else 0
@@ -225,7 +224,6 @@ class ClassifierTeacherSpec(LocalReader):
         """The teacher that `make` wrote."""
         from tutelage.teachers.classifier.teacher import ClassifierTeacher
 
-        del assignment
         return ClassifierTeacher.load(folder, batch_tokens=self.batch_tokens)
 
     def _made(self, assignment: ClassAssignment, progress: Progress) -> ClassifierTeacher:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 
-from tutelage.errors import Problem
+from tutelage.errors import ModelError, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
 from tutelage.teachers.local import LocalReader
@@ -74,14 +74,12 @@ class PromptedTeacherSpec(LocalReader):
         """Size and shape of the language model."""
         from tutelage.models import model_facts
 
-        del assignment
         return model_facts(self.model, trust_remote_code=self.trust_remote_code)
 
     def tokenizer(self, assignment: ClassAssignment) -> Any:
         """The language model's."""
         from tutelage.models.reading import read_tokenizer
 
-        del assignment
         return read_tokenizer(self.model, trust_remote_code=self.trust_remote_code)
 
     def problems(self, assignment: ClassAssignment) -> list[Problem]:
@@ -90,6 +88,10 @@ class PromptedTeacherSpec(LocalReader):
         """
         from tutelage.teachers.prompted.checking import find_question, missing_labels
 
+        try:
+            self.facts(assignment)
+        except ModelError as error:
+            return [Problem("model", str(error))]
         if assignment.train is None:
             return []
         return missing_labels(self, assignment) or find_question(self, assignment)[1]

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tutelage.cli.main import main
 from tutelage.errors import TargetsMismatch
 from tutelage.models import output_layer
-from tutelage.recipes.causal_lm import load_causal_teacher, run_language_model
+from tutelage.recipes.causal_lm import run_language_model
 from tutelage.recipes.classification import Outcome
 from tutelage.recipes.loading import load_recipe
 from tutelage.runs.stages import Deferred
@@ -28,6 +28,7 @@ from tutelage.students import language_embeddings
 from tutelage.targets import TargetStore
 from tutelage.tasks.language import checking as language_checking
 from tutelage.tasks.language.data import prepare_language_data, teacher_tokenizer
+from tutelage.tasks.language.teaching import load_teacher
 from tutelage.tasks.language.training import build_language_student
 from tutelage.types import SILENT
 
@@ -296,7 +297,7 @@ def test_students_begin_with_the_teachers_embeddings_reduced(student: str, tmp_p
         write_language_job(tmp_path, write_teacher(tmp_path / "weights"), students=section)
     )
     data = prepare_language_data(recipe, teacher_tokenizer(recipe))
-    teacher = Deferred(lambda: load_causal_teacher(recipe))
+    teacher = Deferred(lambda: load_teacher(recipe))
     model = build_language_student(recipe, "one", data, teacher)
     expected = language_embeddings(teacher.get().language_model, width=12)
     assert torch.equal(model.get_input_embeddings().weight[: len(expected)], expected)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tutelage.errors import RecipeError
-from tutelage.recipes.classification import require_one_process
+from tutelage.recipes.run import require_one_process
 
 
 def test_a_recipe_runs_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

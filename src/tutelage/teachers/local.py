@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
@@ -11,6 +11,8 @@ from annotated_types import Ge
 @dataclass(frozen=True, kw_only=True)
 class LocalModel:
     """What a teacher says about the model that it stands on; options only."""
+
+    has_weights: ClassVar[bool] = True
 
     model: str
     """A folder, a .gguf file, a hub id, or package:NAME for weights inside an installed Python

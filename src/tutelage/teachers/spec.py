@@ -90,9 +90,15 @@ class TeacherSpec(Protocol[Assignment, Made]):
         """Files without which the folder that `make` wrote is not whole; none: nothing is made."""
         ...
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether a language model lies here that a student can be made from: its vocabulary, its
+        embeddings, its layers. `facts` and `tokenizer` give None where there is none.
+        """
+        ...
+
     def facts(self, assignment: Assignment) -> ModelFacts | None:
-        """Size and shape of its language model, from the headers of files; None where no weights
-        lie here that a student could be made from.
+        """Size and shape of its language model, from the headers of files.
 
         Raises:
             ModelError: It is not there, cannot be read, or was made for another assignment.
@@ -100,7 +106,7 @@ class TeacherSpec(Protocol[Assignment, Made]):
         ...
 
     def tokenizer(self, assignment: Assignment) -> Any:
-        """The tokenizer of its language model, read without weights; None where there is none.
+        """The tokenizer of its language model, read without weights.
 
         Raises:
             ModelError: As for `facts`.

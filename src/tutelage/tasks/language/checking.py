@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from tutelage.data import PreparedDocuments
-from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem
+from tutelage.errors import NotEnoughDisk, NotEnoughMemory, Problem
 from tutelage.students import language_parameters
 from tutelage.tasks.estimates import (
     Check,
@@ -30,7 +30,7 @@ from tutelage.tasks.estimates import (
 from tutelage.tasks.language.data import read_language_data, teacher_tokenizer
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.student_checking import language_student_problems
-from tutelage.tasks.language.teaching import assignment_of, teacher_spec
+from tutelage.tasks.language.teaching import assignment_of, teacher_problems, teacher_spec
 from tutelage.tasks.language.training import trims_vocabulary, used_ids
 from tutelage.teachers.spec import SCORING_SHARE
 from tutelage.types import SILENT, Document, Progress
@@ -65,10 +65,9 @@ def check_language_recipe(
         machine.
     """
     progress.say("Reading data")
-    try:
-        tokenizer = teacher_tokenizer(recipe)
-    except (ModelError, NotEnoughDisk, NotEnoughMemory) as error:
-        return Check([Problem("teacher.model", str(error))], {}, "")
+    if refused := teacher_problems(recipe):
+        return Check(refused, {}, "")
+    tokenizer = teacher_tokenizer(recipe)
     data, problems = read_language_data(recipe, tokenizer)
     if data is not None:
         problems += language_student_problems(recipe, data, tokenizer)

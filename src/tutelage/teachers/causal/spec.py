@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tutelage.errors import ModelError, Problem
+from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
 from tutelage.teachers.local import LocalModel
@@ -65,7 +65,7 @@ class CausalTeacherSpec(LocalModel):
         try:
             self.tokenizer(assignment)
             self.facts(assignment)
-        except ModelError as error:
+        except (ModelError, NotEnoughDisk, NotEnoughMemory) as error:  # a GGUF file is converted
             return [Problem("model", str(error))]
         return []
 

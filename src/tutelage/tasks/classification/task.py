@@ -37,7 +37,7 @@ class Classification:
     texts_at_once: int = 4096
 
     def recipe_problems(self, source: Source) -> list[Problem]:
-        """Verbalizers that do not fit the labels."""
+        """Verbalizers that do not fit the labels, keys that do not fit their divergence."""
         return classification_problems(source)
 
     def check(self, recipe: Recipe, *, root: Path, progress: Progress) -> Check:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from tutelage.data import Prepared
-from tutelage.losses import ForwardKL
 from tutelage.models import model_fingerprint
 from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import Deferred
@@ -69,16 +68,13 @@ def train_student(
     Returns:
         Facts for the stage: best step, best validation loss, steps.
     """
-    objective = recipe.objective_for(name)
     spec = student_spec(recipe, name)
     done = distill(
         spec,
         transfer,
         None if control else store,
         validation=data.validation,
-        objective=ForwardKL(
-            loss_temperature=objective.loss_temperature, soft_weight=objective.soft_weight
-        ),
+        objective=recipe.objective_for(name).spec(),
         settings=TrainSettings(**recipe.train_for(name).model_dump()),
         out=(folder.controls_path if control else folder.students_path) / name,
         language_model=teacher.get().language_model if spec.needs_language_model else None,

@@ -138,14 +138,11 @@ def _run_recipe(
         write_result(json.dumps(record, ensure_ascii=False))
         return 0
     if evaluation is not None:
-        if speaks:
-            from tutelage.cli.language_table import language_table
+        from tutelage.cli.tables import results_table
+        from tutelage.tasks.classification.report import WORDS
+        from tutelage.tasks.language.report import WORDS as LANGUAGE_WORDS
 
-            write_result(language_table(evaluation))
-        else:
-            from tutelage.cli.tables import results_table
-
-            write_result(results_table(evaluation))
+        write_result(results_table(evaluation, LANGUAGE_WORDS if speaks else WORDS))
     done = [stage for stage in outcome.stages if stage.how == "done"]
     took = sum(stage.seconds for stage in done)
     if done:

@@ -34,6 +34,7 @@ from tutelage.tasks.language.data import (
 )
 from tutelage.tasks.language.evaluating import evaluate_language_run, held_out_targets
 from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.tasks.language.report import WORDS
 from tutelage.tasks.language.student_checking import require_language_students
 from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
 from tutelage.teachers import CausalTeacher, label_documents
@@ -214,7 +215,7 @@ def _judge(
             "report",
             fingerprint("report", prints["evaluation"]),
             leaves=folder.report_path,
-            work=lambda: {"file": str(write_report(folder.path))},
+            work=lambda: {"file": str(write_report(folder.path, WORDS))},
         )
 
 

@@ -30,6 +30,7 @@ from tutelage.tasks.classification.data import data_fingerprint, prepare_data, r
 from tutelage.tasks.classification.evaluating import evaluate_run, held_out_quality
 from tutelage.tasks.classification.prompt_checking import require_question
 from tutelage.tasks.classification.recipe import Recipe
+from tutelage.tasks.classification.report import WORDS
 from tutelage.tasks.classification.student_checking import require_students
 from tutelage.tasks.classification.teaching import (
     fit_teacher,
@@ -192,7 +193,7 @@ def run(
                     "report",
                     fingerprint("report", evaluation_print),
                     leaves=folder.report_path,
-                    work=lambda: {"file": str(write_report(folder.path))},
+                    work=lambda: {"file": str(write_report(folder.path, WORDS))},
                 )
     return Outcome(
         folder, tuple(stages.outcomes), tuple(str(warning) for warning in data.warnings), quality

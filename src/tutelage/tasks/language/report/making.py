@@ -15,11 +15,13 @@ from tutelage.report.reading import Records
 _KINDS = {
     "sampled": (
         "sampled: likely tokens keep their exact probability, the others are represented by a fair "
-        "sample, so that on "
-        "average every probability is right"
+        "sample, so that on average every probability is right"
     ),
     "top_k": "top-k: the most likely tokens keep their exact probability, all others are one lump",
-    "hidden": "hidden: the teacher’s last layer in 8 bits and its output matrix once, which give every probability",
+    "hidden": (
+        "hidden: the teacher’s last layer in 8 bits and its output matrix once, which give every "
+        "probability"
+    ),
     "live": "live: nothing was stored, the teacher ran beside the student at every step",
 }
 _BYTES_OF_A_PROBABILITY = 2

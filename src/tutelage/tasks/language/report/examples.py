@@ -1,17 +1,17 @@
-"""Single places and texts of a language-model run: next-token probabilities, samples, the hardest
+"""Single positions and texts of a language-model run: next-token probabilities, samples, the hardest
 documents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tutelage.report import formats
-from tutelage.report.document_scores import DocumentScores
+from tutelage.report.measures import Evaluation
+from tutelage.tasks.language.report.scores import DocumentScores
 
 DOCUMENT_CHARACTERS, SAMPLE_CHARACTERS, CONTEXT_CHARACTERS = 500, 2000, 300
 _VISIBLE = str.maketrans({"\n": "↵", "\r": "↵", "\t": "⇥", " ": "␣"})
@@ -30,8 +30,8 @@ class Voice:
 
 
 @dataclass(frozen=True)
-class Place:
-    """One place of a test text with everybody's probabilities for the next token."""
+class Position:
+    """One position of a test text with everybody's probabilities for the next token."""
 
     context: str
     """What stands before it."""
@@ -75,7 +75,7 @@ class FarDocument:
 
     text: str
     """The text, cut if long."""
-    place: str
+    source: str
     """Where it came from."""
     tokens: int
     """Predicted tokens."""
@@ -85,7 +85,7 @@ class FarDocument:
     """Every student's."""
 
 
-def voices(evaluation: Mapping[str, Any]) -> dict[str, Voice]:
+def list_voices(evaluation: Evaluation) -> dict[str, Voice]:
     """Everybody by the name used in evaluation.json, each student followed by its control."""
     found = {"teacher": Voice("Teacher", "teacher", None)}
     for slot, name in enumerate(evaluation["students"]):
@@ -95,21 +95,21 @@ def voices(evaluation: Mapping[str, Any]) -> dict[str, Voice]:
     return found
 
 
-def places(evaluation: Mapping[str, Any]) -> list[Place]:
-    """The places whose probabilities the evaluation kept; they were drawn at random."""
-    speakers = voices(evaluation)
+def find_positions(evaluation: Evaluation) -> list[Position]:
+    """The positions whose probabilities the evaluation kept; they were drawn at random."""
+    speakers = list_voices(evaluation)
     found = []
-    for place in evaluation.get("distributions") or []:
-        answers = {"teacher": place["teacher"], **place["models"]}
+    for kept in evaluation.get("distributions") or []:
+        answers = {"teacher": kept["teacher"], **kept["models"]}
         # A token may come twice where its text is only a part of a letter.
-        marks = [token == place["next"] for token in place["tokens"]]
+        marks = [token == kept["next"] for token in kept["tokens"]]
         marks = [mark and not any(marks[:index]) for index, mark in enumerate(marks)]
         found.append(
-            Place(
-                context="…" + place["context"][-CONTEXT_CHARACTERS:],
-                space=" " if place["next"].startswith(" ") else "",
-                next=place["next"].strip() or place["next"].translate(_VISIBLE),
-                tokens=list(zip(_shown_tokens(place["tokens"]), marks, strict=True)),
+            Position(
+                context="…" + kept["context"][-CONTEXT_CHARACTERS:],
+                space=" " if kept["next"].startswith(" ") else "",
+                next=kept["next"].strip() or kept["next"].translate(_VISIBLE),
+                tokens=list(zip(_shown_tokens(kept["tokens"]), marks, strict=True)),
                 lines=[
                     (voice, [*answers[name], max(0.0, 1.0 - sum(answers[name]))])
                     for name, voice in speakers.items()
@@ -120,9 +120,9 @@ def places(evaluation: Mapping[str, Any]) -> list[Place]:
     return found
 
 
-def samples(evaluation: Mapping[str, Any]) -> list[Sample]:
+def find_samples(evaluation: Evaluation) -> list[Sample]:
     """Everybody's continuations of the same beginnings."""
-    speakers = voices(evaluation)
+    speakers = list_voices(evaluation)
     return [
         Sample(
             prompt=formats.shortened(sample["prompt"], SAMPLE_CHARACTERS),
@@ -152,7 +152,7 @@ def farthest_documents(scores: DocumentScores, *, cap: int) -> list[FarDocument]
 def _far_document(scores: DocumentScores, row: int) -> FarDocument:
     return FarDocument(
         text=formats.shortened(scores.texts[row], DOCUMENT_CHARACTERS),
-        place=scores.places[row],
+        source=scores.sources[row],
         tokens=int(scores.tokens[row]),
         teacher=formats.decimal(scores.teacher[row]),
         distances=[

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage import metrics
-from tutelage.report.reading import Predictions
+from tutelage.tasks.classification.report.predictions import Predictions
 
 TABLE_LABELS = 12
 """Up to this many labels the whole table is shown."""

@@ -1,4 +1,4 @@
-"""Plain sentences about one student; none says more than its interval carries. Numbers come in,
+"""Plain sentences about one classifier; none says more than its interval carries. Numbers come in,
 words go out.
 """
 
@@ -8,17 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from tutelage.report import formats
+from tutelage.report.comparisons import cost_ratio, find_comparison, unsigned
 from tutelage.report.formats import bracket, change, percent, times
-from tutelage.report.standing import (
-    baseline_difference,
-    baseline_title,
-    best_baseline,
-    cost_ratio,
-    find_comparison,
-)
+from tutelage.report.measures import Evaluation
+from tutelage.report.verdict import NO_CONTROL, speed_clause
+from tutelage.tasks.classification.report.measures import MEASURES, NAMES
 
 
-def student_sentences(evaluation: Mapping[str, Any], name: str, *, judged: bool) -> list[str]:
+def student_sentences(evaluation: Evaluation, name: str, *, judged: bool) -> list[str]:
     """What can be said of one student: quality and cost, what the teacher bought, simple
     methods.
     """
@@ -53,7 +50,7 @@ def student_sentences(evaluation: Mapping[str, Any], name: str, *, judged: bool)
     ]
 
 
-def kept_value(evaluation: Mapping[str, Any], name: str) -> float:
+def kept_value(evaluation: Evaluation, name: str) -> float:
     """The share of the teacher's accuracy that a student keeps; above 1 it exceeds its teacher."""
     row = find_comparison(evaluation, name, "teacher", "accuracy")
     if row and "ratio" in row:
@@ -62,7 +59,7 @@ def kept_value(evaluation: Mapping[str, Any], name: str) -> float:
     return evaluation["students"][name]["accuracy"]["value"] / theirs if theirs else float("nan")
 
 
-def kept_share(evaluation: Mapping[str, Any], name: str) -> tuple[str, str]:
+def kept_share(evaluation: Evaluation, name: str) -> tuple[str, str]:
     """The share of the teacher's accuracy that a student keeps in words, and its interval if the
     evaluation has one.
     """
@@ -71,7 +68,7 @@ def kept_share(evaluation: Mapping[str, Any], name: str) -> tuple[str, str]:
     return percent(kept_value(evaluation, name)), interval
 
 
-def _difference_sentence(evaluation: Mapping[str, Any], name: str) -> str:
+def _difference_sentence(evaluation: Evaluation, name: str) -> str:
     row = find_comparison(evaluation, name, "teacher", "accuracy")
     if row is None:
         return ""
@@ -82,34 +79,35 @@ def _difference_sentence(evaluation: Mapping[str, Any], name: str) -> str:
         return f"It is less accurate than its teacher, by {_points(difference)}."
     return (
         f"The difference from its teacher, {signed_points(difference)}, includes zero: "
-        f"{_rows(evaluation)} "
-        "cannot tell the two apart in accuracy."
+        f"{_rows(evaluation)} cannot tell the two apart in accuracy."
     )
 
 
-def control_sentence(evaluation: Mapping[str, Any], name: str) -> str:
+def control_sentence(evaluation: Evaluation, name: str) -> str:
     """What the teacher bought in accuracy, or that nobody can tell."""
     row = find_comparison(evaluation, name, "control", "accuracy")
     control = evaluation.get("controls", {}).get(name)
     if row is None or control is None:
-        return "There is no control, so nothing here says what the teacher bought (evaluate: {control: true} trains one)."
+        return NO_CONTROL
     difference, reached = row["difference"], percent(control["accuracy"]["value"])
     if difference["low"] > 0:
-        return f"On labels alone the same network reaches {reached}: the teacher bought {_points(difference)}."
+        return (
+            f"On labels alone the same network reaches {reached}: the teacher bought "
+            f"{_points(difference)}."
+        )
     if difference["high"] < 0:
         return (
             f"On labels alone the same network does better and reaches {reached}: distillation "
-            "cost "
-            f"{_points(difference)}."
+            f"cost {_points(difference)}."
         )
     return (
         f"On labels alone the same network reaches {reached}. The difference, "
-        f"{signed_points(difference)}, "
-        "includes zero: these rows do not show that the teacher helped accuracy."
+        f"{signed_points(difference)}, includes zero: these rows do not show that the teacher "
+        "helped accuracy."
     )
 
 
-def _probability_sentence(evaluation: Mapping[str, Any], name: str) -> str:
+def _probability_sentence(evaluation: Evaluation, name: str) -> str:
     """What the teacher did to the probabilities, where the interval settles it."""
     row = find_comparison(evaluation, name, "control", "nll")
     if row is None:
@@ -120,23 +118,36 @@ def _probability_sentence(evaluation: Mapping[str, Any], name: str) -> str:
     if difference["high"] < 0:
         return (
             "Its probabilities are better than the control’s: negative log-likelihood lower by "
-            f"{amount} "
-            f"(difference {interval})."
+            f"{amount} (difference {interval})."
         )
     if difference["low"] > 0:
         return (
             "Its probabilities are worse than the control’s: negative log-likelihood higher by "
-            f"{amount} "
-            f"(difference {interval})."
+            f"{amount} (difference {interval})."
         )
     return (
         "Whether its probabilities are better than the control’s is not settled (negative "
-        "log-likelihood, "
-        f"difference {interval})."
+        f"log-likelihood, difference {interval})."
     )
 
 
-def baseline_sentences(evaluation: Mapping[str, Any], name: str, *, only_doubts: bool) -> list[str]:
+def best_baseline(evaluation: Evaluation) -> str:
+    """The most accurate simple method; empty if there is none."""
+    baselines = evaluation.get("baselines", {})
+    return max(baselines, key=lambda key: baselines[key]["accuracy"]["value"], default="")
+
+
+def baseline_difference(
+    evaluation: Evaluation, name: str, baseline: str
+) -> Mapping[str, float] | None:
+    """Accuracy of a student minus that of a simple method."""
+    for row in evaluation.get("comparisons", []):
+        if (row["student"], row["against"], row.get("baseline")) == (name, "baseline", baseline):
+            return row["difference"]
+    return None
+
+
+def baseline_sentences(evaluation: Evaluation, name: str, *, only_doubts: bool) -> list[str]:
     """The best simple method beside the student; with `only_doubts`, only if the student is not
     clearly better.
     """
@@ -144,44 +155,26 @@ def baseline_sentences(evaluation: Mapping[str, Any], name: str, *, only_doubts:
     if not baselines:
         return []
     best = best_baseline(evaluation)
-    reached, title = percent(baselines[best]["accuracy"]["value"]), baseline_title(best)
+    reached, title = percent(baselines[best]["accuracy"]["value"]), NAMES.baseline(best).title
     difference = baseline_difference(evaluation, name, best)
     if difference is None:
         return [] if only_doubts else [f"{title} reaches {reached}."]
     if difference["low"] > 0:
-        return (
-            []
-            if only_doubts
-            else [f"{title} reaches {reached}; the student is better by {_points(difference)}."]
-        )
+        better = f"{title} reaches {reached}; the student is better by {_points(difference)}."
+        return [] if only_doubts else [better]
     if difference["high"] < 0:
         return [
             f"{title}, which needs no teacher, reaches {reached} and is better than this student, "
-            "by "
-            f"{_points(difference)}."
+            f"by {_points(difference)}."
         ]
     return [
         f"It is not clearly better than {title}, which needs no teacher and reaches {reached} "
-        "(difference "
-        f"{signed_points(difference)})."
+        f"(difference {signed_points(difference)})."
     ]
 
 
-def speed_clause(speed: float | None, *, verb: str = "answers") -> str:
-    """How much faster or slower a student answers, to be appended to a sentence; empty if it was
-    not timed.
-    """
-    if speed is None:
-        return ""
-    if speed >= 1.05:
-        return f" and {verb} {times(speed)} times faster"
-    if speed <= 0.95:
-        return f" but {verb} {times(1 / speed)} times slower"
-    return f" and {verb} no faster"
-
-
-def _cost_clause(evaluation: Mapping[str, Any], student: Mapping[str, Any]) -> str:
-    size = cost_ratio(evaluation, student, "parameters")
+def _cost_clause(evaluation: Evaluation, student: Mapping[str, Any]) -> str:
+    size = cost_ratio(evaluation, student, MEASURES["parameters"])
     clause = (
         ""
         if size is None
@@ -189,19 +182,15 @@ def _cost_clause(evaluation: Mapping[str, Any], student: Mapping[str, Any]) -> s
         if size >= 1
         else f" at {times(1 / size)} times its parameters"
     )
-    speed = speed_clause(cost_ratio(evaluation, student, "latency_ms_p50"))
+    speed = speed_clause(cost_ratio(evaluation, student, MEASURES["latency_ms_p50"]))
     return clause + ("," if clause and speed else "") + speed
 
 
 def _points(difference: Mapping[str, float]) -> str:
     """The size of a settled difference, without its sign."""
-    if difference["high"] < 0:
-        difference = {
-            "value": -difference["value"],
-            "low": -difference["high"],
-            "high": -difference["low"],
-        }
-    return f"{formats.decimal_places(difference['value'] * 100, 1)} points {bracket(difference, scale=100)}"
+    size = unsigned(difference)
+    points = formats.decimal_places(size["value"] * 100, 1)
+    return f"{points} points {bracket(size, scale=100)}"
 
 
 def signed_points(difference: Mapping[str, float]) -> str:
@@ -209,5 +198,5 @@ def signed_points(difference: Mapping[str, float]) -> str:
     return f"{change(difference['value'] * 100, 1)} points {bracket(difference, scale=100)}"
 
 
-def _rows(evaluation: Mapping[str, Any]) -> str:
+def _rows(evaluation: Evaluation) -> str:
     return formats.plural(evaluation.get("labelled_rows", evaluation["rows"]), "test row")

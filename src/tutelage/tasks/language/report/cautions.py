@@ -9,13 +9,14 @@ import numpy as np
 
 from tutelage import metrics
 from tutelage.report import formats
-from tutelage.report.document_scores import DocumentScores
-from tutelage.report.language_sentences import signed
+from tutelage.report.measures import Evaluation
 from tutelage.report.reading import Records
+from tutelage.report.verdict import calibration_caution, poorly_calibrated
+from tutelage.tasks.language.report.scores import DocumentScores
+from tutelage.tasks.language.report.sentences import signed_nats
 
 _FEW_DOCUMENTS = 30
 """Below this many documents, resampling them says little about documents that were not drawn."""
-_CALIBRATION_SLACK = 0.10
 _LOW_AGREEMENT = 0.5
 
 
@@ -27,36 +28,25 @@ def find_cautions(records: Records[DocumentScores]) -> list[str]:
     if evaluation["documents"] < _FEW_DOCUMENTS:
         cautions.append(
             f"Only {formats.plural(evaluation['documents'], 'test document')}: the intervals "
-            "themselves are uncertain. "
-            "More test documents would narrow them."
+            "themselves are uncertain. More test documents would narrow them."
         )
     cautions += _weak_teacher(records)
     if max(student["top1_agreement"]["value"] for student in students.values()) < _LOW_AGREEMENT:
         cautions.append(
             "No student shares the teacher’s first choice on even half of the tokens: what it "
-            "writes will differ from "
-            "what the teacher writes. Read the samples before you rely on one."
+            "writes will differ from what the teacher writes. Read the samples before you rely on "
+            "one."
         )
     cautions += _short_training(evaluation)
     unfinished = [name for name, rows in records.student_curves.items() if _still_falling(rows)]
     if unfinished:
         cautions.append(
             f"The validation loss was still falling when training ended: {', '.join(unfinished)}. "
-            "Longer training may "
-            "give more."
+            "Longer training may give more."
         )
-    poorly = [
-        name for name, student in students.items() if student["ece"]["value"] > _CALIBRATION_SLACK
-    ]
-    if evaluation["teacher"]["ece"]["value"] > _CALIBRATION_SLACK:
-        poorly = ["the teacher", *poorly]
-    if poorly:
-        cautions.append(
-            "Probabilities are not to be taken at their word (calibration error above "
-            f"{_CALIBRATION_SLACK:.2f}): "
-            f"{', '.join(poorly)}."
-        )
-    return cautions
+    return cautions + calibration_caution(
+        "Probabilities are not to be taken at their word", poorly_calibrated(evaluation)
+    )
 
 
 def _weak_teacher(records: Records[DocumentScores]) -> list[str]:
@@ -84,11 +74,11 @@ def _weak_teacher(records: Records[DocumentScores]) -> list[str]:
     )
     return [
         f"The teacher itself {than} “{name}” trained on the text alone (teacher minus control "
-        f"{signed(interval.as_dict())}): a teacher that knows such texts better comes first."
+        f"{signed_nats(interval.as_dict())}): a teacher that knows such texts better comes first."
     ]
 
 
-def _short_training(evaluation: Mapping[str, Any]) -> list[str]:
+def _short_training(evaluation: Evaluation) -> list[str]:
     """Students that read fewer tokens than they have parameters."""
     training = (evaluation.get("training") or {}).get("students", {})
     short = [
@@ -101,9 +91,8 @@ def _short_training(evaluation: Mapping[str, Any]) -> list[str]:
     most = max(training[name]["tokens"] for name in short)
     return [
         f"Short training: {', '.join(short)} read at most {formats.magnitude(most)} tokens, fewer "
-        "than one for each "
-        "parameter. The numbers speak of this training, not of what such networks can reach with "
-        "more text."
+        "than one for each parameter. The numbers speak of this training, not of what such "
+        "networks can reach with more text."
     ]
 
 

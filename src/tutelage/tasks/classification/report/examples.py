@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.report.formats import shortened
-from tutelage.report.reading import Predictions
+from tutelage.tasks.classification.report.predictions import Predictions
 
 EXAMPLE_CHARACTERS, DISAGREEMENT_CHARACTERS = 400, 500
 FEW_LABELS = 4
@@ -36,7 +36,7 @@ class Example:
 
     text: str
     """The text, cut if long."""
-    place: str
+    source: str
     """Where it came from."""
     why: str
     """Why it was chosen: agreeing, ambiguous, disagreeing."""
@@ -76,7 +76,7 @@ class Disagreement:
 
     text: str
     """The text, cut if long."""
-    place: str
+    source: str
     """Where it came from."""
     gold: str | None
     """Its gold label."""
@@ -209,7 +209,7 @@ def _example(predictions: Predictions, labels: list[str], row: int, why: str) ->
         )
     return Example(
         text=shortened(predictions.texts[row], EXAMPLE_CHARACTERS),
-        place=predictions.places[row],
+        source=predictions.sources[row],
         why=why,
         labels=[labels[label] for label in shown],
         gold=labels[gold] if gold >= 0 else None,
@@ -236,7 +236,7 @@ def _disagreement(predictions: Predictions, labels: list[str], row: int) -> Disa
         )
     return Disagreement(
         text=shortened(predictions.texts[row], DISAGREEMENT_CHARACTERS),
-        place=predictions.places[row],
+        source=predictions.sources[row],
         gold=labels[gold] if gold >= 0 else None,
         teacher=labels[teacher],
         teacher_confidence=float(predictions.teacher[row, teacher]),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tutelage import metrics
-from tutelage.errors import DataError
+from tutelage.report.measures import Evaluation
+from tutelage.report.reading import read_columns, sources_of, texts_of
 
 Values = NDArray[np.float64]
 
@@ -23,7 +21,7 @@ class DocumentScores:
 
     texts: list[str]
     """The texts, as the models read them."""
-    places: list[str]
+    sources: list[str]
     """File and row of each document, for people who want to look it up."""
     units: NDArray[np.int64]
     """Which whole document each belongs to, [N]: pieces of one row are resampled together."""
@@ -44,7 +42,7 @@ class DocumentScores:
         return len(set(self.units.tolist())) < len(self.units)
 
 
-def read_document_scores(path: Path, evaluation: Mapping[str, Any]) -> DocumentScores:
+def read_document_scores(path: Path, evaluation: Evaluation) -> DocumentScores:
     """Read predictions.parquet of a language-model run.
 
     Args:
@@ -54,25 +52,11 @@ def read_document_scores(path: Path, evaluation: Mapping[str, Any]) -> DocumentS
     Raises:
         DataError: A column is missing.
     """
-    table = pq.read_table(path)
     students, controls = list(evaluation["students"]), list(evaluation.get("controls", {}))
-    wanted = [
-        "source",
-        "row",
-        "text",
-        "tokens",
-        "teacher",
-        *(f"students.{name}" for name in students),
-    ]
-    wanted += [f"students.{name}.kl" for name in students] + [
-        f"controls.{name}" for name in controls
-    ]
-    missing = [column for column in wanted if column not in table.column_names]
-    if missing:
-        raise DataError(
-            f"{path} lacks the columns {', '.join(missing)} that evaluation.json speaks of: "
-            "evaluate the run again"
-        )
+    columns = [f"students.{name}" for name in students]
+    columns += [f"students.{name}.kl" for name in students]
+    columns += [f"controls.{name}" for name in controls]
+    table = read_columns(path, ["tokens", "teacher", *columns])
 
     def values(column: str) -> Values:
         """One column, [N]."""
@@ -80,10 +64,8 @@ def read_document_scores(path: Path, evaluation: Mapping[str, Any]) -> DocumentS
 
     rows = list(zip(table["source"].to_pylist(), table["row"].to_pylist(), strict=True))
     return DocumentScores(
-        texts=["" if text is None else str(text) for text in table["text"].to_pylist()],
-        places=[
-            f"{Path(source).name}, row {row}" if source else f"row {row}" for source, row in rows
-        ],
+        texts=texts_of(table),
+        sources=sources_of(table),
         units=metrics.units_of(rows),
         tokens=values("tokens"),
         teacher=values("teacher"),

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tutelage.report import formats
+from tutelage.report.comparisons import cost_ratio, find_comparison, unsigned
 from tutelage.report.formats import bracket, percent, times
-from tutelage.report.language_measures import BY_KEY
-from tutelage.report.sentences import speed_clause
-from tutelage.report.standing import cost_ratio, find_comparison
-
-Evaluation = Mapping[str, Any]
+from tutelage.report.measures import Evaluation
+from tutelage.report.verdict import NO_CONTROL, speed_clause
+from tutelage.tasks.language.report.measures import MEASURES
 
 
 def student_sentences(evaluation: Evaluation, name: str) -> list[str]:
@@ -31,27 +30,26 @@ def control_sentence(evaluation: Evaluation, name: str) -> str:
     row = find_comparison(evaluation, name, "control", "nats_per_token")
     control = evaluation.get("controls", {}).get(name)
     if control is None:
-        return "There is no control, so nothing here says what the teacher bought (evaluate: {control: true} trains one)."
+        return NO_CONTROL
     first = f"Trained on the text alone, the same network needs {nats(control)} per token"
     if row is None:
         return f"{first}. One test text alone does not say whether another would show the same."
     difference = row["difference"]
     if difference["high"] < 0:
-        return f"{first}: the teacher bought {size(difference)}. The interval excludes zero."
+        return f"{first}: the teacher bought {_settled(difference)}"
     if difference["low"] > 0:
-        return f"{first} and predicts the text better: distillation cost {size(difference)}. The interval excludes zero."
+        return f"{first} and predicts the text better: distillation cost {_settled(difference)}"
     documents = formats.plural(evaluation["documents"], "test document")
     return (
-        f"{first}. The difference, {signed(difference)}, includes zero: {documents} "
+        f"{first}. The difference, {signed_nats(difference)}, includes zero: {documents} "
         "do not show that the teacher helped to predict the text."
     )
 
 
 def writing_clause(evaluation: Evaluation, name: str) -> str:
     """How much faster a student writes, to be appended to a sentence."""
-    ratio = cost_ratio(
-        evaluation, evaluation["students"][name], "tokens_per_second", measures=BY_KEY
-    )
+    student = evaluation["students"][name]
+    ratio = cost_ratio(evaluation, student, MEASURES["tokens_per_second"])
     return speed_clause(ratio, verb="writes")
 
 
@@ -60,21 +58,19 @@ def nats(model: Mapping[str, Any]) -> str:
     return f"{formats.decimal(model['nats_per_token']['value'])} nats"
 
 
-def size(difference: Mapping[str, float]) -> str:
-    """The size of a settled difference in nats per token, without its sign."""
-    if difference["high"] < 0:
-        difference = {
-            "value": -difference["value"],
-            "low": -difference["high"],
-            "high": -difference["low"],
-        }
-    return f"{formats.decimal(difference['value'])} nats per token {bracket(difference, digits=3)}"
-
-
-def signed(difference: Mapping[str, float]) -> str:
+def signed_nats(difference: Mapping[str, float]) -> str:
     """A difference in nats per token with its sign and interval."""
     return (
         f"{formats.change(difference['value'], 3)} nats per token {bracket(difference, digits=3)}"
+    )
+
+
+def _settled(difference: Mapping[str, float]) -> str:
+    """The size of a settled difference, without its sign; ends a sentence."""
+    size = unsigned(difference)
+    interval = bracket(size, digits=3)
+    return (
+        f"{formats.decimal(size['value'])} nats per token {interval}. The interval excludes zero."
     )
 
 
@@ -83,7 +79,8 @@ def _fidelity_sentence(evaluation: Evaluation, name: str) -> str:
     student, control = evaluation["students"][name], evaluation.get("controls", {}).get(name, {})
     parts = []
     if "top1_agreement" in student:
-        words = f"Its first choice for the next token is the teacher’s {_share(student, 'top1_agreement')} of the time"
+        same = _share(student, "top1_agreement")
+        words = f"Its first choice for the next token is the teacher’s {same} of the time"
         if "top1_agreement" in control:
             words += f" (trained on the text alone: {percent(control['top1_agreement']['value'])})"
         parts.append(words)
@@ -104,29 +101,27 @@ def _teacher_sentence(evaluation: Evaluation, name: str) -> str:
         return f"{first}."
     difference = row["difference"]
     if difference["low"] > 0:
-        return f"{first}: it predicts the text less well, by {size(difference)}. The interval excludes zero."
+        return f"{first}: it predicts the text less well, by {_settled(difference)}"
     if difference["high"] < 0:
-        return f"{first}: it predicts the text better, by {size(difference)}. The interval excludes zero."
-    return f"{first}. The difference, {signed(difference)}, includes zero: these documents cannot tell the two apart."
+        return f"{first}: it predicts the text better, by {_settled(difference)}"
+    return (
+        f"{first}. The difference, {signed_nats(difference)}, includes zero: these documents "
+        "cannot tell the two apart."
+    )
 
 
 def _cost_sentence(evaluation: Evaluation, name: str) -> str:
     """What a student costs beside its teacher."""
     student = evaluation["students"][name]
-    ratio = {
-        key: cost_ratio(evaluation, student, key, measures=BY_KEY)
-        for key in BY_KEY
-        if key in student
-    }
     have = [
         f"{_part(found)} the {thing}"
         for key, thing in (("parameters", "parameters"), ("memory_bytes", "memory"))
-        if (found := ratio.get(key)) is not None
+        if (found := cost_ratio(evaluation, student, MEASURES[key])) is not None
     ]
     speeds = [
         f"{verb} as fast" if 0.95 < found < 1.05 else f"{verb} {times(found)} times as fast"
         for key, verb in (("prefill_tokens_per_second", "reads"), ("tokens_per_second", "writes"))
-        if (found := ratio.get(key)) is not None
+        if (found := cost_ratio(evaluation, student, MEASURES[key])) is not None
     ]
     parts = ([f"takes {' and '.join(have)} of its teacher"] if have else []) + speeds
     if not parts:
@@ -143,13 +138,15 @@ def _closeness_sentence(evaluation: Evaluation, name: str) -> str:
         evaluation["students"][name]["kl"]["value"],
         evaluation["controls"][name]["kl"]["value"],
     )
-    numbers = f"KL {formats.decimal(student)} against {formats.decimal(control)} nats per token"
-    difference = f"difference {formats.change(row['difference']['value'], 3)} {bracket(row['difference'], digits=3)}"
-    if row["difference"]["high"] < 0:
-        return f"Its probabilities are closer to the teacher’s than the control’s are: {numbers} ({difference})."
-    if row["difference"]["low"] > 0:
-        return f"Its probabilities are farther from the teacher’s than the control’s are: {numbers} ({difference})."
-    return f"Whether it is closer to the teacher than its control is not settled: {numbers} ({difference})."
+    difference = row["difference"]
+    numbers = (
+        f"KL {formats.decimal(student)} against {formats.decimal(control)} nats per token "
+        f"(difference {formats.change(difference['value'], 3)} {bracket(difference, digits=3)})"
+    )
+    if difference["low"] <= 0 <= difference["high"]:
+        return f"Whether it is closer to the teacher than its control is not settled: {numbers}."
+    nearer = "closer to" if difference["high"] < 0 else "farther from"
+    return f"Its probabilities are {nearer} the teacher’s than the control’s are: {numbers}."
 
 
 def _share(model: Mapping[str, Any], key: str) -> str:

@@ -132,7 +132,9 @@ def draw_calibration(
     return inline_svg(
         figure,
         key=key,
-        description=f"Calibration curve of {whose}: share of right answers against stated confidence.",
+        description=(
+            f"Calibration curve of {whose}: share of right answers against stated confidence."
+        ),
     )
 
 

@@ -28,7 +28,8 @@ def decimal(value: float) -> str:
 
 def bracket(interval: Mapping[str, float], *, scale: float = 1.0, digits: int = 1) -> str:
     """The low and high end of an interval, `[93.0, 99.2]`."""
-    return f"[{_end(interval['low'] * scale, digits)},{NO_BREAK}{_end(interval['high'] * scale, digits)}]"
+    low, high = (_end(interval[end] * scale, digits) for end in ("low", "high"))
+    return f"[{low},{NO_BREAK}{high}]"
 
 
 def change(value: float, digits: int) -> str:

@@ -1,4 +1,4 @@
-"""Quality against what it costs: which models are drawn on which axes. Numbers in, inline SVG out."""
+"""Quality against cost: which models are drawn on which axes. Numbers in, inline SVG out."""
 
 from __future__ import annotations
 

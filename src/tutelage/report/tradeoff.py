@@ -195,9 +195,10 @@ def _draw_point(
     value, low, high = (scale * point.quality[end] for end in ("value", "low", "high"))
     figure = axes.get_figure()
     assert figure is not None
-    moved = ScaledTranslation((9 if point.role == "control" else 0) / 72, 0, figure.dpi_scale_trans)  # type: ignore[attr-defined]
-    transform = axes.transData + moved
     hollow = point.role == "control"
+    aside = (9 if hollow else 0) / 72
+    moved = ScaledTranslation(aside, 0, figure.dpi_scale_trans)  # type: ignore[attr-defined]
+    transform = axes.transData + moved
     axes.plot(
         [point.cost] * 2,
         [low, high],

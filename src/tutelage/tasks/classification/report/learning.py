@@ -1,4 +1,4 @@
-"""How classifiers learned: loss and validation accuracy of each student. Logs in, inline SVG out."""
+"""How classifiers learned: loss and validation accuracy. Logs in, inline SVG out."""
 
 from __future__ import annotations
 
@@ -64,5 +64,7 @@ def validation_accuracy(
     return inline_svg(
         figure,
         key=key,
-        description=f"Validation accuracy of {name} by step, trained on soft targets and on labels alone.",
+        description=(
+            f"Validation accuracy of {name} by step, trained on soft targets and on labels alone."
+        ),
     )

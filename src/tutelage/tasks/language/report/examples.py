@@ -1,5 +1,5 @@
-"""Single positions and texts of a language-model run: next-token probabilities, samples, the hardest
-documents.
+"""Single positions and texts of a language-model run: next-token probabilities, samples, the
+documents farthest from the teacher.
 """
 
 from __future__ import annotations

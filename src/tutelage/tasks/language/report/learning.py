@@ -74,7 +74,9 @@ def text_losses(
     return inline_svg(
         figure,
         key=key,
-        description=f"Nats per token of {name} by step, trained with the teacher and on the text alone.",
+        description=(
+            f"Nats per token of {name} by step, trained with the teacher and on the text alone."
+        ),
     )
 
 

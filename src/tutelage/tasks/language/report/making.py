@@ -118,8 +118,8 @@ def target_facts(records: Records[Any]) -> list[tuple[str, str]]:
             )
         )
     if facts.get("mean_entropy_nats") is not None:
-        entropy = f"{formats.decimal(facts['mean_entropy_nats'])} nats per token: how undecided the teacher is, on average"
-        shown.append(("Mean entropy", entropy))
+        entropy = f"{formats.decimal(facts['mean_entropy_nats'])} nats per token"
+        shown.append(("Mean entropy", f"{entropy}: how undecided the teacher is, on average"))
     seconds = facts.get("seconds")
     if seconds:
         pace = (

@@ -71,7 +71,10 @@ def _headline(evaluation: Evaluation, name: str) -> str:
         if better
         else writing_clause(evaluation, name)
     )
-    return f"The student “{name}” agrees with the teacher on the next token {agreement} of the time{rest}."
+    return (
+        f"The student “{name}” agrees with the teacher on the next token {agreement} of the "
+        f"time{rest}."
+    )
 
 
 def large_numbers(evaluation: Evaluation, name: str) -> list[LargeNumber]:

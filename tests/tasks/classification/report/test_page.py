@@ -1,45 +1,19 @@
+import dataclasses
 import json
 import re
 import shutil
-import subprocess
-import sys
-from html.parser import HTMLParser
 
 import pytest
+from tests.report.pages import Page, checked_identifiers
 
 from tutelage.errors import DataError, RunIncomplete, ShapeMismatch
 from tutelage.report import write_report
-
-VOID = {"meta", "link", "input", "img", "br"}
-
-
-class Page(HTMLParser):
-    """Every tag of a page, and whether they close in order."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.words = [], [], []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
+from tutelage.tasks.classification.report import WORDS
 
 
 @pytest.fixture(scope="module")
 def text(reviews, tmp_path_factory):
-    return write_report(reviews, out=tmp_path_factory.mktemp("out") / "page.html").read_text(
+    return write_report(reviews, WORDS, out=tmp_path_factory.mktemp("out") / "page.html").read_text(
         encoding="utf-8"
     )
 
@@ -67,22 +41,6 @@ def test_hostile_texts_are_shown_and_do_nothing(text):
     assert "{{ 7 * 7 }}" in words
     assert "😡" in words
     assert "z" * 501 not in text
-
-
-def checked_identifiers(text):
-    """The identifiers of a page, once it is sure that they are distinct and that nothing points
-    beside them."""
-    page = Page(text)
-    identifiers = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
-    assert len(identifiers) == len(set(identifiers))
-    for _, attrs in page.tags:
-        if attrs.get("href", "").startswith("#"):
-            assert attrs["href"][1:] in identifiers
-        for name in ("for", "aria-labelledby"):
-            assert attrs.get(name, identifiers[0]) in identifiers
-    for reference in re.findall(r"url\(#([^)]+)\)", text):
-        assert reference in identifiers
-    return set(identifiers)
 
 
 def test_every_section_and_every_fragment_is_there(text):
@@ -118,9 +76,9 @@ def test_a_control_is_trained_on_labels_alone_not_without_something(text):
 
 
 def test_the_same_run_gives_the_same_bytes(reviews, tmp_path):
-    first = write_report(reviews, out=tmp_path / "a.html").read_bytes()
-    assert write_report(reviews, out=tmp_path / "b.html").read_bytes() == first
-    assert write_report(reviews) == reviews / "report.html"
+    first = write_report(reviews, WORDS, out=tmp_path / "a.html").read_bytes()
+    assert write_report(reviews, WORDS, out=tmp_path / "b.html").read_bytes() == first
+    assert write_report(reviews, WORDS) == reviews / "report.html"
 
 
 def test_many_labels_and_six_students(fake_run, tmp_path):
@@ -129,7 +87,7 @@ def test_many_labels_and_six_students(fake_run, tmp_path):
     run = fake_run(
         tmp_path / "run", labels=labels, students=students, rows=160, bootstrap_samples=10
     )
-    text = write_report(run).read_text(encoding="utf-8")
+    text = write_report(run, WORDS).read_text(encoding="utf-8")
     Page(text)
     assert "With 77 labels, the commonest mix-ups of each model" in text
     assert "<i>" not in text
@@ -147,7 +105,7 @@ def test_two_labels_no_control_no_gold_no_cost(fake_run, tmp_path):
         rows=30,
         bootstrap_samples=10,
     )
-    text = write_report(run).read_text(encoding="utf-8")
+    text = write_report(run, WORDS).read_text(encoding="utf-8")
     Page(text)
     assert "No test row carries a gold label" in text
     assert 'id="cost"' not in text
@@ -157,15 +115,15 @@ def test_two_labels_no_control_no_gold_no_cost(fake_run, tmp_path):
 def test_hostile_student_names_are_escaped_everywhere(fake_run, tmp_path):
     name = '<img src=x onerror="alert(1)"> מודל 🎉 $x^2$ ' + "long " * 20
     run = fake_run(tmp_path / "run", students=[name.strip()], rows=40, bootstrap_samples=10)
-    page = Page(write_report(run).read_text(encoding="utf-8"))
+    page = Page(write_report(run, WORDS).read_text(encoding="utf-8"))
     assert "img" not in [tag for tag, _ in page.tags]
     assert "🎉" in "".join(page.words)
 
 
-def test_only_the_widest_gaps_are_kept_and_the_page_says_so(fake_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("tutelage.report.page.DISAGREEMENT_CAP", 5)
+def test_only_the_widest_gaps_are_kept_and_the_page_says_so(fake_run, tmp_path):
     run = fake_run(tmp_path / "run", rows=80, bootstrap_samples=10)
-    text = write_report(run).read_text(encoding="utf-8")
+    words = dataclasses.replace(WORDS, disagreement_cap=5)
+    text = write_report(run, words).read_text(encoding="utf-8")
     assert "This page holds the 5 with the widest gap" in text
     assert len(re.findall(r"<li data-teacher=", text)) == 5
 
@@ -176,23 +134,23 @@ def test_missing_and_broken_files_are_named(reviews, tmp_path):
         shutil.copytree(reviews, run)
         (run / name).unlink()
         with pytest.raises(RunIncomplete, match=f"holds no {name}.*tutelage run"):
-            write_report(run)
+            write_report(run, WORDS)
     run = tmp_path / "broken"
     shutil.copytree(reviews, run)
     whole = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     (run / "evaluation.json").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"evaluation.json is not JSON .*evaluate the run again"):
-        write_report(run)
+        write_report(run, WORDS)
     (run / "evaluation.json").write_text(
         json.dumps(whole | {"labels": ["negative", "neutral"]}), encoding="utf-8"
     )
     with pytest.raises(DataError, match="holds the label 'positive'"):
-        write_report(run)
+        write_report(run, WORDS)
     (run / "evaluation.json").write_text(
         json.dumps(whole | {"labels": [*whole["labels"], "other"]}), encoding="utf-8"
     )
     with pytest.raises(ShapeMismatch, match=r"720 probabilities for 240 rows and 4 labels"):
-        write_report(run)
+        write_report(run, WORDS)
 
 
 def test_provenance_and_curves_may_be_missing(reviews, tmp_path):
@@ -201,14 +159,6 @@ def test_provenance_and_curves_may_be_missing(reviews, tmp_path):
     (run / "provenance.json").unlink()
     shutil.rmtree(run / "students")
     shutil.rmtree(run / "controls")
-    text = write_report(run).read_text(encoding="utf-8")
+    text = write_report(run, WORDS).read_text(encoding="utf-8")
     assert 'id="learning"' not in text
     assert "<title>bare: distillation report</title>" in text
-
-
-def test_importing_loads_neither_torch_nor_matplotlib():
-    check = "import sys, tutelage.report; print(sorted({'torch', 'matplotlib', 'jinja2'} & set(sys.modules)))"
-    found = subprocess.run(
-        [sys.executable, "-c", check], capture_output=True, text=True, check=True
-    )
-    assert found.stdout.strip() == "[]"

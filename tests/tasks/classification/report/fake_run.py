@@ -10,33 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tests.report.pages import HOSTILE, REVIEWS
 
 from tutelage.evaluate.classes import baselines, predictions
 from tutelage.evaluate.classes import comparison as classification
 from tutelage.types import Example
-
-REVIEWS = (
-    "do not buy this piece of junk.",
-    "i purchased this unit three months back and i think the unit knew when my warranty expires.",
-    "it is more than ninety days and it does not show the picture no matter what i do.",
-    "i can only hear the sound.",
-    "the battery lasts for two days, which is what the box says.",
-    "easily the best camera i have owned, and i have owned several.",
-    "works as described.",
-    "sound quality is great but the software that comes with it is a nightmare.",
-    "it arrived on a tuesday in a brown box.",
-    "i love the size and the weight; my wife took it on her trip and came back with a thousand "
-    "pictures.",
-    "not bad for the price, though i expected more from this brand.",
-    "the menu takes some time to learn.",
-)
-HOSTILE = (
-    '<script>alert("x")</script><img src="http://evil.invalid/a.png" onerror="alert(1)"> </section> broken & <b>bold',
-    "לא הייתי קונה את זה שוב, הסוללה נגמרת אחרי שעה 😡😡",
-    "🎉🔥👍🏽 " * 12,
-    "z" * 900,
-    "{{ 7 * 7 }} {% raw %} $\\frac{1}{2}$ ]]> --> </style>",
-)
 
 
 def write_fake_run(

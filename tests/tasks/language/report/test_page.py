@@ -5,12 +5,14 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fake_language_run import write_fake_language_run
-from test_page import Page, checked_identifiers
+from tests.report.pages import Page, checked_identifiers
+from tests.tasks.language.report.fake_run import write_fake_language_run
 
 from tutelage.errors import DataError, RunIncomplete
 from tutelage.report import write_report
 from tutelage.report.formats import THIN
+from tutelage.tasks.classification.report import WORDS as CLASSIFICATION_WORDS
+from tutelage.tasks.language.report import WORDS
 
 SECTIONS = {
     "verdict", "asked", "numbers", "cost", "calibration", "learning", "making", "answers", "samples", "documents",
@@ -25,7 +27,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def text(run):
-    return write_report(run).read_text(encoding="utf-8")
+    return write_report(run, WORDS).read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -149,7 +151,9 @@ def test_split_documents_are_counted_once_and_their_pieces_shown_as_such(copy, t
     pq.write_table(
         table.set_column(table.column_names.index("row"), "row", rows), copy / "predictions.parquet"
     )
-    said = words_of(write_report(change(copy, documents=10, pieces=40)).read_text(encoding="utf-8"))
+    said = words_of(
+        write_report(change(copy, documents=10, pieces=40), WORDS).read_text(encoding="utf-8")
+    )
     assert "All 40 test pieces" in said
     assert "Documents that were too long were read in pieces" in said
     assert "Only 10 test documents" in said
@@ -157,7 +161,7 @@ def test_split_documents_are_counted_once_and_their_pieces_shown_as_such(copy, t
 
 def test_live_targets_have_no_size(copy):
     said = words_of(
-        write_report(change(copy, targets={"kind": "live"})).read_text(encoding="utf-8")
+        write_report(change(copy, targets={"kind": "live"}), WORDS).read_text(encoding="utf-8")
     )
     assert "live: nothing was stored" in said
     assert "Tokens scored" not in said
@@ -175,7 +179,7 @@ def test_an_older_evaluation_still_makes_a_page(tmp_path):
     )
     (run / "provenance.json").unlink()
     shutil.rmtree(run / "students")
-    text = write_report(run).read_text(encoding="utf-8")
+    text = write_report(run, WORDS).read_text(encoding="utf-8")
     identifiers = {attrs["id"] for _, attrs in Page(text).tags if "id" in attrs}
     assert not {"cost", "learning", "making", "answers", "samples"} & identifiers
     assert "There is no control" in text
@@ -187,30 +191,31 @@ def test_hostile_student_names_are_escaped_everywhere(tmp_path):
     run = write_fake_language_run(
         tmp_path / "run", students=[name.strip()], documents=8, training_steps=6
     )
-    page = Page(write_report(run).read_text(encoding="utf-8"))
+    page = Page(write_report(run, WORDS).read_text(encoding="utf-8"))
     assert "img" not in [tag for tag, _ in page.tags]
     assert "🎉" in "".join(page.words)
 
 
 def test_the_same_run_gives_the_same_bytes(run, tmp_path, text):
-    again = write_report(run, out=tmp_path / "again.html").read_text(encoding="utf-8")
+    again = write_report(run, WORDS, out=tmp_path / "again.html").read_text(encoding="utf-8")
     assert again == text
 
 
 def test_what_is_missing_or_unknown_is_named(copy):
     change(copy, tokens=None)
     with pytest.raises(DataError, match=r"evaluation.json lacks tokens: evaluate again"):
-        write_report(copy)
+        write_report(copy, WORDS)
     change(copy, tokens=1, task="translation")
-    with pytest.raises(
-        DataError, match=r"the task 'translation', .* expected classification or causal_lm"
-    ):
-        write_report(copy)
+    with pytest.raises(DataError, match=r"the task 'translation'; expected causal_lm, which"):
+        write_report(copy, WORDS)
+    change(copy, task="causal_lm")
+    with pytest.raises(DataError, match=r"the task 'causal_lm'; expected classification, which"):
+        write_report(copy, CLASSIFICATION_WORDS)
     evaluation = json.loads((copy / "evaluation.json").read_text(encoding="utf-8"))
     other = {"other": evaluation["students"]["pruned"]}
     change(copy, task="causal_lm", students=evaluation["students"] | other)
     with pytest.raises(DataError, match=r"lacks the columns students.other, students.other.kl"):
-        write_report(copy)
+        write_report(copy, WORDS)
     (copy / "predictions.parquet").unlink()
     with pytest.raises(RunIncomplete, match=r"holds no predictions.parquet"):
-        write_report(copy)
+        write_report(copy, WORDS)

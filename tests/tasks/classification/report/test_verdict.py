@@ -3,7 +3,7 @@ import copy
 import pytest
 
 from tutelage.report.formats import THIN
-from tutelage.report.verdict import reach_verdict
+from tutelage.tasks.classification.report.verdict import reach_verdict
 
 
 def number(value, low=None, high=None):
@@ -115,7 +115,7 @@ def test_an_interval_with_zero_buys_nothing():
     verdict, text = words(changed("control", "accuracy", number(0.012, -0.011, 0.034)))
     assert "includes zero: these rows do not show that the teacher helped accuracy" in text
     assert "bought" not in text + " ".join(verdict.deck)
-    assert verdict.figures[-1].caption.endswith("not settled")
+    assert verdict.numbers[-1].caption.endswith("not settled")
 
 
 def test_a_better_control_stands_in_the_headline():

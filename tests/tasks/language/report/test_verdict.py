@@ -1,12 +1,12 @@
 import dataclasses
 
 import pytest
-from fake_language_run import write_fake_language_run
+from tests.tasks.language.report.fake_run import write_fake_language_run
 
-from tutelage.report import language_examples
 from tutelage.report.formats import MINUS, THIN
-from tutelage.report.language_verdict import reach_language_verdict
 from tutelage.report.reading import read_run
+from tutelage.tasks.language.report import WORDS
+from tutelage.tasks.language.report.verdict import reach_verdict
 
 
 def number(value, low=None, high=None):
@@ -20,7 +20,8 @@ def number(value, low=None, high=None):
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
     return read_run(
-        write_fake_language_run(tmp_path_factory.mktemp("runs") / "run", training_steps=12)
+        write_fake_language_run(tmp_path_factory.mktemp("runs") / "run", training_steps=12),
+        WORDS,
     )
 
 
@@ -36,7 +37,7 @@ def judged(records, against="", metric="", difference=None, **models):
     evaluation["students"] = {
         name: model | models.get(name, {}) for name, model in evaluation["students"].items()
     }
-    verdict = reach_language_verdict(dataclasses.replace(records, evaluation=evaluation))
+    verdict = reach_verdict(dataclasses.replace(records, evaluation=evaluation))
     text = " ".join(verdict.students[0].sentences)
     return verdict, text.replace(THIN, " ").replace("\u00a0", " ").replace(MINUS, "-")
 
@@ -67,7 +68,7 @@ def test_the_good_case_reads_as_the_numbers_do(records):
         in text
     )
     assert verdict.deck[0].startswith("Trained on the text alone")
-    assert (verdict.figures[-1].value, verdict.figures[-1].caption) == (
+    assert (verdict.numbers[-1].value, verdict.numbers[-1].caption) == (
         "0.134",
         "nats per token bought by the teacher",
     )
@@ -81,14 +82,14 @@ def test_an_interval_with_zero_buys_nothing(records):
         "do not" in text
     )
     assert "bought" not in text + " ".join(verdict.deck)
-    assert verdict.figures[-1].caption.endswith("not settled")
+    assert verdict.numbers[-1].caption.endswith("not settled")
 
 
 def test_a_better_control_stands_in_the_headline(records):
     verdict, text = judged(records, "control", "nats_per_token", number(0.05, 0.02, 0.08))
     assert verdict.headline.endswith("but trained on the text alone it predicts text better.")
     assert "distillation cost 0.050 nats per token [0.020, 0.080]" in text
-    assert verdict.figures[-1].value == "+0.050"
+    assert verdict.numbers[-1].value == "+0.050"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_the_closest_student_stands_in_the_headline(records):
 
 def test_one_text_alone_settles_nothing(records):
     evaluation = dict(records.evaluation, comparisons=[])
-    verdict = reach_language_verdict(dataclasses.replace(records, evaluation=evaluation))
+    verdict = reach_verdict(dataclasses.replace(records, evaluation=evaluation))
     assert "One test text alone does not say whether another would show the same" in verdict.deck[0]
     assert "excludes zero" not in str(verdict)
 
@@ -158,11 +159,11 @@ def test_cautions(tmp_path):
         student_gap=0.3,
         training_steps=12,
     )
-    records = read_run(run)
+    records = read_run(run, WORDS)
     records.evaluation["teacher"]["ece"] = number(0.2)
     for student in records.evaluation["students"].values():
         student["top1_agreement"] = number(0.4)
-    text = " ".join(reach_language_verdict(records).cautions).replace(THIN, " ")
+    text = " ".join(reach_verdict(records).cautions).replace(THIN, " ")
     assert "Only 12 test documents" in text
     assert (
         "The teacher itself predicts these texts less well than “pruned” trained on the text alone"
@@ -177,29 +178,4 @@ def test_a_sound_run_has_no_caution(records):
     sound = dataclasses.replace(
         records, evaluation=records.evaluation | {"training": {}}, student_curves={}
     )
-    assert reach_language_verdict(sound).cautions == []
-
-
-def test_probabilities_of_a_place_sum_to_one_and_one_token_is_marked(records):
-    places = language_examples.places(records.evaluation)
-    assert [sum(stands for _, stands in place.tokens) for place in places] == [1, 1, 1]
-    assert [token for token, _ in places[0].tokens] == ["ever", "␣seen", "␣", "↵", "seen"]
-    for place in places:
-        assert [voice.role for voice, _ in place.lines] == [
-            "teacher",
-            "student",
-            "control",
-            "student",
-            "control",
-        ]
-        for _, shares in place.lines:
-            assert sum(shares) == pytest.approx(1)
-
-
-def test_the_farthest_documents_come_first(records):
-    found = language_examples.farthest_documents(records.predictions, cap=5)
-    gaps = [max(float(one.kl) for one in document.distances) for document in found]
-    assert len(gaps) == 5
-    assert gaps == sorted(gaps, reverse=True)
-    everyone = [kl.max() for kl in records.predictions.student_kl.values()]
-    assert gaps[0] == pytest.approx(max(everyone), abs=5e-4)
+    assert reach_verdict(sound).cautions == []

@@ -132,7 +132,8 @@ MEASURES = Measures(
         Measure(
             key="latency_ms_p50",
             title="Per token, p50",
-            reading="Time to write one token; half the tokens take less.",
+            reading="Time to write one token; half the tokens take less. The brackets hold the "
+            "fastest and the slowest round.",
             show=formats.milliseconds,
         ),
         Measure(

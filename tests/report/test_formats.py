@@ -47,7 +47,10 @@ def test_shortened_text_keeps_its_limit(text, limit):
     ("shown", "expected"),
     [
         ([formats.plain_bytes(n) for n in (512, 1_400_000, 540e6)], ["512 B", "1.4 MB", "540 MB"]),
-        ([formats.plain_bytes(n) for n in (5e9, 7e11, 2e13)], ["5.0 GB", "700 GB", "20000 GB"]),
+        (
+            [formats.plain_bytes(n) for n in (28_510, 5e9, 7e11, 2e13)],
+            ["28.5 kB", "5.0 GB", "700 GB", "20000 GB"],
+        ),
         (
             [formats.plain_count(n) for n in (12, 5600, 134.5e6, 7e9)],
             ["12", "5.6k", "134M", "7.0B"],

@@ -154,7 +154,7 @@ def run(
             stages.do(
                 "report",
                 fingerprint("report", prints.evaluation),
-                work=lambda: {"file": str(write_report(folder.path))},
+                work=lambda: {"file": str(write_report(folder.path, task.words()))},
                 leaves=folder.report_path,
             )
 

@@ -18,6 +18,7 @@ from tutelage.types import Progress
 
 if TYPE_CHECKING:
     from tutelage.config.source import Source
+    from tutelage.report import TaskWords
     from tutelage.tasks.estimates import Check
 
 
@@ -201,4 +202,8 @@ class Task(Protocol):
 
     def text_column(self, recipe: Any) -> str | None:
         """The column of texts in files like those of a recipe."""
+        ...
+
+    def words(self) -> TaskWords[Any]:
+        """What the report and the table of the terminal say of its runs."""
         ...

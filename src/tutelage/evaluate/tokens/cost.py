@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tutelage.evaluate.cost import exact
 from tutelage.evaluate.tokens.generation import context_of
 from tutelage.types import SILENT, Progress
 
@@ -50,14 +49,14 @@ def measure_language_speed(
     Returns:
         By model, `prefill_tokens_per_second` (reading, up to the first new token),
         `tokens_per_second` (writing, prompt time excluded) and `latency_ms_p50`, `latency_ms_p95`
-        (of one written token). `low` and `high` of the first two are the slowest and the fastest
-        round.
+        (of one written token, over all rounds). `low` and `high` are those of the slowest and the
+        fastest round.
     """
     names = list(models)
     prompts = cut_to_context(models.values(), prompts, new_tokens=new_tokens)
     reading: dict[str, list[float]] = {name: [] for name in names}
     writing: dict[str, list[float]] = {name: [] for name in names}
-    single: dict[str, list[float]] = {name: [] for name in names}
+    single: dict[str, list[list[float]]] = {name: [] for name in names}
     for model in models.values():
         model.eval()
         on_gpu = model.device.type == "cuda"  # which loads other kernels for other lengths
@@ -78,7 +77,7 @@ def measure_language_speed(
                     reading[name].append(num_read / sum(first for first, _ in timed))
                     steps = [step for _, later in timed for step in later]
                     writing[name].append(len(steps) / sum(steps) if steps else 0.0)
-                    single[name] += [1000 * step for step in steps]
+                    single[name].append([1000 * step for step in steps])
                     advance(1)
     finally:
         if gc_was_on:
@@ -87,12 +86,8 @@ def measure_language_speed(
         name: {
             "prefill_tokens_per_second": _rounds(reading[name]),
             "tokens_per_second": _rounds(writing[name]),
-            "latency_ms_p50": exact(
-                float(np.percentile(single[name], 50)) if single[name] else 0.0
-            ),
-            "latency_ms_p95": exact(
-                float(np.percentile(single[name], 95)) if single[name] else 0.0
-            ),
+            "latency_ms_p50": _percentile(single[name], 50),
+            "latency_ms_p95": _percentile(single[name], 95),
         }
         for name in names
     }
@@ -194,3 +189,13 @@ def _rounds(values: Sequence[float]) -> dict[str, float]:
         "low": float(min(values)),
         "high": float(max(values)),
     }
+
+
+def _percentile(rounds: Sequence[Sequence[float]], percentile: float) -> dict[str, float]:
+    """A percentile over all timings, and that of the round in which it was lowest and highest."""
+    alone = [float(np.percentile(timings, percentile)) for timings in rounds if timings]
+    if not alone:
+        return {"value": 0.0, "low": 0.0, "high": 0.0}
+    value = float(np.percentile(np.concatenate(rounds), percentile))
+    # Between two timings a percentile is interpolated, so that over all it may lie a hair outside.
+    return {"value": value, "low": min(value, *alone), "high": max(value, *alone)}

@@ -21,6 +21,7 @@ from tutelage.types import Progress
 if TYPE_CHECKING:
     from tutelage.students import Predictor
     from tutelage.tasks.classification.job import ClassificationJob
+    from tutelage.tasks.classification.report.page import ClassificationWords
     from tutelage.tasks.estimates import Check
 
 
@@ -74,6 +75,12 @@ class Classification:
     def text_column(self, recipe: Recipe) -> str | None:
         """Where the texts stand."""
         return recipe.data.text_field
+
+    def words(self) -> ClassificationWords:
+        """What is said of a run."""
+        from tutelage.tasks.classification.report import WORDS
+
+        return WORDS
 
 
 @dataclass(frozen=True)

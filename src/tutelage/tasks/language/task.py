@@ -21,6 +21,7 @@ from tutelage.types import Progress
 if TYPE_CHECKING:
     from tutelage.tasks.estimates import Check
     from tutelage.tasks.language.job import LanguageJob
+    from tutelage.tasks.language.report.page import LanguageWords
     from tutelage.tasks.language.writing import Writer
 
 
@@ -74,6 +75,12 @@ class LanguageModelling:
     def text_column(self, recipe: LanguageRecipe) -> str | None:
         """Where the texts stand; where there are prompts with responses, the prompt."""
         return recipe.data.text_field or recipe.data.prompt_field
+
+    def words(self) -> LanguageWords:
+        """What is said of a run."""
+        from tutelage.tasks.language.report import WORDS
+
+        return WORDS
 
 
 @dataclass(frozen=True)

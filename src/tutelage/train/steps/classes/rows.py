@@ -1,9 +1,19 @@
-"""Which rows a run learns from and is validated on, with and without a teacher."""
+"""The rows of a run, with and without a teacher, and those of a step as batches of this process."""
 
 from __future__ import annotations
 
-from tutelage.data.collate import EncodedSet
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tutelage.data.collate import EncodedSet, collate
 from tutelage.errors import DataError
+from tutelage.train.steps.classes.noise import WordDropout
+from tutelage.train.steps.classes.order import parts
 
 
 def training_rows(encoded: EncodedSet, *, use_teacher: bool) -> EncodedSet:
@@ -46,3 +56,41 @@ def validation_rows(encoded: EncodedSet, *, use_teacher: bool) -> EncodedSet:
             "which epoch is best: give labelled rows"
         )
     return encoded.without_teacher().select(encoded.labelled)
+
+
+def step_batches(
+    encoded: EncodedSet,
+    rows: NDArray[np.int64],
+    *,
+    batch_size: int,
+    pad_id: int,
+    noise: WordDropout,
+    step: int,
+    accelerator: Any,
+) -> Iterator[dict[str, Tensor]]:
+    """Cut a step into batches.
+
+    Args:
+        encoded: All rows.
+        rows: Those of the step.
+        batch_size: Rows that all processes together take at a time.
+        pad_id: Fills short rows.
+        noise: Which words to hide.
+        step: Optimizer steps done before.
+        accelerator: Says which process this is and where its tensors live.
+
+    Yields:
+        What `collate` gives, word dropout included, on the device. A process without a row in a
+        batch must all the same take part in the exchange of gradients: it gets one row and
+        `weights` of 0.
+    """
+    hidden = noise.hidden(encoded.lengths[rows], step=step) if noise.share else None
+    process, processes = accelerator.process_index, accelerator.num_processes
+    for places in parts(len(rows), batch_size=batch_size, process=process, processes=processes):
+        batch = collate(encoded, rows[places if len(places) else [0]], pad_id=pad_id)
+        if not len(places):
+            batch["weights"] = torch.zeros(1)
+        elif hidden is not None:
+            dropped = torch.from_numpy(hidden[places, : batch["input_ids"].shape[1]])
+            batch["input_ids"].masked_fill_(dropped, noise.unknown_id)
+        yield {name: tensor.to(accelerator.device) for name, tensor in batch.items()}

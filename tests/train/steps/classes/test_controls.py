@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.train.tiny import PAD, TinyStudent, tiny_rows
 from tests.train.tiny_training import FAST, same_weights, train
-from tiny import PAD, TinyStudent, tiny_rows
 
 from tutelage.data.collate import collate
 from tutelage.errors import DataError
 from tutelage.losses import ForwardKL
-from tutelage.train.validation import validate
+from tutelage.train.steps.classes.validation import validate
 
 
 class Recording(torch.nn.Module):

@@ -27,8 +27,8 @@ from tutelage.errors import TargetsIncomplete
 from tutelage.losses import Divergence
 from tutelage.models import packs
 from tutelage.train import LanguageObjective, LanguageTrainSettings, LiveTargets, StoredTargets
-from tutelage.train.language import plan_steps
-from tutelage.train.language_step import LanguageStep, MicroBatch, micro_batch
+from tutelage.train.steps.tokens.loss import MicroBatch, TokenLoss, micro_batch
+from tutelage.train.steps.tokens.plan import plan_steps
 from tutelage.types import Document
 
 STUDENTS = ("pruned", "transformer", "lora", "rnn")
@@ -36,8 +36,8 @@ PACKING = ("pruned", "transformer", "lora")
 CPU = torch.device("cpu")
 
 
-def step_of(model: Any, objective: LanguageObjective = LanguageObjective()) -> LanguageStep:  # noqa: B008
-    return LanguageStep(model.eval(), objective, vocabulary=VOCABULARY)
+def step_of(model: Any, objective: LanguageObjective = LanguageObjective()) -> TokenLoss:  # noqa: B008
+    return TokenLoss(model.eval(), objective, vocabulary=VOCABULARY)
 
 
 def value(scalar: Any) -> float:
@@ -242,7 +242,7 @@ def test_padded_rows_of_the_matrix_get_no_mass_and_no_gradient(
     with torch.no_grad():
         model.lm_head.weight[VOCABULARY:] = 1e4
     assert value(step_of(model)(batch, soft_weight=0.5, total=1.0)[0]) == value(loss)
-    unmasked = LanguageStep(model, LanguageObjective(), vocabulary=None)
+    unmasked = TokenLoss(model, LanguageObjective(), vocabulary=None)
     if kind is None:  # were they not masked, they would take it all
         assert value(unmasked(batch, soft_weight=0.0, total=1.0)[0]) > 10 * value(loss)
 

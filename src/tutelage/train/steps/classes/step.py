@@ -171,7 +171,11 @@ class ClassStep:
         return loss, counted.detach().sum()[None]
 
     def describe(
-        self, sums: Sequence[float], *, rows: int, gradient_norm: float | None
+        self,
+        sums: Sequence[float],
+        *,
+        rows: int,
+        gradient_norm: float | None,  # noqa: ARG002 - of the protocol
     ) -> tuple[float, dict[str, float | None]]:
         """The mean cost of a row since the last record."""
         return sums[0] / max(1, rows), {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from tutelage.train.checkpoints import read_newest
 SETTINGS = LoopSettings(
     epochs=4,
     learning_rate=0.05,
+    embedding_learning_rate=None,
     weight_decay=0.0,
     warmup_share=0.1,
+    clip_norm=1.0,
     checkpoint_every_steps=3,
 )
 ROWS, ROWS_PER_STEP, ROWS_PER_BATCH = 40, 8, 4
@@ -106,9 +109,7 @@ def test_it_is_trained_recorded_and_left_with_its_best_weights(tmp_path: Path) -
 def test_the_first_record_is_of_the_rows_since_the_beginning(tmp_path: Path) -> None:
     step = RegressionStep()
     step.model[0].p = 0.0
-    frozen = LoopSettings(
-        epochs=4, learning_rate=1e-12, weight_decay=0.0, warmup_share=0.0, checkpoint_every_steps=3
-    )
+    frozen = replace(SETTINGS, learning_rate=1e-12)
     expected = (step.model(step.inputs)[:, 0] - step.answers).square()[: 4 * ROWS_PER_STEP].mean()
     train(step, settings=frozen, out=tmp_path)
     assert records(tmp_path)[0]["train_loss"] == pytest.approx(expected.item(), rel=1e-5)

@@ -21,7 +21,7 @@ Count = Annotated[int, Ge(1)]
 class LoopSettings:
     """What is set for every training run, whatever the student learns from.
 
-    What suits depends on that, so most defaults stand in the classes below.
+    What suits depends on that, so the defaults stand in the classes below.
     """
 
     epochs: Count
@@ -30,7 +30,7 @@ class LoopSettings:
     learning_rate: Positive
     """The highest learning rate of AdamW, reached after warm-up, then lowered."""
 
-    embedding_learning_rate: Positive | None = None
+    embedding_learning_rate: Positive | None
     """The same for token embeddings (and an output matrix tied to them); None: equal to
     `learning_rate`."""
 
@@ -40,7 +40,7 @@ class LoopSettings:
     warmup_share: Share
     """The share of all steps during which the learning rate rises linearly."""
 
-    clip_norm: Positive = 1.0
+    clip_norm: Positive
     """The largest norm of the gradient."""
 
     checkpoint_every_steps: Count
@@ -54,7 +54,8 @@ class LoopSettings:
 class TrainSettings(LoopSettings):
     """How students are trained.
 
-    Of classes; defaults suit a student of a few million weights on short texts.
+    Of classes; defaults suit a student of a few million weights on short texts. Options stand in
+    the order of a recipe, those of every run with the default that suits here.
     """
 
     epochs: Count = 10
@@ -66,8 +67,10 @@ class TrainSettings(LoopSettings):
     learning_rate: Positive = 5e-4
     """The highest learning rate of AdamW, reached after warm-up, then lowered along a cosine."""
 
+    embedding_learning_rate: Positive | None = None
     weight_decay: NotNegative = 0.01
     warmup_share: Share = 0.1
+    clip_norm: Positive = 1.0
 
     patience: Count | None = None
     """Stop after so many epochs without a better validation loss; None: train all epochs."""
@@ -90,7 +93,8 @@ class TrainSettings(LoopSettings):
 class LanguageTrainSettings(LoopSettings):
     """How students are trained.
 
-    Of language models; defaults suit a student of some ten million weights.
+    Of language models; defaults suit a student of some ten million weights. Options stand in the
+    order of a recipe, those of every run with the default that suits here.
     """
 
     epochs: Count = 1
@@ -109,6 +113,7 @@ class LanguageTrainSettings(LoopSettings):
     result but for rounding and the draws of dropout."""
 
     learning_rate: Positive = 1e-3
+    embedding_learning_rate: Positive | None = None
 
     schedule: Literal["cosine", "wsd"] = "cosine"
     """How the learning rate falls: along a cosine, or held and lowered at the end (warm-up, stable,
@@ -120,6 +125,7 @@ class LanguageTrainSettings(LoopSettings):
 
     warmup_share: Share = 0.05
     weight_decay: NotNegative = 0.1
+    clip_norm: Positive = 1.0
 
     evaluate_every_steps: Count | None = None
     """Optimizer steps between two looks at the validation loss; None: after each epoch."""

@@ -98,7 +98,8 @@ class LanguageTrainSettings(LoopSettings):
     """
 
     epochs: Count = 1
-    """Passes over the training documents; counts for nothing beside a `token_budget`."""
+    """Passes over the training documents; not to be given together with `token_budget`, beside
+    which it counts for nothing."""
 
     token_budget: Count | None = None
     """Train on so many tokens, repeated ones counted again, in place of `epochs`; None: epochs

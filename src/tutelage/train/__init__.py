@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from tutelage.train.settings import LanguageTrainSettings, LoopSettings, TrainSettings
     from tutelage.train.step import Course, Step
     from tutelage.train.steps.classes.step import train_classifier
-    from tutelage.train.steps.tokens.loss import LanguageObjective
     from tutelage.train.steps.tokens.step import train_language_model
     from tutelage.train.steps.tokens.targets import LiveTargets, StoredTargets, TargetSource
 
 __all__ = [
     "Course",
-    "LanguageObjective",
     "LanguageTrainSettings",
     "LiveTargets",
     "LoopSettings",
@@ -42,7 +40,6 @@ __all__ = [
 
 _NAMES = {
     "Course": "step",
-    "LanguageObjective": "steps.tokens.loss",
     "LanguageTrainSettings": "settings",
     "LiveTargets": "steps.tokens.targets",
     "LoopSettings": "settings",

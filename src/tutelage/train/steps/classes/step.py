@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tutelage.data.collate import EncodedSet, collate
-from tutelage.losses import ForwardKL, reduce
+from tutelage.losses import Objective, reduce
 from tutelage.train.guard import guessing_times
 from tutelage.train.loop import TrainResult, train
 from tutelage.train.schedule import learning_rate_scale
@@ -40,7 +40,7 @@ def train_classifier(
     train_set: EncodedSet,
     validation_set: EncodedSet,
     *,
-    objective: ForwardKL,
+    objective: Objective,
     settings: TrainSettings,
     out: Path,
     use_teacher: bool = True,
@@ -101,7 +101,7 @@ class ClassStep:
         train_set: EncodedSet,
         validation_set: EncodedSet,
         *,
-        objective: ForwardKL,
+        objective: Objective,
         settings: TrainSettings,
         use_teacher: bool = True,
         unknown_id: int | None = None,

@@ -13,13 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.models import has_fast_bfloat16, output_layer, packs
+from tutelage.losses import Objective
+from tutelage.models import has_fast_bfloat16
+from tutelage.models.final_states import output_layer, packs
 from tutelage.train.guard import guessing_times
 from tutelage.train.loop import TrainResult, train
 from tutelage.train.schedule import learning_rate_scale, soft_weight_at
 from tutelage.train.settings import LanguageTrainSettings
 from tutelage.train.step import Course
-from tutelage.train.steps.tokens.loss import LanguageObjective, MicroBatch, TokenLoss, micro_batch
+from tutelage.train.steps.tokens.loss import MicroBatch, TokenLoss, micro_batch
 from tutelage.train.steps.tokens.plan import (
     plan_steps,
     require_short_enough,
@@ -41,9 +43,10 @@ def train_language_model(
     validation_documents: Sequence[Document],
     *,
     source: TargetSource | None,
-    objective: LanguageObjective,
+    objective: Objective,
     settings: LanguageTrainSettings,
     out: Path,
+    hidden_weight: float = 0.0,
     vocabulary: int | None = None,
     progress: Progress = SILENT,
     title: str = "Training",
@@ -64,6 +67,8 @@ def train_language_model(
         objective: What is minimised.
         settings: How long and how fast; a precision of `auto` is what this machine is fast at.
         out: See `loop.train`.
+        hidden_weight: Weight of the distance between final hidden states; needs a teacher of equal
+            width and targets that hold them.
         vocabulary: Ids from here on are padding of the output matrix; None: there are none.
         progress: Where the bar goes.
         title: Of the bar.
@@ -85,6 +90,7 @@ def train_language_model(
         source=source,
         objective=objective,
         settings=settings,
+        hidden_weight=hidden_weight,
         vocabulary=vocabulary,
     )
     return train(step, settings=settings, out=out, progress=progress, title=title)
@@ -101,8 +107,9 @@ class TokenStep:
         validation_documents: Sequence[Document],
         *,
         source: TargetSource | None,
-        objective: LanguageObjective,
+        objective: Objective,
         settings: LanguageTrainSettings,
+        hidden_weight: float = 0.0,
         vocabulary: int | None = None,
     ) -> None:
         if settings.precision == "auto":
@@ -128,11 +135,14 @@ class TokenStep:
             betas=settings.betas,
         )
         autocast = torch.bfloat16 if settings.precision == "bfloat16" else None
-        self.module = TokenLoss(model, objective, vocabulary=vocabulary, autocast=autocast)
+        self.module = TokenLoss(
+            model, objective, vocabulary=vocabulary, hidden_weight=hidden_weight, autocast=autocast
+        )
         ids = [
             [document.example_id for document in part] for part in (self._learned, self._validated)
         ]
-        others = (objective, settings, pad_id, vocabulary, source and source.fingerprint)
+        stored = source and source.fingerprint
+        others = (objective, hidden_weight, settings, pad_id, vocabulary, stored)
         self.identity = ("train_language_model", (ids, *others))
         self._guessing = guessing_times(
             EXPLODED_TIMES,

@@ -36,7 +36,7 @@ from tutelage.teachers.causal.drawing import (
 )
 from tutelage.teachers.document_labelling import label_documents
 from tutelage.train import LanguageTrainSettings, train_language_model
-from tutelage.train.language_targets import StoredTargets
+from tutelage.train.steps.tokens.targets import StoredTargets
 from tutelage.types import Document
 
 SEED = 0
@@ -185,6 +185,7 @@ class Bench:
                 micro_batch_tokens=STEP_TOKENS,
                 checkpoint_every_steps=16,
                 learning_rate=5e-4,
+                precision="float32",
             )
             train_language_model(
                 model,

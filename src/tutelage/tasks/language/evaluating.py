@@ -191,7 +191,7 @@ def training_facts(
     """
     from tutelage.models import packs
     from tutelage.students import TeacherView
-    from tutelage.train.language import plan_steps
+    from tutelage.train.steps.tokens.plan import plan_steps
 
     def own(model: Any) -> Any:
         return model.model if isinstance(model, TeacherView) else model

@@ -12,12 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from tutelage.data import PreparedDocuments
-from tutelage.models import (
-    has_fast_bfloat16,
-    load_language_student,
-    load_tokenizer,
-    model_fingerprint,
-)
+from tutelage.models import load_language_student, load_tokenizer, model_fingerprint
 from tutelage.runs import RunFolder, fingerprint, seed_sequence
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.students import (
@@ -39,7 +34,7 @@ from tutelage.tasks.language.students import LanguageStudent
 from tutelage.tasks.language.teaching import teacher_spec
 from tutelage.teachers import CausalTeacher
 from tutelage.train import LanguageTrainSettings, TargetSource, train_language_model
-from tutelage.train.trimmed_targets import TrimmedTargets
+from tutelage.train.steps.tokens.trimmed_targets import TrimmedTargets
 from tutelage.types import SILENT, Progress
 
 CALIBRATION_TOKENS = 4096
@@ -280,6 +275,4 @@ def calibration_ids(data: PreparedDocuments) -> list[torch.Tensor]:
 def settings_of(recipe: LanguageRecipe, name: str) -> LanguageTrainSettings:
     """How one student is trained."""
     values = recipe.train_for(name).model_dump()
-    if values["precision"] == "auto":
-        values["precision"] = "bfloat16" if has_fast_bfloat16() else "float32"
     return LanguageTrainSettings(sequence_length=recipe.task.sequence_length, **values)

@@ -18,7 +18,7 @@ from tutelage.errors import TargetsMismatch
 from tutelage.losses import HiddenTeacher
 from tutelage.runs import fingerprint
 from tutelage.students import VocabularyMap
-from tutelage.train.language_targets import TargetSource, TeacherSide
+from tutelage.train.steps.tokens.targets import TargetSource, TeacherSide
 from tutelage.types import Document
 
 

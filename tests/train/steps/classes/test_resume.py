@@ -35,7 +35,7 @@ def left_by(out: Path, **options) -> tuple[bytes, bytes]:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked and killed")
 def test_kill_9_at_random_moments_changes_nothing(tmp_path):
-    program = Path(__file__).with_name("tiny.py")
+    program = Path(__file__).parents[2] / "tiny.py"
     done = subprocess.run(
         [sys.executable, str(program), str(tmp_path), "8", "0"],
         capture_output=True,

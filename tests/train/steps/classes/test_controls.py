@@ -11,7 +11,7 @@ from tests.train.tiny_training import FAST, same_weights, train
 from tutelage.data.collate import collate
 from tutelage.errors import DataError
 from tutelage.losses import ForwardKL
-from tutelage.train.validation import validate
+from tutelage.train.steps.classes.validation import validate
 
 
 class Recording(torch.nn.Module):

@@ -22,10 +22,10 @@ from tests.train.tiny_training import Listening, records
 
 from tutelage.errors import TrainingDiverged
 from tutelage.losses import Objective
-from tutelage.train import LiveTargets
+from tutelage.train import LiveTargets, learning_rate_scale
 from tutelage.train.checkpoints import read_newest
-from tutelage.train.language import plan_steps
-from tutelage.train.language_settings import language_learning_rate_scale, soft_weight_at
+from tutelage.train.schedule import soft_weight_at
+from tutelage.train.steps.tokens.plan import plan_steps
 
 
 @pytest.mark.parametrize("student", ["pruned", "transformer", "rnn", "lora"])
@@ -134,7 +134,9 @@ def test_schedule_and_soft_weight_reach_the_optimizer_and_the_loss(
     weights = set()
     for record in trainings(tmp_path):
         step = record["step"] - 1
-        scale = language_learning_rate_scale(step, result.steps, settings)
+        scale = learning_rate_scale(
+            step, result.steps, warmup_share=0.3, schedule=settings.schedule, decay_share=0.5
+        )
         assert record["learning_rate"] == pytest.approx(scale * settings.learning_rate)
         weight = soft_weight_at(
             step, result.steps, soft_weight=0.9, soft_weight_final=0.1, decay_share=0.5
@@ -151,7 +153,7 @@ def test_the_learning_rate_moves_the_weights_as_scheduled(tmp_path: Path) -> Non
     _, result = train(tmp_path, settings=settings)
     assert result.steps >= 3
     expected = [
-        language_learning_rate_scale(step, result.steps, settings) for step in range(result.steps)
+        learning_rate_scale(step, result.steps, warmup_share=0.7) for step in range(result.steps)
     ]
     assert len(set(expected)) > 1
     rates = [record["learning_rate"] / settings.learning_rate for record in trainings(tmp_path)]
@@ -160,7 +162,7 @@ def test_the_learning_rate_moves_the_weights_as_scheduled(tmp_path: Path) -> Non
     first, _ = train(tmp_path / "one", settings=at_once)
     # Adam's first step moves every weight that has a gradient by the learning rate.
     moved = (first.lm_head.weight - tiny_student("pruned").lm_head.weight).abs().max()
-    scale = language_learning_rate_scale(0, 1, at_once)
+    scale = learning_rate_scale(0, 1, warmup_share=0.0)
     assert moved.item() == pytest.approx(scale * FAST.learning_rate, rel=1e-2)
 
 

@@ -14,7 +14,7 @@ from tests.train.tiny_language_training import FAST, TRAIN, VALIDATION, train
 from tests.train.tiny_training import Listening
 
 from tutelage.losses import Objective
-from tutelage.train.language import plan_steps
+from tutelage.train.steps.tokens.plan import plan_steps
 
 SETTINGS = replace(FAST, batch_tokens=32, checkpoint_every_steps=3, evaluate_every_steps=4)
 OBJECTIVE = Objective(soft_weight=0.9, soft_weight_final=0.2)

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from tutelage.data.packing import length_batches
-from tutelage.train.language_step import LanguageStep, micro_batch
-from tutelage.train.language_targets import TargetSource
+from tutelage.train.steps.tokens.loss import TokenLoss, micro_batch
+from tutelage.train.steps.tokens.targets import TargetSource
 from tutelage.types import Document
 
 
 @dataclass(frozen=True, slots=True)
-class LanguageValidation:
+class TokenValidation:
     """What a validation found, per trained token."""
 
     loss: float
@@ -29,14 +29,14 @@ class LanguageValidation:
 
 
 @torch.no_grad()
-def validate_language(
-    step: LanguageStep,
+def validate_tokens(
+    step: TokenLoss,
     documents: Sequence[Document],
     source: TargetSource | None,
     *,
     pad_id: int,
     tokens: int,
-) -> LanguageValidation:
+) -> TokenValidation:
     """Mean objective of a student over documents; the model is left in the mode it was in.
 
     Args:
@@ -60,4 +60,4 @@ def validate_language(
     step.train(was_training)
     positions = max(1, sum(document.positions for document in documents))
     divergence = None if source is None else float(soft) / positions
-    return LanguageValidation(float(loss) / positions, float(hard) / positions, divergence)
+    return TokenValidation(float(loss) / positions, float(hard) / positions, divergence)

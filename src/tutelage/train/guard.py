@@ -11,45 +11,38 @@ from torch import nn
 
 from tutelage.errors import TrainingDiverged
 
-EXPLODED_TIMES = 20.0
-"""A mean loss this many times that of guessing has exploded."""
+
+def guessing_times(times: float, *, choices: int, loss_temperature: float) -> float:
+    """So many times the loss of a student that guesses, in nats: above it a run has exploded.
+
+    Args:
+        times: How many.
+        choices: C classes or tokens to guess among: log C nats, here at least 1.
+        loss_temperature: Its square multiplies the loss; 1 where there is no teacher.
+    """
+    return times * max(1.0, log(choices)) * max(1.0, loss_temperature**2)
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Stops a run whose loss is not a number or far above that of guessing (log C nats, at least
-    1).
-    """
+    """Stops a run whose loss or weights are not a number, or whose loss has exploded."""
 
-    num_classes: int
-    """C."""
-    loss_temperature: float
-    """Its square multiplies the loss; 1 where there is no teacher."""
     checkpoints: Path
     """Where the last good checkpoint lies, if there is one."""
-    times: float = EXPLODED_TIMES
-    """A loss this many times that of guessing has exploded."""
 
-    @property
-    def ceiling(self) -> float:
-        """The highest loss that is still sane."""
-        return self.times * max(1.0, log(self.num_classes)) * max(1.0, self.loss_temperature**2)
-
-    def check(self, loss: float, *, step: int, first_loss: float = 0.0) -> float:
-        """The loss, if it is sane.
+    def check(self, loss: float, *, step: int, ceiling: float) -> None:
+        """Make sure that a loss is sane.
 
         Args:
-            loss: Of the step, or of a validation.
-            step: Its number, for the message.
-            first_loss: What the run began with: a student that was cut from its teacher may begin
-                far above guessing, and has exploded only if its loss grew.
+            loss: Of the steps since the last look, or of a validation.
+            step: Steps done, for the message.
+            ceiling: The highest loss that is still sane.
 
         Raises:
             TrainingDiverged: It is not.
         """
-        ceiling = max(self.ceiling, self.times * first_loss)
         if isfinite(loss) and loss <= ceiling:
-            return loss
+            return
         reason = f"has exploded: it is above {ceiling:.3g}" if isfinite(loss) else "is not a number"
         raise self._diverged(
             f"the training loss or its gradient at step {step} ({loss:.4g}) {reason}"

@@ -1,19 +1,28 @@
-"""Learning rate and soft weight of every step of a language-model run."""
+"""Learning rate and soft weight of every step."""
 
 from __future__ import annotations
 
 from math import cos, pi
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.train.language_settings import (
-    LanguageTrainSettings,
-    decay_progress,
-    language_learning_rate_scale,
-    soft_weight_at,
-)
+from tutelage.train.schedule import decay_progress, learning_rate_scale, soft_weight_at
+
+
+@given(total=st.integers(1, 300), share=st.floats(0, 1))
+def test_a_cosine_rises_to_the_peak_and_falls_towards_zero(total: int, share: float) -> None:
+    scales = [learning_rate_scale(step, total, warmup_share=share) for step in range(total)]
+    warmup = round(share * total)
+    assert all(0 < scale <= 1 for scale in scales)
+    assert scales[:warmup] == sorted(scales[:warmup])
+    assert scales[warmup:] == sorted(scales[warmup:], reverse=True)
+    if warmup:
+        assert scales[warmup - 1] == 1
+    if total - warmup > 20:
+        assert scales[-1] < 0.01
 
 
 @given(
@@ -24,24 +33,26 @@ from tutelage.train.language_settings import (
     st.integers(0, 299),
 )
 def test_no_step_is_wasted_and_none_exceeds_the_peak(
-    total: int, schedule: str, warmup: float, decay: float, step: int
+    total: int, schedule: Literal["cosine", "wsd"], warmup: float, decay: float, step: int
 ) -> None:
-    settings = LanguageTrainSettings(schedule=schedule, warmup_share=warmup, decay_share=decay)  # type: ignore[arg-type]
-    scale = language_learning_rate_scale(min(step, total - 1), total, settings)
+    scale = learning_rate_scale(
+        min(step, total - 1), total, warmup_share=warmup, schedule=schedule, decay_share=decay
+    )
     assert 0 < scale <= 1
 
 
 def test_wsd_is_flat_between_warm_up_and_decay() -> None:
-    settings = LanguageTrainSettings(schedule="wsd", warmup_share=0.1, decay_share=0.2)
-    scales = [language_learning_rate_scale(step, 100, settings) for step in range(100)]
+    scales = [
+        learning_rate_scale(step, 100, warmup_share=0.1, schedule="wsd", decay_share=0.2)
+        for step in range(100)
+    ]
     assert scales[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
     assert scales[9:80] == [1.0] * 71
     assert scales[80:] == pytest.approx([1 - (step + 0.5) / 20 for step in range(20)])
 
 
 def test_cosine_falls_from_the_end_of_the_warm_up() -> None:
-    settings = LanguageTrainSettings(schedule="cosine", warmup_share=0.1)
-    scales = [language_learning_rate_scale(step, 100, settings) for step in range(100)]
+    scales = [learning_rate_scale(step, 100, warmup_share=0.1) for step in range(100)]
     assert scales[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
     assert scales[10:] == pytest.approx(
         [0.5 * (1 + cos(pi * (step + 0.5) / 90)) for step in range(90)]

@@ -14,7 +14,7 @@ from tutelage.data.collate import EncodedSet
 from tutelage.errors import TrainingDiverged
 from tutelage.losses import ForwardKL
 from tutelage.train.checkpoints import read_newest
-from tutelage.train.validation import validate
+from tutelage.train.steps.classes.validation import validate
 
 
 def test_it_learns_and_writes_what_it_learnt(tmp_path):

@@ -24,7 +24,7 @@ from tutelage.losses import (
     linear_divergence,
 )
 from tutelage.models.final_states import final_states, output_layer
-from tutelage.train.language_targets import TargetSource, TeacherSide
+from tutelage.train.steps.tokens.targets import TargetSource, TeacherSide
 from tutelage.types import Document
 
 
@@ -63,7 +63,7 @@ def micro_batch(
     )
 
 
-class LanguageStep(nn.Module):
+class TokenLoss(nn.Module):
     """A student together with its loss.
 
     Args:

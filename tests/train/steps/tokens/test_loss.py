@@ -27,8 +27,8 @@ from tutelage.losses import Objective
 from tutelage.losses.table import DIVERGENCES
 from tutelage.models import packs
 from tutelage.train import LanguageTrainSettings, LiveTargets, StoredTargets
-from tutelage.train.language import plan_steps
-from tutelage.train.language_step import LanguageStep, MicroBatch, micro_batch
+from tutelage.train.steps.tokens.loss import MicroBatch, TokenLoss, micro_batch
+from tutelage.train.steps.tokens.plan import plan_steps
 from tutelage.types import Document
 
 STUDENTS = ("pruned", "transformer", "lora", "rnn")
@@ -41,8 +41,8 @@ def step_of(
     objective: Objective = Objective(),  # noqa: B008 - frozen
     *,
     hidden_weight: float = 0.0,
-) -> LanguageStep:
-    return LanguageStep(model.eval(), objective, vocabulary=VOCABULARY, hidden_weight=hidden_weight)
+) -> TokenLoss:
+    return TokenLoss(model.eval(), objective, vocabulary=VOCABULARY, hidden_weight=hidden_weight)
 
 
 def value(scalar: Any) -> float:
@@ -245,7 +245,7 @@ def test_padded_rows_of_the_matrix_get_no_mass_and_no_gradient(
     with torch.no_grad():
         model.lm_head.weight[VOCABULARY:] = 1e4
     assert value(step_of(model)(batch, soft_weight=0.5, total=1.0)[0]) == value(loss)
-    unmasked = LanguageStep(model, Objective(), vocabulary=None)
+    unmasked = TokenLoss(model, Objective(), vocabulary=None)
     if kind is None:  # were they not masked, they would take it all
         assert value(unmasked(batch, soft_weight=0.0, total=1.0)[0]) > 10 * value(loss)
 

@@ -23,9 +23,10 @@ from tests.train.tiny_language import (
 from tutelage.losses import Objective
 from tutelage.targets import inspect
 from tutelage.teachers import label_documents
-from tutelage.train import LiveTargets, StoredTargets, language_step
-from tutelage.train.language_step import LanguageStep, micro_batch
-from tutelage.train.language_validation import validate_language
+from tutelage.train import LiveTargets, StoredTargets
+from tutelage.train.steps.tokens import loss as loss_module
+from tutelage.train.steps.tokens.loss import TokenLoss, micro_batch
+from tutelage.train.steps.tokens.validation import validate_tokens
 
 CPU = torch.device("cpu")
 
@@ -47,7 +48,7 @@ def costed(
         pad_id=PAD,
         device=CPU,
     )
-    step = LanguageStep(model.eval(), objective, vocabulary=VOCABULARY, hidden_weight=hidden_weight)
+    step = TokenLoss(model.eval(), objective, vocabulary=VOCABULARY, hidden_weight=hidden_weight)
     model.zero_grad()
     loss = step(batch, soft_weight=objective.soft_weight, total=total)[0]
     loss.backward()
@@ -150,17 +151,17 @@ def test_only_trained_positions_reach_the_output_matrix(
 ) -> None:
     documents = tiny_documents(4, share=0.2)
     seen: list[int] = []
-    real: Any = language_step.linear_divergence
+    real: Any = loss_module.linear_divergence
 
     def noted(hidden: torch.Tensor, *arguments: Any, **options: Any) -> Any:
         seen.append(len(hidden))
         return real(hidden, *arguments, **options)
 
     monkeypatch.setattr(
-        language_step, "linear_divergence", torch.compiler.disable(noted) if compiled else noted
+        loss_module, "linear_divergence", torch.compiler.disable(noted) if compiled else noted
     )
     batch = micro_batch(documents, [[0, 1], [2, 3]], source=None, pad_id=PAD, device=CPU)
-    step: Any = LanguageStep(tiny_llama(1), Objective(), vocabulary=VOCABULARY)
+    step: Any = TokenLoss(tiny_llama(1), Objective(), vocabulary=VOCABULARY)
     plain = step(batch, soft_weight=0.0, total=1.0)[0]
     if compiled:
         found = torch.compile(step, backend="aot_eager")(batch, soft_weight=0.0, total=1.0)[0]
@@ -182,8 +183,8 @@ def test_validation_is_the_objective_over_positions(hidden_weight: float) -> Non
         tiny_llama(1).train(),
     )
     objective = Objective(soft_weight=0.7, soft_weight_final=0.1)
-    step = LanguageStep(model, objective, vocabulary=VOCABULARY, hidden_weight=hidden_weight)
-    found = validate_language(step, documents, LiveTargets(teacher), pad_id=PAD, tokens=32)
+    step = TokenLoss(model, objective, vocabulary=VOCABULARY, hidden_weight=hidden_weight)
+    found = validate_tokens(step, documents, LiveTargets(teacher), pad_id=PAD, tokens=32)
     assert model.training
     total = sum(document.positions for document in documents)
     expected = float(
@@ -199,6 +200,6 @@ def test_validation_is_the_objective_over_positions(hidden_weight: float) -> Non
     assert found.divergence is not None
     mixed = 0.7 * found.divergence + 0.3 * found.nats
     assert (found.loss == pytest.approx(mixed, rel=1e-5)) == (hidden_weight == 0.0)
-    alone = validate_language(step, documents, None, pad_id=PAD, tokens=32)
+    alone = validate_tokens(step, documents, None, pad_id=PAD, tokens=32)
     assert (alone.loss, alone.divergence) == (alone.nats, None)
     assert alone.nats == pytest.approx(found.nats, rel=1e-6)

@@ -10,9 +10,10 @@ import pytest
 
 from tutelage.errors import RecipeError
 from tutelage.recipes.loading import load_recipe
+from tutelage.students.language.pruned import Pruned
+from tutelage.students.language.specs import LanguageRNN
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.sections import CausalTeacherSpec, LiveTargetsSpec, SampledTargetsSpec
-from tutelage.tasks.language.students import LanguageRecurrentSpec, PrunedSpec
 from tutelage.tasks.language.template import TEMPLATE as LANGUAGE_TEMPLATE
 
 MINIMAL = """\
@@ -57,13 +58,8 @@ def test_defaults_and_absolute_paths(tmp_path: Path) -> None:
     assert (recipe.teacher.dtype, recipe.teacher.batch_tokens) == ("auto", 4096)
     assert recipe.targets == SampledTargetsSpec(kind="sampled")
     assert recipe.targets.encoding() == {"threshold": 0.05}
-    student = recipe.students["half"]
-    assert isinstance(student, PrunedSpec)
-    assert (student.layers, student.choice, student.hidden_weight, student.lora) == (
-        10,
-        "even",
-        0.0,
-        None,
+    assert recipe.students["half"].spec() == Pruned(
+        layers=10, choice="even", hidden_weight=0.0, lora=None
     )
     assert (recipe.objective.divergence, recipe.objective.soft_weight) == ("forward_kl", 0.8)
     assert (recipe.train.epochs, recipe.train.token_budget, recipe.train.precision) == (
@@ -88,7 +84,7 @@ def test_the_example_of_the_design(tmp_path: Path) -> None:
     )
     assert recipe.train.token_budget == 2_000_000
     assert recipe.targets == SampledTargetsSpec(kind="sampled", threshold=0.02)
-    assert isinstance(recipe.students["gru"], LanguageRecurrentSpec)
+    assert recipe.students["gru"].spec() == LanguageRNN(cell="gru", hidden_size=512)
 
 
 @pytest.mark.parametrize(
@@ -310,8 +306,7 @@ def test_fewer_tokens_need_whole_distributions(tmp_path: Path, kind: str) -> Non
     )
     for served in ("hidden", "live"):
         student_of = load(tmp_path, text.replace(kind, served)).students["half"]
-        assert isinstance(student_of, PrunedSpec)
-        assert student_of.vocabulary == "corpus"
+        assert student_of.spec().trims_vocabulary
 
 
 def test_recurrent_students_take_no_adapters(tmp_path: Path) -> None:

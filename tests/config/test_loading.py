@@ -9,7 +9,7 @@ import pytest
 from tests.config.recipe_files import MINIMAL, load, write
 
 from tutelage.recipes.loading import load_recipe
-from tutelage.tasks.classification.students import RecurrentSpec
+from tutelage.students import RNN
 from tutelage.tasks.classification.teachers import (
     ClassifierTeacherSpec,
     HeadFit,
@@ -29,8 +29,8 @@ def test_defaults_and_absolute_paths(tmp_path: Path) -> None:
     assert isinstance(recipe.teacher, PromptedTeacherSpec)
     assert recipe.teacher.model == "owner/name"
     assert recipe.teacher.calibration == "none"
-    assert isinstance(recipe.students["gru"], RecurrentSpec)
-    assert recipe.students["gru"].tokenizer.kind == "wordpiece"
+    assert recipe.students["gru"].spec(labels=("a", "b")) == RNN(labels=("a", "b"))
+    assert recipe.students["gru"].spec(labels=()).tokenizer == "wordpiece"
     assert (recipe.train.epochs, recipe.train.seed, recipe.objective.soft_weight) == (10, 0, 0.9)
     assert recipe.export == ("transformers",)
 

@@ -13,7 +13,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import Field, create_model, model_validator
 
@@ -84,6 +84,11 @@ def section(
     )
     model.spec_class = spec
     return model
+
+
+def one_of(*sections: type[Section]) -> Any:
+    """The type of a key that holds one of several sections, chosen by their `kind`."""
+    return Annotated[Union[sections], Field(discriminator="kind")]  # noqa: UP007
 
 
 def field_notes(model: type) -> dict[str, str]:

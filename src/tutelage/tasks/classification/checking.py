@@ -127,7 +127,7 @@ def estimate_run(
         epochs = train.epochs
         transfer = len(rows) + copies * len(data.train)
         student_steps = max(1, -(-transfer // train.batch_size)) * epochs
-        body, total = _student_weights(student)
+        body, total = student.spec(labels=recipe.task.labels).weights()
         operations = 6.0 * body * epochs * (rough_tokens(rows) + copies * rough_tokens(data.train))
         training_seconds += runs * (operations / (0.3 * rate) + 0.006 * student_steps)
         steps += runs * student_steps
@@ -283,26 +283,6 @@ def _rate_on_gpu(size: int, repeats: int) -> float:
         torch.cuda.synchronize()
         best = min(best, time.perf_counter() - started)
     return 2.0 * size**3 / best
-
-
-def _student_weights(student: Any) -> tuple[float, float]:
-    """Weights multiplied at every token, and all weights."""
-    if student.kind == "pretrained":
-        from tutelage.models import model_facts
-
-        weights = model_facts(str(student.model)).parameters
-        return weights, weights
-    hidden = student.hidden_size
-    if student.kind == "rnn":
-        directions = 2 if student.bidirectional else 1
-        body = directions * student.layers * 4 * hidden * (hidden + student.embedding_size)
-        width = student.embedding_size
-    else:
-        body = student.layers * (
-            4 * hidden**2 + 2 * hidden * (student.intermediate_size or 4 * hidden)
-        )
-        width = hidden
-    return body, body + width * student.tokenizer.vocabulary_size
 
 
 def free_disk_bytes(folder: Path) -> int:

@@ -103,6 +103,7 @@ def parts(recipe: Any) -> dict[str, str]:
         found[f"objective_for.{name}"] = fingerprint(recipe.objective_for(name))
     return {**found, "recipe": fingerprint(recipe)}
 
+
 BEFORE: dict[str, dict[str, str]] = {
     CLASSIFICATION: {
         "task": "469163d7d314a6d0",

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tutelage.config import dump_recipe
 from tutelage.recipes.loading import load_recipe
 from tutelage.runs import fingerprint
 
@@ -101,7 +102,8 @@ def parts(recipe: Any) -> dict[str, str]:
         found[f"students.{name}"] = fingerprint(student)
         found[f"train_for.{name}"] = fingerprint(recipe.train_for(name))
         found[f"objective_for.{name}"] = fingerprint(recipe.objective_for(name))
-    return {**found, "recipe": fingerprint(recipe)}
+    # A run folder belongs to the recipe whose text, as it is written out in full, it holds.
+    return {**found, "recipe": fingerprint(recipe), "text": fingerprint(dump_recipe(recipe))}
 
 
 BEFORE: dict[str, dict[str, str]] = {
@@ -126,6 +128,7 @@ BEFORE: dict[str, dict[str, str]] = {
         "train_for.given": "7e49d19f70726b4e",
         "objective_for.given": "fc91e8319336ec48",
         "recipe": "ba7f545115941ed7",
+        "text": "f5460eb6eaf23862",
     },
     PROMPTED: {
         "task": "469163d7d314a6d0",
@@ -139,6 +142,7 @@ BEFORE: dict[str, dict[str, str]] = {
         "train_for.former": "c6d958a02541c663",
         "objective_for.former": "fc91e8319336ec48",
         "recipe": "98ccbb85ca7b564c",
+        "text": "c59e2373c2db29f8",
     },
     LANGUAGE: {
         "task": "c8732257c1228f49",
@@ -167,6 +171,7 @@ BEFORE: dict[str, dict[str, str]] = {
         "train_for.given": "15416ad049c17e86",
         "objective_for.given": "8857f1171f591ce3",
         "recipe": "f242b0070251ef1b",
+        "text": "2abacbf8280b2574",
     },
     SAMPLED: {
         "task": "bf0e755bd775b912",
@@ -180,6 +185,7 @@ BEFORE: dict[str, dict[str, str]] = {
         "train_for.gru": "003585fc95e97620",
         "objective_for.gru": "9800688cc8987a9f",
         "recipe": "4494af1ed332fc35",
+        "text": "07e2d468c5c71379",
     },
     TOP_K: {
         "task": "bf0e755bd775b912",
@@ -193,6 +199,7 @@ BEFORE: dict[str, dict[str, str]] = {
         "train_for.gru": "003585fc95e97620",
         "objective_for.gru": "9800688cc8987a9f",
         "recipe": "8f98fa288304999d",
+        "text": "861edaf1254e25e7",
     },
 }
 

@@ -32,8 +32,8 @@ def section(
 ) -> type[Any]:
     """The section of a recipe that holds the options of a spec.
 
-    The class has the fields that `base` declares, then `kind`, then the options of the spec in
-    their order, with their types, bounds and defaults; it is described by the first paragraph of
+    The class has the fields that `base` declares, then `kind`, then the options of the spec, its
+    own before those that it inherits, with their types, bounds and defaults; it is described by the first paragraph of
     the spec's docstring, its keys by the strings under the fields (`field_notes`). What the method
     `check_together` of the spec refuses is told at the section's line. It is used as it is, or as
     the base of a class that adds keys, validators or a docstring of its own:
@@ -64,7 +64,9 @@ def section(
     """
     others = dict(extra or {})
     made: dict[str, Any] = {} if kind is None else {"kind": (Literal[kind], ...)}
-    for option in fields(spec):
+    for option in sorted(
+        fields(spec), key=lambda one: one.name not in vars(spec)["__annotations__"]
+    ):
         key = option.name
         if not option.init or key in omit or (key in base.model_fields and key not in others):
             continue

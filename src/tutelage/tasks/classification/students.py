@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from tutelage.config.specs import one_of, section
-from tutelage.config.values import ModelName, Section
+from tutelage.config.values import ModelName
 from tutelage.students.classifier.fresh import FreshStudent, TokenizerKind
 from tutelage.students.classifier.specs import RNN, Pretrained, Transformer
 from tutelage.students.classifier.student import ClassifierStudent
 from tutelage.tasks.classification.sections import ObjectiveOverrides, ScheduleOverrides
 
+_VOCABULARY = ("tokenizer", "vocabulary_size", "lowercase")
+_EMBEDDINGS = ("embeddings", "embeddings_layer")
 
-class StudentSection(Section):
+
+class StudentSection(section(FreshStudent, omit=("labels", *_VOCABULARY, *_EMBEDDINGS))):
     """What every student may say."""
+
+    spec_class = None  # that of the kind
 
     kind: str
     """The kind of student."""
@@ -40,10 +45,7 @@ class StudentSection(Section):
 
 
 class TokenizerSpec(
-    section(
-        FreshStudent,
-        omit=("labels", "max_length", "tokenizer", "embeddings", "embeddings_layer"),
-    )
+    section(FreshStudent, omit=("labels", "max_length", "tokenizer", *_EMBEDDINGS))
 ):
     """Where the student's vocabulary comes from."""
 
@@ -57,8 +59,8 @@ class TokenizerSpec(
 class FreshSection(StudentSection):
     """What every student with fresh weights may say."""
 
-    tokenizer: TokenizerSpec = Field(default_factory=TokenizerSpec)
-    """Where the vocabulary comes from."""
+    if TYPE_CHECKING:
+        tokenizer: TokenizerSpec
 
     def spec_values(self) -> dict[str, Any]:
         """The options, those of the tokenizer among them."""
@@ -71,8 +73,14 @@ class FreshSection(StudentSection):
 
 
 def _fresh(spec: type[FreshStudent], name: str, kind: str) -> type[StudentSection]:
-    omitted = ("labels", "vocabulary_size", "lowercase")
-    return section(spec, name=name, kind=kind, omit=omitted, base=FreshSection)
+    return section(
+        spec,
+        name=name,
+        kind=kind,
+        omit=("labels", "vocabulary_size", "lowercase"),
+        base=FreshSection,
+        extra={"tokenizer": (TokenizerSpec, Field(default_factory=TokenizerSpec))},
+    )
 
 
 KINDS: tuple[type[StudentSection], ...] = (

@@ -17,11 +17,18 @@ from tutelage.students.language.student import LanguageStudent, Lora
 from tutelage.tasks.language.sections import LanguageObjectiveOverrides, LanguageScheduleOverrides
 
 
+class LoraSpec(section(Lora)):
+    """Train low-rank additions to the weights only, and add them to the weights at the end."""
+
+
 class LanguageStudentSection(Section):
     """What every student may say."""
 
     kind: str
     """The kind of student."""
+
+    lora: LoraSpec | None = None
+    """Train low-rank additions only; None: all weights."""
 
     train: LanguageScheduleOverrides | None = None
     """Keys of the `train` section that hold for this student only."""
@@ -34,11 +41,7 @@ class LanguageStudentSection(Section):
         return super().spec(**more)
 
 
-LoraSpec = section(Lora, name="LoraSpec")
-
-
 def _kind(spec: type, name: str, kind: str, **types: Any) -> type[LanguageStudentSection]:
-    types["lora"] = (LoraSpec | None, None)
     return section(spec, name=name, kind=kind, base=LanguageStudentSection, extra=types)
 
 

@@ -172,7 +172,7 @@ evaluate: {baselines: false}
         "9: `students.a.kind` is 'prunned'; expected one of pruned, transformer, rnn, pretrained; did you mean `pruned`?",
         "10: `students.b`: nothing is taken out; give layers, hidden_size, heads, "
         "intermediate_size or vocabulary",
-        "11: unknown key `bidirectional` in `students.c`; known here: kind, train, objective, lora, cell, hidden_size, embedding_size, layers, dropout, embeddings",  # noqa: E501
+        "11: unknown key `bidirectional` in `students.c`; known here: kind, lora, train, objective, cell, hidden_size, embedding_size, layers, dropout, embeddings",  # noqa: E501
         "12: unknown key `seed` in `students.d.train`; it belongs in `train`",
         "12: `students.d.objective.divergence` is 'kl'; expected one of forward_kl, reverse_kl, jensen_shannon, skew_forward_kl, skew_reverse_kl, total_variation, alpha_beta, adaptive_kl",  # noqa: E501
         "13: `objective.divergence` is 'hellinger'; expected one of forward_kl, reverse_kl, jensen_shannon, skew_forward_kl, skew_reverse_kl, total_variation, alpha_beta, adaptive_kl",  # noqa: E501

@@ -105,8 +105,12 @@ class TeacherSpec(Protocol[Assignment, Made]):
         """
         ...
 
-    def tokenizer(self, assignment: Assignment) -> Any:
-        """The tokenizer of its language model, read without weights.
+    def tokenizer(self, assignment: Assignment, *, convert: bool = True) -> Any:
+        """The tokenizer of its language model, without weights.
+
+        Args:
+            assignment: What the teacher is made for.
+            convert: Make it ready to use, which converts a GGUF file once; False: only look at it.
 
         Raises:
             ModelError: As for `facts`.

@@ -6,21 +6,16 @@ Teachers and students, which come in kinds, have files of their own.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from tutelage.config.values import (
     DataFile,
     DataFiles,
     FileOrShare,
     FrozenList,
+    Overrides,
     Section,
     not_yet,
     refusal,
@@ -222,19 +217,11 @@ class Evaluate(Section):
     """Test rows timed one by one for the latency."""
 
 
-class ScheduleOverrides(Schedule):
+class ScheduleOverrides(Overrides, Schedule):
     """Keys of `train` that one student sets for itself; keys that were not given follow `train`."""
 
-    @model_serializer(mode="wrap")
-    def _only_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
 
-
-class ObjectiveOverrides(Objective):
+class ObjectiveOverrides(Overrides, Objective):
     """Keys of `objective` that one student sets for itself; keys that were not given follow
     `objective`.
     """
-
-    @model_serializer(mode="wrap")
-    def _only_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}

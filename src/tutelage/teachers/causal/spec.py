@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
-from tutelage.teachers.local import LocalModel
+from tutelage.teachers.local import LocalModel, local_tokenizer
 from tutelage.teachers.spec import Effort, TokenAssignment, scoring_seconds
 from tutelage.types import SILENT, Progress
 
@@ -48,11 +48,11 @@ class CausalTeacherSpec(LocalModel):
         facts = model_facts(self.model, trust_remote_code=self.trust_remote_code)
         return facts if facts.parameters else replace(facts, parameters=_weights_of(self.config()))
 
-    def tokenizer(self, assignment: TokenAssignment) -> Any:
+    def tokenizer(self, assignment: TokenAssignment, *, convert: bool = True) -> Any:
         """The model's; it spells the documents."""
-        from tutelage.models import load_tokenizer
-
-        return load_tokenizer(self.model, trust_remote_code=self.trust_remote_code)
+        return local_tokenizer(
+            self.model, trust_remote_code=self.trust_remote_code, convert=convert
+        )
 
     def config(self) -> Any:
         """The text configuration of the model, which its students are held against."""

@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, MinLen
 from tutelage.errors import ModelError, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
-from tutelage.teachers.local import LocalReader
+from tutelage.teachers.local import LocalReader, local_tokenizer
 from tutelage.teachers.spec import ClassAssignment, Effort, rough_tokens, scoring_seconds
 from tutelage.types import SILENT, Progress
 
@@ -128,11 +128,11 @@ class ClassifierTeacherSpec(LocalReader):
 
         return model_facts(self._below(assignment), trust_remote_code=self.trust_remote_code)
 
-    def tokenizer(self, assignment: ClassAssignment) -> Any:
+    def tokenizer(self, assignment: ClassAssignment, *, convert: bool = True) -> Any:
         """The language model's."""
-        from tutelage.models.reading import read_tokenizer
-
-        return read_tokenizer(self._below(assignment), trust_remote_code=self.trust_remote_code)
+        return local_tokenizer(
+            self._below(assignment), trust_remote_code=self.trust_remote_code, convert=convert
+        )
 
     def problems(self, assignment: ClassAssignment) -> list[Problem]:
         """A model that is not there, or that classifies into other labels."""

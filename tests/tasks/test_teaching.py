@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tutelage.config import dump_recipe
 from tutelage.recipes.loading import load_recipe
 from tutelage.tasks.classification.data import prepare_data
 from tutelage.tasks.classification.teaching import teacher_fingerprint
@@ -87,3 +88,30 @@ def test_a_language_teacher_too(folder: Path, dtype: str) -> None:
     loaded: Any = load_recipe(folder / "recipe.yaml")
     assert language_teacher_fingerprint(loaded) == LANGUAGE_FINGERPRINTS[dtype]
     assert teacher_spec(loaded).weights()[1] == dtype
+
+
+def test_a_teacher_is_written_out_as_ever(folder: Path) -> None:
+    """A run folder belongs to the text of its recipe."""
+    recipe = folder / "recipe.yaml"
+    teacher = "{kind: classifier, model: owner/name, fit: {method: lora}}"
+    recipe.write_text(RECIPE.format(teacher=teacher, data=""))
+    written = dump_recipe(load_recipe(recipe))
+    assert (
+        written.partition("teacher:\n")[2].partition("targets:")[0]
+        == """\
+  kind: classifier
+  model: owner/name
+  dtype: auto
+  trust_remote_code: false
+  batch_tokens: 4096
+  max_length: 512
+  seed: 0
+  fit:
+    method: lora
+    rank: 8
+    epochs: 2
+    learning_rate: 0.0002
+    batch_size: 16
+    cross_fit: 0
+"""
+    )

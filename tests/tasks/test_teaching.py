@@ -11,8 +11,8 @@ from tutelage.config import dump_recipe
 from tutelage.recipes.loading import load_recipe
 from tutelage.tasks.classification.data import prepare_data
 from tutelage.tasks.classification.teaching import teacher_fingerprint
+from tutelage.tasks.language.teaching import assignment_of, teacher_spec
 from tutelage.tasks.language.teaching import teacher_fingerprint as language_teacher_fingerprint
-from tutelage.tasks.language.teaching import teacher_spec
 
 # As the versions before the specs computed them. Another value here means that every finished run
 # fits its teacher and writes its targets again.
@@ -87,7 +87,7 @@ def test_a_language_teacher_too(folder: Path, dtype: str) -> None:
     (folder / "recipe.yaml").write_text(LANGUAGE_RECIPE.format(dtype=dtype))
     loaded: Any = load_recipe(folder / "recipe.yaml")
     assert language_teacher_fingerprint(loaded) == LANGUAGE_FINGERPRINTS[dtype]
-    assert teacher_spec(loaded).weights()[1] == dtype
+    assert teacher_spec(loaded).weights(assignment_of(loaded))[1] == dtype
 
 
 def test_a_teacher_is_written_out_as_ever(folder: Path) -> None:

@@ -123,6 +123,15 @@ class TeacherSpec(Protocol[Assignment, Made]):
         """
         ...
 
+    def sources(self, assignment: Assignment) -> str:
+        """Names what its answers depend on besides its options and the assignment: weights, a file
+        of answers, a served model. Told without torch.
+
+        Raises:
+            ModelError: As for `facts`.
+        """
+        ...
+
     def fingerprint(self, assignment: Assignment) -> str:
         """Names everything that its answers depend on, before it is made.
 

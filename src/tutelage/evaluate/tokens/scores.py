@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from tutelage.data.packed import collate_packed
 from tutelage.losses import linear_logits
-from tutelage.models import final_states, output_layer
 from tutelage.models.batching import length_batches
+from tutelage.models.final_states import final_states, output_layer
 from tutelage.students import TeacherView
 from tutelage.teachers import CausalTeacher
 from tutelage.types import SILENT, Document, Progress

@@ -6,10 +6,17 @@ Teachers and students, which come in kinds, have files of their own.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from tutelage.config.specs import section
 from tutelage.config.values import (
     DataFile,
     DataFiles,
@@ -20,11 +27,8 @@ from tutelage.config.values import (
     not_yet,
     refusal,
 )
-
-_LATER_DIVERGENCES = (
-    "reverse_kl", "jensen_shannon", "skew_forward_kl", "skew_reverse_kl",
-    "total_variation", "alpha_beta", "adaptive_kl",
-)  # fmt: skip
+from tutelage.losses.objective import Objective as ObjectiveSpec
+from tutelage.losses.table import PARAMETERS
 
 
 class Task(Section):
@@ -135,20 +139,17 @@ class Targets(Section):
     """One probability for every label."""
 
 
-class Objective(Section):
+class Objective(section(ObjectiveSpec, omit=("soft_weight_final",))):
     """What training minimises."""
 
-    divergence: Annotated[
-        Literal["forward_kl"],
-        not_yet(_LATER_DIVERGENCES, "is for the task causal_lm; a classification uses forward_kl"),
-    ] = "forward_kl"
-    """The distance from the student's distribution to the teacher's."""
-
-    loss_temperature: float = Field(default=1.0, gt=0)
-    """Softens both distributions; the loss is multiplied by its square."""
-
-    soft_weight: float = Field(default=0.9, ge=0, le=1)
-    """The weight of the soft targets on labelled rows; the true label weighs the rest."""
+    @model_serializer(mode="wrap")
+    def _without_absent_parameters(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # What recipes of before did not have stays out of fingerprints where it is not given.
+        return {
+            key: value
+            for key, value in handler(self).items()
+            if value is not None or key not in PARAMETERS
+        }
 
 
 class Schedule(Section):

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from tutelage.data import PreparedDocuments
-from tutelage.losses import Divergence
 from tutelage.models import (
     has_fast_bfloat16,
     load_language_student,
@@ -31,14 +30,9 @@ from tutelage.students import (
 )
 from tutelage.tasks.language.data import documents_fingerprint, teacher_tokenizer
 from tutelage.tasks.language.recipe import LanguageRecipe
-from tutelage.tasks.language.teaching import teacher_spec
+from tutelage.tasks.language.teaching import assignment_of, teacher_spec
 from tutelage.teachers import CausalTeacher
-from tutelage.train import (
-    LanguageObjective,
-    LanguageTrainSettings,
-    TargetSource,
-    train_language_model,
-)
+from tutelage.train import LanguageTrainSettings, TargetSource, train_language_model
 from tutelage.train.trimmed_targets import TrimmedTargets
 from tutelage.types import SILENT, Progress
 
@@ -58,7 +52,7 @@ def language_student_fingerprint(
     """
     student = recipe.students[name]
     weights = student.spec().starts_from()
-    made_from = teacher_spec(recipe).weights() if control else targets_print
+    made_from = teacher_spec(recipe).weights(assignment_of(recipe)) if control else targets_print
     return fingerprint(
         "language student",
         STAGE_VERSION, weights, control, made_from, student, recipe.task,
@@ -117,7 +111,8 @@ def train_language_student(
         train,
         validation,
         source=source,
-        objective=objective_of(recipe, name),
+        objective=recipe.objective_for(name).spec(),
+        hidden_weight=spec.hidden_weight,
         settings=settings_of(recipe, name),
         out=out,
         vocabulary=vocabulary,
@@ -239,20 +234,6 @@ def calibration_ids(data: PreparedDocuments) -> list[torch.Tensor]:
         chosen.append(torch.from_numpy(document.token_ids.astype("int64"))[None])
         read += len(document.token_ids)
     return chosen
-
-
-def objective_of(recipe: LanguageRecipe, name: str) -> LanguageObjective:
-    """What training of one student minimises."""
-    section = recipe.objective_for(name)
-    return LanguageObjective(
-        divergence=Divergence(
-            section.divergence, alpha=section.alpha, beta=section.beta, head_mass=section.head_mass
-        ),
-        loss_temperature=section.loss_temperature,
-        soft_weight=section.soft_weight,
-        soft_weight_final=section.soft_weight_final,
-        hidden_weight=recipe.students[name].spec().hidden_weight,
-    )
 
 
 def settings_of(recipe: LanguageRecipe, name: str) -> LanguageTrainSettings:

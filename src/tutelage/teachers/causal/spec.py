@@ -69,18 +69,27 @@ class CausalTeacherSpec(LocalModel):
             return [Problem("model", str(error))]
         return []
 
-    def weights(self) -> tuple[str, str]:
+    def sources(self, assignment: TokenAssignment) -> str:
+        """The weights."""
+        from tutelage.models.identity import model_fingerprint
+
+        return model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
+
+    def weights(self, assignment: TokenAssignment) -> tuple[str, str]:
         """Names the weights and their precision: what a student that is cut from them depends on,
         whatever it learns from.
         """
-        from tutelage.models import model_fingerprint
+        return self.sources(assignment), self.dtype
 
-        known = model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
-        return known, self.dtype
+    def writes_the_date(self) -> bool:
+        """Whether its chat template may write today's date into what it renders."""
+        from tutelage.models.identity import writes_the_date
+
+        return writes_the_date(self.model)
 
     def fingerprint(self, assignment: TokenAssignment) -> str:
         """Names the weights and their precision."""
-        return fingerprint("causal teacher", STAGE_VERSION, *self.weights())
+        return fingerprint("causal teacher", STAGE_VERSION, *self.weights(assignment))
 
     def estimate(
         self, assignment: TokenAssignment, *, texts: int, tokens: float, rate: float

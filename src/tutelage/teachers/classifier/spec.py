@@ -142,15 +142,18 @@ class ClassifierTeacherSpec(LocalReader):
             return [Problem("model", str(error))]
         return []
 
-    def fingerprint(self, assignment: ClassAssignment) -> str:
-        """Names the weights, the options, and the rows that it is fitted to."""
-        from tutelage.models import model_fingerprint
-        from tutelage.teachers.classifier.folder import saved_teacher_fingerprint
+    def sources(self, assignment: ClassAssignment) -> str:
+        """The weights, or a saved teacher with those below it."""
+        from tutelage.models.identity import model_fingerprint
 
         if self._saved(assignment) is None:
-            weights = model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
-        else:
-            weights = saved_teacher_fingerprint(Path(self.model))
+            return model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
+        from tutelage.teachers.classifier.folder import saved_teacher_fingerprint
+
+        return saved_teacher_fingerprint(Path(self.model))
+
+    def fingerprint(self, assignment: ClassAssignment) -> str:
+        """Names the weights, the options, and the rows that it is fitted to."""
         options = asdict(self)
         for key in ("model", "batch_tokens"):
             del options[key]
@@ -159,7 +162,7 @@ class ClassifierTeacherSpec(LocalReader):
             "teacher",
             STAGE_VERSION,
             options,
-            weights,
+            self.sources(assignment),
             assignment.labels,
             [(example.example_id, example.label) for example in rows],
             assignment.groups if self.needs_labels else None,
@@ -259,9 +262,11 @@ class ClassifierTeacherSpec(LocalReader):
         Raises:
             ModelError: It answers with other labels, or runs code that was not allowed.
         """
+        if not isinstance(self.fit, NoFit):
+            return None
         from tutelage.teachers.classifier.folder import is_saved_teacher, read_description
 
-        if not isinstance(self.fit, NoFit) or not is_saved_teacher(self.model):
+        if not is_saved_teacher(self.model):
             return None
         description = read_description(Path(self.model))
         if description.labels != assignment.labels:

@@ -96,9 +96,14 @@ class PromptedTeacherSpec(LocalReader):
             return []
         return missing_labels(self, assignment) or find_question(self, assignment)[1]
 
+    def sources(self, assignment: ClassAssignment) -> str:
+        """The weights."""
+        from tutelage.models.identity import model_fingerprint
+
+        return model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
+
     def fingerprint(self, assignment: ClassAssignment) -> str:
         """Names the weights, the options, and the rows that shots and calibration come from."""
-        from tutelage.models import model_fingerprint
         from tutelage.teachers.prompted.teacher import CALIBRATION_ROWS
 
         options = asdict(self)
@@ -108,7 +113,7 @@ class PromptedTeacherSpec(LocalReader):
             "teacher",
             STAGE_VERSION,
             options,
-            model_fingerprint(self.model, trust_remote_code=self.trust_remote_code),
+            self.sources(assignment),
             assignment.labels,
             [(example.example_id, example.label) for example in assignment.rows],
             assignment.groups,

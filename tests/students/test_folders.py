@@ -202,7 +202,7 @@ def test_an_unfinished_folder_is_refused(tmp_path):
 def test_students_start_from_their_teacher(kind, embeddings, tokenizer, texts, labels, teacher):
     small = SMALL_RNN if kind is RNN else SMALL_TRANSFORMER
     spec = kind(labels=labels, embeddings=embeddings, tokenizer=tokenizer, **small)
-    assert spec.needs_language_model
+    assert spec.needs_weights
     model, vocabulary = spec.build(texts, language_model=teacher)
     fresh = kind(labels=labels, tokenizer=tokenizer, **small).build(texts, language_model=teacher)[
         0
@@ -218,11 +218,11 @@ def test_students_start_from_their_teacher(kind, embeddings, tokenizer, texts, l
 def test_labels_must_be_distinct(texts):
     tokenizer = train_tokenizer(texts, boundaries=True)
     with pytest.raises(ValueError, match="at least two, all different"):
-        build_transformer(tokenizer=tokenizer, labels=["a", "a"], hidden_size=32)
-    with pytest.raises(ValueError, match="hidden_size 32 does not divide into 5 heads"):
-        build_transformer(tokenizer=tokenizer, labels=["a", "b"], hidden_size=32, heads=5)
+        build_transformer(Transformer(labels=["a", "a"], hidden_size=32), tokenizer)
+    with pytest.raises(ValueError, match="hidden_size 32 cannot be divided among 5 heads"):
+        Transformer(labels=["a", "b"], hidden_size=32, heads=5)
     with pytest.raises(ValueError, match="give an even width per head"):
-        build_transformer(tokenizer=tokenizer, labels=["a", "b"], hidden_size=33, heads=3)
+        build_transformer(Transformer(labels=["a", "b"], hidden_size=33, heads=3), tokenizer)
 
 
 def test_dropout_reaches_the_transformer(texts, labels):

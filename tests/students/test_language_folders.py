@@ -7,13 +7,14 @@ import pytest
 from tests.students.python_process import python
 
 from tutelage.students import build_language_rnn
+from tutelage.students.language.specs import LanguageRNN
 
 
 @pytest.fixture(scope="module")
 def folder(teacher, tmp_path_factory):
     folder = tmp_path_factory.mktemp("language")
     model = build_language_rnn(
-        tokenizer=teacher.tokenizer, hidden_size=12, embedding_size=8, layers=2
+        LanguageRNN(hidden_size=12, embedding_size=8, layers=2), teacher.tokenizer
     )
     model.save_pretrained(folder)
     teacher.tokenizer.save_pretrained(folder)

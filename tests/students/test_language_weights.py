@@ -2,6 +2,7 @@
 counted."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 from tutelage.errors import ModelError, ShapeMismatch
 from tutelage.models.final_states import load_language_student, output_layer
 from tutelage.students.language.embeddings import language_embeddings, set_language_embeddings
+from tutelage.students.language.pretrained import LanguagePretrained
+from tutelage.students.language.pruned import Pruned
 from tutelage.students.language.sizes import language_parameters
+from tutelage.students.language.specs import LanguageRNN, LanguageTransformer
 from tutelage.students.language.transformer import build_language_transformer
 
 
@@ -91,7 +95,7 @@ def test_padded_rows_of_the_teacher_are_left_out(teacher):
 
 def test_embeddings_reach_a_tied_output_matrix(teacher):
     student = build_language_transformer(
-        tokenizer=teacher.tokenizer, layers=1, hidden_size=16, sequence_length=32
+        LanguageTransformer(layers=1, hidden_size=16), teacher.tokenizer, sequence_length=32
     )
     matrix = language_embeddings(teacher, width=16)
     set_language_embeddings(student, matrix)
@@ -109,20 +113,15 @@ def test_parameters_of_other_kinds(teacher, llama, tmp_path):
 
     config, tokenizer = teacher.model.config, teacher.tokenizer
     sizes = {"layers": 2, "hidden_size": 32, "heads": 4, "kv_heads": 2, "intermediate_size": 40}
-    fresh = build_language_transformer(tokenizer=tokenizer, sequence_length=64, **sizes)
-    assert language_parameters(SimpleNamespace(kind="transformer", **sizes), config) == count(fresh)
-    sizes = {"layers": 2, "hidden_size": 24, "embedding_size": 16, "cell": "lstm"}
-    recurrent = build_language_rnn(tokenizer=tokenizer, **sizes)
-    assert language_parameters(SimpleNamespace(kind="rnn", **sizes), config) == count(recurrent)
-    whole = {"layers": None, "hidden_size": None, "heads": None, "intermediate_size": None}
-    section = SimpleNamespace(kind="pruned", **whole)
-    saved = count(teacher.model) - language_parameters(section, config, vocabulary=300)
+    student: Any = LanguageTransformer(**sizes)
+    fresh = build_language_transformer(student, tokenizer, sequence_length=64)
+    assert language_parameters(student, config) == count(fresh)
+    student = LanguageRNN(layers=2, hidden_size=24, embedding_size=16, cell="lstm")
+    assert language_parameters(student, config) == count(build_language_rnn(student, tokenizer))
+    student = Pruned(vocabulary="corpus")
+    saved = count(teacher.model) - language_parameters(student, config, vocabulary=300)
     assert saved == 2 * 32 * (config.vocab_size - 300)
     llama.save_pretrained(tmp_path)
-    assert language_parameters(SimpleNamespace(kind="pretrained", model=tmp_path), config) == count(
-        llama
-    )
+    assert language_parameters(LanguagePretrained(model=tmp_path), config) == count(llama)
     with pytest.raises(ModelError, match=r"absent: its configuration cannot be read"):
-        language_parameters(SimpleNamespace(kind="pretrained", model=tmp_path / "absent"), config)
-    with pytest.raises(ModelError, match="kind is 'tree': expected pruned, transformer"):
-        language_parameters(SimpleNamespace(kind="tree"), config)
+        language_parameters(LanguagePretrained(model=tmp_path / "absent"), config)

@@ -169,3 +169,15 @@ def require_same_tokenizer(teacher: Any, student: Any, texts: Sequence[str], *, 
                 f"{getattr(teacher, role)}. "
                 f"{advice}"
             )
+
+
+def padding_id(tokenizer: Any, vocabulary: int) -> int:
+    """What fills short rows, which nobody looks at: the padding token, or another where the model
+    has no row for it.
+
+    Args:
+        tokenizer: From `load_tokenizer`.
+        vocabulary: How many tokens the model speaks of.
+    """
+    token = int(tokenizer.pad_token_id)
+    return token if token < vocabulary else 0

@@ -12,15 +12,16 @@ from typing import Any, cast
 import torch
 
 from tutelage.errors import ModelError
+from tutelage.students.language.student import Lora
 
 
-def add_lora(model: Any, *, rank: int = 16, alpha: float = 32.0, seed: int = 0) -> Any:
+def add_lora(model: Any, *, rank: int = Lora.rank, alpha: float = Lora.alpha, seed: int = 0) -> Any:
     """Freeze a model and put low-rank adapters beside all its linear layers but the output matrix.
 
     Args:
         model: A causal language model of transformers; its layers are wrapped in place.
-        rank: Rank of each addition.
-        alpha: Its scale, divided by the rank.
+        rank: As in `Lora`.
+        alpha: As in `Lora`.
         seed: Of the random half of the adapters; the other half is zero, so nothing changes at
             first. The global random state is left as it was.
 

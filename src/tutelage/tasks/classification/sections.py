@@ -22,6 +22,7 @@ from tutelage.config.values import (
     DataFiles,
     FileOrShare,
     FrozenList,
+    Overrides,
     Section,
     not_yet,
     refusal,
@@ -217,19 +218,11 @@ class Evaluate(Section):
     """Test rows timed one by one for the latency."""
 
 
-class ScheduleOverrides(Schedule):
+class ScheduleOverrides(Overrides, Schedule):
     """Keys of `train` that one student sets for itself; keys that were not given follow `train`."""
 
-    @model_serializer(mode="wrap")
-    def _only_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
 
-
-class ObjectiveOverrides(Objective):
+class ObjectiveOverrides(Overrides, Objective):
     """Keys of `objective` that one student sets for itself; keys that were not given follow
     `objective`.
     """
-
-    @model_serializer(mode="wrap")
-    def _only_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}

@@ -51,8 +51,8 @@ class LanguageJob:
         self.tokenizer: Any = teacher_tokenizer(recipe)
         self.data: PreparedDocuments = prepare_language_data(recipe, self.tokenizer)
         require_language_students(recipe, self.data, self.tokenizer)
-        self._store: TargetStore | None = None
         self._teacher = Deferred(lambda: load_teacher(recipe))
+        self._store: TargetStore | None = None
         self._source: TargetSource | None = None
 
     @property

@@ -19,7 +19,7 @@ from tutelage.errors import DataError, ModelError
 from tutelage.models.batching import length_batches, pad
 from tutelage.models.loading import LanguageModel
 from tutelage.models.output_head import OutputHead
-from tutelage.models.tokenizers import tokenizer_fingerprint
+from tutelage.models.tokenizers import padding_id, tokenizer_fingerprint
 from tutelage.runs import fingerprint
 from tutelage.types import Document
 
@@ -85,8 +85,7 @@ class CausalTeacher:
         """Fills short rows, which nobody looks at: the padding token, or another where the model
         has no row for it.
         """
-        token = int(self.tokenizer.pad_token_id)
-        return token if token < self.vocabulary else 0
+        return padding_id(self.tokenizer, self.vocabulary)
 
     @property
     def parameters(self) -> int:

@@ -1,0 +1,118 @@
+"""The student that exists already: a causal language model from a folder or the hub that reads the
+teacher's tokens, and what makes one unusable.
+
+In: where it lies. Out: the model as it is. Importing this file imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tutelage.errors import ModelError
+from tutelage.students.language.student import Adaptable, Teaching
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguagePretrained(Adaptable):
+    """A causal language model that exists already and reads the teacher's tokens."""
+
+    needs_weights: ClassVar[bool] = False
+    trims_vocabulary: ClassVar[bool] = False
+    hidden_weight: ClassVar[float] = 0.0
+
+    model: Path | str
+    """A folder or a hub id."""
+
+    def build(
+        self,
+        tokenizer: Any,
+        *,
+        sequence_length: int,
+        language_model: Any = None,
+        calibration: Sequence[Any] = (),
+        seed: int = 0,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> Any:
+        """The model of the folder as it is."""
+        from tutelage.models import load_language_student
+
+        del tokenizer, sequence_length, language_model, calibration, seed, say
+        return load_language_student(str(self.model))
+
+    def config(self, teacher: Any, *, vocabulary: int | None = None) -> Any:
+        """That of the folder."""
+        from transformers import AutoConfig
+
+        del teacher, vocabulary
+        try:
+            return AutoConfig.from_pretrained(str(self.model))
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"{self.model}: its configuration cannot be read ({error}). Give a folder or a hub "
+                "id"
+            ) from error
+
+    def problems(self, teaching: Teaching, *, name: str) -> Iterator[tuple[str, str]]:
+        """A model that is not there, writes no text, has another tokenizer, or reads too little."""
+        from tutelage.models import load_tokenizer, model_config, require_same_tokenizer
+
+        model = str(self.model)
+        try:
+            own = load_tokenizer(model)
+            require_same_tokenizer(teaching.tokenizer, own, teaching.texts, name=name)
+            config = model_config(model)
+        except ModelError as error:
+            yield "model", str(error)
+            return
+        if reason := writes_no_text(model):
+            yield "model", reason
+            return
+        tokens = min(len(teaching.tokenizer), teaching.config.vocab_size)
+        if config.vocab_size < tokens:
+            yield (
+                "model",
+                f"has {config.vocab_size:,} rows in its output matrix, but the teacher speaks of "
+                f"{tokens:,} tokens: save the student's model and its tokenizer together",
+            )
+        reads = getattr(config, "max_position_embeddings", None)
+        if reads is not None and teaching.sequence_length > reads:
+            yield (
+                "model",
+                f"reads at most {reads} tokens but task.sequence_length is "
+                f"{teaching.sequence_length}: lower it, or take a student that reads more",
+            )
+
+    def starts_from(self) -> str:
+        """The fingerprint of its weights."""
+        from tutelage.models import model_fingerprint
+
+        return model_fingerprint(str(self.model))
+
+
+def writes_no_text(spec: str, *, trust_remote_code: bool = False) -> str | None:
+    """Why a model does not predict next tokens; None: it does.
+
+    Args:
+        spec: The model as a recipe names it; its configuration is read.
+        trust_remote_code: Run configuration code that comes with it.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    from tutelage.models.reading import read_config
+
+    whole = read_config(spec, trust_remote_code=trust_remote_code)
+    # Of a model that sees, too, either of the two may be the known one.
+    for config in (whole, whole.get_text_config()):
+        own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+        reads_both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(
+            config, "is_decoder", False
+        )
+        if own_code or (type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not reads_both_ways):
+            return None
+    return (
+        f"is of the kind {whole.model_type}, which does not predict a text token by token: give a "
+        "causal language model"
+    )

@@ -7,10 +7,10 @@ import pytest
 import torch
 from tests.students.tiny_causal_models import SIZES
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
-from tutelage.models.final_states.embeddings import language_embeddings, set_language_embeddings
 
 from tutelage.errors import ModelError, ShapeMismatch
-from tutelage.models.final_states import load_language_student, output_layer
+from tutelage.models import load_language_student, output_layer
+from tutelage.students.language.embeddings import language_embeddings, set_language_embeddings
 from tutelage.students.language.sizes import language_parameters
 from tutelage.students.language.transformer import build_language_transformer
 

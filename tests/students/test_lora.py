@@ -3,7 +3,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tutelage.errors import ModelError
-from tutelage.models.final_states import load_language_student
+from tutelage.models import load_language_student
 from tutelage.students.language.lora import add_lora, merge_lora
 
 IDS = torch.arange(3, 15)[None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tutelage.errors import ModelError
+from tutelage.models.reading import read_config
 from tutelage.models.rebuilding import empty_model
 from tutelage.students.language.configuration import RecurrentLanguageConfig
 from tutelage.students.language.transformer import language_transformer_config
@@ -68,20 +69,9 @@ def language_parameters(student: Any, teacher_config: Any, *, vocabulary: int | 
                 layers=student.layers,
             )
         case "pretrained":
-            smaller = _config_of(str(student.model))
+            smaller = read_config(str(student.model))
         case _:
             raise ModelError(
                 f"kind is {student.kind!r}: expected pruned, transformer, rnn or pretrained"
             )
     return sum(parameter.numel() for parameter in empty_model(smaller).parameters())
-
-
-def _config_of(name: str) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(name)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{name}: its configuration cannot be read ({error}). Give a folder or a hub id"
-        ) from error

@@ -11,8 +11,14 @@ from typing import Any
 
 from tutelage.data import PreparedDocuments
 from tutelage.errors import ModelError, Problem, RecipeError
-from tutelage.models import load_tokenizer, model_config, require_same_tokenizer
-from tutelage.models.reading import read_config
+from tutelage.models import (
+    context_tokens,
+    continues_text,
+    load_tokenizer,
+    model_config,
+    read_config,
+    require_same_tokenizer,
+)
 from tutelage.students import language_parameters, needed_ids
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.training import trims_vocabulary, used_ids
@@ -41,7 +47,7 @@ def language_student_problems(
     config = model_config(
         str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code
     )
-    context = getattr(config, "max_position_embeddings", None)
+    context = context_tokens(config)
     if context is not None and recipe.task.sequence_length > context:
         problems.append(
             Problem(
@@ -144,7 +150,7 @@ def _pretrained_problems(
             f"{tokens:,} tokens: save "
             "the student's model and its tokenizer together"
         )
-    reads = getattr(config, "max_position_embeddings", None)
+    reads = context_tokens(config)
     if reads is not None and recipe.task.sequence_length > reads:
         yield (
             f"reads at most {reads} tokens but task.sequence_length is "
@@ -173,20 +179,13 @@ def _tokens_without_rows(data: PreparedDocuments, config: Any, tokenizer: Any) -
 
 def _no_language_model(spec: str, *, trust_remote_code: bool = False) -> str | None:
     """Why a model does not predict next tokens; None: it does."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
-
-    whole = read_config(spec, trust_remote_code=trust_remote_code)
-    for config in (
-        whole,
-        whole.get_text_config(),
-    ):  # of a model that sees, too, either may be the known one
-        own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-        reads_both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(
-            config, "is_decoder", False
-        )
-        if own_code or (type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not reads_both_ways):
-            return None
-    return f"is of the kind {whole.model_type}, which does not predict a text token by token: give a causal language model"
+    config = read_config(spec, trust_remote_code=trust_remote_code)
+    if continues_text(config):
+        return None
+    return (
+        f"is of the kind {config.model_type}, which does not predict a text token by token: give a "
+        "causal language model"
+    )
 
 
 def _size_problems(student: Any, config: Any, where: str) -> list[Problem]:

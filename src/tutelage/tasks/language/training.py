@@ -37,7 +37,7 @@ from tutelage.students import (
 from tutelage.tasks.language.data import documents_fingerprint
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.students import LanguageStudent
-from tutelage.teachers import CausalTeacher
+from tutelage.teachers.teacher import LocalLanguageModel
 from tutelage.train import (
     LanguageObjective,
     LanguageTrainSettings,
@@ -80,7 +80,7 @@ def train_language_student(
     folder: RunFolder,
     data: PreparedDocuments,
     source: TargetSource | None,
-    teacher: Deferred[CausalTeacher],
+    teacher: Deferred[LocalLanguageModel],
     *,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def build_language_student(
     recipe: LanguageRecipe,
     name: str,
     data: PreparedDocuments,
-    teacher: Deferred[CausalTeacher],
+    teacher: Deferred[LocalLanguageModel],
     *,
     progress: Progress = SILENT,
 ) -> Any:
@@ -253,7 +253,7 @@ def trim_to_documents(model: Any, tokenizer: Any, data: PreparedDocuments) -> tu
 
 
 def load_judged_student(
-    recipe: LanguageRecipe, name: str, group: Path, teacher: CausalTeacher
+    recipe: LanguageRecipe, name: str, group: Path, teacher: LocalLanguageModel
 ) -> Any:
     """A trained student, or a control, as evaluation asks it: in the teacher's ids.
 
@@ -264,9 +264,7 @@ def load_judged_student(
         teacher: Whose ids they are.
     """
     folder = str(group / name)
-    model = load_language_student(folder).to(
-        teacher.language_model.device
-    )  # both are timed on the same device
+    model = load_language_student(folder).to(teacher.device)  # both are timed on the same device
     if not trims_vocabulary(recipe.students[name]):
         return model
     tokens = VocabularyMap(teacher.tokenizer, load_tokenizer(folder))

@@ -1,5 +1,5 @@
-"""The public surface: names, what importing costs, and that transformers knows the recurrent
-student."""
+"""The public surface: names, what importing costs and leaves alone, and that transformers knows the
+recurrent students once it is told."""
 
 import subprocess
 import sys
@@ -19,6 +19,7 @@ NAMES = [
     "losses",
     "metrics",
     "read_examples",
+    "register",
     "students",
     "targets",
     "teachers",
@@ -121,9 +122,26 @@ def test_importing_is_quick():
     assert min(float(python(code)) for _ in range(5)) < 0.03
 
 
+def test_importing_changes_nothing_outside_the_package():
+    code = (
+        "import sys; before = list(sys.meta_path), list(sys.path_hooks), list(sys.path)\n"
+        "import tutelage\n"
+        "assert (list(sys.meta_path), list(sys.path_hooks), list(sys.path)) == before\n"
+        "assert not any(name.startswith('tutelage.') for name in sys.modules)\n"
+        "import tutelage.students, tutelage.models, transformers\n"
+        "try: transformers.AutoConfig.for_model('tutelage_rnn')\n"
+        "except ValueError: print('unknown')\n"
+        "tutelage.register()\n"
+        "tutelage.register()\n"
+        "print(type(transformers.AutoConfig.for_model('tutelage_rnn')).__name__)\n"
+    )
+    assert python(code).split() == ["unknown", "RecurrentConfig"]
+
+
 def test_the_configurations_need_no_torch():
     code = (
         "import sys; sys.modules['torch'] = None\n"
+        "import tutelage; tutelage.register()\n"
         "from tutelage.students import RecurrentConfig, RecurrentLanguageConfig\n"
         "from transformers import AutoConfig\n"
         "assert type(AutoConfig.for_model('tutelage_rnn')) is RecurrentConfig\n"

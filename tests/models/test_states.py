@@ -120,7 +120,7 @@ def test_attention_by_document_and_by_mask_are_the_same(name, rows, monkeypatch)
         for by_mask in (False, True):
             if by_mask:
                 monkeypatch.setattr(
-                    states, "attends_through_the_interface", lambda _model: False
+                    states_module, "attends_through_the_interface", lambda _model: False
                 )
             states = final_states(model, ids, positions, segments)
             states[segments > 0].square().sum().backward()

@@ -8,6 +8,7 @@ from tests.students.tiny_language_rnn import BEGIN, END, MODELS, PROMPT, VOCABUL
 from transformers import AutoModelForCausalLM
 
 import tutelage  # noqa: F401
+from tutelage.models.output import TellsStates
 from tutelage.students import RecurrentForCausalLM, RecurrentLanguageConfig, build_language_rnn
 
 CELLS = ["gru", "lstm"]
@@ -125,7 +126,7 @@ def test_built_for_a_tokenizer(cell, teacher):
     first, again, other = (build_language_rnn(**settings, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(before, torch.get_rng_state())
     assert first.training
-    assert first.reads_one_document_a_row
+    assert isinstance(first, TellsStates)
     assert first.config.vocab_size == len(teacher.tokenizer)
     assert first.config.embedding_size == 8
     assert first.projection is None

@@ -11,10 +11,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
-from tutelage.models import OutputLayer
 
 from tutelage.errors import ModelError
-from tutelage.models import LanguageModel
+from tutelage.models import LanguageModel, OutputLayer
 from tutelage.teachers import PromptedTeacher
 from tutelage.teachers.prompted.scoring import LabelScorer
 from tutelage.teachers.prompted.trie import build_trie

@@ -30,7 +30,8 @@ def read_config(spec: str, *, trust_remote_code: bool = False) -> Any:
     Raises:
         ModelError: The model is not there, or of a kind that transformers does not know.
     """
-    return _read("config", spec, _unconverted(spec), trust_remote_code=trust_remote_code)
+    location = _unconverted(spec, tokenizer=False)
+    return _read("config", spec, location, trust_remote_code=trust_remote_code)
 
 
 def read_tokenizer(spec: str, *, trust_remote_code: bool = False) -> Any:
@@ -76,7 +77,7 @@ def model_config(spec: str, *, trust_remote_code: bool = False) -> Any:
     Raises:
         ModelError: The model is not there, or its configuration cannot be read.
     """
-    location = model_folder(spec)
+    location = model_folder(spec, tokenizer=False)
     config = _read("config", spec, location, trust_remote_code=trust_remote_code)
     return config.get_text_config()
 
@@ -119,9 +120,9 @@ def _read(part: Part, spec: str, location: Path | None, *, trust_remote_code: bo
         raise unreadable(spec, error, location=location) from error
 
 
-def _unconverted(spec: str) -> Path | None:
+def _unconverted(spec: str, *, tokenizer: bool = True) -> Path | None:
     """Where a model lies: a GGUF file itself, unless its plain copy is there already."""
-    source = locate(spec)
+    source = locate(spec, tokenizer=tokenizer)
     if source is None or source.is_dir():
         return source
     converted = converted_folder(source)

@@ -7,10 +7,11 @@ from safetensors import safe_open
 from tests.students.tiny_language_rnn import BEGIN, END, MODELS, PROMPT, VOCABULARY, shape_of, tiny
 from transformers import AutoModelForCausalLM
 
-import tutelage  # noqa: F401
+import tutelage
 from tutelage.models.output import TellsStates
 from tutelage.students import RecurrentForCausalLM, RecurrentLanguageConfig, build_language_rnn
 
+tutelage.register()
 CELLS = ["gru", "lstm"]
 
 

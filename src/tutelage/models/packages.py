@@ -21,6 +21,7 @@ from tutelage.errors import ModelError, NotEnoughDisk
 from tutelage.models.gguf import gguf_shapes
 from tutelage.models.weights import file_sha256
 from tutelage.runs import atomic_write_json, cache_folder, lock
+from tutelage.runs.locks import LOCK_FILE
 
 _PIECE = re.compile(r"(?P<file>.+)\.(?:part[-_]?)?(?P<number>\d+)")
 _WEIGHTS = (".gguf", ".safetensors")
@@ -157,7 +158,8 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _require_room(name: str, folder: Path, needed: int) -> None:
-    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK_FILE)
+    there = sum(path.stat().st_size for path in files)
     free = shutil.disk_usage(folder).free
     if needed - there > free:
         raise NotEnoughDisk(

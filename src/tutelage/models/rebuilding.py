@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tutelage.models.attention import attention_of
+from tutelage.models.registration import register
 
 OF_A_FILE = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
 """Entries of a configuration that say where a model comes from, not what it is."""
@@ -76,6 +77,7 @@ def empty_model(config: Any) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
+    register()
     with torch.device("meta"), no_init_weights():
         model = AutoModelForCausalLM.from_config(config)
     model.tie_weights()

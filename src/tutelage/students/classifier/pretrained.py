@@ -15,6 +15,7 @@ from tutelage.errors import ModelError
 from tutelage.models.facts import context_tokens
 from tutelage.models.pretrained import UNREADABLE, from_pretrained
 from tutelage.models.reading import model_folder, read_config, read_tokenizer
+from tutelage.models.registration import register
 from tutelage.students.classifier.labels import are_generic, label_names
 
 
@@ -77,6 +78,7 @@ def read_pretrained(model: Path | str, *, labels: Sequence[str]) -> tuple[Any, A
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
     config, tokenizer = read_config(str(model)), read_tokenizer(str(model))
+    register()
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         raise ModelError(
             f"{model} is of the kind {config.model_type}, which transformers has no sequence "

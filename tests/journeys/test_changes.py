@@ -15,8 +15,8 @@ import pytest
 from tests.journeys.tiny_job import run_here, sentences, write_csv
 
 from tutelage.errors import RecipeError
-from tutelage.recipes.classification import Outcome, run
 from tutelage.recipes.loading import load_recipe
+from tutelage.recipes.run import Outcome, run
 from tutelage.targets import TargetStore
 from tutelage.teachers import ClassifierTeacher
 from tutelage.types import SILENT

@@ -13,8 +13,8 @@ import pytest
 from tests.journeys.tiny_language_job import write_language_job, write_teacher
 
 from tutelage.errors import TrainingDiverged
-from tutelage.recipes.causal_lm import run_language_model
 from tutelage.recipes.loading import load_recipe
+from tutelage.recipes.run import run as run_recipe
 from tutelage.runs import MetricsLog
 from tutelage.targets import TargetStore
 from tutelage.tasks.language.data import prepare_language_data, teacher_tokenizer
@@ -86,7 +86,7 @@ def test_from_documents_to_evaluation(name: str, teacher: Path, tmp_path: Path) 
         objective=case.objective,
     )
     recipe: Any = load_recipe(path)
-    outcome = run_language_model(recipe, root=tmp_path / "runs", until="evaluate")
+    outcome = run_recipe(recipe, root=tmp_path / "runs", until="evaluate")
     data = prepare_language_data(recipe, teacher_tokenizer(recipe))
     evaluation = json.loads(outcome.folder.evaluation_path.read_text("utf-8"))
 
@@ -164,10 +164,10 @@ def test_a_run_that_explodes_keeps_what_it_has_and_trains_when_asked_for_less(
     with pytest.raises(
         TrainingDiverged, match=r"has exploded.*Lower learning_rate.*checkpoint is in"
     ):
-        run_language_model(wild, root=tmp_path / "runs", until="train")
+        run_recipe(wild, root=tmp_path / "runs", until="train")
     run = tmp_path / "runs" / "tiny"
     assert list((run / "students" / "half" / "checkpoints").glob("step-*"))
     tame: Any = load_recipe(path)
-    outcome = run_language_model(tame, root=tmp_path / "runs", until="train")
+    outcome = run_recipe(tame, root=tmp_path / "runs", until="train")
     assert {stage.name: stage.how for stage in outcome.stages}["targets"] in ("kept", "reused")
     assert (outcome.folder.students_path / "half" / "model.safetensors").is_file()

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from tests.journeys.tiny_language_job import write_language_job, write_teacher
 
-from tutelage.recipes.causal_lm import run_language_model
 from tutelage.recipes.loading import load_recipe
+from tutelage.recipes.run import run as run_recipe
 from tutelage.runs.folder import Stage
 from tutelage.targets import read_manifest, verify
 from tutelage.tasks.language.evaluating import target_facts
@@ -84,12 +84,12 @@ def test_labelling_that_was_interrupted_goes_on(
 
     monkeypatch.setattr(CausalTeacher, "read", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_language_model(recipe, root=tmp_path / "runs", until="label")
+        run_recipe(recipe, root=tmp_path / "runs", until="label")
     first = sum(batches[:4])
-    outcome = run_language_model(recipe, root=tmp_path / "runs", until="label")
+    outcome = run_recipe(recipe, root=tmp_path / "runs", until="label")
     assert sum(batches[5:]) == 68 - first  # 60 documents and 8 of validation, none read twice
     assert {stage.name: stage.how for stage in outcome.stages} == {"targets": "done"}
-    whole = run_language_model(recipe, out=tmp_path / "elsewhere" / "run", until="label")
+    whole = run_recipe(recipe, out=tmp_path / "elsewhere" / "run", until="label")
     (one, other) = (
         {path.name: path.stat().st_size for path in run.folder.targets_path.glob("*.json")}
         for run in (outcome, whole)
@@ -116,11 +116,11 @@ def test_a_kill_after_training_and_before_its_record_costs_no_step(
 
     monkeypatch.setattr(Stage, "mark_done", killed)
     with pytest.raises(KeyboardInterrupt):
-        run_language_model(recipe, root=tmp_path / "runs", until="train")
+        run_recipe(recipe, root=tmp_path / "runs", until="train")
     monkeypatch.setattr(Stage, "mark_done", mark_done)
     said: list[str] = []
     progress: Any = SimpleNamespace(say=said.append, bar=SILENT.bar)
-    outcome = run_language_model(recipe, root=tmp_path / "runs", until="train", progress=progress)
+    outcome = run_recipe(recipe, root=tmp_path / "runs", until="train", progress=progress)
     (news,) = [line for line in said if "going on" in line]
     steps = outcome.folder.stage("students/half").facts["steps"]
     assert news.endswith(f"going on from step {steps} of {steps}")
@@ -135,7 +135,7 @@ def test_targets_taken_over_from_another_seed_are_added_to_and_mended(tmp_path: 
         recipe: Any = load_recipe(
             recipe_path, overrides=[f"train.seed={seed}", "evaluate.control=false"]
         )
-        return run_language_model(recipe, root=tmp_path / "runs", until="label")
+        return run_recipe(recipe, root=tmp_path / "runs", until="label")
 
     assert [stage.how for stage in go(0).stages] == ["done"]
     other = go(1)

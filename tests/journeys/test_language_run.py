@@ -20,14 +20,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tutelage.cli.main import main
 from tutelage.errors import TargetsMismatch
 from tutelage.models import output_layer
-from tutelage.recipes.causal_lm import load_causal_teacher, run_language_model
-from tutelage.recipes.classification import Outcome
 from tutelage.recipes.loading import load_recipe
+from tutelage.recipes.run import Outcome
+from tutelage.recipes.run import run as run_recipe
 from tutelage.runs.stages import Deferred
 from tutelage.students import language_embeddings
 from tutelage.targets import TargetStore
 from tutelage.tasks.language import checking as language_checking
 from tutelage.tasks.language.data import prepare_language_data, teacher_tokenizer
+from tutelage.tasks.language.job import load_causal_teacher
 from tutelage.tasks.language.training import build_language_student
 from tutelage.types import SILENT
 
@@ -83,7 +84,7 @@ def test_from_documents_to_numbers_and_nothing_twice(tmp_path: Path, model_folde
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.format(model=model_folder), encoding="utf-8")
 
-    first = run_language_model(load_recipe(recipe), root=tmp_path / "runs", until="evaluate")  # type: ignore[arg-type]
+    first = run_recipe(load_recipe(recipe), root=tmp_path / "runs", until="evaluate")  # type: ignore[arg-type]
     assert {stage.how for stage in first.stages} == {"done"}
     evaluation = json.loads(first.folder.evaluation_path.read_text("utf-8"))
     student, control = evaluation["students"]["half"], evaluation["controls"]["half"]
@@ -108,7 +109,7 @@ def test_from_documents_to_numbers_and_nothing_twice(tmp_path: Path, model_folde
     assert student["nats_per_token"]["value"] == pytest.approx(nats / tokens, rel=1e-5)
     assert student["bits_per_byte"]["value"] == pytest.approx(nats / log(2) / num_bytes, rel=1e-5)
 
-    reported = run_language_model(load_recipe(recipe), root=tmp_path / "runs", until="report")  # type: ignore[arg-type]
+    reported = run_recipe(load_recipe(recipe), root=tmp_path / "runs", until="report")  # type: ignore[arg-type]
     assert {stage.name for stage in reported.stages if stage.how == "done"} == {"report"}
     page = reported.folder.report_path.read_text("utf-8")
     for words in (
@@ -119,13 +120,13 @@ def test_from_documents_to_numbers_and_nothing_twice(tmp_path: Path, model_folde
     ):
         assert words in page
 
-    again = run_language_model(load_recipe(recipe), root=tmp_path / "runs", until="report")  # type: ignore[arg-type]
+    again = run_recipe(load_recipe(recipe), root=tmp_path / "runs", until="report")  # type: ignore[arg-type]
     assert {stage.how for stage in again.stages} == {"kept"}
 
     changed = load_recipe(
         recipe, overrides=["students.gru={kind: rnn, hidden_size: 16}", "evaluate.control=false"]
     )
-    more = run_language_model(changed, root=tmp_path / "runs", until="train")  # type: ignore[arg-type]
+    more = run_recipe(changed, root=tmp_path / "runs", until="train")  # type: ignore[arg-type]
     assert {stage.name: stage.how for stage in more.stages} == {
         "targets": "reused",
         "students/half": "reused",
@@ -146,7 +147,7 @@ def test_what_is_no_longer_true_is_removed_and_nothing_else_is_done_again(
     def go(until: str) -> Outcome:
         recipe = load_recipe(tmp_path / "recipe.yaml", overrides=["evaluate.control=false"])
         progress = SimpleNamespace(say=said.append, bar=SILENT.bar)
-        return run_language_model(recipe, root=tmp_path / "runs", until=until, progress=progress)  # type: ignore[arg-type]
+        return run_recipe(recipe, root=tmp_path / "runs", until=until, progress=progress)  # type: ignore[arg-type]
 
     def how(outcome: Outcome) -> dict[str, str]:
         return {stage.name: stage.how for stage in outcome.stages}
@@ -202,7 +203,7 @@ def test_targets_of_another_teacher_are_refused_and_nothing_is_lost(
 
     def go(until: str) -> Outcome:
         recipe = load_recipe(tmp_path / "recipe.yaml", overrides=["evaluate.control=false"])
-        return run_language_model(recipe, root=tmp_path / "runs", until=until)  # type: ignore[arg-type]
+        return run_recipe(recipe, root=tmp_path / "runs", until=until)  # type: ignore[arg-type]
 
     folder = go("report").folder
     kept = {
@@ -265,7 +266,7 @@ def test_adapters_are_learned_on_pruned_and_trimmed_students_and_merged(tmp_path
     path = write_language_job(
         tmp_path, write_teacher(tmp_path / "weights"), targets="{kind: hidden}", students=students
     )
-    outcome = run_language_model(load_recipe(path), root=tmp_path / "runs", until="evaluate")  # type: ignore[arg-type]
+    outcome = run_recipe(load_recipe(path), root=tmp_path / "runs", until="evaluate")  # type: ignore[arg-type]
     evaluation = json.loads(outcome.folder.evaluation_path.read_text("utf-8"))
     rows = {}
     for name in ("whole", "cut"):

@@ -14,8 +14,8 @@ from tests.journeys.tiny_language_job import write_language_job, write_teacher
 
 from tutelage.cli.main import main
 from tutelage.errors import NotEnoughDisk, NotEnoughMemory, RecipeError
-from tutelage.recipes.causal_lm import run_language_model
 from tutelage.recipes.loading import load_recipe
+from tutelage.recipes.run import run as run_recipe
 from tutelage.tasks.language import checking as language_checking
 
 
@@ -29,7 +29,7 @@ def _nothing_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the teacher was loaded")
 
-    monkeypatch.setattr("tutelage.recipes.causal_lm.load_language_model", refuse)
+    monkeypatch.setattr("tutelage.tasks.language.job.load_language_model", refuse)
 
 
 def append(name: str, line: str | bytes) -> Callable[[Path], None]:
@@ -98,7 +98,7 @@ def test_data_and_students_that_cannot_be_used(name: str, teacher: Path, tmp_pat
     change(tmp_path)
     recipe: Any = load_recipe(path, overrides=overrides)
     with pytest.raises(RecipeError, match=message):
-        run_language_model(recipe, root=tmp_path / "runs")
+        run_recipe(recipe, root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
@@ -114,7 +114,7 @@ def test_a_student_with_another_tokenizer_of_the_same_size(teacher: Path, tmp_pa
     path = write_language_job(tmp_path, teacher, students=students)
     recipe: Any = load_recipe(path)
     with pytest.raises(RecipeError, match=r"students\.yours\.model: .*tokenizer") as caught:
-        run_language_model(recipe, root=tmp_path / "runs")
+        run_recipe(recipe, root=tmp_path / "runs")
     assert "students.mine" not in str(caught.value)
     assert sizes[0] == sizes[1]
     assert not (tmp_path / "runs").exists()
@@ -142,7 +142,7 @@ def test_a_student_that_reads_less_or_numbers_a_rare_token_otherwise(
     path = write_language_job(tmp_path, teacher, students=students)
     recipe: Any = load_recipe(path)
     with pytest.raises(RecipeError) as caught:
-        run_language_model(recipe, root=tmp_path / "runs")
+        run_recipe(recipe, root=tmp_path / "runs")
     said = str(caught.value)
     assert "students.short.model: reads at most 64 tokens but task.sequence_length is 96" in said
     assert "as many ids as the teacher's" in said
@@ -173,7 +173,7 @@ def test_too_little_disk_or_memory(
     recipe: Any = load_recipe(write_language_job(tmp_path, teacher))
     monkeypatch.setattr(language_checking, name, value)
     with pytest.raises(error, match=message):
-        run_language_model(recipe, root=tmp_path / "runs")
+        run_recipe(recipe, root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
     found = language_checking.check_language_recipe(recipe, root=tmp_path / "runs")
     assert len([problem for problem in found.problems if problem.severity == "error"]) == 1

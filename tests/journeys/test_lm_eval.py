@@ -18,8 +18,8 @@ from tests.journeys.tiny_language_job import write_language_job, write_teacher
 
 from tutelage.evaluate.tokens.scores import score_models
 from tutelage.models import load_language_model, load_language_student
-from tutelage.recipes.causal_lm import run_language_model
 from tutelage.recipes.loading import load_recipe
+from tutelage.recipes.run import run as run_recipe
 from tutelage.tasks.language.data import prepare_language_data, teacher_tokenizer
 from tutelage.teachers import CausalTeacher
 
@@ -81,7 +81,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe: Any = load_recipe(path, overrides=["evaluate.control=false"])
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("tutelage.evaluate.tokens.cost.peak_memory_bytes", lambda *_: None)
-        run_language_model(recipe, root=folder / "runs", until="evaluate")
+        run_recipe(recipe, root=folder / "runs", until="evaluate")
     return folder
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tutelage.recipes.classification import Outcome, Until
+    from tutelage.recipes.run import Outcome, Until
 
 LABELS = ("negative", "neutral", "positive")
 WORDS = {
@@ -91,7 +91,7 @@ def tutelage_json(*words: object, cwd: Path) -> dict:
 
 def run_here(job: Path, *overrides: str, root: str = "runs", until: Until = "train") -> Outcome:
     """Run the recipe in this process, which saves the seconds that starting another takes."""
-    from tutelage.recipes.classification import run
     from tutelage.recipes.loading import load_recipe
+    from tutelage.recipes.run import run
 
     return run(load_recipe(job / "recipe.yaml", overrides=overrides), root=job / root, until=until)

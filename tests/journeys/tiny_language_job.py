@@ -130,12 +130,12 @@ def run_until_trained(recipe: Path, out: Path) -> None:
     """Label and train on one thread."""
     import torch
 
-    from tutelage.recipes.causal_lm import run_language_model
     from tutelage.recipes.loading import load_recipe
+    from tutelage.recipes.run import run as run_recipe
 
     torch.set_num_threads(1)
     loaded: Any = load_recipe(recipe)
-    run_language_model(loaded, out=out, until="train")
+    run_recipe(loaded, out=out, until="train")
 
 
 def lines_there(out: Path) -> dict[str, int]:
@@ -171,7 +171,7 @@ def main(recipe: Path, kills: int, seed: int) -> None:
     import torch.utils.tensorboard  # noqa: F401
     import transformers.models.llama.modeling_llama  # noqa: F401
 
-    import tutelage.recipes.causal_lm  # noqa: F401
+    import tutelage.tasks.language.job  # noqa: F401
 
     root = recipe.parent
     child = os.fork()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tutelage.errors import NotEnoughDisk, RecipeError
-from tutelage.recipes.classification import require_one_process
+from tutelage.recipes.run import require_one_process
 from tutelage.runs import RunFolder
 from tutelage.tasks.classification.checking import matrix_product_rate, require_disk, still_to_write
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tutelage.errors import AssetError, RecipeError
-from tutelage.recipes.demo.classification import language as demo_lm
+from tutelage.recipes.demo import language as demo_lm
 from tutelage.recipes.demo.language import (
     FEWEST_REVIEWS,
     MEASURED_RATE,

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tutelage.cli.main import main
 from tutelage.data.chat import render_chat, render_prompt
 from tutelage.errors import DataError
-from tutelage.recipes.predicting import student_folder, text_column
+from tutelage.recipes.predicting import load_student, student_folder, text_column
 from tutelage.students import build_language_rnn, save_model
 from tutelage.tasks.language.writing import Writer
 
@@ -96,10 +96,10 @@ def test_prompts_are_asked_as_they_were_trained(run: Path, tmp_path: Path) -> No
     )
     assert text_column(tmp_path) == "question"
     folder = tmp_path / "students" / "copy"
-    writer = Writer.load(folder)
+    writer = load_student(folder)[1].writer
     assert writer.as_message
     assert writer.write("a film") == expected(folder, "<user>a film<answer>", 5)
-    assert not Writer.load(run / "students" / "copy").as_message
+    assert not load_student(run / "students" / "copy")[1].writer.as_message
 
 
 def test_prompts_hold_the_day_that_training_documents_hold(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_without_a_run_and_without_room(run: Path, tmp_path: Path) -> None:
     (tmp_path / "alone").symlink_to(run / "students" / "copy")
     model, tokenizer = tiny_teacher(texts(KNOWN, 50, seed=9))
     save_model(model, tokenizer, tmp_path / "student")
-    writer = Writer.load(tmp_path / "student")
+    writer = load_student(tmp_path / "student")[1].writer
     assert (writer.as_message, writer.new_tokens) == (False, 64)
     with pytest.raises(
         DataError, match=r"the text has \d+ tokens, but the student reads and writes 128 in all"

@@ -14,8 +14,8 @@ import torch
 from tests.recipes.language_job import KNOWN, UNSEEN, texts, tiny_teacher
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tutelage.recipes.causal_lm import run_language_model
 from tutelage.recipes.loading import load_recipe
+from tutelage.recipes.run import run as run_recipe
 from tutelage.students import save_model
 from tutelage.tasks.language.data import prepare_language_data, teacher_tokenizer
 from tutelage.tasks.language.recipe import LanguageRecipe
@@ -69,7 +69,7 @@ def finished(job: Path) -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tutelage.evaluate.tokens.cost.peak_memory_bytes", peak_memory_bytes)
-        return run_language_model(recipe, root=job / "runs", until="evaluate").folder.path
+        return run_recipe(recipe, root=job / "runs", until="evaluate").folder.path
 
 
 @pytest.fixture(scope="module")

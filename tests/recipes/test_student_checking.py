@@ -12,8 +12,8 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from tutelage.errors import RecipeError
 from tutelage.models import ModelFacts
-from tutelage.recipes.classification import run
 from tutelage.recipes.loading import load_recipe
+from tutelage.recipes.run import run
 from tutelage.students import train_tokenizer
 from tutelage.tasks.classification.checking import check_recipe
 from tutelage.tasks.classification.recipe import Recipe

@@ -35,39 +35,31 @@ def _read_recipe(path: Path, overrides: list[str]) -> tuple[Any, Path | None]:
 
 def init(options: argparse.Namespace) -> int:
     """`tutelage init`: write the commented recipe, never over an existing file."""
-    from tutelage.tasks.classification.template import TEMPLATE
-    from tutelage.tasks.language.template import TEMPLATE as LANGUAGE_TEMPLATE
+    from tutelage.tasks import task_named
 
-    template, first = {
-        "classification": (TEMPLATE, "data and labels"),
-        "causal_lm": (LANGUAGE_TEMPLATE, "data and students"),
-    }[options.task]
+    task = task_named(options.task)
     if options.recipe.exists():
         raise RecipeError(
             [Problem(str(options.recipe), "exists and is left as it is: give another name")]
         )
     options.recipe.parent.mkdir(parents=True, exist_ok=True)
-    options.recipe.write_text(template, encoding="utf-8")
+    options.recipe.write_text(task.template, encoding="utf-8")
     if options.json:
         write_result(json.dumps({"recipe": str(options.recipe)}))
     else:
-        write_result(f"Wrote {options.recipe}. Edit {first}, then: tutelage check {options.recipe}")
+        write_result(
+            f"Wrote {options.recipe}. Edit {task.to_edit}, then: tutelage check {options.recipe}"
+        )
     return 0
 
 
 def check(options: argparse.Namespace) -> int:
     """`tutelage check`: every problem at once, and an estimate; nothing is trained or written."""
-    from tutelage.tasks.classification.checking import check_recipe
-    from tutelage.tasks.language.recipe import LanguageRecipe
+    from tutelage.tasks import task_named
 
     recipe, _ = _read_recipe(options.recipe, options.overrides)
     progress = progress_for(quiet=options.quiet or options.json)
-    if isinstance(recipe, LanguageRecipe):
-        from tutelage.tasks.language.checking import check_language_recipe
-
-        found = check_language_recipe(recipe, progress=progress)
-    else:
-        found = check_recipe(recipe, progress=progress)
+    found = task_named(recipe.task.kind).check(recipe, root=Path("runs"), progress=progress)
     errors = [problem for problem in found.problems if problem.severity == "error"]
     if options.json:
         problems = [failures.vars_of(problem) for problem in found.problems]
@@ -104,18 +96,10 @@ def _run_recipe(
     until: Any,
     root: Path = Path("runs"),
 ) -> int:
-    from tutelage.tasks.language.recipe import LanguageRecipe
+    from tutelage.recipes.run import run as run_recipe
 
     progress = progress_for(quiet=options.quiet)
-    speaks = isinstance(recipe, LanguageRecipe)
-    if speaks:
-        from tutelage.recipes.causal_lm import run_language_model
-
-        outcome = run_language_model(recipe, out=out, root=root, until=until, progress=progress)
-    else:
-        from tutelage.recipes.classification import run as run_recipe
-
-        outcome = run_recipe(recipe, out=out, root=root, until=until, progress=progress)
+    outcome = run_recipe(recipe, out=out, root=root, until=until, progress=progress)
     folder = outcome.folder
     evaluation = (
         json.loads(folder.evaluation_path.read_text("utf-8"))
@@ -138,7 +122,7 @@ def _run_recipe(
         write_result(json.dumps(record, ensure_ascii=False))
         return 0
     if evaluation is not None:
-        if speaks:
+        if evaluation.get("task") == "causal_lm":
             from tutelage.cli.language_table import language_table
 
             write_result(language_table(evaluation))
@@ -205,7 +189,7 @@ def predict(options: argparse.Namespace) -> int:
     """`tutelage predict`: label and probabilities for texts or a file, or what a language model
     writes after each.
     """
-    from tutelage.recipes.predicting import predict_file, predict_texts
+    from tutelage.recipes.predicting import answer_texts, predict_file
 
     progress = progress_for(quiet=options.quiet or options.json)
     if bool(options.text) == (options.file is not None):
@@ -228,18 +212,15 @@ def predict(options: argparse.Namespace) -> int:
                 f"{written['out']}"
             )
         return 0
-    answers = predict_texts(
+    at_work, answers = answer_texts(
         options.folder, options.text, student=options.student, batch_size=options.batch_size
     )
     if options.json:
-        write_result(json.dumps(answers, ensure_ascii=False))
+        told = [{"text": text, **one} for text, one in zip(options.text, answers, strict=True)]
+        write_result(json.dumps(told, ensure_ascii=False))
         return 0
-    for answer in answers:
-        if "continuation" in answer:
-            write_result(f"{answer['text']}{answer['continuation']}")
-            continue
-        probs = "  ".join(f"{label} {prob:.3f}" for label, prob in answer["probabilities"].items())
-        write_result(f"{answer['label']}\t{probs}\t{answer['text']}")
+    for text, answer in zip(options.text, answers, strict=True):
+        write_result(at_work.line(text, answer))
     return 0
 
 

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tutelage.tasks import KINDS
+
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 QUIET_LIBRARIES = {
@@ -60,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     init.add_argument(
         "--task",
-        choices=("classification", "causal_lm"),
+        choices=tuple(KINDS),
         default="classification",
         help="what for [classification]",
     )
@@ -110,7 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--task",
-        choices=("classification", "causal_lm"),
+        choices=tuple(KINDS),
         default="classification",
         help="which demo [classification]",
     )

@@ -5,7 +5,7 @@ recipe.
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -13,9 +13,6 @@ from pydantic import BaseModel
 from tutelage.config.source import Keys, Source
 from tutelage.config.values import REFUSED, nearest
 from tutelage.errors import Problem
-
-TASKS = ("classification", "causal_lm")
-"""The kinds of task there are; each has a recipe class of its own."""
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -33,21 +30,33 @@ _EXPECTED = {
 }
 
 
-def explain(errors: list[Any], source: Source, *, recipe: type[BaseModel]) -> list[Problem]:
+def explain(
+    errors: list[Any],
+    source: Source,
+    *,
+    recipe: type[BaseModel],
+    words: Mapping[Keys, Sequence[str]] | None = None,
+) -> list[Problem]:
     """Put every validation error into words and at its place.
 
     Args:
         errors: What `ValidationError.errors()` gave for the recipe.
         source: The recipe as it was read, with the places.
         recipe: The class that the values were checked against.
+        words: What may stand at some keys beyond what this class knows, such as other tasks.
 
     Returns:
         One problem for each error, in the order of the file.
     """
-    return [_explain(error, source, recipe) for error in errors]
+    return [_explain(error, source, recipe, words or {}) for error in errors]
 
 
-def _explain(error: Mapping[str, Any], source: Source, recipe: type[BaseModel]) -> Problem:
+def _explain(
+    error: Mapping[str, Any],
+    source: Source,
+    recipe: type[BaseModel],
+    words: Mapping[Keys, Sequence[str]],
+) -> Problem:
     keys = _keys_of(error["loc"], source.values, recipe)
     where, name = source.where(keys), ".".join(str(key) for key in keys)
     context = error.get("ctx", {})
@@ -58,7 +67,7 @@ def _explain(error: Mapping[str, Any], source: Source, recipe: type[BaseModel]) 
                 _unknown_key(keys, known=_known_keys(error["loc"][:-1], recipe), recipe=recipe),
             )
         case "missing":
-            return Problem(where, f"`{name}` is missing; {_missing_hint(keys, recipe)}")
+            return Problem(where, f"`{name}` is missing; {_missing_hint(keys, recipe, words)}")
         case "union_tag_not_found":
             tag = context["discriminator"].strip("'")
             return Problem(
@@ -77,7 +86,7 @@ def _explain(error: Mapping[str, Any], source: Source, recipe: type[BaseModel]) 
                 word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")
             ]
             known = [{"True": "true", "False": "false"}.get(word, word) for word in known]
-            known = list(TASKS) if keys == ("task", "kind") else known
+            known = list(words.get(keys, known))
             return Problem(where, _not_one_of(name, error["input"], known))
         case kind if kind == REFUSED:
             return Problem(where, f"`{name}`: {error['msg']}")
@@ -143,7 +152,7 @@ def _unknown_key(keys: Keys, *, known: list[str], recipe: type[BaseModel]) -> st
     return f"unknown key `{key}`{inside}; known here: {', '.join(known)}"
 
 
-def _missing_hint(keys: Keys, recipe: type[BaseModel]) -> str:
+def _missing_hint(keys: Keys, recipe: type[BaseModel], words: Mapping[Keys, Sequence[str]]) -> str:
     match keys:
         case ("task",):
             return "expected task: {kind: classification, labels: [...]} or task: {kind: causal_lm}"
@@ -162,7 +171,7 @@ def _missing_hint(keys: Keys, recipe: type[BaseModel]) -> str:
         case ("students",):
             return "expected at least one student, such as students: {small: {kind: rnn}}"
         case (*_, "kind"):
-            known = TASKS if keys[0] == "task" else _tags(keys[:-1], recipe)
+            known = words.get(keys) or _tags(keys[:-1], recipe)
             return f"expected kind: {' or '.join(known)}" if known else "say which kind"
         case _:
             return "it has no default"

@@ -38,6 +38,13 @@ class Source:
     problems: list[Problem] = field(default_factory=list)
     """What was wrong before any meaning was looked at."""
 
+    def at(self, *keys: str) -> Any:
+        """The value at the end of some keys; None where the way to it ends before."""
+        value: Any = self.values
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
     def where(self, keys: Keys) -> str:
         """The place of a value, or of the nearest thing around it that has a place.
 

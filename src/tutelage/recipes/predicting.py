@@ -6,20 +6,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tutelage.data import read_table
 from tutelage.errors import DataError, RecipeError, RunIncomplete
 from tutelage.recipes.loading import load_recipe
-from tutelage.students import Predictor
-from tutelage.tasks.language.writing import Writer, is_language_student
+from tutelage.tasks import all_tasks, task_named
+from tutelage.tasks.task import Answering, Task
 from tutelage.types import SILENT, Progress
 
-ROWS_AT_A_TIME = 4096
 DEFAULT_TEXT_COLUMN = "text"
 
 
@@ -71,16 +68,31 @@ def student_folder(path: Path, student: str | None = None) -> Path:
     evaluation = path / "evaluation.json"
     if evaluation.is_file():
         found = json.loads(evaluation.read_text("utf-8"))
-        metric, sign = (
-            ("nats_per_token", 1) if found.get("task") == "causal_lm" else ("accuracy", -1)
-        )
+        metric, higher = task_named(found.get("task", "classification")).best_metric
         values = {
-            name: metrics[metric]["value"]
+            name: metrics[metric]["value"] * (-1 if higher else 1)
             for name, metrics in found["students"].items()
             if metric in metrics
         }
-        names.sort(key=lambda name: sign * values[name] if name in values else float("inf"))
+        names.sort(key=lambda name: values.get(name, float("inf")))
     return path / "students" / names[0]
+
+
+def load_student(folder: Path) -> tuple[Task, Answering]:
+    """A student at work, whatever its task.
+
+    Args:
+        folder: Its folder, in a run or not.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+    recipe = recipe_of(folder)
+    if recipe is not None:
+        task = task_named(recipe.task.kind)
+    else:
+        task = next((one for one in all_tasks() if one.made(folder)), task_named("classification"))
+    return task, task.load(folder, recipe)
 
 
 def predict_texts(
@@ -90,19 +102,22 @@ def predict_texts(
 
     A language model gives `{"text", "continuation"}`.
     """
+    _, answers = answer_texts(path, texts, student=student, batch_size=batch_size)
+    return [{"text": text, **answer} for text, answer in zip(texts, answers, strict=True)]
+
+
+def answer_texts(
+    path: Path, texts: Sequence[str], *, student: str | None = None, batch_size: int = 64
+) -> tuple[Answering, list[dict[str, Any]]]:
+    """The student that answers, and its answer to each text.
+
+    Raises:
+        DataError: A text is empty.
+    """
     if empty := [position for position, text in enumerate(texts, start=1) if not text.strip()]:
         raise DataError(f"text {empty[0]} is empty: there is nothing to answer in it")
-    folder = student_folder(path, student)
-    if is_language_student(folder):
-        writer = Writer.load(folder, recipe_of(folder))
-        return [{"text": text, "continuation": writer.write(text)} for text in texts]
-    predictor = Predictor.load(folder)
-    return [
-        {"text": text, **answer}
-        for text, answer in zip(
-            texts, _answers(predictor, predictor.probs(texts, batch_size=batch_size)), strict=True
-        )
-    ]
+    _, at_work = load_student(student_folder(path, student))
+    return at_work, at_work.answer(texts, batch_size=batch_size)
 
 
 def predict_file(
@@ -162,30 +177,15 @@ def predict_file(
         raise RecipeError(problems)
     examples = table.examples
     folder = student_folder(path, student)
+    task, at_work = load_student(folder)
     rows: list[dict[str, Any]] = []
-    if is_language_student(folder):
-        writer = Writer.load(folder, recipe_of(folder))
-        with progress.bar("Writing", total=len(examples), unit="texts") as advance:
-            for example in examples:
-                rows.append(
-                    {
-                        "row": example.row,
-                        "text": example.text,
-                        "continuation": writer.write(example.text),
-                    }
-                )
-                advance(1)
-        return _written(rows, target, folder)
-    predictor = Predictor.load(folder)
-    with progress.bar("Predicting", total=len(examples), unit="texts") as advance:
-        for start in range(0, len(examples), ROWS_AT_A_TIME):
-            part = examples[start : start + ROWS_AT_A_TIME]
-            probs = predictor.probs([example.text for example in part], batch_size=batch_size)
-            for example, answer in zip(part, _answers(predictor, probs), strict=True):
-                columns = {f"p_{label}": prob for label, prob in answer["probabilities"].items()}
-                rows.append(
-                    {"row": example.row, "text": example.text, "label": answer["label"], **columns}
-                )
+    with progress.bar(task.at_work, total=len(examples), unit="texts") as advance:
+        for start in range(0, len(examples), task.texts_at_once):
+            part = examples[start : start + task.texts_at_once]
+            answers = at_work.answer([example.text for example in part], batch_size=batch_size)
+            for example, answer in zip(part, answers, strict=True):
+                cells = at_work.columns(answer)
+                rows.append({"row": example.row, "text": example.text, **cells})
             advance(len(part))
     return _written(rows, target, folder)
 
@@ -209,19 +209,8 @@ def text_column(path: Path) -> str:
         The name; `text` where there is no recipe, or none that this version reads.
     """
     recipe = recipe_of(path)
-    if recipe is None:
-        return DEFAULT_TEXT_COLUMN
-    return (
-        recipe.data.text_field or getattr(recipe.data, "prompt_field", None) or DEFAULT_TEXT_COLUMN
-    )
-
-
-def _answers(predictor: Predictor, probs: np.ndarray) -> Iterable[dict[str, Any]]:
-    for row in probs:
-        named: Mapping[str, float] = {
-            label: float(prob) for label, prob in zip(predictor.labels, row, strict=True)
-        }
-        yield {"label": predictor.labels[int(row.argmax())], "probabilities": named}
+    known = None if recipe is None else task_named(recipe.task.kind).text_column(recipe)
+    return known or DEFAULT_TEXT_COLUMN
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]], *, delimiter: str = ",") -> None:

@@ -4,32 +4,37 @@ stage.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from tutelage.data import Prepared, PreparedDocuments
 from tutelage.runs import RunFolder, atomic_write_json, provenance
 from tutelage.runs.stages import StageOutcome
-from tutelage.tasks.classification.recipe import Recipe
-from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.tasks.task import Job
 
 
 def write_provenance(
-    recipe: Recipe | LanguageRecipe,
-    folder: RunFolder,
-    data: Prepared | PreparedDocuments,
-    fingerprints: Mapping[str, str],
-    *,
-    seconds: Sequence[StageOutcome],
+    recipe: Any, folder: RunFolder, job: Job, *, seconds: Sequence[StageOutcome]
 ) -> dict[str, Any]:
-    """Write provenance.json and give its content."""
+    """Write provenance.json and give its content.
+
+    Args:
+        recipe: The recipe.
+        folder: The run.
+        job: Says what its data and stages are.
+        seconds: What became of each stage, and how long it took.
+    """
+    prints = job.fingerprints
     record = {
         **provenance(),
         "name": recipe.name,
         "seed": recipe.train.seed,
-        "fingerprints": dict(fingerprints),
-        "data": data.facts,
-        "warnings": [str(warning) for warning in data.warnings],
+        "fingerprints": {
+            "teacher": prints.teacher,
+            "targets": prints.targets,
+            "evaluation": prints.evaluation,
+        },
+        "data": job.data_facts,
+        "warnings": [str(warning) for warning in job.warnings],
         "seconds": {stage.name: round(stage.seconds, 3) for stage in seconds},
         "teacher": dict(folder.stage("teacher").facts),
     }

@@ -9,8 +9,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from tutelage.config.values import Section
-from tutelage.tasks.classification.recipe import Recipe
-from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.tasks import all_tasks
 
 
 def schema() -> dict[str, Any]:
@@ -20,30 +19,36 @@ def schema() -> dict[str, Any]:
         A JSON schema (draft 2020-12) with a description for every section and key. `$defs` holds
         both kinds of recipe; `task.kind` chooses between them.
     """
-    _, described = models_json_schema([(Recipe, "validation"), (LanguageRecipe, "validation")])
+    tasks = list(all_tasks())
+    _, described = models_json_schema([(task.recipe, "validation") for task in tasks])
     sections = described["$defs"]
-    for recipe in (Recipe, LanguageRecipe):
+    for task in tasks:
         # A recipe file may leave its name out; only the object always has one.
-        sections[recipe.__name__]["required"].remove("name")
+        sections[task.recipe.__name__]["required"].remove("name")
+    for section in sections.values():
+        if "description" in section:
+            section["description"] = " ".join(section["description"].split())
     for model in _sections(Section):
         properties = sections.get(model.__name__, {}).get("properties", {})
         for base in reversed(model.__mro__):
             for key, text in _field_notes(base).items():
                 if key in properties:
                     properties[key]["description"] = text
-    is_language = {
-        "properties": {
-            "task": {"properties": {"kind": {"const": "causal_lm"}}, "required": ["kind"]}
+    first, *others = tasks
+    chosen: dict[str, Any] = {"$ref": f"#/$defs/{first.recipe.__name__}"}
+    for task in others:
+        is_task = {"properties": {"kind": {"const": task.kind}}, "required": ["kind"]}
+        chosen = {
+            "if": {"properties": {"task": is_task}, "required": ["task"]},
+            "then": {"$ref": f"#/$defs/{task.recipe.__name__}"},
+            "else": chosen,
         }
-    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Recipe",
         "description": "What a run of tutelage does, from data to report.",
         "type": "object",
-        "if": {**is_language, "required": ["task"]},
-        "then": {"$ref": "#/$defs/LanguageRecipe"},
-        "else": {"$ref": "#/$defs/Recipe"},
+        **chosen,
         "$defs": sections,
     }
 

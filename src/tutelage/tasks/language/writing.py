@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,6 @@ from tutelage.tasks.language.recipe import LanguageRecipe
 
 NEW_TOKENS = 64
 """The most tokens written, where no recipe says so."""
-
-
-def is_language_student(folder: Path) -> bool:
-    """Whether the model in a folder writes text, told from its `config.json`."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    return any(
-        name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.get("architectures") or ()
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +31,14 @@ class Writer:
     """The most tokens written."""
 
     @classmethod
-    def load(cls, folder: Path, recipe: Any = None) -> Writer:
+    def load(cls, folder: Path, recipe: LanguageRecipe | None = None) -> Writer:
         """A student from its folder; in a run, texts are read as the recipe's data was.
 
         Raises:
             ModelError: There is no language model, or no tokenizer.
         """
         model, tokenizer = load_language_student(str(folder)), load_tokenizer(str(folder))
-        if not isinstance(recipe, LanguageRecipe):
+        if recipe is None:
             return cls(model, tokenizer)
         as_message = recipe.data.text_field is None and has_chat_template(tokenizer)
         return cls(model, tokenizer, as_message, recipe.evaluate.generation_tokens or NEW_TOKENS)

@@ -1,5 +1,5 @@
-"""What lies in a run and is no longer true: results of other students or rows, targets that were
-damaged since.
+"""A run's own store that was damaged since: whether it can still be read, and what of it must be
+written again.
 """
 
 from __future__ import annotations
@@ -7,21 +7,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tutelage.errors import TargetsCorrupt, TargetsError
-from tutelage.runs import RunFolder
-from tutelage.targets import TargetStore, read_manifest
+from tutelage.targets.manifest import read_manifest
 from tutelage.targets.parts import read_part
-from tutelage.targets.reader import encoder_of
+from tutelage.targets.reader import TargetStore, encoder_of
 from tutelage.types import Progress
-
-
-def withdraw_results(folder: RunFolder) -> None:
-    """Remove what was measured on other students or other rows: nobody should take it for the
-    present ones'.
-    """
-    for name in ("evaluation", "report"):
-        folder.stage(name).withdraw()
-    for path in (folder.evaluation_path, folder.predictions_path, folder.report_path):
-        path.unlink(missing_ok=True)
 
 
 def is_whole(targets: Path, *, teacher: str | None) -> bool:

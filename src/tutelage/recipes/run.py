@@ -1,0 +1,179 @@
+"""A recipe from beginning to end: the one place that knows the order of things, whatever the task.
+
+    data -> teacher -> soft targets -> students (and controls) -> evaluation -> exports -> report
+
+Each stage is named by the fingerprint of its inputs. Run again, a finished stage costs nothing;
+killed, it goes on where it was; with one student more, teacher, targets and the other students are
+taken over from the run beside. How a stage is done, the task says (`tasks/task.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tutelage.config import dump_recipe
+from tutelage.errors import RecipeError
+from tutelage.recipes.exporting import export_students
+from tutelage.recipes.provenance import write_provenance
+from tutelage.report import write_report
+from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
+from tutelage.runs.stages import StageOutcome, Stages, all_done
+from tutelage.tasks import task_named
+from tutelage.types import SILENT, Progress
+
+Until = Literal["label", "train", "evaluate", "report"]
+"""The stage that a run goes up to."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call of `run` did, and where everything lies."""
+
+    folder: RunFolder
+    stages: Sequence[StageOutcome]
+    warnings: Sequence[str]
+    teacher_held_out: dict[str, Any]
+    """What is known of the teacher before any student: its quality on held-out rows, or what its
+    targets look like."""
+
+
+def run(
+    recipe: Any,
+    *,
+    out: Path | None = None,
+    root: Path = Path("runs"),
+    until: Until = "report",
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Do what a recipe says, up to a stage, and nothing twice.
+
+    Args:
+        recipe: From `tutelage.load_recipe`.
+        out: Run folder; None means `root/NAME`, or `root/NAME-2` and so on where NAME belongs to
+            another recipe.
+        root: Where runs lie; teachers, targets and students of runs there are reused when their
+            inputs are the same.
+        until: The last stage to do.
+        progress: Where bars and talk go.
+
+    Returns:
+        The run folder, what became of each stage, and what is known of the teacher.
+
+    Raises:
+        RecipeError: The data cannot be used, or a student cannot be built; every problem at once.
+        RunExists: `out` belongs to another recipe.
+        ModelError: A model cannot be loaded.
+        NotEnoughDisk: What the run would still write does not fit.
+        NotEnoughMemory: The models do not fit this machine.
+        TrainingDiverged: A student's loss is not a number or exploded.
+    """
+    require_one_process()
+    task = task_named(recipe.task.kind)
+    job = task.prepare(recipe, progress)
+    for warning in job.warnings:
+        progress.say(f"warning: {warning}")
+    prints = job.fingerprints
+    text = dump_recipe(recipe)
+    folder = open_run(root, recipe.name, text, out=out)
+    beside = root if out is None else out.parent
+    unfinished = {student.stage: one for student, one in prints.students.items()}
+    unfinished |= {"teacher": prints.teacher} if job.fits_teacher else {}
+    unfinished |= {"targets": prints.targets} if job.stores_targets else {}
+    if not all_done(folder, unfinished):
+        job.require_room(folder, unfinished, root=root if out is None else out)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with lock(folder.path):
+        atomic_write_text(folder.recipe_path, text)
+        stages = Stages(folder, beside, progress)
+
+        if job.fits_teacher:
+            stages.do(
+                "teacher",
+                prints.teacher,
+                work=lambda: job.fit_teacher(folder, progress),
+                folder=folder.teacher_path,
+                leaves=job.teacher_files(folder),
+            )
+        if job.stores_targets:
+            stages.do(
+                "targets",
+                prints.targets,
+                work=lambda: job.write_targets(folder, progress),
+                folder=folder.targets_path,
+                is_whole=lambda: job.targets_are_whole(folder),
+            )
+        quality = job.open_targets(folder)
+        if quality:
+            progress.say(quality["sentence"])
+        # Only now: targets that are refused cost nothing.
+        if not folder.stage("evaluation").is_done(prints.evaluation):
+            withdraw_results(folder)
+
+        if until != "label":
+            for student, student_print in prints.students.items():
+                place = folder.path / student.stage
+                outcome = stages.do(
+                    student.stage,
+                    student_print,
+                    work=lambda student=student: job.train(student, folder, progress),
+                    folder=place,
+                    leaves=job.student_files(student, folder),
+                    is_whole=lambda place=place: any(place.glob("*.safetensors")),
+                )
+                # Some hundred megabytes that nobody goes on from now that the stage is on record.
+                shutil.rmtree(place / "checkpoints", ignore_errors=True)
+                if outcome.how == "done":
+                    shutil.rmtree(place / "export", ignore_errors=True)
+                    withdraw_results(folder)
+
+        if until in ("evaluate", "report"):
+            outcome = stages.do(
+                "evaluation",
+                prints.evaluation,
+                work=lambda: job.evaluate(folder, progress),
+                leaves=[folder.evaluation_path, folder.predictions_path],
+            )
+            if outcome.how == "done":
+                folder.stage("report").withdraw()  # its page would speak of other timings
+            export_students(recipe, prints.students, folder, stages, progress)
+            if not stages.nothing_done or not folder.provenance_path.is_file():
+                write_provenance(recipe, folder, job, seconds=stages.outcomes)
+
+        if until == "report":
+            stages.do(
+                "report",
+                fingerprint("report", prints.evaluation),
+                work=lambda: {"file": str(write_report(folder.path))},
+                leaves=folder.report_path,
+            )
+    warnings = tuple(str(warning) for warning in job.warnings)
+    return Outcome(folder, tuple(stages.outcomes), warnings, quality)
+
+
+def withdraw_results(folder: RunFolder) -> None:
+    """Remove what was measured on other students or other rows: nobody should take it for the
+    present ones'.
+    """
+    for name in ("evaluation", "report"):
+        folder.stage(name).withdraw()
+    for path in (folder.evaluation_path, folder.predictions_path, folder.report_path):
+        path.unlink(missing_ok=True)
+
+
+def require_one_process() -> None:
+    """Refuse to run under a launcher of several processes, which would each do the whole recipe.
+
+    Raises:
+        RecipeError: There are several.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RecipeError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: a recipe runs in one process in this "
+            "version. Start it without a launcher; for several processes call "
+            "tutelage.train.train_classifier from a script of your own"
+        )

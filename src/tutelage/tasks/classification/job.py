@@ -1,0 +1,189 @@
+"""A classification recipe at work: rows in, a teacher's class probabilities, students, scores."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tutelage.data import Prepared
+from tutelage.errors import Problem, TargetsError
+from tutelage.runs import RunFolder, fingerprint
+from tutelage.runs.stages import STAGE_VERSION, Deferred
+from tutelage.targets import TargetStore, read_manifest
+from tutelage.targets.repairing import is_whole, remove_broken_parts
+from tutelage.tasks.classification.checking import (
+    estimate_run,
+    require_disk,
+    still_to_write,
+)
+from tutelage.tasks.classification.data import data_fingerprint, prepare_data, recipe_hash
+from tutelage.tasks.classification.evaluating import evaluate_run, held_out_quality
+from tutelage.tasks.classification.prompt_checking import require_question
+from tutelage.tasks.classification.recipe import Recipe
+from tutelage.tasks.classification.student_checking import require_students
+from tutelage.tasks.classification.teaching import (
+    fit_teacher,
+    load_teacher,
+    teacher_facts,
+    teacher_fingerprint,
+)
+from tutelage.tasks.classification.training import (
+    STUDENT_FILES,
+    student_fingerprint,
+    train_student,
+)
+from tutelage.tasks.classification.transfer import transfer_set
+from tutelage.tasks.task import Fingerprints, Student
+from tutelage.types import Progress
+
+
+class ClassificationJob:
+    """One classification recipe with its data read; see `tasks.task.Job`.
+
+    Args:
+        recipe: The recipe.
+
+    Raises:
+        RecipeError: Data or students cannot be used; every problem at once.
+        ModelError: The teacher is not there.
+    """
+
+    fits_teacher = True
+    stores_targets = True
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.data: Prepared = prepare_data(recipe)
+        self._teacher_print = teacher_fingerprint(recipe, self.data)  # finds the model
+        self._facts = teacher_facts(recipe)
+        require_students(recipe, self._facts)
+        self._question = require_question(recipe, self.data)
+        self.transfer = transfer_set(recipe, self.data)
+        self._store: TargetStore | None = None
+        self._loaded: Deferred[Any] | None = None
+
+    @property
+    def warnings(self) -> Sequence[Problem]:
+        """What a person should know about the data."""
+        return self.data.warnings
+
+    @property
+    def data_facts(self) -> Mapping[str, Any]:
+        """Rows and labels of every split."""
+        return self.data.facts
+
+    @cached_property
+    def fingerprints(self) -> Fingerprints:
+        """Of every stage."""
+        recipe, data = self.recipe, self.data
+        students = {
+            Student(name, control): student_fingerprint(
+                recipe, name, self._teacher_print, data, self.transfer, control=control
+            )
+            for name in recipe.students
+            for control in ((False, True) if recipe.evaluate.control else (False,))
+        }
+        ids = sorted({example.example_id for example in self._asked})
+        targets = fingerprint(STAGE_VERSION, self._teacher_print, ids)
+        trained = {(one.name, one.is_control): made for one, made in students.items()}
+        evaluation = fingerprint(
+            targets, trained, data_fingerprint(data), recipe.evaluate, recipe_hash(recipe)
+        )
+        return Fingerprints(self._teacher_print, targets, students, evaluation)
+
+    @property
+    def _asked(self) -> list[Any]:
+        """Everything that the teacher speaks about."""
+        return [*self.transfer, *self.data.validation, *self.data.test]
+
+    def require_room(self, folder: RunFolder, unfinished: Mapping[str, str], *, root: Path) -> None:
+        """Refuse a run whose results would not fit on the disk."""
+        estimate = estimate_run(self.recipe, self.data, self._facts, self._question, root=root)
+        require_disk(still_to_write(estimate, folder, unfinished))
+
+    def fit_teacher(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
+        """Fit or calibrate the teacher and save it."""
+        return fit_teacher(self.recipe, self.data, out=folder.teacher_path, progress=progress)
+
+    def teacher_files(self, folder: RunFolder) -> Sequence[Path]:
+        """What `fit_teacher` leaves."""
+        is_prompted = self.recipe.teacher.kind == "prompted"
+        return [folder.teacher_path / ("calibration.json" if is_prompted else "teacher.json")]
+
+    def _teacher(self, folder: RunFolder) -> Deferred[Any]:
+        """The teacher, loaded when first asked for."""
+        if self._loaded is None:
+            self._loaded = Deferred(
+                lambda: load_teacher(self.recipe, self.data, folder.teacher_path)
+            )
+        return self._loaded
+
+    def write_targets(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
+        """Class probabilities of every text; what is damaged is written again."""
+        from tutelage.teachers import label
+
+        teacher, out = self._teacher(folder).get(), folder.targets_path
+        remove_targets_of_others(teacher, out)
+        remove_broken_parts(out, progress)
+        return {"rows": len(label(teacher, self._asked, out=out, progress=progress))}
+
+    def targets_are_whole(self, folder: RunFolder) -> bool:
+        """False if the store cannot be read any more, or is another teacher's."""
+        return is_whole(folder.targets_path, teacher=_written_by(folder))
+
+    def open_targets(self, folder: RunFolder) -> dict[str, Any]:
+        """Open the store; the teacher's own quality on validation rows."""
+        self._store = TargetStore.open(
+            folder.targets_path, labels=self.recipe.task.labels, teacher=_written_by(folder)
+        )
+        return held_out_quality(self.recipe, self.data, self._store)
+
+    @property
+    def store(self) -> TargetStore:
+        """What `open_targets` opened."""
+        assert self._store is not None
+        return self._store
+
+    def train(self, student: Student, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
+        """Train one student or control."""
+        return train_student(
+            self.recipe,
+            student.name,
+            folder,
+            self.transfer,
+            self.data,
+            self.store,
+            self._teacher(folder),
+            control=student.is_control,
+            progress=progress,
+        )
+
+    def student_files(self, student: Student, folder: RunFolder) -> Sequence[Path]:
+        """What `train` leaves."""
+        return [folder.path / student.stage / file for file in STUDENT_FILES]
+
+    def evaluate(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
+        """Measure everybody on the test rows."""
+        return evaluate_run(
+            self.recipe, folder, self.data, self.store, self._teacher(folder), progress=progress
+        )
+
+
+def _written_by(folder: RunFolder) -> str | None:
+    """The fingerprint of the teacher that the run keeps."""
+    return folder.stage("teacher").facts.get("teacher_fingerprint")
+
+
+def remove_targets_of_others(teacher: Any, targets: Path) -> None:
+    """Remove a run's own targets where its data changed since, and with them the teacher: they
+    answer nothing now.
+    """
+    try:
+        manifest = read_manifest(targets)
+    except TargetsError:
+        return
+    if (manifest.teacher, manifest.labels) != (teacher.fingerprint, tuple(teacher.labels)):
+        shutil.rmtree(targets)

@@ -1,0 +1,94 @@
+"""Language modelling as a task: what its recipes are, how one is checked, how its students answer.
+
+Nothing here needs torch before it is asked to do something.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tutelage.config.source import Source
+from tutelage.errors import Problem
+from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.tasks.language.recipe_checks import language_problems
+from tutelage.tasks.language.template import TEMPLATE
+from tutelage.types import Progress
+
+if TYPE_CHECKING:
+    from tutelage.tasks.classification.checking import Check
+    from tutelage.tasks.language.job import LanguageJob
+    from tutelage.tasks.language.writing import Writer
+
+
+@dataclass(frozen=True)
+class LanguageModelling:
+    """See `tasks.task.Task`."""
+
+    kind: str = "causal_lm"
+    recipe: type[LanguageRecipe] = LanguageRecipe
+    template: str = TEMPLATE
+    to_edit: str = "data and students"
+    best_metric: tuple[str, bool] = ("nats_per_token", False)
+    at_work: str = "Writing"
+    texts_at_once: int = 1
+
+    def recipe_problems(self, source: Source) -> list[Problem]:
+        """Objectives that the targets cannot serve."""
+        return language_problems(source)
+
+    def check(self, recipe: LanguageRecipe, *, root: Path, progress: Progress) -> Check:
+        """Every problem of data and models, and an estimate of time, disk and memory."""
+        from tutelage.tasks.language.checking import check_language_recipe
+
+        return check_language_recipe(recipe, root=root, progress=progress)
+
+    def prepare(self, recipe: LanguageRecipe, progress: Progress) -> LanguageJob:
+        """Read the documents and find the models."""
+        from tutelage.tasks.language.job import LanguageJob
+
+        del progress
+        return LanguageJob(recipe)
+
+    def made(self, folder: Path) -> bool:
+        """Whether the model in a folder writes text."""
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        endings = ("ForCausalLM", "LMHeadModel")
+        return any(name.endswith(endings) for name in config.get("architectures") or ())
+
+    def load(self, folder: Path, recipe: Any) -> Continuing:
+        """A language model from its folder; in a run, texts are read as its data was."""
+        from tutelage.tasks.language.writing import Writer
+
+        return Continuing(Writer.load(folder, recipe))
+
+    def text_column(self, recipe: LanguageRecipe) -> str | None:
+        """Where the texts stand; where there are prompts with responses, the prompt."""
+        return recipe.data.text_field or recipe.data.prompt_field
+
+
+@dataclass(frozen=True)
+class Continuing:
+    """A language model at work; see `tasks.task.Answering`."""
+
+    writer: Writer
+
+    def answer(self, texts: Sequence[str], *, batch_size: int) -> list[dict[str, Any]]:
+        """`{"continuation"}` for each text."""
+        del batch_size  # one text at a time
+        return [{"continuation": self.writer.write(text)} for text in texts]
+
+    def columns(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """`continuation`."""
+        return dict(answer)
+
+    def line(self, text: str, answer: Mapping[str, Any]) -> str:
+        """The text and how it goes on, for a terminal."""
+        return f"{text}{answer['continuation']}"
+
+
+TASK = LanguageModelling()
+"""The task."""

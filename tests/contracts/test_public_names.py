@@ -1,6 +1,7 @@
 """The public surface: names, what importing costs and leaves alone, and that transformers knows the
 recurrent students once it is told."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -99,11 +100,14 @@ def test_every_student_name_resolves(name):
     assert callable(getattr(tutelage.students, name))
 
 
-def test_no_public_name_of_students_is_that_of_a_file():
+@pytest.mark.parametrize("room", ["students", "models"])
+def test_no_name_of_a_room_is_that_of_a_file(room):
     """Importing such a file would put the module in the place of what it holds."""
-    files = {path.stem for path in Path(tutelage.students.__file__).parent.iterdir()}
-    assert len(files) > 6
-    assert files & set(STUDENT_NAMES) == set()
+    module = importlib.import_module(f"tutelage.{room}")
+    files = {path.stem for path in Path(module.__file__).parent.iterdir()}
+    assert len(files) > 4
+    assert files & set(module.__all__) == set()
+    assert all(getattr(module, name) is not None for name in module.__all__)
 
 
 def test_an_unknown_name_lists_the_public_ones():

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tutelage.models.compute import choose_dtype, has_fast_bfloat16
-    from tutelage.models.facts import ModelFacts, context_tokens, continues_text, model_facts
+    from tutelage.models.facts import (
+        ModelFacts,
+        context_tokens,
+        continues_text,
+        model_facts,
+        model_fingerprint,
+    )
     from tutelage.models.loading import (
         LanguageModel,
         load_language_model,
         load_language_student,
-        model_fingerprint,
     )
     from tutelage.models.output import OutputLayer, below_adapters, output_layer
     from tutelage.models.reading import load_tokenizer, model_config, read_config, read_tokenizer
@@ -65,7 +70,7 @@ _NAMES = {
     "load_tokenizer": "reading",
     "model_config": "reading",
     "model_facts": "facts",
-    "model_fingerprint": "loading",
+    "model_fingerprint": "facts",
     "output_layer": "output",
     "packs": "states",
     "read_config": "reading",

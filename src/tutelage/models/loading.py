@@ -17,7 +17,7 @@ import torch
 
 from tutelage.errors import ModelError
 from tutelage.models.compute import choose_dtype
-from tutelage.models.finding import locate
+from tutelage.models.facts import model_fingerprint
 from tutelage.models.output import output_layer
 from tutelage.models.pretrained import (
     UNREADABLE,
@@ -28,8 +28,6 @@ from tutelage.models.pretrained import (
 )
 from tutelage.models.reading import load_tokenizer, model_folder, read_config
 from tutelage.models.states import final_states
-from tutelage.models.weights import file_sha256, folder_sha256
-from tutelage.runs import fingerprint
 
 Head = Literal["causal_lm", "backbone", "sequence"]
 
@@ -126,29 +124,6 @@ def load_language_model(
         model.to("cuda")
     known = model_fingerprint(spec, trust_remote_code=trust_remote_code)
     return LanguageModel(model, tokenizer, spec, known, options["dtype"], location)
-
-
-def model_fingerprint(spec: str, *, trust_remote_code: bool = False) -> str:
-    """The fingerprint that `load_language_model` gives to a model, without loading its weights.
-
-    A local model is named by the content of its files, a hub model by its name and the commit in
-    the hub's cache.
-
-    Args:
-        spec: As for `load_language_model`.
-        trust_remote_code: As for `load_language_model`; some hub models cannot even be described
-            without their code.
-
-    Raises:
-        ModelError: The model is not there.
-    """
-    source = locate(spec)
-    if source is None:
-        config = read_config(spec, trust_remote_code=trust_remote_code)
-        return fingerprint("language model", f"hub:{spec}@{getattr(config, '_commit_hash', None)}")
-    return fingerprint(
-        "language model", file_sha256(source) if source.is_file() else folder_sha256(source)
-    )
 
 
 def load_language_student(folder_or_id: Path | str, *, dtype: torch.dtype = torch.float32) -> Any:

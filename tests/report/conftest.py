@@ -1,11 +1,5 @@
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fake_run import write_fake_run
+from tests.report.fake_run import write_fake_run
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fake_run import HOSTILE, REVIEWS
+from tests.report.fake_run import HOSTILE, REVIEWS
 
 from tutelage.evaluate.tokens.comparison import compare_language_models
 from tutelage.evaluate.tokens.examples import write_document_scores

@@ -5,8 +5,8 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fake_language_run import write_fake_language_run
-from test_page import Page, checked_identifiers
+from tests.report.fake_language_run import write_fake_language_run
+from tests.report.test_page import Page, checked_identifiers
 
 from tutelage.errors import DataError, RunIncomplete
 from tutelage.report import write_report

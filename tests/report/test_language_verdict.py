@@ -1,7 +1,7 @@
 import dataclasses
 
 import pytest
-from fake_language_run import write_fake_language_run
+from tests.report.fake_language_run import write_fake_language_run
 
 from tutelage.report import language_examples
 from tutelage.report.formats import MINUS, THIN

@@ -21,8 +21,8 @@ from tests.train.tiny_language_training import (
 from tests.train.tiny_training import Listening, records
 
 from tutelage.errors import TrainingDiverged
-from tutelage.losses import Divergence
-from tutelage.train import LanguageObjective, LiveTargets
+from tutelage.losses import Objective
+from tutelage.train import LiveTargets
 from tutelage.train.checkpoints import read_newest
 from tutelage.train.language import plan_steps
 from tutelage.train.language_settings import language_learning_rate_scale, soft_weight_at
@@ -129,7 +129,7 @@ def test_schedule_and_soft_weight_reach_the_optimizer_and_the_loss(
     tmp_path: Path, live: LiveTargets, schedule: str
 ) -> None:
     settings = replace(FAST, epochs=3, schedule=schedule, warmup_share=0.3, decay_share=0.5)  # type: ignore[arg-type]
-    objective = LanguageObjective(soft_weight=0.9, soft_weight_final=0.1, loss_temperature=2.0)
+    objective = Objective(soft_weight=0.9, soft_weight_final=0.1, loss_temperature=2.0)
     _, result = train(tmp_path, source=live, settings=settings, objective=objective)
     weights = set()
     for record in trainings(tmp_path):
@@ -169,7 +169,7 @@ def test_the_temperature_reaches_the_loss_with_its_square(
 ) -> None:
     first = {}
     for heat in (1.0, 50.0, 100.0):
-        objective = LanguageObjective(soft_weight=1.0, loss_temperature=heat)
+        objective = Objective(soft_weight=1.0, loss_temperature=heat)
         train(
             tmp_path / str(heat),
             source=live,
@@ -282,7 +282,7 @@ def test_a_student_that_begins_far_above_guessing_has_not_exploded(
 
 
 def test_a_control_is_the_same_run_without_the_teacher(tmp_path: Path, live: LiveTargets) -> None:
-    objective = LanguageObjective(Divergence("reverse_kl"), soft_weight=0.3)
+    objective = Objective("reverse_kl", soft_weight=0.3)
     train(tmp_path / "student", source=live, objective=objective)
     train(tmp_path / "control", objective=objective)
     ours, theirs = trainings(tmp_path / "student"), trainings(tmp_path / "control")
@@ -293,9 +293,7 @@ def test_a_control_is_the_same_run_without_the_teacher(tmp_path: Path, live: Liv
     assert all(record["train_divergence"] is None for record in theirs)
     assert all(record["train_loss"] == pytest.approx(record["train_nats"]) for record in theirs)
     # A teacher that weighs nothing is no teacher.
-    nobody, _ = train(
-        tmp_path / "nobody", source=live, objective=LanguageObjective(soft_weight=0.0)
-    )
+    nobody, _ = train(tmp_path / "nobody", source=live, objective=Objective(soft_weight=0.0))
     alone, _ = train(tmp_path / "alone")
     for name, weight in nobody.state_dict().items():
         assert torch.allclose(weight, alone.state_dict()[name], atol=1e-4), name

@@ -22,7 +22,8 @@ from tests.train.tiny_language_training import FAST, TRAIN, VALIDATION, train, t
 from tests.train.tiny_training import records, same_weights
 
 from tutelage.errors import DataError, TargetsIncomplete
-from tutelage.train import LanguageObjective, LiveTargets
+from tutelage.losses import Objective
+from tutelage.train import LiveTargets
 from tutelage.train.language_step import LanguageStep, micro_batch
 from tutelage.types import Document
 
@@ -139,5 +140,5 @@ def nats_of(model: Any, ids: list[Any], trained: Any) -> float:
         documents, [[place] for place in range(len(ids))], source=None, pad_id=PAD, device=CPU
     )
     with torch.no_grad():
-        step = LanguageStep(model.eval(), LanguageObjective(), vocabulary=VOCABULARY)
+        step = LanguageStep(model.eval(), Objective(), vocabulary=VOCABULARY)
         return step(batch, soft_weight=0.0, total=len(batch.packed.labels))[0].item()

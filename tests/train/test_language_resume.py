@@ -13,11 +13,11 @@ from tests.train.tiny_language import tiny_documents, tiny_student, tiny_targets
 from tests.train.tiny_language_training import FAST, TRAIN, VALIDATION, train
 from tests.train.tiny_training import Listening
 
-from tutelage.train import LanguageObjective
+from tutelage.losses import Objective
 from tutelage.train.language import plan_steps
 
 SETTINGS = replace(FAST, batch_tokens=32, checkpoint_every_steps=3, evaluate_every_steps=4)
-OBJECTIVE = LanguageObjective(soft_weight=0.9, soft_weight_final=0.2)
+OBJECTIVE = Objective(soft_weight=0.9, soft_weight_final=0.2)
 STUDENTS = ("pruned", "rnn", "lora")
 
 

@@ -20,9 +20,10 @@ from tests.train.tiny_language import (
     tiny_teacher,
 )
 
+from tutelage.losses import Objective
 from tutelage.targets import inspect
 from tutelage.teachers import label_documents
-from tutelage.train import LanguageObjective, LiveTargets, StoredTargets, language_step
+from tutelage.train import LiveTargets, StoredTargets, language_step
 from tutelage.train.language_step import LanguageStep, micro_batch
 from tutelage.train.language_validation import validate_language
 
@@ -30,7 +31,13 @@ CPU = torch.device("cpu")
 
 
 def costed(
-    model: Any, documents: Any, source: Any, objective: LanguageObjective, *, total: float = 17.0
+    model: Any,
+    documents: Any,
+    source: Any,
+    objective: Objective,
+    *,
+    total: float = 17.0,
+    hidden_weight: float = 0.0,
 ) -> Any:
     """The loss and its gradients."""
     batch = micro_batch(
@@ -40,7 +47,7 @@ def costed(
         pad_id=PAD,
         device=CPU,
     )
-    step = LanguageStep(model.eval(), objective, vocabulary=VOCABULARY)
+    step = LanguageStep(model.eval(), objective, vocabulary=VOCABULARY, hidden_weight=hidden_weight)
     model.zero_grad()
     loss = step(batch, soft_weight=objective.soft_weight, total=total)[0]
     loss.backward()
@@ -64,7 +71,7 @@ def test_cap_and_scale_of_teacher_and_student_reach_the_loss(
         if stored is None
         else tiny_targets(teacher, documents, tmp_path, stored)
     )
-    objective = LanguageObjective(soft_weight=0.7)
+    objective = Objective(soft_weight=0.7)
     loss, found = costed(model, documents, source, objective)
     model.zero_grad()
     expected = loss_by_definition(model, documents, teacher, objective, total=17.0)
@@ -91,14 +98,13 @@ def test_states_from_a_store_are_the_teachers_own(tmp_path: Path) -> None:
     torch.testing.assert_close(
         side.weight[:VOCABULARY], teacher.head.weight[:VOCABULARY].float(), rtol=1e-5, atol=1e-6
     )
-    matched = LanguageObjective(hidden_weight=0.5)
     student = tiny_llama(1)
     stored, living = (
-        costed(student, documents, one, matched)[0] for one in (source, LiveTargets(teacher))
+        costed(student, documents, one, Objective(), hidden_weight=0.5)[0]
+        for one in (source, LiveTargets(teacher))
     )
     bare, living_bare = (
-        costed(student, documents, one, LanguageObjective())[0]
-        for one in (source, LiveTargets(teacher))
+        costed(student, documents, one, Objective())[0] for one in (source, LiveTargets(teacher))
     )
     assert stored - bare == pytest.approx(living - living_bare, rel=0.02)
 
@@ -110,7 +116,7 @@ def test_drawn_targets_give_the_dense_gradient_in_the_mean(tmp_path: Path) -> No
         tiny_teacher(tiny_llama(7, spread=2.0)),
         tiny_llama(1),
     )
-    objective = LanguageObjective(soft_weight=1.0)
+    objective = Objective(soft_weight=1.0)
     dense = costed(model, documents, LiveTargets(teacher), objective)[1]["lm_head.weight"]
     draws = []
     for seed in range(64):
@@ -154,7 +160,7 @@ def test_only_trained_positions_reach_the_output_matrix(
         language_step, "linear_divergence", torch.compiler.disable(noted) if compiled else noted
     )
     batch = micro_batch(documents, [[0, 1], [2, 3]], source=None, pad_id=PAD, device=CPU)
-    step: Any = LanguageStep(tiny_llama(1), LanguageObjective(), vocabulary=VOCABULARY)
+    step: Any = LanguageStep(tiny_llama(1), Objective(), vocabulary=VOCABULARY)
     plain = step(batch, soft_weight=0.0, total=1.0)[0]
     if compiled:
         found = torch.compile(step, backend="aot_eager")(batch, soft_weight=0.0, total=1.0)[0]
@@ -175,10 +181,8 @@ def test_validation_is_the_objective_over_positions(hidden_weight: float) -> Non
         tiny_teacher(),
         tiny_llama(1).train(),
     )
-    objective = LanguageObjective(
-        soft_weight=0.7, soft_weight_final=0.1, hidden_weight=hidden_weight
-    )
-    step = LanguageStep(model, objective, vocabulary=VOCABULARY)
+    objective = Objective(soft_weight=0.7, soft_weight_final=0.1)
+    step = LanguageStep(model, objective, vocabulary=VOCABULARY, hidden_weight=hidden_weight)
     found = validate_language(step, documents, LiveTargets(teacher), pad_id=PAD, tokens=32)
     assert model.training
     total = sum(document.positions for document in documents)

@@ -22,11 +22,11 @@ from tests.train.tiny_language import (
     tiny_teacher,
 )
 
-from tutelage.config.objectives import DIVERGENCES
 from tutelage.errors import TargetsIncomplete
-from tutelage.losses import Divergence
+from tutelage.losses import Objective
+from tutelage.losses.table import DIVERGENCES
 from tutelage.models import packs
-from tutelage.train import LanguageObjective, LanguageTrainSettings, LiveTargets, StoredTargets
+from tutelage.train import LanguageTrainSettings, LiveTargets, StoredTargets
 from tutelage.train.language import plan_steps
 from tutelage.train.language_step import LanguageStep, MicroBatch, micro_batch
 from tutelage.types import Document
@@ -36,8 +36,13 @@ PACKING = ("pruned", "transformer", "lora")
 CPU = torch.device("cpu")
 
 
-def step_of(model: Any, objective: LanguageObjective = LanguageObjective()) -> LanguageStep:  # noqa: B008
-    return LanguageStep(model.eval(), objective, vocabulary=VOCABULARY)
+def step_of(
+    model: Any,
+    objective: Objective = Objective(),  # noqa: B008 - frozen
+    *,
+    hidden_weight: float = 0.0,
+) -> LanguageStep:
+    return LanguageStep(model.eval(), objective, vocabulary=VOCABULARY, hidden_weight=hidden_weight)
 
 
 def value(scalar: Any) -> float:
@@ -67,14 +72,14 @@ def assert_same(
 
 
 OBJECTIVES = {
-    "forward_kl": ("live", LanguageObjective(soft_weight=0.7)),
-    "at temperature 2": ("live", LanguageObjective(soft_weight=0.7, loss_temperature=2.0)),
-    "reverse_kl": ("live", LanguageObjective(Divergence("reverse_kl"), soft_weight=0.6)),
-    "teacher alone": ("live", LanguageObjective(soft_weight=1.0)),
-    "sampled": ("sampled", LanguageObjective(soft_weight=0.7)),
-    "top_k": ("top_k", LanguageObjective(soft_weight=0.7)),
-    "hidden": ("hidden", LanguageObjective(soft_weight=0.7)),
-    "control": (None, LanguageObjective()),
+    "forward_kl": ("live", Objective(soft_weight=0.7)),
+    "at temperature 2": ("live", Objective(soft_weight=0.7, loss_temperature=2.0)),
+    "reverse_kl": ("live", Objective("reverse_kl", soft_weight=0.6)),
+    "teacher alone": ("live", Objective(soft_weight=1.0)),
+    "sampled": ("sampled", Objective(soft_weight=0.7)),
+    "top_k": ("top_k", Objective(soft_weight=0.7)),
+    "hidden": ("hidden", Objective(soft_weight=0.7)),
+    "control": (None, Objective()),
 }
 STORED_IN = {"sampled": (3e-3, 0.1), "top_k": (5e-4, 3e-2), "hidden": (3e-2, 0.1)}
 """How near loss and gradient come where hundreds of probabilities are kept on a grid, states in 8
@@ -203,12 +208,10 @@ def test_a_teacher_is_read_at_the_same_place_as_the_student() -> None:
 @pytest.mark.parametrize("name", DIVERGENCES)
 @pytest.mark.parametrize("loss_temperature", [1.0, 3.0])
 def test_a_student_that_is_its_teacher_has_nothing_to_learn(
-    name: str, loss_temperature: float
+    name: Any, loss_temperature: float
 ) -> None:
     documents, model = tiny_documents(4), tiny_llama(7)
-    objective = LanguageObjective(
-        Divergence(name), loss_temperature=loss_temperature, soft_weight=1.0
-    )
+    objective = Objective(name, loss_temperature=loss_temperature, soft_weight=1.0)
     batch = micro_batch(
         documents, [[0, 1], [2, 3]], source=LiveTargets(tiny_teacher()), pad_id=PAD, device=CPU
     )
@@ -242,7 +245,7 @@ def test_padded_rows_of_the_matrix_get_no_mass_and_no_gradient(
     with torch.no_grad():
         model.lm_head.weight[VOCABULARY:] = 1e4
     assert value(step_of(model)(batch, soft_weight=0.5, total=1.0)[0]) == value(loss)
-    unmasked = LanguageStep(model, LanguageObjective(), vocabulary=None)
+    unmasked = LanguageStep(model, Objective(), vocabulary=None)
     if kind is None:  # were they not masked, they would take it all
         assert value(unmasked(batch, soft_weight=0.0, total=1.0)[0]) > 10 * value(loss)
 
@@ -284,14 +287,13 @@ def test_hidden_matching_is_a_share_of_every_trained_position() -> None:
     batch = micro_batch(
         documents, [[0, 1], [2, 3]], source=LiveTargets(teacher), pad_id=PAD, device=CPU
     )
-    matched = LanguageObjective(hidden_weight=0.5)
     assert value(
-        step_of(tiny_llama(7), matched)(batch, soft_weight=1.0, total=1.0)[0]
+        step_of(tiny_llama(7), hidden_weight=0.5)(batch, soft_weight=1.0, total=1.0)[0]
     ) == pytest.approx(0.0, abs=2e-4)
     model = tiny_student("pruned")
     bare, with_states = (
-        step_of(model, objective)(batch, soft_weight=0.8, total=3.0)[0]
-        for objective in (LanguageObjective(), matched)
+        step_of(model, hidden_weight=weight)(batch, soft_weight=0.8, total=3.0)[0]
+        for weight in (0.0, 0.5)
     )
     theirs = torch.cat(teacher.hidden_states(documents))
     ours = torch.cat(tiny_teacher(model).hidden_states(documents))

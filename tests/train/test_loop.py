@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tests.train.tiny import CLASSES, PAD, TinyStudent, tiny_rows
 from tests.train.tiny_training import FAST, Listening, records, same_weights, train
-from tiny import CLASSES, PAD, TinyStudent, tiny_rows
 
 from tutelage.data.collate import EncodedSet
 from tutelage.errors import TrainingDiverged

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.train.tiny import PAD, TinyStudent, tiny_rows
 from tests.train.tiny_training import FAST, same_weights, train
-from tiny import PAD, TinyStudent, tiny_rows
 
 from tutelage.data.collate import collate
 from tutelage.errors import DataError

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import save_file
+from tests.train.tiny import TinyStudent, tiny_rows
 from tests.train.tiny_training import FAST, Listening, train
-from tiny import TinyStudent, tiny_rows
 
 from tutelage.train.checkpoints import read_newest
 

@@ -12,13 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tutelage.models.compute import choose_dtype, has_fast_bfloat16
-    from tutelage.models.facts import (
-        ModelFacts,
-        context_tokens,
-        continues_text,
-        model_facts,
-        model_fingerprint,
-    )
+    from tutelage.models.facts import ModelFacts, context_tokens, continues_text, model_facts
+    from tutelage.models.final_states import packs
+    from tutelage.models.identity import model_fingerprint
     from tutelage.models.loading import (
         LanguageModel,
         load_language_model,
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
     from tutelage.models.output import OutputLayer, below_adapters, output_layer
     from tutelage.models.reading import load_tokenizer, model_config, read_config, read_tokenizer
     from tutelage.models.registration import register
-    from tutelage.models.states import final_states, packs
     from tutelage.models.tokenizers import require_same_tokenizer, tokenizer_fingerprint
 
 __all__ = [
@@ -38,7 +33,6 @@ __all__ = [
     "choose_dtype",
     "context_tokens",
     "continues_text",
-    "final_states",
     "has_fast_bfloat16",
     "load_language_model",
     "load_language_student",
@@ -63,16 +57,15 @@ _NAMES = {
     "choose_dtype": "compute",
     "context_tokens": "facts",
     "continues_text": "facts",
-    "final_states": "states",
     "has_fast_bfloat16": "compute",
     "load_language_model": "loading",
     "load_language_student": "loading",
     "load_tokenizer": "reading",
     "model_config": "reading",
     "model_facts": "facts",
-    "model_fingerprint": "facts",
+    "model_fingerprint": "identity",
     "output_layer": "output",
-    "packs": "states",
+    "packs": "final_states",
     "read_config": "reading",
     "read_tokenizer": "reading",
     "register": "registration",
@@ -87,4 +80,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(
             f"module 'tutelage.models' has no attribute {name!r}; names: {', '.join(__all__)}"
         )
-    return getattr(importlib.import_module(f"tutelage.models.{_NAMES[name]}"), name)
+    value = getattr(importlib.import_module(f"tutelage.models.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value

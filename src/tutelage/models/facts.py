@@ -1,8 +1,8 @@
 """What a model is, told from its configuration and the headers of its weight files, before anything
 is loaded.
 
-In: a model's name as a recipe writes it, or its configuration. Out: a `ModelFacts`, its
-fingerprint, how much it reads, whether it continues text.
+In: a model's name as a recipe writes it, or its configuration. Out: a `ModelFacts`, how much it
+reads, whether it continues text.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Any
 from tutelage.models.finding import locate
 from tutelage.models.gguf import converted_folder, gguf_shapes
 from tutelage.models.reading import read_config
-from tutelage.models.weights import file_sha256, folder_sha256, safetensors_shapes
-from tutelage.runs import fingerprint
+from tutelage.models.weights import safetensors_shapes
 
 _OUTSIDE_LAYERS = ("embed", "embd", "wte", "wpe", "lm_head", "score", "classifier")
 """Parts of the names of matrices that low-rank additions leave alone; in GGUF files also
@@ -77,29 +76,6 @@ def model_facts(spec: str, *, trust_remote_code: bool = False) -> ModelFacts:
         layers=getattr(config, "num_hidden_layers", None),
         embedding_width=_embedding_width(config),
         matrix_sides=_matrix_sides(shapes),
-    )
-
-
-def model_fingerprint(spec: str, *, trust_remote_code: bool = False) -> str:
-    """The fingerprint that `load_language_model` gives to a model, without loading its weights.
-
-    A local model is named by the content of its files, a hub model by its name and the commit in
-    the hub's cache.
-
-    Args:
-        spec: As for `load_language_model`.
-        trust_remote_code: As for `load_language_model`; some hub models cannot even be described
-            without their code.
-
-    Raises:
-        ModelError: The model is not there.
-    """
-    source = locate(spec)
-    if source is None:
-        config = read_config(spec, trust_remote_code=trust_remote_code)
-        return fingerprint("language model", f"hub:{spec}@{getattr(config, '_commit_hash', None)}")
-    return fingerprint(
-        "language model", file_sha256(source) if source.is_file() else folder_sha256(source)
     )
 
 

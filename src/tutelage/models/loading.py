@@ -17,7 +17,8 @@ import torch
 
 from tutelage.errors import ModelError
 from tutelage.models.compute import choose_dtype
-from tutelage.models.facts import model_fingerprint
+from tutelage.models.final_states import final_states
+from tutelage.models.identity import model_fingerprint
 from tutelage.models.output import output_layer
 from tutelage.models.pretrained import (
     UNREADABLE,
@@ -27,7 +28,6 @@ from tutelage.models.pretrained import (
     without_bars,
 )
 from tutelage.models.reading import load_tokenizer, model_folder, read_config
-from tutelage.models.states import final_states
 
 Head = Literal["causal_lm", "backbone", "sequence"]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from tutelage.config.specs import field_notes
 from tutelage.config.values import Section
 from tutelage.tasks import all_tasks
 
@@ -30,10 +29,9 @@ def schema() -> dict[str, Any]:
             section["description"] = " ".join(section["description"].split())
     for model in _sections(Section):
         properties = sections.get(model.__name__, {}).get("properties", {})
-        for base in reversed(model.__mro__):
-            for key, text in _field_notes(base).items():
-                if key in properties:
-                    properties[key]["description"] = text
+        for key, text in field_notes(model).items():
+            if key in properties:
+                properties[key]["description"] = text
     first, *others = tasks
     chosen: dict[str, Any] = {"$ref": f"#/$defs/{first.recipe.__name__}"}
     for task in others:
@@ -55,22 +53,3 @@ def schema() -> dict[str, Any]:
 
 def _sections(model: type[Section]) -> list[type[Section]]:
     return [found for child in model.__subclasses__() for found in (child, *_sections(child))]
-
-
-def _field_notes(model: type) -> dict[str, str]:
-    """The strings under the fields of a class. Read on demand: pydantic would do it at every import
-    (see tests).
-    """
-    if not issubclass(model, Section) or model is Section:
-        return {}
-    body = ast.parse(inspect.getsource(model)).body[0]
-    assert isinstance(body, ast.ClassDef)
-    notes = {}
-    for field, note in zip(body.body, body.body[1:], strict=False):
-        match field, note:
-            case (
-                ast.AnnAssign(target=ast.Name(id=key)),
-                ast.Expr(value=ast.Constant(value=str(text))),
-            ):
-                notes[key] = " ".join(text.split())
-    return notes

@@ -15,13 +15,8 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING without the milliseconds that impo
 if TYPE_CHECKING:
     from typing import Any
 
-    from tutelage.models import (
-        OutputLayer,
-        final_states,
-        load_language_student,
-        output_layer,
-        packs,
-    )
+    from tutelage.models import OutputLayer, load_language_student, output_layer, packs
+    from tutelage.models.final_states import final_states
     from tutelage.students.classifier.configuration import RecurrentConfig
     from tutelage.students.classifier.predict import Predictor
     from tutelage.students.classifier.pretrained import load_pretrained
@@ -99,7 +94,7 @@ _NAMES = {
     "build_language_transformer": "students.language.transformer",
     "build_rnn": "students.classifier.rnn",
     "build_transformer": "students.classifier.transformer",
-    "final_states": "models",
+    "final_states": "models.final_states",
     "language_embeddings": "students.language.embeddings",
     "language_parameters": "students.language.sizes",
     "load_language_student": "models",

@@ -172,6 +172,16 @@ class Task(Protocol):
         """Every problem of data and models at once, and an estimate; nothing is computed."""
         ...
 
+    def inputs(self, recipe: Any) -> str:
+        """The fingerprint of a recipe and of the bytes of every file that it names: equal ones make
+        equal stages. No data is read for it, no torch loaded.
+
+        Raises:
+            OSError: A file cannot be read.
+            ModelError: A model is not there.
+        """
+        ...
+
     def prepare(self, recipe: Any, progress: Progress) -> Job:
         """Read and check the data, and find the models.
 

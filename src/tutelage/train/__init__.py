@@ -2,13 +2,11 @@
 
 from tutelage.train.language import train_language_model
 from tutelage.train.language_settings import LanguageTrainSettings
-from tutelage.train.language_step import LanguageObjective
 from tutelage.train.language_targets import LiveTargets, StoredTargets, TargetSource
 from tutelage.train.loop import TrainResult, train_classifier
 from tutelage.train.settings import TrainSettings, learning_rate_scale
 
 __all__ = [
-    "LanguageObjective",
     "LanguageTrainSettings",
     "LiveTargets",
     "StoredTargets",

@@ -29,6 +29,7 @@ import torch
 
 from tutelage.data.packing import micro_batches
 from tutelage.errors import DataError
+from tutelage.losses import Objective
 from tutelage.models import output_layer, packs
 from tutelage.runs import fingerprint, seed_sequence
 from tutelage.train.average import MovingAverage
@@ -39,7 +40,7 @@ from tutelage.train.language_settings import (
     language_learning_rate_scale,
     soft_weight_at,
 )
-from tutelage.train.language_step import LanguageObjective, LanguageStep, micro_batch
+from tutelage.train.language_step import LanguageStep, micro_batch
 from tutelage.train.language_targets import TargetSource
 from tutelage.train.language_validation import validate_language
 from tutelage.train.loop import TrainResult
@@ -116,9 +117,10 @@ def train_language_model(
     validation_documents: Sequence[Document],
     *,
     source: TargetSource | None,
-    objective: LanguageObjective,
+    objective: Objective,
     settings: LanguageTrainSettings,
     out: Path,
+    hidden_weight: float = 0.0,
     vocabulary: int | None = None,
     progress: Progress = SILENT,
     title: str = "Training",
@@ -140,6 +142,8 @@ def train_language_model(
         settings: How long and how fast.
         out: Folder for `metrics.jsonl`, `checkpoints/` and `tensorboard/`. A checkpoint of the same
             run that lies there is gone on from; those of another run are removed.
+        hidden_weight: Weight of the distance between final hidden states; needs a teacher of equal
+            width and targets that hold them.
         vocabulary: Ids from here on are padding of the output matrix; None: there are none.
         progress: Where the bar goes.
         title: Of the bar.
@@ -167,9 +171,12 @@ def train_language_model(
     accelerator = Accelerator(log_with="tensorboard", project_dir=str(out))
     device = accelerator.device
     autocast = torch.bfloat16 if settings.precision == "bfloat16" else None
-    step_module = LanguageStep(model, objective, vocabulary=vocabulary, autocast=autocast)
+    step_module = LanguageStep(
+        model, objective, vocabulary=vocabulary, hidden_weight=hidden_weight, autocast=autocast
+    )
     everything = (
         objective,
+        hidden_weight,
         settings,
         pad_id,
         vocabulary,

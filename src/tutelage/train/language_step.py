@@ -17,36 +17,16 @@ from torch import Tensor, nn
 
 from tutelage.data.packed import PackedBatch, collate_packed
 from tutelage.losses import (
-    Divergence,
     HiddenTeacher,
     LinearLoss,
+    Objective,
     hidden_matching,
     linear_divergence,
 )
-from tutelage.models import final_states, output_layer
+from tutelage.models.final_states import final_states
+from tutelage.models.output import output_layer
 from tutelage.train.language_targets import TargetSource, TeacherSide
 from tutelage.types import Document
-
-
-@dataclass(frozen=True, slots=True)
-class LanguageObjective:
-    """What training a language model minimises: `soft_weight` T^2 D(teacher, student) + (1 -
-    soft_weight) CE(text).
-
-    Without a teacher (a control) it is the cross-entropy alone.
-    """
-
-    divergence: Divergence = Divergence()  # noqa: RUF009 - frozen
-    """The distance from the student's distribution to the teacher's."""
-    loss_temperature: float = 1.0
-    """Softens both distributions; the soft term is multiplied by its square."""
-    soft_weight: float = 0.8
-    """Weight of the soft targets; the text itself weighs the rest."""
-    soft_weight_final: float | None = None
-    """What the weight becomes by the end of the decay; None: it stays."""
-    hidden_weight: float = 0.0
-    """Weight of the distance between final hidden states; needs a teacher of equal width and
-    targets that hold them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +72,25 @@ class LanguageStep(nn.Module):
         objective: What is minimised.
         vocabulary: Ids from here on are padding of the output matrix and never predicted; None:
             there are none.
+        hidden_weight: Weight of the distance between final hidden states; needs a teacher of equal
+            width and targets that hold them.
         autocast: The type of matrix products, or None for that of the weights.
     """
 
     def __init__(
         self,
         model: Any,
-        objective: LanguageObjective,
+        objective: Objective,
         *,
         vocabulary: int | None,
+        hidden_weight: float = 0.0,
         autocast: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
         self.vocabulary = vocabulary
+        self.hidden_weight = hidden_weight
         self.autocast = autocast
 
     def forward(
@@ -139,7 +123,7 @@ class LanguageStep(nn.Module):
                 output.weight,
                 teacher=batch.teacher,
                 labels=packed.labels,
-                divergence=objective.divergence,
+                divergence=objective.distance,
                 loss_temperature=objective.loss_temperature,
                 soft_weight=soft_weight,
                 total=total,
@@ -149,8 +133,8 @@ class LanguageStep(nn.Module):
                 vocabulary=self.vocabulary,
             )
         loss = found.loss
-        if objective.hidden_weight and isinstance(batch.teacher, HiddenTeacher):
+        if self.hidden_weight and isinstance(batch.teacher, HiddenTeacher):
             mask = torch.ones(len(states_PH), dtype=torch.bool, device=device)
             distances = hidden_matching(states_PH.float(), batch.teacher.hidden, mask)
-            loss = loss + objective.hidden_weight * distances.sum() / total
+            loss = loss + self.hidden_weight * distances.sum() / total
         return loss, found.soft, found.hard

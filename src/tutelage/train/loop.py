@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from tutelage.data.collate import EncodedSet, collate
-from tutelage.losses import ForwardKL, reduce
+from tutelage.losses import Objective, reduce
 from tutelage.runs import seed_sequence
 from tutelage.train.average import MovingAverage
 from tutelage.train.batches import step_batches
@@ -65,7 +65,7 @@ def train_classifier(
     train_set: EncodedSet,
     validation_set: EncodedSet,
     *,
-    objective: ForwardKL,
+    objective: Objective,
     settings: TrainSettings,
     out: Path,
     use_teacher: bool = True,

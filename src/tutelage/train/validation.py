@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tutelage.data.collate import EncodedSet, collate
-from tutelage.losses import ForwardKL
+from tutelage.losses import Objective
 
 BATCH = 256
 
@@ -27,7 +27,7 @@ class Validation:
 
 @torch.no_grad()
 def validate(
-    model: Any, encoded: EncodedSet, objective: ForwardKL, *, pad_id: int, accelerator: Any = None
+    model: Any, encoded: EncodedSet, objective: Objective, *, pad_id: int, accelerator: Any = None
 ) -> Validation:
     """Mean objective and accuracy of a model on `encoded`; the model is left in the mode it was in.
 

@@ -23,13 +23,13 @@ from tutelage.evaluate.cost import exact
 from tutelage.evaluate.tokens.generation import context_of
 from tutelage.types import SILENT, Progress
 
-Tokens = NDArray[np.int32]
+TokenIds = NDArray[np.int32]
 
 
 @torch.inference_mode()
 def measure_language_speed(
     models: Mapping[str, Any],
-    prompts: Sequence[Tokens],
+    prompts: Sequence[TokenIds],
     *,
     new_tokens: int = 32,
     rounds: int = 3,
@@ -99,14 +99,14 @@ def measure_language_speed(
 
 
 def cut_to_context(
-    models: Iterable[Any], prompts: Sequence[Tokens], *, new_tokens: int
-) -> list[Tokens]:
+    models: Iterable[Any], prompts: Sequence[TokenIds], *, new_tokens: int
+) -> list[TokenIds]:
     """Prompts without what would not fit into everyone's context together with the new tokens."""
     room = max(1, min(context_of(model) for model in models) - new_tokens)
     return [prompt[:room] for prompt in prompts]
 
 
-def peak_memory_bytes(folder: Path, prompt: Tokens, dtype: torch.dtype) -> int | None:
+def peak_memory_bytes(folder: Path, prompt: TokenIds, dtype: torch.dtype) -> int | None:
     """Memory that a process needs to load a model and read a prompt, beyond what the imports alone
     take.
 
@@ -157,7 +157,7 @@ print(highest() - before)
 
 
 def _continue(
-    model: Any, prompt: Tokens, new_tokens: int, clock: Callable[[], float]
+    model: Any, prompt: TokenIds, new_tokens: int, clock: Callable[[], float]
 ) -> tuple[float, list[float]]:
     """Seconds until the first new token, and of each one after it."""
     ids = torch.from_numpy(prompt.astype(np.int64))[None].to(model.device)

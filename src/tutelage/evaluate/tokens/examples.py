@@ -15,7 +15,8 @@ import torch
 
 from tutelage.data.packed import collate_packed
 from tutelage.evaluate.tokens.scores import TokenScores
-from tutelage.models import final_states, output_layer
+from tutelage.models.final_states import final_states
+from tutelage.models.output import output_layer
 from tutelage.runs import atomic_write_bytes
 from tutelage.teachers.teacher import HiddenStates
 from tutelage.types import Document

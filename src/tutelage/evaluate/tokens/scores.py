@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from tutelage.data.packed import collate_packed
-from tutelage.models import final_states, output_layer
 from tutelage.models.batching import length_batches
+from tutelage.models.final_states import final_states
+from tutelage.models.output import output_layer
 from tutelage.students import TeacherView
 from tutelage.teachers.teacher import LocalLanguageModel
 from tutelage.types import SILENT, Document, Progress

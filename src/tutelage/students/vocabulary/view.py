@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tutelage.models.final_states import final_states
 from tutelage.models.output import OutputLayer, output_layer
-from tutelage.models.states import final_states
 from tutelage.students.vocabulary.cutting import GONE
 from tutelage.students.vocabulary.spelling import Spelled, VocabularyMap
 from tutelage.types import Document

@@ -1,14 +1,44 @@
-"""What a classification recipe starts from: its data, read and checked."""
+"""What a classification recipe starts from: its files, and its data, read and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tutelage.data import Prepared, prepare
 from tutelage.errors import Problem, RecipeError
 from tutelage.runs import fingerprint
 from tutelage.tasks.classification.recipe import Recipe
+from tutelage.tasks.inputs import inputs_fingerprint
 from tutelage.types import Example
+
+
+def classification_inputs(recipe: Recipe) -> str:
+    """The fingerprint of all that a run depends on; nothing is read into examples, torch is not
+    loaded (unless the teacher is one that was saved).
+
+    Raises:
+        OSError: A file cannot be read.
+        ModelError: A model is not there.
+    """
+    data, teacher = recipe.data, recipe.teacher
+    named = [data.train, data.validation, data.test, *data.unlabeled]
+    models = [student.model for student in recipe.students.values() if student.kind == "pretrained"]
+    teacher_model, saved = str(teacher.model), None
+    if teacher.kind == "classifier" and teacher.fit.method == "none":
+        from tutelage.tasks.classification.teaching import saved_teacher
+        from tutelage.teachers.classifier.folder import saved_teacher_fingerprint
+
+        if (description := saved_teacher(recipe)) is not None:
+            saved = saved_teacher_fingerprint(Path(teacher_model))
+            teacher_model = description.model
+    return inputs_fingerprint(
+        recipe,
+        files=[file for file in named if isinstance(file, Path)],
+        models=[teacher_model, *map(str, models)],
+        trust_remote_code=teacher.trust_remote_code,
+        besides=saved,
+    )
 
 
 def prepare_data(recipe: Recipe) -> Prepared:

@@ -37,7 +37,7 @@ class Classification:
     texts_at_once: int = 4096
 
     def recipe_problems(self, source: Source) -> list[Problem]:
-        """Verbalizers that do not fit the labels."""
+        """Verbalizers that do not fit the labels, keys that do not fit their divergence."""
         return classification_problems(source)
 
     def check(self, recipe: Recipe, *, root: Path, progress: Progress) -> Check:
@@ -45,6 +45,12 @@ class Classification:
         from tutelage.tasks.classification.checking import check_recipe
 
         return check_recipe(recipe, root=root, progress=progress)
+
+    def inputs(self, recipe: Recipe) -> str:
+        """Recipe, data files and models as they are now."""
+        from tutelage.tasks.classification.data import classification_inputs
+
+        return classification_inputs(recipe)
 
     def prepare(self, recipe: Recipe, progress: Progress) -> ClassificationJob:
         """Read the rows and find the models."""

@@ -46,6 +46,12 @@ class LanguageModelling:
 
         return check_language_recipe(recipe, root=root, progress=progress)
 
+    def inputs(self, recipe: LanguageRecipe) -> str:
+        """Recipe, data files and models as they are now."""
+        from tutelage.tasks.language.data import language_inputs
+
+        return language_inputs(recipe)
+
     def prepare(self, recipe: LanguageRecipe, progress: Progress) -> LanguageJob:
         """Read the documents and find the models."""
         from tutelage.tasks.language.job import LanguageJob

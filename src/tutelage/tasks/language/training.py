@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from tutelage.data import PreparedDocuments
-from tutelage.losses import Divergence
 from tutelage.models import (
     has_fast_bfloat16,
     load_language_student,
@@ -38,12 +37,7 @@ from tutelage.tasks.language.data import documents_fingerprint
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.students import LanguageStudent
 from tutelage.teachers.teacher import LocalLanguageModel
-from tutelage.train import (
-    LanguageObjective,
-    LanguageTrainSettings,
-    TargetSource,
-    train_language_model,
-)
+from tutelage.train import LanguageTrainSettings, TargetSource, train_language_model
 from tutelage.train.trimmed_targets import TrimmedTargets
 from tutelage.types import SILENT, Progress
 
@@ -127,7 +121,8 @@ def train_language_student(
         train,
         validation,
         source=source,
-        objective=objective_of(recipe, name),
+        objective=recipe.objective_for(name).spec(),
+        hidden_weight=getattr(section, "hidden_weight", 0.0),
         settings=settings_of(recipe, name),
         out=out,
         vocabulary=vocabulary,
@@ -280,20 +275,6 @@ def calibration_ids(data: PreparedDocuments) -> list[torch.Tensor]:
         chosen.append(torch.from_numpy(document.token_ids.astype("int64"))[None])
         read += len(document.token_ids)
     return chosen
-
-
-def objective_of(recipe: LanguageRecipe, name: str) -> LanguageObjective:
-    """What training of one student minimises."""
-    section = recipe.objective_for(name)
-    return LanguageObjective(
-        divergence=Divergence(
-            section.divergence, alpha=section.alpha, beta=section.beta, head_mass=section.head_mass
-        ),
-        loss_temperature=section.loss_temperature,
-        soft_weight=section.soft_weight,
-        soft_weight_final=section.soft_weight_final,
-        hidden_weight=getattr(recipe.students[name], "hidden_weight", 0.0),
-    )
 
 
 def settings_of(recipe: LanguageRecipe, name: str) -> LanguageTrainSettings:

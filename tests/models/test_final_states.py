@@ -26,9 +26,9 @@ from transformers import (
 )
 
 from tutelage.errors import ModelError
-from tutelage.models import OutputLayer, final_states, output_layer, packs
-from tutelage.models import states as states_module
-from tutelage.models.states import positions_within
+from tutelage.models import OutputLayer, output_layer, packs
+from tutelage.models import final_states as states_module
+from tutelage.models.final_states import final_states, positions_within
 from tutelage.students.language.lora import add_lora
 
 LENGTHS = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=3)

@@ -26,8 +26,7 @@ from transformers import (
 )
 
 from tutelage.errors import ModelError
-from tutelage.models import OutputLayer, output_layer, packs
-from tutelage.models import final_states as states_module
+from tutelage.models import OutputLayer, document_attention, output_layer, packs
 from tutelage.models.final_states import final_states, positions_within
 from tutelage.students.language.lora import add_lora
 
@@ -120,7 +119,7 @@ def test_attention_by_document_and_by_mask_are_the_same(name, rows, monkeypatch)
         for by_mask in (False, True):
             if by_mask:
                 monkeypatch.setattr(
-                    states_module, "attends_through_the_interface", lambda _model: False
+                    document_attention, "attends_through_the_interface", lambda _model: False
                 )
             states = final_states(model, ids, positions, segments)
             states[segments > 0].square().sum().backward()

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tutelage.models import document_attention
 from tutelage.models.attention import attention_of, keeps_a_state
 from tutelage.models.document_attention import (
     MaskChanged,
-    attends_through_the_interface,
     attention_inside_documents,
 )
 from tutelage.models.output import TellsStates, below_adapters
@@ -125,7 +125,9 @@ def _documents_can_be_cut(model: Any, segments: Tensor) -> bool:
     """
     on_processor = segments.device.type == "cpu"
     return (
-        on_processor and attends_through_the_interface(model) and _window(model, segments) is None
+        on_processor
+        and document_attention.attends_through_the_interface(model)
+        and _window(model, segments) is None
     )
 
 

@@ -22,8 +22,8 @@ def inputs_fingerprint(
     recipe: object,
     *,
     files: Iterable[Path],
-    models: Iterable[str],
-    trust_remote_code: bool = False,
+    teacher: Iterable[str],
+    models: Iterable[str] = (),
     besides: object = None,
 ) -> str:
     """The fingerprint of everything that a run of a recipe depends on.
@@ -31,8 +31,8 @@ def inputs_fingerprint(
     Args:
         recipe: All of it.
         files: The data files that it names.
-        models: The models that it names.
-        trust_remote_code: Whether a hub model may bring code, without which some cannot be named.
+        teacher: What its teacher is made of, from the teacher's spec.
+        models: The other models that it names.
         besides: What else the stages depend on.
 
     Raises:
@@ -45,7 +45,8 @@ def inputs_fingerprint(
         {name: _version(name) for name in _PACKAGES},
         recipe,
         [fingerprint_file(path) for path in files],
-        [model_fingerprint(name, trust_remote_code=trust_remote_code) for name in models],
+        list(teacher),
+        [model_fingerprint(name) for name in models],
         besides,
     )
 

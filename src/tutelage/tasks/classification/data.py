@@ -9,6 +9,7 @@ from tutelage.data import Prepared, prepare
 from tutelage.errors import Problem, RecipeError
 from tutelage.runs import fingerprint
 from tutelage.tasks.classification.recipe import Recipe
+from tutelage.tasks.classification.teaching import assignment_of, teacher_spec
 from tutelage.tasks.inputs import inputs_fingerprint
 from tutelage.types import Example
 
@@ -21,23 +22,14 @@ def classification_inputs(recipe: Recipe) -> str:
         OSError: A file cannot be read.
         ModelError: A model is not there.
     """
-    data, teacher = recipe.data, recipe.teacher
+    data = recipe.data
     named = [data.train, data.validation, data.test, *data.unlabeled]
-    models = [student.model for student in recipe.students.values() if student.kind == "pretrained"]
-    teacher_model, saved = str(teacher.model), None
-    if teacher.kind == "classifier" and teacher.fit.method == "none":
-        from tutelage.tasks.classification.teaching import saved_teacher
-        from tutelage.teachers.classifier.folder import saved_teacher_fingerprint
-
-        if (description := saved_teacher(recipe)) is not None:
-            saved = saved_teacher_fingerprint(Path(teacher_model))
-            teacher_model = description.model
+    students = [one.model for one in recipe.students.values() if one.kind == "pretrained"]
     return inputs_fingerprint(
         recipe,
         files=[file for file in named if isinstance(file, Path)],
-        models=[teacher_model, *map(str, models)],
-        trust_remote_code=teacher.trust_remote_code,
-        besides=saved,
+        teacher=teacher_spec(recipe).inputs(assignment_of(recipe)),
+        models=map(str, students),
     )
 
 
@@ -69,38 +61,20 @@ def read_data(recipe: Recipe) -> tuple[Prepared | None, list[Problem]]:
             text_field=data.text_field,
             label_field=data.label_field,
             group_field=data.group_field,
-            labels_required=recipe.teacher.kind == "classifier"
-            and recipe.teacher.fit.method != "none",
+            labels_required=recipe.teacher.spec().needs_labels,
             seed=recipe.train.seed,
         )
     except RecipeError as error:
         return None, list(error.problems)
-    return prepared, [*_needs_labels(recipe, prepared), *prepared.warnings]
+    return prepared, [*_control_problems(recipe, prepared), *prepared.warnings]
 
 
-def _needs_labels(recipe: Recipe, prepared: Prepared) -> list[Problem]:
-    """What the recipe asks for that only labelled training rows can give."""
-    if any(example.label is not None for example in prepared.train):
+def _control_problems(recipe: Recipe, prepared: Prepared) -> list[Problem]:
+    """A control without a labelled training row to learn from."""
+    if not recipe.evaluate.control or any(one.label is not None for one in prepared.train):
         return []
-    wishes = {
-        "evaluate.control": (
-            recipe.evaluate.control,
-            "a control learns from labels alone: set it to false",
-        ),
-        "teacher.shots": (
-            recipe.teacher.kind == "prompted" and recipe.teacher.shots > 0,
-            "shots are labelled: set 0",
-        ),
-        "teacher.calibration": (
-            recipe.teacher.kind == "prompted" and recipe.teacher.calibration == "fitted",
-            "it is fitted to labels: choose batch, which needs none",
-        ),
-    }
-    return [
-        Problem(key, f"no training row has a label, but {why}")
-        for key, (asked, why) in wishes.items()
-        if asked
-    ]
+    message = "no training row has a label, but a control learns from labels alone: set it to false"
+    return [Problem("evaluate.control", message)]
 
 
 def data_fingerprint(prepared: Prepared) -> str:

@@ -18,8 +18,8 @@ from tutelage.tasks.classification.sections import (
     Train,
 )
 from tutelage.tasks.classification.students import Student
-from tutelage.tasks.classification.teachers import Teacher
 from tutelage.tasks.objectives import laid_over
+from tutelage.tasks.teachers import ClassTeacher
 
 
 class Recipe(Section):
@@ -34,7 +34,7 @@ class Recipe(Section):
     data: Data
     """The examples."""
 
-    teacher: Teacher
+    teacher: ClassTeacher
     """The large model, and how it is asked."""
 
     targets: Targets = Field(default_factory=Targets)

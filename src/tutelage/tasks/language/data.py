@@ -9,11 +9,11 @@ from typing import Any
 
 from tutelage.data import PreparedDocuments, prepare_documents
 from tutelage.errors import Problem, RecipeError
-from tutelage.models import load_tokenizer
 from tutelage.models.identity import writes_the_date
 from tutelage.runs import fingerprint
 from tutelage.tasks.inputs import inputs_fingerprint
 from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.tasks.language.teaching import assignment_of, teacher_spec
 from tutelage.types import Document
 
 
@@ -32,8 +32,8 @@ def language_inputs(recipe: LanguageRecipe) -> str:
     return inputs_fingerprint(
         recipe,
         files=[file for file in (data.train, data.validation, data.test) if isinstance(file, Path)],
-        models=[teacher, *map(str, students)],
-        trust_remote_code=recipe.teacher.trust_remote_code,
+        teacher=teacher_spec(recipe).inputs(assignment_of(recipe)),
+        models=map(str, students),
         # Tomorrow the same rows are rendered into other documents.
         besides=date.today().isoformat() if rendered and writes_the_date(teacher) else None,
     )
@@ -45,9 +45,7 @@ def teacher_tokenizer(recipe: LanguageRecipe) -> Any:
     Raises:
         ModelError: The model is not there, or has no tokenizer.
     """
-    return load_tokenizer(
-        str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code
-    )
+    return teacher_spec(recipe).tokenizer(assignment_of(recipe))
 
 
 def prepare_language_data(recipe: LanguageRecipe, tokenizer: Any) -> PreparedDocuments:

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from tutelage.config.values import FrozenList, PlainName, Section, not_yet
 from tutelage.tasks.language.sections import (
-    CausalTeacherSpec,
     LanguageData,
     LanguageEvaluate,
     LanguageObjective,
@@ -20,6 +19,7 @@ from tutelage.tasks.language.sections import (
 )
 from tutelage.tasks.language.students import LanguageStudent
 from tutelage.tasks.objectives import laid_over
+from tutelage.tasks.teachers import TokenTeacher
 
 
 class LanguageRecipe(Section):
@@ -34,7 +34,7 @@ class LanguageRecipe(Section):
     data: LanguageData
     """The documents."""
 
-    teacher: CausalTeacherSpec
+    teacher: TokenTeacher
     """The large model."""
 
     targets: TokenTargets = Field(default_factory=lambda: SampledTargetsSpec(kind="sampled"))

@@ -16,6 +16,7 @@ from tutelage.targets import TargetStore
 from tutelage.tasks.classification.distilling import distill
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.classification.teaching import assignment_of, teacher_spec
+from tutelage.teachers.teacher import OwnWeights
 from tutelage.train import TrainSettings
 from tutelage.types import SILENT, Example, Progress
 
@@ -55,7 +56,7 @@ def train_student(
     transfer: Sequence[Example],
     data: Prepared,
     store: TargetStore,
-    teacher: Deferred[Any],
+    teacher: Deferred[OwnWeights],
     *,
     control: bool,
     progress: Progress = SILENT,

@@ -28,7 +28,8 @@ from tutelage.tasks.language.student_checking import require_language_students
 from tutelage.tasks.language.teaching import load_teacher, teacher_fingerprint
 from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
 from tutelage.tasks.task import Fingerprints, Student
-from tutelage.teachers import CausalTeacher, label_documents
+from tutelage.teachers import label_documents
+from tutelage.teachers.teacher import HiddenStates
 from tutelage.train import LiveTargets, StoredTargets, TargetSource
 from tutelage.types import SILENT, Document, Progress
 
@@ -164,7 +165,7 @@ def _written_by(folder: RunFolder) -> str | None:
 
 def write_token_targets(
     recipe: LanguageRecipe,
-    teacher: Deferred[CausalTeacher],
+    teacher: Deferred[HiddenStates],
     documents: Sequence[Document],
     *,
     out: Path,

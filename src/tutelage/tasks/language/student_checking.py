@@ -11,6 +11,7 @@ from typing import Any
 
 from tutelage.data import PreparedDocuments
 from tutelage.errors import Problem, RecipeError
+from tutelage.models import context_tokens
 from tutelage.students.language.pretrained import writes_no_text
 from tutelage.students.language.student import Teaching
 from tutelage.tasks.language.recipe import LanguageRecipe
@@ -42,7 +43,7 @@ def language_student_problems(
     """
     problems: list[Problem] = []
     config = teacher_spec(recipe).config()
-    context = getattr(config, "max_position_embeddings", None)
+    context = context_tokens(config)
     if context is not None and recipe.task.sequence_length > context:
         problems.append(
             Problem(

@@ -30,7 +30,7 @@ from tutelage.students import (
 from tutelage.tasks.language.data import documents_fingerprint, teacher_tokenizer
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.teaching import assignment_of, teacher_spec
-from tutelage.teachers import CausalTeacher
+from tutelage.teachers.teacher import LocalLanguageModel
 from tutelage.train import LanguageTrainSettings, TargetSource, train_language_model
 from tutelage.train.steps.tokens.trimmed_targets import TrimmedTargets
 from tutelage.types import SILENT, Progress
@@ -65,7 +65,7 @@ def train_language_student(
     folder: RunFolder,
     data: PreparedDocuments,
     source: TargetSource | None,
-    teacher: Deferred[CausalTeacher],
+    teacher: Deferred[LocalLanguageModel],
     *,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def build_language_student(
     recipe: LanguageRecipe,
     name: str,
     data: PreparedDocuments,
-    teacher: Deferred[CausalTeacher],
+    teacher: Deferred[LocalLanguageModel],
     tokenizer: Any,
     *,
     progress: Progress = SILENT,
@@ -204,7 +204,7 @@ def trim_to_documents(model: Any, tokenizer: Any, data: PreparedDocuments) -> tu
 
 
 def load_judged_student(
-    recipe: LanguageRecipe, name: str, group: Path, teacher: CausalTeacher
+    recipe: LanguageRecipe, name: str, group: Path, teacher: LocalLanguageModel
 ) -> Any:
     """A trained student, or a control, as evaluation asks it: in the teacher's ids.
 
@@ -215,9 +215,7 @@ def load_judged_student(
         teacher: Whose ids they are.
     """
     folder = str(group / name)
-    model = load_language_student(folder).to(
-        teacher.language_model.device
-    )  # both are timed on the same device
+    model = load_language_student(folder).to(teacher.device)  # both are timed on the same device
     if not recipe.students[name].spec().trims_vocabulary:
         return model
     tokens = VocabularyMap(teacher.tokenizer, load_tokenizer(folder))

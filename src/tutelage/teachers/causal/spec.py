@@ -95,7 +95,7 @@ class CausalTeacherSpec(LocalModel):
         self, assignment: TokenAssignment, *, texts: int, tokens: float, rate: float
     ) -> Effort:
         """Reading every token once."""
-        from tutelage.models.loading import choose_dtype
+        from tutelage.models.compute import choose_dtype
 
         facts = self.facts(assignment)
         return Effort(
@@ -138,10 +138,11 @@ def _weights_of(config: Any) -> int:
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     from tutelage.models.rebuilding import empty_model
+    from tutelage.models.registration import register
 
-    if (
-        type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
-    ):  # transformers would ask on the terminal whether to run it
+    register()
+    # transformers would ask on the terminal whether to run code of its own.
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         return 0
     try:
         return sum(parameter.numel() for parameter in empty_model(config).parameters())

@@ -311,6 +311,6 @@ class ClassifierTeacherSpec(LocalReader):
             )
 
     def _value_bytes(self) -> int:
-        from tutelage.models.loading import choose_dtype
+        from tutelage.models.compute import choose_dtype
 
         return choose_dtype(self.dtype).itemsize

@@ -27,7 +27,7 @@ from machine import RESULTS, keep, machine
 from tutelage.data import read_examples
 from tutelage.data.assets import SNIPPETS, fetch
 from tutelage.models import LanguageModel, load_language_model
-from tutelage.models.loading import has_fast_bfloat16
+from tutelage.models import has_fast_bfloat16
 from tutelage.recipes.demo.classification import read_snippets
 from tutelage.teachers import PromptedTeacher, draw_shots
 from tutelage.teachers.prompted.prompts import build_prompt

@@ -128,18 +128,17 @@ def test_a_transformer_student_needs_nothing_of_ours(folders, labels):
 
 
 ORDERS = {
-    "tutelage first": "import tutelage, transformers",
-    "transformers first": "import transformers, tutelage",
-    "auto classes first": "from transformers import AutoConfig, AutoModelForSequenceClassification; import tutelage",
-    "modeling first": "import tutelage; import transformers.modeling_utils",
-    "trainer after": "import tutelage; from transformers import Trainer",
-    "the student itself": "import tutelage.students.classifier.rnn",
-    "its configuration": "from tutelage.students import RecurrentConfig",
+    "tutelage first": "import tutelage; tutelage.register(); import transformers",
+    "transformers first": "import transformers, tutelage; tutelage.register()",
+    "auto classes first": "from transformers import AutoConfig, AutoModelForSequenceClassification\n"
+    "import tutelage; tutelage.register()",
+    "twice": "import tutelage; tutelage.register(); tutelage.register()",
+    "after a student": "import tutelage.students.classifier.rnn, tutelage; tutelage.register()",
 }
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_transformers_knows_the_recurrent_student_in_every_import_order(order, folders):
+def test_transformers_knows_the_recurrent_student_once_it_is_told(order, folders):
     code = f"""{ORDERS[order]}
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 folder = {str(folders["gru"])!r}
@@ -150,8 +149,25 @@ print(AutoTokenizer.from_pretrained(folder).pad_token_id)
     assert python(code).split() == ["tutelage_rnn", "RecurrentForSequenceClassification", "0"]
 
 
+@pytest.mark.parametrize(
+    "load",
+    [
+        "from tutelage.students import Predictor; print(Predictor.load(folder).labels)",
+        "from tutelage.students import load_pretrained\n"
+        "print(load_pretrained(folder, labels=labels)[0].config.id2label[2])",
+        "from tutelage.models import load_language_model\n"
+        "print(load_language_model(folder, head='sequence').model.config.id2label[2])",
+        "from tutelage.models import load_tokenizer; print('positive', load_tokenizer(folder))",
+    ],
+)
+def test_our_own_loaders_need_not_be_told(load, folders, labels):
+    code = f"folder, labels = {str(folders['gru'])!r}, {labels!r}\n{load}"
+    assert "positive" in python(code)
+
+
 def test_a_pipeline_reads_a_recurrent_student(folders, labels):
-    assert python("import tutelage" + PIPELINE.format(folder=str(folders["gru"]))) == str(labels)
+    told = "import tutelage; tutelage.register()"
+    assert python(told + PIPELINE.format(folder=str(folders["gru"]))) == str(labels)
 
 
 def test_saving_again_replaces_the_model_and_nothing_else(texts, labels, tmp_path):

@@ -7,10 +7,12 @@ from safetensors import safe_open
 from tests.students.tiny_language_rnn import BEGIN, END, MODELS, PROMPT, VOCABULARY, shape_of, tiny
 from transformers import AutoModelForCausalLM
 
-import tutelage  # noqa: F401
+import tutelage
+from tutelage.models.output import TellsStates
 from tutelage.students import RecurrentForCausalLM, RecurrentLanguageConfig, build_language_rnn
 from tutelage.students.language.specs import LanguageRNN
 
+tutelage.register()
 CELLS = ["gru", "lstm"]
 
 
@@ -128,7 +130,7 @@ def test_built_for_a_tokenizer(cell, teacher):
     )
     assert torch.equal(before, torch.get_rng_state())
     assert first.training
-    assert first.reads_one_document_a_row
+    assert isinstance(first, TellsStates)
     assert first.config.vocab_size == len(teacher.tokenizer)
     assert first.config.embedding_size == 8
     assert first.projection is None

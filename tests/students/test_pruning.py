@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from tutelage.errors import ModelError
-from tutelage.models.final_states import load_language_student
+from tutelage.models import load_language_student
 from tutelage.students.language.pruned import Pruned
 from tutelage.students.language.sizes import language_parameters
 from tutelage.students.pruning.importance import measure_importance

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.train.tiny_language import tiny_teacher
 
-from tutelage.models.threads import one_thread
+from tutelage.models.compute import one_thread
 from tutelage.train import LiveTargets
 
 sys.path.insert(0, str(Path(__file__).parent))

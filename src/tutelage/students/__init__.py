@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING without the milliseconds that impo
 if TYPE_CHECKING:
     from typing import Any
 
-    from tutelage.models.final_states import (
+    from tutelage.models import (
         OutputLayer,
         final_states,
         load_language_student,
@@ -83,7 +83,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "OutputLayer": "models.final_states",
+    "OutputLayer": "models",
     "Predictor": "students.classifier.predict",
     "Pretrained": "students.classifier.specs",
     "RNN": "students.classifier.specs",
@@ -99,15 +99,15 @@ _NAMES = {
     "build_language_transformer": "students.language.transformer",
     "build_rnn": "students.classifier.rnn",
     "build_transformer": "students.classifier.transformer",
-    "final_states": "models.final_states",
+    "final_states": "models",
     "language_embeddings": "students.language.embeddings",
     "language_parameters": "students.language.sizes",
-    "load_language_student": "models.final_states",
+    "load_language_student": "models",
     "load_pretrained": "students.classifier.pretrained",
     "merge_lora": "students.language.lora",
     "needed_ids": "students.vocabulary.cutting",
-    "output_layer": "models.final_states",
-    "packs": "models.final_states",
+    "output_layer": "models",
+    "packs": "models",
     "plan_pruning": "students.pruning.plan",
     "prune": "students.pruning.pruning",
     "save": "students.saving",

@@ -8,11 +8,12 @@ every token is next; `label_documents` runs it over a corpus.
 from tutelage.teachers.causal.teacher import CausalTeacher
 from tutelage.teachers.classifier.features import default_layers, extract_features
 from tutelage.teachers.classifier.teacher import ClassifierTeacher
-from tutelage.teachers.label import Teacher, label
+from tutelage.teachers.label import label
 from tutelage.teachers.label_documents import label_documents
 from tutelage.teachers.prompted.calibration import Calibration
 from tutelage.teachers.prompted.prompts import Prompt, draw_shots
 from tutelage.teachers.prompted.teacher import PromptedTeacher
+from tutelage.teachers.teacher import Teacher
 
 Classifier = ClassifierTeacher
 """Short name for `tutelage.teachers.Classifier.load(...)`."""

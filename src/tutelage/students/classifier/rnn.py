@@ -19,7 +19,6 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from tutelage.students.classifier.configuration import RecurrentConfig
 from tutelage.students.classifier.labels import label_names
 from tutelage.students.classifier.specs import RNN
-from tutelage.students.cudnn import lay_weights_together
 
 
 class RecurrentForSequenceClassification(PreTrainedModel):
@@ -282,6 +281,21 @@ def _max(states: Tensor, mask: Tensor | None) -> Tensor:
     if mask is not None:
         states = states.masked_fill(~mask[..., None], -torch.inf)
     return states.amax(1)
+
+
+def lay_weights_together(cell: nn.RNNBase, inputs: Tensor) -> None:
+    """Have the weights of a cell in one piece of memory where cuDNN reads it; does nothing where
+    they are, or on a CPU.
+
+    Moving a module to a GPU does it; loading weights straight onto one does not. Done on every call
+    it would copy all weights each time, and leave whoever holds their old memory with weights of
+    the past.
+    """
+    if (
+        inputs.is_cuda
+        and len({weight.untyped_storage().data_ptr() for weight in cell.parameters()}) > 1
+    ):
+        cell.flatten_parameters()
 
 
 def recurrent_start(name: str, weight: Tensor, *, is_lstm: bool) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 
 from tutelage.errors import ModelError
+from tutelage.models.output import Adapted, TellsStates
 from tutelage.students.language.student import Lora
 
 
@@ -34,11 +35,10 @@ def add_lora(model: Any, *, rank: int = Lora.rank, alpha: float = Lora.alpha, se
     Source: Hu et al. 2021 (arXiv:2106.09685); on all linear layers, which Dettmers et al. 2023
         (arXiv:2305.14314, section 4) found to matter more than the rank.
     """
-    if getattr(model, "reads_one_document_a_row", False):
+    if isinstance(model, TellsStates):
         raise ModelError(
             f"{type(model).__name__} keeps its weights in recurrent cells, which take no adapters: "
-            "train all of it "
-            "(remove lora from this student)"
+            "train all of it (remove lora from this student)"
         )
     from peft import LoraConfig, TaskType, get_peft_model
 
@@ -68,6 +68,6 @@ def merge_lora(model: Any) -> Any:
     Returns:
         The model that the adapters were put on.
     """
-    if not hasattr(model, "merge_and_unload"):
+    if not isinstance(model, Adapted):
         return model
-    return model.merge_and_unload().requires_grad_(True)
+    return cast(Any, model).merge_and_unload().requires_grad_(True)

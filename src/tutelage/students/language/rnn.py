@@ -17,6 +17,7 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from tutelage.models.output import OutputLayer
 from tutelage.students.classifier.rnn import recurrent_start
 from tutelage.students.language.configuration import RecurrentLanguageConfig
 from tutelage.students.language.layer import (
@@ -62,8 +63,6 @@ class RecurrentForCausalLM(PreTrainedModel, GenerationMixin):
     config_class = RecurrentLanguageConfig
     config: RecurrentLanguageConfig
     base_model_prefix = ""
-    reads_one_document_a_row = True
-    """Rows may not hold several documents: the state of one would run into the next."""
     _input_embed_layer = "embedding"
     _tied_weights_keys = {"lm_head.weight": "embedding.weight"}  # noqa: RUF012
     _no_split_modules = ["RecurrentForCausalLM"]  # noqa: RUF012
@@ -177,9 +176,9 @@ class RecurrentForCausalLM(PreTrainedModel, GenerationMixin):
         """
         return self._read(self.embedding(input_ids), None, None, need_state=False)[0][-1]
 
-    def output_layer(self) -> tuple[Tensor, None, float, None]:
+    def output_layer(self) -> OutputLayer:
         """How hidden states become logits: the matrix [V, E], no bias, a scale of 1, no cap."""
-        return self.lm_head.weight, None, 1.0, None
+        return OutputLayer(self.lm_head.weight)
 
     def _read(
         self,

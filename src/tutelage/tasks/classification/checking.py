@@ -160,7 +160,7 @@ def saved_teacher_bytes(recipe: Recipe, facts: ModelFacts | None) -> int:
     Returns:
         Bytes; 0 for a hub model whose size is not known.
     """
-    from tutelage.models.loading import choose_dtype
+    from tutelage.models import choose_dtype
 
     if recipe.teacher.kind != "classifier" or facts is None:
         return 0

@@ -19,6 +19,7 @@ from tutelage.tasks.classification.data import rows_fingerprint
 from tutelage.tasks.classification.distilling import distill
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.classification.teaching import teacher_model
+from tutelage.teachers.teacher import OwnWeights
 from tutelage.train import TrainSettings
 from tutelage.types import SILENT, Example, Progress
 
@@ -60,7 +61,7 @@ def train_student(
     transfer: Sequence[Example],
     data: Prepared,
     store: TargetStore,
-    teacher: Deferred[Any],
+    teacher: Deferred[OwnWeights],
     *,
     control: bool,
     progress: Progress = SILENT,

@@ -15,7 +15,7 @@ import torch
 
 from tutelage.data import PreparedDocuments
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem
-from tutelage.models import has_fast_bfloat16, model_config, model_facts
+from tutelage.models import has_fast_bfloat16, model_config, model_facts, register
 from tutelage.models.rebuilding import empty_model
 from tutelage.students import language_parameters
 from tutelage.tasks.classification.checking import (
@@ -194,9 +194,9 @@ def _weights_of(config: Any) -> int:
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    if (
-        type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
-    ):  # transformers would ask on the terminal whether to run it
+    register()
+    # transformers would ask on the terminal whether to run code of its own.
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         return 0
     try:
         return sum(parameter.numel() for parameter in empty_model(config).parameters())

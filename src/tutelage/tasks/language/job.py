@@ -28,6 +28,7 @@ from tutelage.tasks.language.student_checking import require_language_students
 from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
 from tutelage.tasks.task import Fingerprints, Student
 from tutelage.teachers import CausalTeacher, label_documents
+from tutelage.teachers.teacher import HiddenStates
 from tutelage.train import LiveTargets, StoredTargets, TargetSource
 from tutelage.types import SILENT, Document, Progress
 
@@ -176,7 +177,7 @@ def load_causal_teacher(recipe: LanguageRecipe) -> CausalTeacher:
 
 def write_token_targets(
     recipe: LanguageRecipe,
-    teacher: Deferred[CausalTeacher],
+    teacher: Deferred[HiddenStates],
     documents: Sequence[Document],
     *,
     out: Path,

@@ -11,7 +11,7 @@ from typing import Any
 
 from tutelage.data import PreparedDocuments
 from tutelage.errors import Problem, RecipeError
-from tutelage.models import model_config
+from tutelage.models import context_tokens, model_config
 from tutelage.students.language.pretrained import writes_no_text
 from tutelage.students.language.student import Teaching
 from tutelage.tasks.language.recipe import LanguageRecipe
@@ -44,7 +44,7 @@ def language_student_problems(
     config = model_config(
         str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code
     )
-    context = getattr(config, "max_position_embeddings", None)
+    context = context_tokens(config)
     if context is not None and recipe.task.sequence_length > context:
         problems.append(
             Problem(

@@ -33,7 +33,7 @@ from tutelage.students import (
 )
 from tutelage.tasks.language.data import documents_fingerprint, teacher_tokenizer
 from tutelage.tasks.language.recipe import LanguageRecipe
-from tutelage.teachers import CausalTeacher
+from tutelage.teachers.teacher import LocalLanguageModel
 from tutelage.train import (
     LanguageObjective,
     LanguageTrainSettings,
@@ -76,7 +76,7 @@ def train_language_student(
     folder: RunFolder,
     data: PreparedDocuments,
     source: TargetSource | None,
-    teacher: Deferred[CausalTeacher],
+    teacher: Deferred[LocalLanguageModel],
     *,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def build_language_student(
     recipe: LanguageRecipe,
     name: str,
     data: PreparedDocuments,
-    teacher: Deferred[CausalTeacher],
+    teacher: Deferred[LocalLanguageModel],
     tokenizer: Any,
     *,
     progress: Progress = SILENT,
@@ -215,7 +215,7 @@ def trim_to_documents(model: Any, tokenizer: Any, data: PreparedDocuments) -> tu
 
 
 def load_judged_student(
-    recipe: LanguageRecipe, name: str, group: Path, teacher: CausalTeacher
+    recipe: LanguageRecipe, name: str, group: Path, teacher: LocalLanguageModel
 ) -> Any:
     """A trained student, or a control, as evaluation asks it: in the teacher's ids.
 
@@ -226,9 +226,7 @@ def load_judged_student(
         teacher: Whose ids they are.
     """
     folder = str(group / name)
-    model = load_language_student(folder).to(
-        teacher.language_model.device
-    )  # both are timed on the same device
+    model = load_language_student(folder).to(teacher.device)  # both are timed on the same device
     if not recipe.students[name].spec().trims_vocabulary:
         return model
     tokens = VocabularyMap(teacher.tokenizer, load_tokenizer(folder))

@@ -7,9 +7,9 @@ In: where it lies. Out: the model as it is. Importing this file imports no torch
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from tutelage.errors import ModelError
 from tutelage.students.language.student import Adaptable, Teaching
@@ -19,9 +19,9 @@ from tutelage.students.language.student import Adaptable, Teaching
 class LanguagePretrained(Adaptable):
     """A causal language model that exists already and reads the teacher's tokens."""
 
-    needs_weights: ClassVar[bool] = False
-    trims_vocabulary: ClassVar[bool] = False
-    hidden_weight: ClassVar[float] = 0.0
+    needs_weights: bool = field(default=False, init=False)
+    trims_vocabulary: bool = field(default=False, init=False)
+    hidden_weight: float = field(default=0.0, init=False)
 
     model: Path | str
     """A folder or a hub id."""

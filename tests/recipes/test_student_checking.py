@@ -90,10 +90,10 @@ REFUSED = {
         r"need 259"
     ),
     "{kind: rnn, tokenizer: {kind: teacher}}": r"students\.one\.tokenizer: .* is no byte-level BPE and cannot be trimm",
-    "{kind: pretrained, model: ./nowhere}": r"students\.one\.model: .*nowhere is not a folder",
+    "{kind: pretrained, model: ./nowhere}": r"students\.one\.model: .*nowhere: no such model folder",
     "{kind: pretrained, model: owner/name}": (
-        r"students\.one\.model: owner/name is not a folder here, and the model hub did not give a "
-        r"model .*check the"
+        r"students\.one\.model: owner/name: not a folder here, and the model hub did not give it "
+        r".*Check the"
     ),
 }
 

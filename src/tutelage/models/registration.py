@@ -10,14 +10,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
-
-# They stand on a floor above, and are named here for what loads them: any model, by any loader.
-_CLASSIFIER = (
-    "tutelage.students.classifier",
-    "RecurrentConfig",
-    "RecurrentForSequenceClassification",
-)
-_LANGUAGE_MODEL = ("tutelage.students.language", "RecurrentLanguageConfig", "RecurrentForCausalLM")
+from typing import Any
 
 
 def register() -> None:
@@ -34,23 +27,32 @@ def register() -> None:
     register_configurations()
     if find_spec("torch") is None:  # then there are no models to load
         return
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    import transformers
 
-    for auto, (room, config, model) in (
-        (AutoModelForSequenceClassification, _CLASSIFIER),
-        (AutoModelForCausalLM, _LANGUAGE_MODEL),
+    for auto, kinds in (
+        (transformers.AutoModelForSequenceClassification, "CLASSIFIERS"),
+        (transformers.AutoModelForCausalLM, "WRITERS"),
     ):
-        auto.register(
-            getattr(import_module(f"{room}.configuration"), config),
-            getattr(import_module(f"{room}.rnn"), model),
-            exist_ok=True,
-        )
+        for config, model in _networks(kinds):
+            auto.register(_named(config), _named(model), exist_ok=True)
 
 
 def register_configurations() -> None:
     """Have `AutoConfig`, and with it `AutoTokenizer`, read their folders; needs no torch."""
     from transformers import AutoConfig
 
-    for room, name, _ in (_CLASSIFIER, _LANGUAGE_MODEL):
-        config = getattr(import_module(f"{room}.configuration"), name)
-        AutoConfig.register(config.model_type, config, exist_ok=True)
+    for config, _ in (*_networks("CLASSIFIERS"), *_networks("WRITERS")):
+        AutoConfig.register(_named(config).model_type, _named(config), exist_ok=True)
+
+
+def _networks(kinds: str) -> list[tuple[str, str]]:
+    """Of the students that stand on the floor above: named here for what loads them, which is any
+    model by any loader.
+    """
+    students = import_module("tutelage.students.kinds")
+    return [kind.network for kind in getattr(students, kinds) if kind.network is not None]
+
+
+def _named(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"tutelage.students.{module}"), name)

@@ -9,7 +9,7 @@ importing this file imports no torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -179,8 +179,8 @@ class RNN(FreshStudent):
 class Pretrained:
     """A sequence classifier or encoder that exists already."""
 
-    needs_weights: ClassVar[bool] = False
-    needs_tokenizer: ClassVar[bool] = False
+    needs_weights: bool = field(default=False, init=False)
+    needs_tokenizer: bool = field(default=False, init=False)
 
     labels: Sequence[str]
     """Class names in the order of the logits."""

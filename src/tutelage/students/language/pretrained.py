@@ -7,9 +7,9 @@ In: where it lies. Out: the model as it is. Importing this file imports no torch
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from tutelage.errors import ModelError
 from tutelage.students.language.student import Adaptable, Teaching
@@ -19,9 +19,9 @@ from tutelage.students.language.student import Adaptable, Teaching
 class LanguagePretrained(Adaptable):
     """A causal language model that exists already and reads the teacher's tokens."""
 
-    needs_weights: ClassVar[bool] = False
-    trims_vocabulary: ClassVar[bool] = False
-    hidden_weight: ClassVar[float] = 0.0
+    needs_weights: bool = field(default=False, init=False)
+    trims_vocabulary: bool = field(default=False, init=False)
+    hidden_weight: float = field(default=0.0, init=False)
 
     model: Path | str
     """A folder or a hub id."""
@@ -44,20 +44,19 @@ class LanguagePretrained(Adaptable):
 
     def config(self, teacher: Any, *, vocabulary: int | None = None) -> Any:
         """That of the folder."""
-        from transformers import AutoConfig
+        from tutelage.models import read_config
 
         del teacher, vocabulary
-        try:
-            return AutoConfig.from_pretrained(str(self.model))
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(
-                f"{self.model}: its configuration cannot be read ({error}). Give a folder or a hub "
-                "id"
-            ) from error
+        return read_config(str(self.model))
 
     def problems(self, teaching: Teaching, *, name: str) -> Iterator[tuple[str, str]]:
         """A model that is not there, writes no text, has another tokenizer, or reads too little."""
-        from tutelage.models import load_tokenizer, model_config, require_same_tokenizer
+        from tutelage.models import (
+            context_tokens,
+            load_tokenizer,
+            model_config,
+            require_same_tokenizer,
+        )
 
         model = str(self.model)
         try:
@@ -77,7 +76,7 @@ class LanguagePretrained(Adaptable):
                 f"has {config.vocab_size:,} rows in its output matrix, but the teacher speaks of "
                 f"{tokens:,} tokens: save the student's model and its tokenizer together",
             )
-        reads = getattr(config, "max_position_embeddings", None)
+        reads = context_tokens(config)
         if reads is not None and teaching.sequence_length > reads:
             yield (
                 "model",
@@ -99,20 +98,12 @@ def writes_no_text(spec: str, *, trust_remote_code: bool = False) -> str | None:
         spec: The model as a recipe names it; its configuration is read.
         trust_remote_code: Run configuration code that comes with it.
     """
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+    from tutelage.models import continues_text, read_config
 
-    from tutelage.models.reading import read_config
-
-    whole = read_config(spec, trust_remote_code=trust_remote_code)
-    # Of a model that sees, too, either of the two may be the known one.
-    for config in (whole, whole.get_text_config()):
-        own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-        reads_both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(
-            config, "is_decoder", False
-        )
-        if own_code or (type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not reads_both_ways):
-            return None
+    config = read_config(spec, trust_remote_code=trust_remote_code)
+    if continues_text(config):
+        return None
     return (
-        f"is of the kind {whole.model_type}, which does not predict a text token by token: give a "
+        f"is of the kind {config.model_type}, which does not predict a text token by token: give a "
         "causal language model"
     )

@@ -7,8 +7,8 @@ cutting itself is in `students.pruning`; importing this file imports no torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
@@ -22,7 +22,7 @@ Choice = Literal["even", "influence"]
 class Pruned(Adaptable):
     """The teacher itself, with the parts that matter least taken out."""
 
-    needs_weights: ClassVar[bool] = True
+    needs_weights: bool = field(default=True, init=False)
 
     layers: Annotated[int, Ge(1)] | None = None
     """Blocks that are kept; None: all."""

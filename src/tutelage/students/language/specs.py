@@ -7,8 +7,8 @@ In: sizes, then the teacher's tokenizer. Out: a causal language model, its confi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
 
@@ -28,8 +28,8 @@ Embeddings = Literal["random", "teacher"]
 class LanguageTransformer(Adaptable):
     """A Llama with fresh weights and the teacher's tokenizer."""
 
-    trims_vocabulary: ClassVar[bool] = False
-    hidden_weight: ClassVar[float] = 0.0
+    trims_vocabulary: bool = field(default=False, init=False)
+    hidden_weight: float = field(default=0.0, init=False)
 
     layers: Annotated[int, Ge(1)] = 6
     """Transformer blocks."""
@@ -109,8 +109,8 @@ class LanguageTransformer(Adaptable):
 class LanguageRNN(Adaptable):
     """A GRU or LSTM that reads and writes the teacher's tokens."""
 
-    trims_vocabulary: ClassVar[bool] = False
-    hidden_weight: ClassVar[float] = 0.0
+    trims_vocabulary: bool = field(default=False, init=False)
+    hidden_weight: float = field(default=0.0, init=False)
 
     cell: Cell = "gru"
     """The recurrent cell."""

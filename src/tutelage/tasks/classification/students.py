@@ -1,8 +1,4 @@
-"""The students section of a classification recipe: which kinds of student there are.
-
-The options of a kind, and what it knows about itself, are in its spec in `students.classifier`. A
-further kind is one further line in `KINDS`.
-"""
+"""The students section of a classification recipe, read from the specs of `students.kinds`."""
 
 from __future__ import annotations
 
@@ -13,8 +9,8 @@ from pydantic import Field
 from tutelage.config.specs import one_of, section
 from tutelage.config.values import ModelName
 from tutelage.students.classifier.fresh import FreshStudent, TokenizerKind
-from tutelage.students.classifier.specs import RNN, Pretrained, Transformer
 from tutelage.students.classifier.student import ClassifierStudent
+from tutelage.students.kinds import CLASSIFIERS, Kind
 from tutelage.tasks.classification.sections import ObjectiveOverrides, ScheduleOverrides
 
 _VOCABULARY = ("tokenizer", "vocabulary_size", "lowercase")
@@ -72,32 +68,27 @@ class FreshSection(StudentSection):
         return f"tokenizer.{option}" if option in TokenizerSpec.model_fields else option
 
 
-def _fresh(spec: type[FreshStudent], name: str, kind: str) -> type[StudentSection]:
+def _section(kind: Kind) -> type[StudentSection]:
+    if issubclass(kind.spec, FreshStudent):
+        return section(
+            kind.spec,
+            name=kind.section,
+            kind=kind.word,
+            omit=("labels", "vocabulary_size", "lowercase"),
+            base=FreshSection,
+            extra={"tokenizer": (TokenizerSpec, Field(default_factory=TokenizerSpec))},
+        )
     return section(
-        spec,
-        name=name,
-        kind=kind,
-        omit=("labels", "vocabulary_size", "lowercase"),
-        base=FreshSection,
-        extra={"tokenizer": (TokenizerSpec, Field(default_factory=TokenizerSpec))},
-    )
-
-
-KINDS: tuple[type[StudentSection], ...] = (
-    _fresh(Transformer, "TransformerSpec", kind="transformer"),
-    _fresh(RNN, "RecurrentSpec", kind="rnn"),
-    section(
-        Pretrained,
-        name="PretrainedSpec",
-        kind="pretrained",
+        kind.spec,
+        name=kind.section,
+        kind=kind.word,
         omit=("labels",),
         base=StudentSection,
         extra={"model": ModelName},
-    ),
-)
-"""The kinds of student. Their names are part of fingerprints and of the JSON schema."""
+    )
+
 
 if TYPE_CHECKING:
     Student = StudentSection
 else:
-    Student = one_of(*KINDS)
+    Student = one_of(*map(_section, CLASSIFIERS))

@@ -1,18 +1,13 @@
-"""The students section of a causal_lm recipe: which kinds of student there are.
-
-The options of a kind, and what it knows about itself, are in its spec in `students.language`. A
-further kind is one further line in `KINDS`.
-"""
+"""The students section of a causal_lm recipe, read from the specs of `students.kinds`."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from tutelage.config.specs import one_of, section
 from tutelage.config.values import ModelName, Section
-from tutelage.students.language.pretrained import LanguagePretrained
-from tutelage.students.language.pruned import Pruned
-from tutelage.students.language.specs import LanguageRNN, LanguageTransformer
+from tutelage.students.kinds import WRITERS, Kind
 from tutelage.students.language.student import LanguageStudent, Lora
 from tutelage.tasks.language.sections import LanguageObjectiveOverrides, LanguageScheduleOverrides
 
@@ -41,19 +36,18 @@ class LanguageStudentSection(Section):
         return super().spec(**more)
 
 
-def _kind(spec: type, name: str, kind: str, **types: Any) -> type[LanguageStudentSection]:
-    return section(spec, name=name, kind=kind, base=LanguageStudentSection, extra=types)
+def _section(kind: Kind) -> type[LanguageStudentSection]:
+    named = any(option.name == "model" for option in fields(kind.spec))
+    return section(
+        kind.spec,
+        name=kind.section,
+        kind=kind.word,
+        base=LanguageStudentSection,
+        extra={"model": ModelName} if named else {},
+    )
 
-
-KINDS: tuple[type[LanguageStudentSection], ...] = (
-    _kind(Pruned, "PrunedSpec", kind="pruned"),
-    _kind(LanguageTransformer, "LanguageTransformerSpec", kind="transformer"),
-    _kind(LanguageRNN, "LanguageRecurrentSpec", kind="rnn"),
-    _kind(LanguagePretrained, "LanguagePretrainedSpec", kind="pretrained", model=ModelName),
-)
-"""The kinds of student. Their names are part of fingerprints and of the JSON schema."""
 
 if TYPE_CHECKING:
     AnyLanguageStudent = LanguageStudentSection
 else:
-    AnyLanguageStudent = one_of(*KINDS)
+    AnyLanguageStudent = one_of(*map(_section, WRITERS))

@@ -19,11 +19,7 @@ from torch import Tensor
 from tutelage.errors import ShapeMismatch
 from tutelage.runs import atomic_write_bytes, fingerprint
 from tutelage.students.classifier.components import principal_components
-from tutelage.students.vocabulary.token_vectors import (
-    ReadTexts,
-    token_pieces,
-    token_vectors,
-)
+from tutelage.students.vocabulary.token_vectors import token_pieces, token_vectors
 from tutelage.types import SILENT, Progress
 
 
@@ -38,7 +34,6 @@ def teacher_embeddings(
     standard_deviation: float | None = None,
     seed: int = 0,
     cache: Path | None = None,
-    read: ReadTexts | None = None,
     progress: Progress = SILENT,
 ) -> Tensor:
     """Embeddings of the student's tokens in the teacher's terms, reduced to `width`.
@@ -65,8 +60,6 @@ def teacher_embeddings(
         seed: Of the random rows.
         cache: Folder in which the teacher's vectors are kept, since running them takes a while and
             another student with the same vocabulary needs the same ones; None keeps nothing.
-        read: Where what the teacher made of the texts when it read them before may be found; None
-            has it read them now.
         progress: Where the bar goes.
 
     Returns:
@@ -115,7 +108,6 @@ def teacher_embeddings(
             rows,
             contextual_layer=contextual_layer,
             texts=texts,
-            read=read,
             progress=progress,
         )
         if file is not None:

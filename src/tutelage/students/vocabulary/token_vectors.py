@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -61,12 +61,11 @@ class ReadWords(Protocol):
         ...
 
 
-class ReadTexts(Protocol):
-    """Texts that the teacher has read before, with what it made of their words."""
+@runtime_checkable
+class RemembersWords(Protocol):
+    """A language model that has read texts before, with what it made of their words."""
 
-    def words(
-        self, language_model: Any, layer: int, texts: Sequence[str]
-    ) -> Iterator[ReadWords] | None:
+    def words(self, texts: Sequence[str], *, layer: int) -> Iterator[ReadWords] | None:
         """Words at a layer, part by part; None unless all of these texts are among those read."""
         ...
 
@@ -101,7 +100,6 @@ def token_vectors(
     *,
     contextual_layer: int | None,
     texts: Sequence[str],
-    read: ReadTexts | None = None,
     progress: Progress,
 ) -> tuple[Tensor, Tensor]:
     """The teacher's vectors of student tokens, and how often each occurs in running text.
@@ -112,9 +110,8 @@ def token_vectors(
         pieces: For each of the V tokens the teacher's ids, from `token_pieces`.
         rows: The N tokens asked for; each has pieces.
         contextual_layer: As for `teacher_embeddings`.
-        texts: Running text, used with a layer only.
-        read: Where what the teacher made of the texts may be found. What it has not read, or
-            without this all, it reads now.
+        texts: Running text, used with a layer only. A language model that remembers what it made
+            of the words in it (`RemembersWords`) does not read it again.
         progress: Where the bar goes.
 
     Returns:
@@ -122,10 +119,9 @@ def token_vectors(
     """
     model, teacher_tokenizer = language_model.model, language_model.tokenizer
     counts = torch.zeros(len(pieces))
-    layer = contextual_layer
-    words = (
-        None if read is None or layer is None else read.words(language_model, layer, list(texts))
-    )
+    words = None
+    if contextual_layer is not None and isinstance(language_model, RemembersWords):
+        words = language_model.words(texts, layer=contextual_layer)
     total = len(rows) + (len(texts) if words is None else 0)
     with (
         torch.inference_mode(),

@@ -106,14 +106,14 @@ class TextReadings:
         return out
 
     def words(
-        self, language_model: Any, layer: int, texts: Sequence[str]
+        self, language_model: LanguageModel, texts: Sequence[str], *, layer: int
     ) -> Iterator[Words] | None:
         """What the teacher made of words in the texts that it has read, part by part.
 
         Args:
             language_model: The teacher's; the words of another are not given.
-            layer: Whose states.
             texts: Texts that must be among those read.
+            layer: Whose states.
 
         Returns:
             The parts; None where the words of one of the texts have not been kept.
@@ -234,6 +234,24 @@ class TextReadings:
             yield [text_id for _, text_id in of_part], features[[place for place, _ in of_part]]
 
 
+class ReadModel:
+    """A teacher's language model as students see it: with what it made of words in texts.
+
+    Args:
+        language_model: The teacher's.
+        readings: What it has read.
+    """
+
+    def __init__(self, language_model: LanguageModel, readings: TextReadings) -> None:
+        self.model, self.tokenizer = language_model.model, language_model.tokenizer
+        self.fingerprint = language_model.fingerprint
+        self._language_model, self._readings = language_model, readings
+
+    def words(self, texts: Sequence[str], *, layer: int) -> Iterator[Words] | None:
+        """See `TextReadings.words`."""
+        return self._readings.words(self._language_model, texts, layer=layer)
+
+
 def read_features(
     language_model: LanguageModel,
     texts: Sequence[str],
@@ -272,7 +290,7 @@ def _features_key(
     )
 
 
-def _words_key(language_model: Any) -> str:
+def _words_key(language_model: LanguageModel) -> str:
     return fingerprint("words", language_model.fingerprint, str(language_model.dtype))
 
 

@@ -119,12 +119,18 @@ def _padded_states(
 
 def _begun(backbone: Any, begin: int, layer: int, layers: int) -> DynamicCache | None:
     """What attention keeps of a first token, if it is a model that keeps such things."""
-    if "past_key_values" not in inspect.signature(backbone.forward).parameters:
+    if _cache_argument(backbone) is None:
         return None
     cache = DynamicCache()
     ids = torch.tensor([[begin]], device=next(backbone.parameters()).device)
     _states_after(backbone, ids, None, layer=layer, layers=layers, cache=cache)
     return cache if cache.get_seq_length() == 1 else None
+
+
+def _cache_argument(backbone: Any) -> str | None:
+    """By which name a model takes what attention keeps; None if it takes none."""
+    known = inspect.signature(backbone.forward).parameters
+    return next((name for name in ("cache", "past_key_values") if name in known), None)
 
 
 def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
@@ -167,7 +173,7 @@ def _states_after(
     cache: DynamicCache | None = None,
 ) -> Tensor:
     """hidden_states[layer], leaving the forward pass as soon as they are there."""
-    keeping = {"use_cache": False} if cache is None else {"past_key_values": cache}
+    keeping = {"use_cache": False} if cache is None else {_cache_argument(backbone): cache}
     stacks = [
         module
         for module in backbone.modules()

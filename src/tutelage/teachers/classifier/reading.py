@@ -8,6 +8,7 @@ hand, and a part that was damaged is no part, so its texts are read again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -32,6 +33,7 @@ TEXTS_PER_PART, CHARACTERS_PER_PART = 512, 2**17
 MOST_BYTES = 4 * 2**30
 """Parts are written until they take this much; texts beyond are read all the same."""
 _FORMAT = 1
+_HEADER = "reading"
 _SUFFIX = ".safetensors"
 
 
@@ -181,7 +183,9 @@ class TextReadings:
         arrays = {"ids": _packed(ids), "features": np.ascontiguousarray(features)}
         if words is not None:
             arrays |= {"words.ids": _packed(words[0]), **words[1].arrays()}
-        content = save(arrays, {"format": str(_FORMAT), "features": key, "words": words_key})
+        # One entry: several would come in any order, and the same part have another name.
+        header = json.dumps({"format": _FORMAT, "features": key, "words": words_key})
+        content = save(arrays, {_HEADER: header})
         path = self._folder / f"{_digest(content)}{_SUFFIX}"
         atomic_write_bytes(path, content)
         self._enter(path)
@@ -205,7 +209,7 @@ class TextReadings:
         from safetensors import safe_open
 
         with safe_open(path, framework="numpy") as part:
-            header, names = part.metadata(), set(part.keys())
+            header, names = json.loads(part.metadata()[_HEADER]), set(part.keys())
             of_key = self._features.setdefault(header["features"], {})
             for row, text_id in enumerate(_unpacked(part.get_tensor("ids"))):
                 of_key[text_id] = (path, row)

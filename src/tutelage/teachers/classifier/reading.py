@@ -184,7 +184,7 @@ class TextReadings:
         if words is not None:
             arrays |= {"words.ids": _packed(words[0]), **words[1].arrays()}
         # One entry: several would come in any order, and the same part have another name.
-        header = json.dumps({"format": _FORMAT, "features": key, "words": words_key})
+        header = json.dumps({"features": key, "words": words_key})
         content = save(arrays, {_HEADER: header})
         path = self._folder / f"{_digest(content)}{_SUFFIX}"
         atomic_write_bytes(path, content)
@@ -295,7 +295,7 @@ def _features_key(
 
 
 def _words_key(language_model: LanguageModel) -> str:
-    return fingerprint("words", language_model.fingerprint, str(language_model.dtype))
+    return fingerprint("words", _FORMAT, language_model.fingerprint, str(language_model.dtype))
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

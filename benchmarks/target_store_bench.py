@@ -33,7 +33,7 @@ from tutelage.teachers.causal.drawing import (
     split_by_document,
     uniforms,
 )
-from tutelage.teachers.label_documents import label_documents
+from tutelage.teachers.document_labelling import label_documents
 from tutelage.train import LanguageObjective, LanguageTrainSettings, train_language_model
 from tutelage.train.language_targets import StoredTargets
 from tutelage.types import Document

@@ -48,7 +48,7 @@ from tutelage.models import has_fast_bfloat16, load_language_model, load_languag
 from tutelage.recipes.demo.language import read_reviews
 from tutelage.students import prune, save_model
 from tutelage.teachers import CausalTeacher
-from tutelage.teachers.label_documents import label_documents
+from tutelage.teachers.document_labelling import label_documents
 from tutelage.train import (
     LanguageObjective,
     LanguageTrainSettings,

@@ -11,9 +11,10 @@ import pytest
 from tutelage.errors import RecipeError
 from tutelage.recipes.loading import load_recipe
 from tutelage.tasks.language.recipe import LanguageRecipe
-from tutelage.tasks.language.sections import CausalTeacherSpec, LiveTargetsSpec, SampledTargetsSpec
+from tutelage.tasks.language.sections import LiveTargetsSpec, SampledTargetsSpec
 from tutelage.tasks.language.students import LanguageRecurrentSpec, PrunedSpec
 from tutelage.tasks.language.template import TEMPLATE as LANGUAGE_TEMPLATE
+from tutelage.teachers.causal.spec import CausalTeacherSpec
 
 MINIMAL = """\
 task: {kind: causal_lm}
@@ -53,7 +54,7 @@ def test_defaults_and_absolute_paths(tmp_path: Path) -> None:
         None,
     )
     assert data.train_on == "response"
-    assert recipe.teacher == CausalTeacherSpec(kind="causal_lm", model="owner/name")
+    assert recipe.teacher.spec() == CausalTeacherSpec(model="owner/name")
     assert (recipe.teacher.dtype, recipe.teacher.batch_tokens) == ("auto", 4096)
     assert recipe.targets == SampledTargetsSpec(kind="sampled")
     assert recipe.targets.encoding() == {"threshold": 0.05}

@@ -10,12 +10,9 @@ from tests.config.recipe_files import MINIMAL, load, write
 
 from tutelage.recipes.loading import load_recipe
 from tutelage.tasks.classification.students import RecurrentSpec
-from tutelage.tasks.classification.teachers import (
-    ClassifierTeacherSpec,
-    HeadFit,
-    PromptedTeacherSpec,
-)
 from tutelage.tasks.classification.template import TEMPLATE
+from tutelage.teachers.classifier.spec import ClassifierTeacherSpec, HeadFit
+from tutelage.teachers.prompted.spec import PromptedTeacherSpec
 
 
 def test_defaults_and_absolute_paths(tmp_path: Path) -> None:
@@ -26,9 +23,7 @@ def test_defaults_and_absolute_paths(tmp_path: Path) -> None:
     assert recipe.data.test == tmp_path.parent / "test.jsonl"
     assert recipe.data.validation == 0.1
     assert recipe.data.unlabeled == ()
-    assert isinstance(recipe.teacher, PromptedTeacherSpec)
-    assert recipe.teacher.model == "owner/name"
-    assert recipe.teacher.calibration == "none"
+    assert recipe.teacher.spec() == PromptedTeacherSpec(model="owner/name")
     assert isinstance(recipe.students["gru"], RecurrentSpec)
     assert recipe.students["gru"].tokenizer.kind == "wordpiece"
     assert (recipe.train.epochs, recipe.train.seed, recipe.objective.soft_weight) == (10, 0, 0.9)
@@ -37,8 +32,9 @@ def test_defaults_and_absolute_paths(tmp_path: Path) -> None:
 
 def test_template_loads_and_names_every_section(tmp_path: Path) -> None:
     recipe = load(tmp_path, TEMPLATE)
-    assert isinstance(recipe.teacher, ClassifierTeacherSpec)
-    assert recipe.teacher.fit == HeadFit(method="head")
+    teacher = recipe.teacher.spec()
+    assert isinstance(teacher, ClassifierTeacherSpec)
+    assert teacher.fit == HeadFit()
     assert set(recipe.students) == {"transformer", "gru"}
     for section in (
         "task",
@@ -69,7 +65,7 @@ def test_commented_keys_of_the_template_exist(tmp_path: Path) -> None:
     recipe = load(
         tmp_path, re.sub(r"  kind: classifier.*\n(.*\n)  fit: .*", rf"{block}\n\1", TEMPLATE)
     )
-    assert isinstance(recipe.teacher, PromptedTeacherSpec)
+    assert recipe.teacher.spec_class is PromptedTeacherSpec
     assert recipe.teacher.shots == 8
 
 

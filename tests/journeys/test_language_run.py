@@ -28,7 +28,7 @@ from tutelage.students import language_embeddings
 from tutelage.targets import TargetStore
 from tutelage.tasks.language import checking as language_checking
 from tutelage.tasks.language.data import prepare_language_data, teacher_tokenizer
-from tutelage.tasks.language.job import load_causal_teacher
+from tutelage.tasks.language.teaching import load_teacher
 from tutelage.tasks.language.training import build_language_student
 from tutelage.types import SILENT
 
@@ -177,7 +177,7 @@ def test_what_is_no_longer_true_is_removed_and_nothing_else_is_done_again(
 
     go("report")
     monkeypatch.setattr(language_checking, "free_disk_bytes", lambda _: 0)
-    monkeypatch.setattr(language_checking, "_total_memory", lambda: 0)
+    monkeypatch.setattr(language_checking, "total_memory_bytes", lambda: 0)
     assert set(how(go("report")).values()) == {
         "kept"
     }  # nothing is left to write, so nothing has to fit
@@ -297,7 +297,7 @@ def test_students_begin_with_the_teachers_embeddings_reduced(student: str, tmp_p
         write_language_job(tmp_path, write_teacher(tmp_path / "weights"), students=section)
     )
     data = prepare_language_data(recipe, teacher_tokenizer(recipe))
-    teacher = Deferred(lambda: load_causal_teacher(recipe))
+    teacher = Deferred(lambda: load_teacher(recipe))
     model = build_language_student(recipe, "one", data, teacher)
     expected = language_embeddings(teacher.get().language_model, width=12)
     assert torch.equal(model.get_input_embeddings().weight[: len(expected)], expected)

@@ -12,8 +12,9 @@ from tests.journeys.tiny_job import run_here
 
 from tutelage.errors import Problem, RecipeError
 from tutelage.recipes.loading import load_recipe
-from tutelage.tasks.classification.checking import Check, check_recipe
+from tutelage.tasks.classification.checking import check_recipe
 from tutelage.tasks.classification.recipe import Recipe
+from tutelage.tasks.estimates import Check
 from tutelage.teachers.prompted.teacher import CALIBRATION_ROWS
 
 REFUSED = {

@@ -11,9 +11,9 @@ from tests.journeys.tiny_job import LABELS, run_here
 from tutelage.errors import ModelError
 from tutelage.recipes.loading import load_recipe
 from tutelage.targets import TargetStore
-from tutelage.tasks.classification.checking import check_recipe, saved_teacher_bytes
+from tutelage.tasks.classification.checking import check_recipe
 from tutelage.tasks.classification.recipe import Recipe
-from tutelage.tasks.classification.teaching import teacher_facts
+from tutelage.tasks.classification.teaching import assignment_of, teacher_facts
 
 FITS = {
     "head": "{method: head, layers: [1], cross_fit: 2}",
@@ -34,7 +34,8 @@ def test_it_labels_as_it_did_when_it_was_fitted(job: Path, method: str) -> None:
     first = run_here(job, fitted, until="label")
     teacher = first.folder.teacher_path
     on_disk = sum(path.stat().st_size for path in teacher.rglob("*.safetensors"))
-    expected = saved_teacher_bytes(recipe_of(job, fitted), teacher_facts(recipe_of(job, fitted)))
+    recipe = recipe_of(job, fitted)
+    expected = recipe.teacher.spec().saved_bytes(assignment_of(recipe))
     if method == "head":
         assert expected == 0
     else:

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from tests.recipes.language_job import KNOWN, UNSEEN, texts, tiny_teacher
 
+from tutelage import models
 from tutelage.errors import Problem
 from tutelage.recipes.loading import load_recipe
 from tutelage.students import save_model, train_tokenizer
-from tutelage.tasks.language import checking as language_checking
 from tutelage.tasks.language.checking import check_language_recipe, estimate_language_run
 from tutelage.tasks.language.data import prepare_language_data, teacher_tokenizer
 from tutelage.tasks.language.recipe import LanguageRecipe
@@ -165,9 +165,9 @@ def test_a_teacher_whose_weights_are_not_here_is_counted_by_its_configuration(
 ) -> None:
     recipe = recipe_with("{kind: pruned, layers: 1}")
     known = check_language_recipe(recipe).estimate
-    real = language_checking.model_facts
+    real = models.model_facts
     monkeypatch.setattr(
-        language_checking,
+        models,
         "model_facts",
         lambda *names, **options: replace(real(*names, **options), parameters=0),
     )

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -20,8 +21,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
     WithJsonSchema,
+    model_serializer,
 )
 from pydantic_core import PydanticCustomError
 
@@ -40,6 +43,41 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
     )
+
+    spec_class: ClassVar[Any] = None
+    """The frozen dataclass that the section was made from, by `config.specs.section`; None: it has
+    fields of its own."""
+
+    def spec(self, **more: Any) -> Any:
+        """The frozen dataclass that the section was made from, with the section's values.
+
+        Args:
+            more: Options that the section does not hold, or holds otherwise.
+        """
+        return self.spec_class(**{**self.spec_values(), **more})
+
+    def spec_values(self) -> dict[str, Any]:
+        """The options of the spec that the section holds, by name; nested sections as specs."""
+        names = [option.name for option in fields(self.spec_class) if option.init]
+        values = {name: getattr(self, name) for name in names if name in type(self).model_fields}
+        return {
+            name: value.spec() if isinstance(value, Section) and value.spec_class else value
+            for name, value in values.items()
+        }
+
+
+class Overrides(Section):
+    """Keys of another section that one student sets for itself; keys that were not given follow
+    that section.
+    """
+
+    @model_serializer(mode="wrap")
+    def _only_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
+
+    def given(self) -> dict[str, Any]:
+        """The keys that were given, with their values."""
+        return {key: getattr(self, key) for key in self.model_fields_set}
 
 
 def refusal(message: str) -> PydanticCustomError:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from tutelage.config.specs import field_notes
 from tutelage.config.values import Section
 from tutelage.tasks import all_tasks
 
@@ -25,15 +24,13 @@ def schema() -> dict[str, Any]:
     for task in tasks:
         # A recipe file may leave its name out; only the object always has one.
         sections[task.recipe.__name__]["required"].remove("name")
-    for section in sections.values():
-        if "description" in section:
-            section["description"] = " ".join(section["description"].split())
+    for one in sections.values():
+        one["description"] = " ".join(one["description"].split())  # whatever its lines are
     for model in _sections(Section):
         properties = sections.get(model.__name__, {}).get("properties", {})
-        for base in reversed(model.__mro__):
-            for key, text in _field_notes(base).items():
-                if key in properties:
-                    properties[key]["description"] = text
+        for key, text in field_notes(model).items():
+            if key in properties:
+                properties[key]["description"] = text
     first, *others = tasks
     chosen: dict[str, Any] = {"$ref": f"#/$defs/{first.recipe.__name__}"}
     for task in others:
@@ -55,22 +52,3 @@ def schema() -> dict[str, Any]:
 
 def _sections(model: type[Section]) -> list[type[Section]]:
     return [found for child in model.__subclasses__() for found in (child, *_sections(child))]
-
-
-def _field_notes(model: type) -> dict[str, str]:
-    """The strings under the fields of a class. Read on demand: pydantic would do it at every import
-    (see tests).
-    """
-    if not issubclass(model, Section) or model is Section:
-        return {}
-    body = ast.parse(inspect.getsource(model)).body[0]
-    assert isinstance(body, ast.ClassDef)
-    notes = {}
-    for field, note in zip(body.body, body.body[1:], strict=False):
-        match field, note:
-            case (
-                ast.AnnAssign(target=ast.Name(id=key)),
-                ast.Expr(value=ast.Constant(value=str(text))),
-            ):
-                notes[key] = " ".join(text.split())
-    return notes

@@ -18,7 +18,7 @@ from tutelage.types import Progress
 
 if TYPE_CHECKING:
     from tutelage.config.source import Source
-    from tutelage.tasks.classification.checking import Check
+    from tutelage.tasks.estimates import Check
 
 
 @dataclass(frozen=True)

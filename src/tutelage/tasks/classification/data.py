@@ -39,38 +39,20 @@ def read_data(recipe: Recipe) -> tuple[Prepared | None, list[Problem]]:
             text_field=data.text_field,
             label_field=data.label_field,
             group_field=data.group_field,
-            labels_required=recipe.teacher.kind == "classifier"
-            and recipe.teacher.fit.method != "none",
+            labels_required=recipe.teacher.spec().needs_labels,
             seed=recipe.train.seed,
         )
     except RecipeError as error:
         return None, list(error.problems)
-    return prepared, [*_needs_labels(recipe, prepared), *prepared.warnings]
+    return prepared, [*_control_problems(recipe, prepared), *prepared.warnings]
 
 
-def _needs_labels(recipe: Recipe, prepared: Prepared) -> list[Problem]:
-    """What the recipe asks for that only labelled training rows can give."""
-    if any(example.label is not None for example in prepared.train):
+def _control_problems(recipe: Recipe, prepared: Prepared) -> list[Problem]:
+    """A control without a labelled training row to learn from."""
+    if not recipe.evaluate.control or any(one.label is not None for one in prepared.train):
         return []
-    wishes = {
-        "evaluate.control": (
-            recipe.evaluate.control,
-            "a control learns from labels alone: set it to false",
-        ),
-        "teacher.shots": (
-            recipe.teacher.kind == "prompted" and recipe.teacher.shots > 0,
-            "shots are labelled: set 0",
-        ),
-        "teacher.calibration": (
-            recipe.teacher.kind == "prompted" and recipe.teacher.calibration == "fitted",
-            "it is fitted to labels: choose batch, which needs none",
-        ),
-    }
-    return [
-        Problem(key, f"no training row has a label, but {why}")
-        for key, (asked, why) in wishes.items()
-        if asked
-    ]
+    message = "no training row has a label, but a control learns from labels alone: set it to false"
+    return [Problem("evaluate.control", message)]
 
 
 def data_fingerprint(prepared: Prepared) -> str:

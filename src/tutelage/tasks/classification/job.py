@@ -14,21 +14,18 @@ from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.targets import TargetStore, read_manifest
 from tutelage.targets.repairing import is_whole, remove_broken_parts
-from tutelage.tasks.classification.checking import (
-    estimate_run,
-    require_disk,
-    still_to_write,
-)
+from tutelage.tasks.classification.checking import estimate_run
 from tutelage.tasks.classification.data import data_fingerprint, prepare_data, recipe_hash
 from tutelage.tasks.classification.evaluating import evaluate_run, held_out_quality
-from tutelage.tasks.classification.prompt_checking import require_question
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.classification.student_checking import require_students
 from tutelage.tasks.classification.teaching import (
     fit_teacher,
     load_teacher,
+    require_teacher,
     teacher_facts,
     teacher_fingerprint,
+    teacher_spec,
 )
 from tutelage.tasks.classification.training import (
     STUDENT_FILES,
@@ -36,6 +33,7 @@ from tutelage.tasks.classification.training import (
     train_student,
 )
 from tutelage.tasks.classification.transfer import transfer_set
+from tutelage.tasks.estimates import require_disk, still_to_write
 from tutelage.tasks.task import Fingerprints, Student
 from tutelage.types import Progress
 
@@ -51,19 +49,22 @@ class ClassificationJob:
         ModelError: The teacher is not there.
     """
 
-    fits_teacher = True
     stores_targets = True
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.data: Prepared = prepare_data(recipe)
         self._teacher_print = teacher_fingerprint(recipe, self.data)  # finds the model
-        self._facts = teacher_facts(recipe)
-        require_students(recipe, self._facts)
-        self._question = require_question(recipe, self.data)
+        require_students(recipe, teacher_facts(recipe))
+        require_teacher(recipe, self.data)
         self.transfer = transfer_set(recipe, self.data)
         self._store: TargetStore | None = None
         self._loaded: Deferred[Any] | None = None
+
+    @property
+    def fits_teacher(self) -> bool:
+        """Whether its kind leaves anything."""
+        return bool(teacher_spec(self.recipe).leaves)
 
     @property
     def warnings(self) -> Sequence[Problem]:
@@ -101,7 +102,7 @@ class ClassificationJob:
 
     def require_room(self, folder: RunFolder, unfinished: Mapping[str, str], *, root: Path) -> None:
         """Refuse a run whose results would not fit on the disk."""
-        estimate = estimate_run(self.recipe, self.data, self._facts, self._question, root=root)
+        estimate = estimate_run(self.recipe, self.data, root=root)
         require_disk(still_to_write(estimate, folder, unfinished))
 
     def fit_teacher(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
@@ -110,8 +111,7 @@ class ClassificationJob:
 
     def teacher_files(self, folder: RunFolder) -> Sequence[Path]:
         """What `fit_teacher` leaves."""
-        is_prompted = self.recipe.teacher.kind == "prompted"
-        return [folder.teacher_path / ("calibration.json" if is_prompted else "teacher.json")]
+        return [folder.teacher_path / file for file in teacher_spec(self.recipe).leaves]
 
     def _teacher(self, folder: RunFolder) -> Deferred[Any]:
         """The teacher, loaded when first asked for."""

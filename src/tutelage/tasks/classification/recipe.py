@@ -18,7 +18,7 @@ from tutelage.tasks.classification.sections import (
     Train,
 )
 from tutelage.tasks.classification.students import Student
-from tutelage.tasks.classification.teachers import Teacher
+from tutelage.tasks.teachers import ClassTeacher
 
 
 class Recipe(Section):
@@ -33,7 +33,7 @@ class Recipe(Section):
     data: Data
     """The examples."""
 
-    teacher: Teacher
+    teacher: ClassTeacher
     """The large model, and how it is asked."""
 
     targets: Targets = Field(default_factory=Targets)

@@ -13,10 +13,10 @@ from typing import Any
 from tutelage.errors import ModelError, Problem, RecipeError
 from tutelage.models import ModelFacts
 from tutelage.tasks.classification.recipe import Recipe
-from tutelage.tasks.classification.teaching import teacher_model
+from tutelage.tasks.classification.teaching import assignment_of, teacher_spec
 
 
-def require_students(recipe: Recipe, facts: ModelFacts) -> None:
+def require_students(recipe: Recipe, facts: ModelFacts | None) -> None:
     """Refuse a recipe with students that cannot be built.
 
     Raises:
@@ -118,12 +118,9 @@ def _teacher_problems(student: Any, facts: ModelFacts | None) -> Iterator[tuple[
 
 
 def _require_trimmable(recipe: Recipe) -> None:
-    from tutelage.models.reading import read_tokenizer
     from tutelage.students.vocabulary.trimming import byte_level_state
 
-    byte_level_state(
-        read_tokenizer(teacher_model(recipe), trust_remote_code=recipe.teacher.trust_remote_code)
-    )
+    byte_level_state(teacher_spec(recipe).tokenizer(assignment_of(recipe)))
 
 
 def _refused(attempt: Callable[[], Any]) -> str | None:

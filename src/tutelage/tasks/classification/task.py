@@ -20,8 +20,8 @@ from tutelage.types import Progress
 
 if TYPE_CHECKING:
     from tutelage.students import Predictor
-    from tutelage.tasks.classification.checking import Check
     from tutelage.tasks.classification.job import ClassificationJob
+    from tutelage.tasks.estimates import Check
 
 
 @dataclass(frozen=True)

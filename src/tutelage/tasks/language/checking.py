@@ -6,7 +6,6 @@ written, but that a GGUF file is turned into a plain model in the cache, once.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,26 @@ from typing import Any
 import torch
 
 from tutelage.data import PreparedDocuments
-from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem
-from tutelage.models import has_fast_bfloat16, model_config, model_facts
-from tutelage.models.rebuilding import empty_model
+from tutelage.errors import NotEnoughDisk, NotEnoughMemory, Problem
 from tutelage.students import language_parameters
-from tutelage.tasks.classification.checking import (
+from tutelage.tasks.estimates import (
     Check,
+    describe_bytes,
+    describe_effort,
     describe_minutes,
     free_disk_bytes,
+    free_memory_bytes,
     matrix_product_rate,
     require_disk,
     require_memory,
+    total_memory_bytes,
 )
 from tutelage.tasks.language.data import read_language_data, teacher_tokenizer
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.student_checking import language_student_problems
+from tutelage.tasks.language.teaching import assignment_of, teacher_problems, teacher_spec
 from tutelage.tasks.language.training import trims_vocabulary, used_ids
+from tutelage.teachers.spec import SCORING_SHARE
 from tutelage.types import SILENT, Document, Progress
 
 BYTES_PER_ID = {"sampled": 1.7, "top_k": 2.5}
@@ -37,8 +40,8 @@ BYTES_PER_ID = {"sampled": 1.7, "top_k": 2.5}
 IDS_AT_THRESHOLD = 12.0 * 0.05**0.8
 """Kept ids times threshold^0.8: on film reviews and SmolLM2 4, 12 and 25 of them at 0.2, 0.05 and
 0.02."""
-SCORING_SHARE, TRAINING_SHARE = 0.7, 0.5
-"""Shares of the machine's matrix-product rate that scoring and training reach."""
+TRAINING_SHARE = 0.5
+"""The share of the machine's matrix-product rate that training reaches."""
 MEMORY_MARGIN = 1.1
 FEW_TOKENS, FINE_THRESHOLD = 1_000_000, 0.01
 """So few tokens do not average the noise of sampled targets out (at a tenth of them a threshold of
@@ -62,10 +65,9 @@ def check_language_recipe(
         machine.
     """
     progress.say("Reading data")
-    try:
-        tokenizer = teacher_tokenizer(recipe)
-    except (ModelError, NotEnoughDisk, NotEnoughMemory) as error:
-        return Check([Problem("teacher.model", str(error))], {}, "")
+    if refused := teacher_problems(recipe):
+        return Check(refused, {}, "")
+    tokenizer = teacher_tokenizer(recipe)
     data, problems = read_language_data(recipe, tokenizer)
     if data is not None:
         problems += language_student_problems(recipe, data, tokenizer)
@@ -86,8 +88,8 @@ def check_language_recipe(
         problems.append(
             Problem(
                 "memory",
-                f"about {estimate['memory_bytes'] / 1e9:.1f} GB would be needed at once but "
-                f"{estimate['free_memory_bytes'] / 1e9:.1f} GB are free. Train a smaller student, "
+                f"about {describe_bytes(estimate['memory_bytes'])} would be needed at once but "
+                f"{describe_bytes(estimate['free_memory_bytes'])} are free. Train a smaller student, "
                 "take a smaller teacher, or free memory",
                 severity="warning",
             )
@@ -125,19 +127,18 @@ def estimate_language_run(
     timed here and now.
     """
     rate = matrix_product_rate()
-    facts = model_facts(
-        str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code
-    )
-    config = model_config(
-        str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code
-    )
-    # Weights on the hub are not looked at before the run: they are counted as the configuration
-    # asks for them.
-    weights = facts.parameters or _weights_of(config)
+    spec = teacher_spec(recipe)
+    config = spec.config()
     train, held_out, test = (_tokens(part) for part in (data.train, data.validation, data.test))
     positions = sum(document.positions for document in (*data.train, *data.validation))
     teacher_tokens = train + held_out + test
-    teacher_seconds = 2.0 * weights * teacher_tokens / (SCORING_SHARE * rate)
+    teacher = spec.estimate(
+        assignment_of(recipe),
+        texts=sum(map(len, (data.train, data.validation, data.test))),
+        tokens=teacher_tokens,
+        rate=rate,
+    )
+    teacher_seconds = teacher.seconds
     runs = 2 if recipe.evaluate.control else 1
     training_seconds, student_bytes, largest, least, steps = 0.0, 0, 0, 0, 0
     for name, student in recipe.students.items():
@@ -163,44 +164,27 @@ def estimate_language_run(
     elif targets.kind == "hidden":
         each = config.hidden_size + 8.0
     elif targets.kind == "live":
-        teacher_seconds += 2.0 * weights * train * len(recipe.students) / (SCORING_SHARE * rate)
+        teacher_seconds *= 1.0 + train * len(recipe.students) / teacher_tokens
     output_matrix = 4 * config.vocab_size * config.hidden_size if targets.kind == "hidden" else 0
-    converted = 4 * weights if facts.needs_conversion else 0
     checkpoints = (
         3 * 16 * largest
     )  # weights, two moments and the best weights; two kept while a third is written
     return {
-        "teacher_tokens": round(teacher_tokens),
-        "teacher_parameters": weights,
+        "teacher_tokens": round(teacher.tokens),
+        "teacher_parameters": teacher.parameters,
         "teacher_seconds": round(teacher_seconds, 1),
         "steps": steps,
         "training_seconds": round(training_seconds, 1),
         "target_bytes": int(each * positions + output_matrix),
         "disk_bytes": int(
-            each * positions + output_matrix + student_bytes + checkpoints + converted
+            each * positions + output_matrix + student_bytes + checkpoints + teacher.disk_bytes
         ),
         "free_disk_bytes": free_disk_bytes(root),
-        "memory_bytes": int(4 * weights + 24 * largest + 2e9),
-        "free_memory_bytes": _free_memory(),
-        "least_memory_bytes": _least_memory(recipe, weights, least),
-        "total_memory_bytes": _total_memory(),
+        "memory_bytes": int(4 * teacher.parameters + 24 * largest + 2e9),
+        "free_memory_bytes": free_memory_bytes(),
+        "least_memory_bytes": 0 if torch.cuda.is_available() else teacher.memory_bytes + least,
+        "total_memory_bytes": total_memory_bytes(),
     }
-
-
-def _weights_of(config: Any) -> int:
-    """Number of weights of a model of this configuration; 0 where only code of its own could
-    tell.
-    """
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
-
-    if (
-        type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
-    ):  # transformers would ask on the terminal whether to run it
-        return 0
-    try:
-        return sum(parameter.numel() for parameter in empty_model(config).parameters())
-    except (ValueError, OSError):
-        return 0
 
 
 def _describe(recipe: LanguageRecipe, data: PreparedDocuments, estimate: dict[str, Any]) -> str:
@@ -211,15 +195,14 @@ def _describe(recipe: LanguageRecipe, data: PreparedDocuments, estimate: dict[st
             f"  documents {len(data.train):,} train, {len(data.validation):,} validation, "
             f"{len(data.test):,} test; "
             f"{_tokens(data.train):,} training tokens",
-            f"  teacher   about {estimate['teacher_tokens']:,} tokens, "
-            f"{describe_minutes(estimate['teacher_seconds'])}",
-            f"  targets   about {estimate['target_bytes'] / 1e6:,.1f} MB ({recipe.targets.kind})",
+            f"  teacher   {describe_effort(estimate)}",
+            f"  targets   about {describe_bytes(estimate['target_bytes'])} ({recipe.targets.kind})",
             f"  students  {len(recipe.students)}{controls}, {estimate['steps']:,} steps, "
             f"{describe_minutes(estimate['training_seconds'])}",
-            f"  disk      about {estimate['disk_bytes'] / 1e9:,.2f} GB "
-            f"({estimate['free_disk_bytes'] / 1e9:,.0f} GB free)",
-            f"  memory    about {estimate['memory_bytes'] / 1e9:,.1f} GB "
-            f"({estimate['free_memory_bytes'] / 1e9:,.0f} GB free)",
+            f"  disk      about {describe_bytes(estimate['disk_bytes'])} "
+            f"({describe_bytes(estimate['free_disk_bytes'])} free)",
+            f"  memory    about {describe_bytes(estimate['memory_bytes'])} "
+            f"({describe_bytes(estimate['free_memory_bytes'])} free)",
             "Times are rough: within a factor of two on a quiet machine.",
         ]
     )
@@ -227,29 +210,3 @@ def _describe(recipe: LanguageRecipe, data: PreparedDocuments, estimate: dict[st
 
 def _tokens(documents: Sequence[Document]) -> int:
     return sum(len(document.token_ids) for document in documents)
-
-
-def _free_memory() -> int:
-    """Memory that could be had now, in bytes."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        for line in meminfo.read_text("ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return _total_memory()
-
-
-def _least_memory(recipe: LanguageRecipe, teacher_parameters: int, student_bytes: int) -> int:
-    """What a run cannot do without in this machine's own memory, in bytes; an accelerator has
-    memory of its own.
-    """
-    if torch.cuda.is_available():
-        return 0
-    dtype = recipe.teacher.dtype
-    halved = dtype == "bfloat16" or (dtype == "auto" and has_fast_bfloat16())
-    return (2 if halved else 4) * teacher_parameters + student_bytes
-
-
-def _total_memory() -> int:
-    """Memory of this machine, in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -7,9 +7,9 @@ from typing import Any
 
 from tutelage.data import PreparedDocuments, prepare_documents
 from tutelage.errors import Problem, RecipeError
-from tutelage.models import load_tokenizer
 from tutelage.runs import fingerprint
 from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.tasks.language.teaching import assignment_of, teacher_spec
 from tutelage.types import Document
 
 
@@ -19,9 +19,7 @@ def teacher_tokenizer(recipe: LanguageRecipe) -> Any:
     Raises:
         ModelError: The model is not there, or has no tokenizer.
     """
-    return load_tokenizer(
-        str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code
-    )
+    return teacher_spec(recipe).tokenizer(assignment_of(recipe))
 
 
 def prepare_language_data(recipe: LanguageRecipe, tokenizer: Any) -> PreparedDocuments:

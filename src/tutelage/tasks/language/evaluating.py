@@ -82,7 +82,7 @@ def evaluate_language_run(
     everyone |= {f"controls.{name}": model for name, model in controls.items()}
     documents = [document for document in data.test if document.positions]
     scores = score_models(
-        judge, everyone, documents, batch_tokens=recipe.teacher.batch_tokens, progress=progress
+        judge, everyone, documents, batch_tokens=judge.batch_tokens, progress=progress
     )
     evaluation = compare_language_models(
         documents,

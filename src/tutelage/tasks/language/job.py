@@ -9,13 +9,13 @@ from typing import Any
 
 from tutelage.data import PreparedDocuments
 from tutelage.errors import Problem
-from tutelage.models import load_language_model, model_fingerprint, tokenizer_fingerprint
+from tutelage.models import tokenizer_fingerprint
 from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.targets import TargetStore, read_manifest
 from tutelage.targets.manifest import FILE as MANIFEST_FILE
 from tutelage.targets.repairing import is_whole, remove_broken_parts
-from tutelage.tasks.classification.checking import require_disk, require_memory, still_to_write
+from tutelage.tasks.estimates import require_disk, require_memory, still_to_write
 from tutelage.tasks.language.checking import estimate_language_run
 from tutelage.tasks.language.data import (
     documents_fingerprint,
@@ -25,6 +25,7 @@ from tutelage.tasks.language.data import (
 from tutelage.tasks.language.evaluating import evaluate_language_run, held_out_targets
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.student_checking import require_language_students
+from tutelage.tasks.language.teaching import load_teacher, teacher_fingerprint
 from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
 from tutelage.tasks.task import Fingerprints, Student
 from tutelage.teachers import CausalTeacher, label_documents
@@ -50,7 +51,7 @@ class LanguageJob:
         self.tokenizer: Any = teacher_tokenizer(recipe)
         self.data: PreparedDocuments = prepare_language_data(recipe, self.tokenizer)
         require_language_students(recipe, self.data, self.tokenizer)
-        self._teacher = Deferred(lambda: load_causal_teacher(recipe))
+        self._teacher = Deferred(lambda: load_teacher(recipe))
         self._source: TargetSource | None = None
 
     @property
@@ -72,9 +73,7 @@ class LanguageJob:
     def fingerprints(self) -> Fingerprints:
         """Of every stage."""
         recipe, data = self.recipe, self.data
-        section = recipe.teacher
-        weights = model_fingerprint(str(section.model), trust_remote_code=section.trust_remote_code)
-        teacher = fingerprint("causal teacher", STAGE_VERSION, weights, section.dtype)
+        teacher = teacher_fingerprint(recipe)
         ids = sorted({document.example_id for document in self._asked})
         targets = fingerprint(STAGE_VERSION, teacher, recipe.targets, ids)
         students = {
@@ -159,19 +158,6 @@ class LanguageJob:
 def _written_by(folder: RunFolder) -> str | None:
     """The fingerprint of the teacher that wrote the run's targets."""
     return folder.stage("targets").facts.get("teacher")
-
-
-def load_causal_teacher(recipe: LanguageRecipe) -> CausalTeacher:
-    """The teacher of a recipe, loaded."""
-    section = recipe.teacher
-    language_model = load_language_model(
-        str(section.model), dtype=section.dtype, trust_remote_code=section.trust_remote_code
-    )
-    return CausalTeacher(
-        language_model,
-        batch_tokens=section.batch_tokens,
-        sequence_length=recipe.task.sequence_length,
-    )
 
 
 def write_token_targets(

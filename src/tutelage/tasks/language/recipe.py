@@ -10,7 +10,6 @@ from pydantic import Field
 from tutelage.config.objectives import OF_ONE_DIVERGENCE
 from tutelage.config.values import FrozenList, PlainName, Section, not_yet
 from tutelage.tasks.language.sections import (
-    CausalTeacherSpec,
     LanguageData,
     LanguageEvaluate,
     LanguageObjective,
@@ -20,6 +19,7 @@ from tutelage.tasks.language.sections import (
     TokenTargets,
 )
 from tutelage.tasks.language.students import LanguageStudent
+from tutelage.tasks.teachers import TokenTeacher
 
 
 class LanguageRecipe(Section):
@@ -34,7 +34,7 @@ class LanguageRecipe(Section):
     data: LanguageData
     """The documents."""
 
-    teacher: CausalTeacherSpec
+    teacher: TokenTeacher
     """The large model."""
 
     targets: TokenTargets = Field(default_factory=lambda: SampledTargetsSpec(kind="sampled"))

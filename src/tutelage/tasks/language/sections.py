@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from tutelage.config.objectives import DivergenceName
-from tutelage.config.values import DataFile, FileOrShare, ModelName, Section, not_yet, refusal
+from tutelage.config.values import DataFile, FileOrShare, Section, refusal
 
 
 class LanguageTask(Section):
@@ -84,31 +84,6 @@ class LanguageData(Section):
                 "messages_field"
             )
         return self
-
-
-class CausalTeacherSpec(Section):
-    """A causal language model whose next-token probabilities are the soft targets."""
-
-    kind: Annotated[
-        Literal["causal_lm"],
-        not_yet(
-            ("prompted", "classifier"), "is a teacher of the task classification; use causal_lm"
-        ),
-    ]
-    """The kind of teacher."""
-
-    model: ModelName
-    """A folder, a .gguf file, a hub id, or package:NAME for weights inside an installed Python
-    package."""
-
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """The number format of the weights; auto: bfloat16 where the machine is fast at it."""
-
-    trust_remote_code: bool = False
-    """Run Python code that comes with the model; only for models whose code you have read."""
-
-    batch_tokens: int = Field(default=4096, ge=1)
-    """The most tokens in one batch; a single longer document is a batch of its own."""
 
 
 class SampledTargetsSpec(Section):

@@ -15,6 +15,7 @@ from tutelage.models import load_tokenizer, model_config, require_same_tokenizer
 from tutelage.models.reading import read_config
 from tutelage.students import language_parameters, needed_ids
 from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.tasks.language.teaching import teacher_spec
 from tutelage.tasks.language.training import trims_vocabulary, used_ids
 
 
@@ -38,9 +39,7 @@ def language_student_problems(
     alone.
     """
     problems: list[Problem] = []
-    config = model_config(
-        str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code
-    )
+    config = teacher_spec(recipe).config()
     context = getattr(config, "max_position_embeddings", None)
     if context is not None and recipe.task.sequence_length > context:
         problems.append(

@@ -19,7 +19,7 @@ from tutelage.tasks.language.template import TEMPLATE
 from tutelage.types import Progress
 
 if TYPE_CHECKING:
-    from tutelage.tasks.classification.checking import Check
+    from tutelage.tasks.estimates import Check
     from tutelage.tasks.language.job import LanguageJob
     from tutelage.tasks.language.writing import Writer
 

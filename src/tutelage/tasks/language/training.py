@@ -37,6 +37,7 @@ from tutelage.students import (
 from tutelage.tasks.language.data import documents_fingerprint
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.students import LanguageStudent
+from tutelage.tasks.language.teaching import teacher_spec
 from tutelage.teachers import CausalTeacher
 from tutelage.train import (
     LanguageObjective,
@@ -63,10 +64,7 @@ def language_student_fingerprint(
     """
     student = recipe.students[name]
     weights = model_fingerprint(str(student.model)) if student.kind == "pretrained" else None
-    teacher = model_fingerprint(
-        str(recipe.teacher.model), trust_remote_code=recipe.teacher.trust_remote_code
-    )
-    made_from = (teacher, recipe.teacher.dtype) if control else targets_print
+    made_from = teacher_spec(recipe).weights() if control else targets_print
     return fingerprint(
         "language student",
         STAGE_VERSION, weights, control, made_from, student, recipe.task,

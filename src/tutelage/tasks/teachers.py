@@ -1,0 +1,98 @@
+"""The kinds of teacher of each task, as sections of a recipe that are read from their specs.
+
+Another kind is a spec (see `teachers.spec.TeacherSpec`) and a line in the list of each task that it
+can serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+from pydantic import AfterValidator, Field
+
+from tutelage.config.ranges import annotations_of
+from tutelage.config.specs import section
+from tutelage.config.values import ModelName, PromptTemplate, Words, not_yet, refusal
+from tutelage.teachers.causal.spec import CausalTeacherSpec
+from tutelage.teachers.classifier.spec import (
+    ClassifierTeacherSpec,
+    FullFit,
+    HeadFit,
+    LoraFit,
+    NoFit,
+)
+from tutelage.teachers.prompted.spec import PromptedTeacherSpec
+
+
+def _teacher(spec: Any, **extra: Any) -> Any:
+    """The section of one kind: its kind must be said, its model may be a path beside the recipe."""
+    extra = {"kind": (annotations_of(spec)["kind"], ...), **extra}
+    if any(option.name == "model" for option in fields(spec)):
+        extra["model"] = ModelName
+    return section(spec, kind=spec.kind, extra=extra)
+
+
+def _one_of(sections: Sequence[Any], key: str) -> Any:
+    """The annotation of a section that is one of several, chosen by a key."""
+    if len(sections) == 1:
+        return sections[0]
+    return Annotated[Union[tuple(sections)], Field(discriminator=key)]  # noqa: UP007
+
+
+def _two_folds_or_none(folds: int) -> int:
+    if folds == 1:
+        raise refusal("one fold leaves nothing to fit on; expected 0 (off) or at least 2")
+    return folds
+
+
+_Folds = Annotated[int, Field(ge=0), AfterValidator(_two_folds_or_none)]
+_HEAD, _LORA, _FULL, _NO_FIT = (
+    section(
+        fit,
+        extra={"method": (annotations_of(fit)["method"], ...)}
+        | ({"cross_fit": _Folds} if hasattr(fit, "cross_fit") else {}),
+    )
+    for fit in (HeadFit, LoraFit, FullFit, NoFit)
+)
+
+CLASS_TEACHERS = (
+    _teacher(
+        PromptedTeacherSpec,
+        template=PromptTemplate,
+        verbalizers=Mapping[str, Words] | None,
+    ),
+    _teacher(
+        ClassifierTeacherSpec,
+        fit=(
+            _one_of((_HEAD, _LORA, _FULL, _NO_FIT), "method"),
+            Field(default_factory=lambda: _HEAD(method="head")),
+        ),
+    ),
+)
+"""Those that can say how likely each class of a text is."""
+
+TOKEN_TEACHERS = (
+    _teacher(
+        CausalTeacherSpec,
+        kind=(
+            Annotated[
+                Literal["causal_lm"],
+                not_yet(
+                    ("prompted", "classifier"),
+                    "is a teacher of the task classification; use causal_lm",
+                ),
+            ],
+            ...,
+        ),
+    ),
+)
+"""Those that can say how likely each next token of a document is."""
+
+if TYPE_CHECKING:
+    ClassTeacher = Any  # made while importing, out of a type checker's sight
+    TokenTeacher = Any
+else:
+    ClassTeacher = _one_of(CLASS_TEACHERS, "kind")
+    TokenTeacher = _one_of(TOKEN_TEACHERS, "kind")

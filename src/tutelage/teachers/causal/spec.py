@@ -1,0 +1,140 @@
+"""The options of a language-model teacher, and what they say before it is loaded.
+
+In: a `TokenAssignment`. Out: sizes from files' headers, a tokenizer, and the teacher. Nothing is
+fitted, so there is nothing to keep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem
+from tutelage.runs import fingerprint
+from tutelage.runs.stages import STAGE_VERSION
+from tutelage.teachers.local import LocalModel
+from tutelage.teachers.spec import Effort, TokenAssignment, scoring_seconds
+from tutelage.types import SILENT, Progress
+
+if TYPE_CHECKING:
+    from tutelage.models import ModelFacts
+    from tutelage.teachers.causal.teacher import CausalTeacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalTeacherSpec(LocalModel):
+    """A causal language model whose next-token probabilities are the soft targets."""
+
+    kind: Literal["causal_lm"] = "causal_lm"
+    """The kind of teacher."""
+
+    @property
+    def needs_labels(self) -> bool:
+        """Never: it reads."""
+        return False
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """Nothing: it is used as it is."""
+        return ()
+
+    def facts(self, assignment: TokenAssignment) -> ModelFacts:
+        """Size and shape of the model; of weights on the hub, which nobody looks at before the run,
+        their number follows from the configuration.
+        """
+        from tutelage.models import model_facts
+
+        facts = model_facts(self.model, trust_remote_code=self.trust_remote_code)
+        return facts if facts.parameters else replace(facts, parameters=_weights_of(self.config()))
+
+    def tokenizer(self, assignment: TokenAssignment) -> Any:
+        """The model's; it spells the documents."""
+        from tutelage.models import load_tokenizer
+
+        return load_tokenizer(self.model, trust_remote_code=self.trust_remote_code)
+
+    def config(self) -> Any:
+        """The text configuration of the model, which its students are held against."""
+        from tutelage.models import model_config
+
+        return model_config(self.model, trust_remote_code=self.trust_remote_code)
+
+    def problems(self, assignment: TokenAssignment) -> list[Problem]:
+        """A model that is not there, or that has no tokenizer."""
+        try:
+            self.tokenizer(assignment)
+            self.facts(assignment)
+        except (ModelError, NotEnoughDisk, NotEnoughMemory) as error:  # a GGUF file is converted
+            return [Problem("model", str(error))]
+        return []
+
+    def weights(self) -> tuple[str, str]:
+        """Names the weights and their precision: what a student that is cut from them depends on,
+        whatever it learns from.
+        """
+        from tutelage.models import model_fingerprint
+
+        known = model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
+        return known, self.dtype
+
+    def fingerprint(self, assignment: TokenAssignment) -> str:
+        """Names the weights and their precision."""
+        return fingerprint("causal teacher", STAGE_VERSION, *self.weights())
+
+    def estimate(
+        self, assignment: TokenAssignment, *, texts: int, tokens: float, rate: float
+    ) -> Effort:
+        """Reading every token once."""
+        from tutelage.models.loading import choose_dtype
+
+        facts = self.facts(assignment)
+        return Effort(
+            tokens=tokens,
+            seconds=scoring_seconds(facts.parameters, tokens, rate=rate),
+            disk_bytes=4 * facts.parameters if facts.needs_conversion else 0,
+            memory_bytes=facts.parameters * choose_dtype(self.dtype).itemsize,
+            parameters=facts.parameters,
+        )
+
+    def make(
+        self, assignment: TokenAssignment, *, out: Path, progress: Progress = SILENT
+    ) -> dict[str, Any]:
+        """Nothing is made."""
+        return {}
+
+    def load(self, folder: Path | None, assignment: TokenAssignment) -> CausalTeacher:
+        """The model with its output matrix, ready to read documents of the assignment's length.
+
+        Raises:
+            ModelError: It cannot be loaded, or reads fewer tokens than asked for.
+        """
+        from tutelage.models import load_language_model
+        from tutelage.teachers.causal.teacher import CausalTeacher
+
+        language_model = load_language_model(
+            self.model, dtype=self.dtype, trust_remote_code=self.trust_remote_code
+        )
+        return CausalTeacher(
+            language_model,
+            batch_tokens=self.batch_tokens,
+            sequence_length=assignment.sequence_length,
+        )
+
+
+def _weights_of(config: Any) -> int:
+    """Number of weights of a model of this configuration; 0 where only code of its own could
+    tell.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    from tutelage.models.rebuilding import empty_model
+
+    if (
+        type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
+    ):  # transformers would ask on the terminal whether to run it
+        return 0
+    try:
+        return sum(parameter.numel() for parameter in empty_model(config).parameters())
+    except (ValueError, OSError):
+        return 0

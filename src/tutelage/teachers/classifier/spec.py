@@ -1,0 +1,311 @@
+"""The options of a classifier teacher, and what they say before and after it is made.
+
+In: a `ClassAssignment`. Out: sizes and problems from files' headers; a fitted teacher in a folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, MinLen
+
+from tutelage.errors import ModelError, Problem
+from tutelage.runs import fingerprint
+from tutelage.runs.stages import STAGE_VERSION
+from tutelage.teachers.local import LocalReader
+from tutelage.teachers.spec import ClassAssignment, Effort, rough_tokens, scoring_seconds
+from tutelage.types import SILENT, Progress
+
+if TYPE_CHECKING:
+    from tutelage.models import ModelFacts
+    from tutelage.teachers.classifier.folder import Description
+    from tutelage.teachers.classifier.teacher import ClassifierTeacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadFit:
+    """Fit a linear head on features of the frozen model."""
+
+    method: Literal["head"] = "head"
+    """How the classifier is fitted."""
+
+    layers: Annotated[tuple[int, ...], MinLen(1)] | None = None
+    """Indexes of the hidden states to read; None: a default chosen for the depth of the model."""
+
+    pooling: Annotated[tuple[Literal["mean", "last"], ...], MinLen(1)] = ("mean", "last")
+    """How the positions of a text become one vector; several are put side by side."""
+
+    regularisation: Annotated[float, Gt(0)] | None = None
+    """The strength of the penalty on the head's weights; None: chosen by cross-validation."""
+
+    cross_fit: Annotated[int, Ge(0)] = 5
+    """Folds, so that no training row is labelled by a head that saw it; 0: one head labels all
+    rows."""
+
+    calibrate: bool = True
+    """Fit a temperature on rows that the head did not see."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraFit:
+    """Fit low-rank additions to the model's weights, with a classification head."""
+
+    method: Literal["lora"] = "lora"
+    """How the classifier is fitted."""
+
+    rank: Annotated[int, Ge(1)] = 8
+    """The rank of each addition."""
+
+    epochs: Annotated[int, Ge(1)] = 2
+    """Passes over the labelled rows."""
+
+    learning_rate: Annotated[float, Gt(0)] = 2e-4
+    """The highest learning rate."""
+
+    batch_size: Annotated[int, Ge(1)] = 16
+    """Examples in one optimizer step."""
+
+    cross_fit: Annotated[int, Ge(0)] = 0
+    """Folds, so that no training row is labelled by a model that saw it; 0: off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullFit:
+    """Fit all weights of the model, with a classification head."""
+
+    method: Literal["full"] = "full"
+    """How the classifier is fitted."""
+
+    epochs: Annotated[int, Ge(1)] = 2
+    """Passes over the labelled rows."""
+
+    learning_rate: Annotated[float, Gt(0)] = 2e-5
+    """The highest learning rate."""
+
+    batch_size: Annotated[int, Ge(1)] = 16
+    """Examples in one optimizer step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoFit:
+    """The model folder is a fitted sequence classifier, or a teacher that tutelage saved."""
+
+    method: Literal["none"] = "none"
+    """How the classifier is fitted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierTeacherSpec(LocalReader):
+    """A language model or encoder with a classification head."""
+
+    kind: Literal["classifier"] = "classifier"
+    """The kind of teacher."""
+
+    fit: HeadFit | LoraFit | FullFit | NoFit = field(default_factory=HeadFit)
+    """How the head is fitted to the labelled rows first."""
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it is fitted."""
+        return not isinstance(self.fit, NoFit)
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """What `ClassifierTeacher.save` writes last."""
+        return ("teacher.json",)
+
+    def facts(self, assignment: ClassAssignment) -> ModelFacts:
+        """Size and shape of the language model: the named one, or the one that a saved teacher
+        stands on.
+
+        Raises:
+            ModelError: The model is not there, cannot be read, or is a fitted classifier for other
+                labels.
+        """
+        from tutelage.models import model_facts
+
+        return model_facts(self._below(assignment), trust_remote_code=self.trust_remote_code)
+
+    def tokenizer(self, assignment: ClassAssignment) -> Any:
+        """The language model's."""
+        from tutelage.models.reading import read_tokenizer
+
+        return read_tokenizer(self._below(assignment), trust_remote_code=self.trust_remote_code)
+
+    def problems(self, assignment: ClassAssignment) -> list[Problem]:
+        """A model that is not there, or that classifies into other labels."""
+        try:
+            self.facts(assignment)
+        except ModelError as error:
+            return [Problem("model", str(error))]
+        return []
+
+    def fingerprint(self, assignment: ClassAssignment) -> str:
+        """Names the weights, the options, and the rows that it is fitted to."""
+        from tutelage.models import model_fingerprint
+        from tutelage.teachers.classifier.folder import saved_teacher_fingerprint
+
+        if self._saved(assignment) is None:
+            weights = model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
+        else:
+            weights = saved_teacher_fingerprint(Path(self.model))
+        options = asdict(self)
+        for key in ("model", "batch_tokens"):
+            del options[key]
+        rows = assignment.rows if self.needs_labels else ()
+        return fingerprint(
+            "teacher",
+            STAGE_VERSION,
+            options,
+            weights,
+            assignment.labels,
+            [(example.example_id, example.label) for example in rows],
+            assignment.groups if self.needs_labels else None,
+        )
+
+    def estimate(
+        self, assignment: ClassAssignment, *, texts: int, tokens: float, rate: float
+    ) -> Effort:
+        """Reading once, and three times as much for every pass over the rows it is fitted to."""
+        facts = self.facts(assignment)
+        fitted = [example for example in assignment.rows if example.label is not None]
+        passes = self.fit.epochs if isinstance(self.fit, (LoraFit, FullFit)) else 0
+        converted = 4 * facts.parameters if facts.needs_conversion else 0
+        return Effort(
+            tokens=tokens,
+            seconds=scoring_seconds(
+                facts.parameters, tokens + 3.0 * passes * rough_tokens(fitted), rate=rate
+            ),
+            disk_bytes=converted + self.saved_bytes(assignment),
+            memory_bytes=facts.parameters * self._value_bytes(),
+            parameters=facts.parameters,
+        )
+
+    def saved_bytes(self, assignment: ClassAssignment) -> int:
+        """What is kept of it: every weight that was fitted, or the saved teacher that is copied.
+
+        A linear head is too small to count, and a classifier that is used as it is stays where it
+        is.
+
+        Returns:
+            Bytes; 0 for a hub model whose size is not known.
+        """
+        facts = self.facts(assignment)
+        match self.fit:
+            case FullFit():
+                return facts.parameters * self._value_bytes()
+            case LoraFit(rank=rank, cross_fit=folds):
+                return 4 * rank * facts.matrix_sides * (1 + folds)  # adapters stay in float32
+            case NoFit() if self._saved(assignment) is not None:
+                return sum(path.stat().st_size for path in Path(self.model).rglob("*.safetensors"))
+            case _:
+                return 0
+
+    def make(
+        self, assignment: ClassAssignment, *, out: Path, progress: Progress = SILENT
+    ) -> dict[str, Any]:
+        """Fit the teacher to the labelled rows, or find it fitted, and save it."""
+        teacher = self._made(assignment, progress)
+        teacher.save(out)
+        description = f"classifier, fit: {self.fit.method}"
+        if isinstance(self.fit, HeadFit):
+            description += f" on layers {', '.join(map(str, teacher.description.layers))}"
+        return {
+            "kind": self.kind,
+            "model": self.model,
+            "teacher_fingerprint": teacher.fingerprint,
+            "parameters": int(teacher.parameters),
+            "description": description,
+        }
+
+    def load(self, folder: Path, assignment: ClassAssignment) -> ClassifierTeacher:
+        """The teacher that `make` wrote."""
+        from tutelage.teachers.classifier.teacher import ClassifierTeacher
+
+        return ClassifierTeacher.load(folder, batch_tokens=self.batch_tokens)
+
+    def _made(self, assignment: ClassAssignment, progress: Progress) -> ClassifierTeacher:
+        from tutelage.models import load_language_model
+        from tutelage.teachers.classifier.teacher import ClassifierTeacher
+
+        if self._saved(assignment) is not None:
+            return ClassifierTeacher.load(self.model, batch_tokens=self.batch_tokens)
+        fresh = isinstance(self.fit, (LoraFit, FullFit))
+        language_model = load_language_model(
+            self.model,
+            dtype=self.dtype,
+            trust_remote_code=self.trust_remote_code,
+            head="backbone" if isinstance(self.fit, HeadFit) else "sequence",
+            labels=assignment.labels if fresh else (),
+        )
+        return ClassifierTeacher.fit(
+            language_model,
+            assignment.labels,
+            assignment.rows,
+            **asdict(self.fit),
+            batch_tokens=self.batch_tokens,
+            max_length=self.max_length,
+            groups=assignment.groups,
+            trust_remote_code=self.trust_remote_code,
+            seed=self.seed,
+            progress=progress,
+        )
+
+    def _saved(self, assignment: ClassAssignment) -> Description | None:
+        """What the model is, if it is the folder of a saved teacher that is used as it is.
+
+        Raises:
+            ModelError: It answers with other labels, or runs code that was not allowed.
+        """
+        from tutelage.teachers.classifier.folder import is_saved_teacher, read_description
+
+        if not isinstance(self.fit, NoFit) or not is_saved_teacher(self.model):
+            return None
+        description = read_description(Path(self.model))
+        if description.labels != assignment.labels:
+            raise ModelError(
+                f"{self.model} is a saved teacher for the labels {list(description.labels)}, but "
+                f"task.labels are {list(assignment.labels)}: write the same labels in the same "
+                "order, or fit a teacher for these"
+            )
+        if description.trust_remote_code and not self.trust_remote_code:
+            raise ModelError(
+                f"{self.model} is a saved teacher on {description.model}, which brings code of its "
+                "own: read that code, then set teacher.trust_remote_code to true, or take another "
+                "teacher"
+            )
+        return description
+
+    def _below(self, assignment: ClassAssignment) -> str:
+        """The name of the language model: the given one, or the one that a saved teacher stands
+        on.
+
+        Raises:
+            ModelError: It is a fitted classifier, or a saved teacher, for other labels.
+        """
+        saved = self._saved(assignment)
+        if saved is not None:
+            return self.model if saved.method == "full" else saved.model
+        if isinstance(self.fit, NoFit):
+            self._require_labels(assignment.labels)
+        return self.model
+
+    def _require_labels(self, labels: tuple[str, ...]) -> None:
+        """Refuse a classifier whose configuration names other classes; their order may differ."""
+        from tutelage.models.reading import read_config
+
+        config = read_config(self.model, trust_remote_code=self.trust_remote_code)
+        names = sorted(map(str, config.id2label.values()))
+        if names != sorted(labels):
+            raise ModelError(
+                f"{self.model} classifies as {names}, but task.labels are {list(labels)}: name the "
+                "labels as the model does, correct id2label in its config.json, or let it be "
+                "fitted (fit: {method: head})"
+            )
+
+    def _value_bytes(self) -> int:
+        from tutelage.models.loading import choose_dtype
+
+        return choose_dtype(self.dtype).itemsize

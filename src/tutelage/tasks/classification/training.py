@@ -5,7 +5,7 @@ labels alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tutelage.data import Prepared
 from tutelage.losses import ForwardKL
@@ -13,12 +13,16 @@ from tutelage.models import model_fingerprint
 from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import Deferred
 from tutelage.students import RNN, Pretrained, Transformer
+from tutelage.students.classifier.fresh import FreshStudent, contextual_layer
 from tutelage.targets import TargetStore
 from tutelage.tasks.classification.data import rows_fingerprint
 from tutelage.tasks.classification.distilling import distill
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.train import TrainSettings
 from tutelage.types import SILENT, Example, Progress
+
+if TYPE_CHECKING:
+    from tutelage.models import ModelFacts
 
 STUDENT_FILES = ("config.json", "model.safetensors", "metrics.jsonl")
 """What training leaves in a student's folder, whatever the student."""
@@ -74,6 +78,8 @@ def train_student(
     """
     objective = recipe.objective_for(name)
     spec = student_spec(recipe, name)
+    if not spec.needs_language_model:
+        teacher.release()
     done = distill(
         spec,
         transfer,
@@ -84,8 +90,8 @@ def train_student(
         ),
         settings=TrainSettings(**recipe.train_for(name).model_dump()),
         out=(folder.controls_path if control else folder.students_path) / name,
-        language_model=teacher.get().language_model if spec.needs_language_model else None,
-        vocabulary_texts=[example.text for example in (*data.train, *data.unlabeled)],
+        language_model=_language_model(teacher) if spec.needs_language_model else None,
+        vocabulary_texts=vocabulary_texts(data),
         cache=folder.teacher_path / "embeddings",
         progress=progress,
     )
@@ -94,6 +100,41 @@ def train_student(
         "best_step": done.result.best_step,
         "best_validation_loss": done.result.best_validation_loss,
     }
+
+
+def _language_model(teacher: Deferred[Any]) -> Any:
+    """The teacher's language model, with what it remembers of words if it does; from here on only
+    whoever has it keeps it in memory.
+    """
+    from tutelage.teachers import ClassifierTeacher
+    from tutelage.teachers.classifier.reading import ReadModel
+
+    loaded = teacher.get()
+    teacher.release()
+    if isinstance(loaded, ClassifierTeacher) and loaded.readings is not None:
+        return ReadModel(loaded.language_model, loaded.readings)
+    return loaded.language_model
+
+
+def vocabulary_texts(data: Prepared) -> list[str]:
+    """What the vocabularies of students are made from."""
+    return [example.text for example in (*data.train, *data.unlabeled)]
+
+
+def word_layers(recipe: Recipe, facts: ModelFacts | None) -> tuple[int, ...]:
+    """The teacher's layers whose states of words first embeddings are made of.
+
+    Args:
+        recipe: Says how students begin.
+        facts: Of the teacher's language model; None where it has none here.
+    """
+    if facts is None or facts.layers is None:
+        return ()
+    specs = [student_spec(recipe, name) for name in recipe.students]
+    found = {
+        contextual_layer(spec, facts.layers) for spec in specs if isinstance(spec, FreshStudent)
+    }
+    return tuple(sorted(layer for layer in found if layer is not None))
 
 
 def student_spec(recipe: Recipe, name: str) -> RNN | Transformer | Pretrained:

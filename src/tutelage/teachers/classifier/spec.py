@@ -21,6 +21,7 @@ from tutelage.types import SILENT, Progress
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
     from tutelage.teachers.classifier.folder import Description
+    from tutelage.teachers.classifier.reading import TextReadings
     from tutelage.teachers.classifier.teacher import ClassifierTeacher
 
 
@@ -224,7 +225,9 @@ class ClassifierTeacherSpec(LocalReader):
         """The teacher that `make` wrote."""
         from tutelage.teachers.classifier.teacher import ClassifierTeacher
 
-        return ClassifierTeacher.load(folder, batch_tokens=self.batch_tokens)
+        return ClassifierTeacher.load(
+            folder, batch_tokens=self.batch_tokens, readings=self._readings(assignment)
+        )
 
     def _made(self, assignment: ClassAssignment, progress: Progress) -> ClassifierTeacher:
         from tutelage.models import load_language_model
@@ -249,9 +252,21 @@ class ClassifierTeacherSpec(LocalReader):
             max_length=self.max_length,
             groups=assignment.groups,
             trust_remote_code=self.trust_remote_code,
+            readings=self._readings(assignment),
             seed=self.seed,
             progress=progress,
         )
+
+    def _readings(self, assignment: ClassAssignment) -> TextReadings | None:
+        """Where a head on features keeps what was read; other fits read in their own way."""
+        from tutelage.teachers.classifier.reading import TextReadings
+        from tutelage.types import example_id
+
+        reading = assignment.reading
+        if reading is None or not isinstance(self.fit, HeadFit):
+            return None
+        contexts = [example_id(text) for text in reading.contexts]
+        return TextReadings(reading.folder, contexts=contexts, word_layers=reading.layers)
 
     def _saved(self, assignment: ClassAssignment) -> Description | None:
         """What the model is, if it is the folder of a saved teacher that is used as it is.

@@ -179,10 +179,24 @@ class ClassifierTeacherSpec(LocalReader):
             seconds=scoring_seconds(
                 facts.parameters, tokens + 3.0 * passes * rough_tokens(fitted), rate=rate
             ),
-            disk_bytes=converted + self.saved_bytes(assignment),
+            disk_bytes=converted
+            + self.saved_bytes(assignment)
+            + self._reading_bytes(facts, texts=texts, tokens=tokens),
             memory_bytes=facts.parameters * self._value_bytes(),
             parameters=facts.parameters,
         )
+
+    def _reading_bytes(self, facts: ModelFacts, *, texts: int, tokens: float) -> int:
+        """What it keeps of the texts that it reads while a run is at work: their features, and of
+        every second word a state.
+        """
+        from tutelage.teachers.classifier.reading import MOST_BYTES
+
+        if not isinstance(self.fit, HeadFit):
+            return 0
+        states = (3 if self.fit.layers is None else len(self.fit.layers)) * len(self.fit.pooling)
+        width = facts.embedding_width or 0
+        return int(min(MOST_BYTES, width * (4 * states * texts + tokens)))
 
     def saved_bytes(self, assignment: ClassAssignment) -> int:
         """What is kept of it: every weight that was fitted, or the saved teacher that is copied.

@@ -20,7 +20,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from machine import RESULTS, keep, machine
-from tutelage.models import document_attention, final_states
+from tutelage.models import document_attention
+from tutelage.models.final_states import final_states
 
 LAYERS, TURNS = 6, 3
 BATCHES = {

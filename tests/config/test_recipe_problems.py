@@ -69,7 +69,7 @@ export: [onnx]
         ("nmae: x", "unknown key `nmae`; did you mean `name`"),
         ("name: a b", "the name 'a b' is not usable"),
         ("targets: {kind: sampled}", "`sampled` targets belong to the task causal_lm"),
-        ("objective: {divergence: reverse_kl}", "`reverse_kl` is for the task causal_lm"),
+        ("objective: {alpha: 0.2}", "`objective.alpha` has no meaning for forward_kl"),
         ("objective: {divergence: hellinger}", "expected one of forward_kl"),
         ("objective: {loss_temperature: 0}", "is 0; expected a number greater than 0"),
         ("objective: {soft_weight: 1.5}", "is 1.5; expected a number less than or equal to 1"),

@@ -83,10 +83,13 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
             ),
         )
     )
+    objective = st.sampled_from(
+        [{}, {"soft_weight": 0.9}, {"divergence": "alpha_beta", "beta": 0.2}, {"alpha": None}]
+    )
     student = st.one_of(
         st.fixed_dictionaries(
             {"kind": st.just("rnn")},
-            optional={"train": schedule, "objective": st.just({"soft_weight": 0.9})},
+            optional={"train": schedule, "objective": objective},
         ),
         st.fixed_dictionaries(
             {"kind": st.just("transformer")}, optional={"tokenizer": st.just({"kind": "bpe"})}
@@ -110,6 +113,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
                 max_size=3,
             )
         ),
+        "objective": draw(objective),
         "train": draw(schedule),
     }
 
@@ -127,6 +131,7 @@ def test_round_trip(values: dict[str, Any]) -> None:
     assert dump_recipe(again) == text
     for name in recipe.students:
         assert again.train_for(name) == recipe.train_for(name)
+        assert again.objective_for(name) == recipe.objective_for(name)
     assert list(again.students) == list(recipe.students)
 
 

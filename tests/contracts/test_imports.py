@@ -28,7 +28,19 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "room", ["cli", "config", "runs", "metrics", "targets", "report", "types", "errors"]
+    "room",
+    [
+        "cli",
+        "config",
+        "runs",
+        "metrics",
+        "targets",
+        "report",
+        "tasks.classification.report",
+        "tasks.language.report",
+        "types",
+        "errors",
+    ],
 )
 def test_a_room_imports_without_torch(room):
     done = run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tutelage.losses.table import TABLE
 from tutelage.recipes.schema import schema
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "recipe.md"
@@ -34,3 +35,9 @@ def test_what_a_key_means_is_said_as_in_the_schema() -> None:
     }
     assert len(meanings) > 100
     assert {key: meaning for key, meaning in meanings.items() if f"| {meaning} |" not in text} == {}
+
+
+def test_what_a_divergence_is_is_said_as_in_the_table() -> None:
+    text = REFERENCE.read_text("utf-8").replace("\\|", "|")
+    rows = [f"| `{name}` | {facts.meaning} |\n" for name, facts in TABLE.items()]
+    assert [row for row in rows if row not in text] == []

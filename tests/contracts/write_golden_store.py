@@ -9,6 +9,7 @@ tests/contracts/write_golden_store.py writes what lacks.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,9 +19,9 @@ from tutelage.targets import (
     HiddenTargets,
     SparseTargets,
     TargetWriter,
-    contexts,
     write_output_matrix,
 )
+from tutelage.targets.contexts import Contexts
 from tutelage.types import Document, example_id
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -139,8 +140,8 @@ def write_token_store(kind: str, folder: Path, *, with_contexts: bool = False) -
     with ExitStack() as stack:
         if with_contexts:
             settings["vocabulary_size"] = VOCABULARY + RARE
-            stack.enter_context(patch.object(contexts, "_CONTEXTS", ((1, 3),)))
-            stack.enter_context(patch.object(contexts, "_FEWEST_USES", 2))
+            small = partial(Contexts.learn, contexts=((1, 3),), fewest_uses=2)
+            stack.enter_context(patch.object(Contexts, "learn", small))
         writer = stack.enter_context(TargetWriter.open(folder, **settings))
         writer.missing(ids)
         writer.add(ids, values_for_contexts(kind) if with_contexts else values(kind))

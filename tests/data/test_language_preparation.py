@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import tutelage.data
+from tutelage import data as data_room
 from tutelage.data import PreparedDocuments, prepare_documents, split_documents
 from tutelage.errors import RecipeError
 from tutelage.types import Document
@@ -175,7 +175,7 @@ def test_documents_without_a_row_are_split_each_for_itself(tokenizer: Any, tmp_p
 
 
 def test_names_are_found_when_they_are_asked_for() -> None:
-    for name in tutelage.data.__all__:
-        assert getattr(tutelage.data, name) is not None
+    for name in data_room.__all__:
+        assert getattr(data_room, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'read_document'"):
-        _ = tutelage.data.read_document
+        _ = data_room.read_document

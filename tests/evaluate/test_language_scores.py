@@ -259,13 +259,18 @@ def test_chunks_and_batches_change_nothing(
 ) -> None:
     widest = []
     known = language_scores._logprobs
-    monkeypatch.setattr(language_scores, "_LOGITS_AT_ONCE", 5 * (VOCABULARY + 13))
     monkeypatch.setattr(
         language_scores,
         "_logprobs",
         lambda logits, vocabulary: widest.append(len(logits)) or known(logits, vocabulary),
     )
-    small = score_models(teacher, models, DOCUMENTS[::-1], batch_tokens=14)
+    small = score_models(
+        teacher,
+        models,
+        DOCUMENTS[::-1],
+        batch_tokens=14,
+        logits_at_once=5 * (VOCABULARY + 13),
+    )
     assert max(widest) <= 5
     ends = np.cumsum([one.positions for one in DOCUMENTS[::-1]])[:-1]
     compared = 0

@@ -154,6 +154,22 @@ def test_speed_has_the_names_of_the_contract_and_is_that_of_the_clock(models) ->
         assert metrics["prefill_tokens_per_second"]["value"] == pytest.approx(read / 2)
 
 
+def test_a_latency_is_known_as_well_as_its_rounds_agree(models) -> None:
+    """The first round takes a second a token, the second one two."""
+    calls = (2 + 2) + 2 * (2 + 2 * 2)  # around each call of the model: two tokens first, then three
+    ticks = iter(np.cumsum([1.0 if call < 4 + 6 else 2.0 for call in range(calls)]).tolist())
+    found = measure_language_speed(
+        {"pruned": models["pruned"]},
+        [DOCUMENTS[0].token_ids],
+        new_tokens=3,
+        rounds=2,
+        clock=lambda: next(ticks),
+    )
+    for name in ("latency_ms_p50", "latency_ms_p95"):
+        assert (found["pruned"][name]["low"], found["pruned"][name]["high"]) == (1000.0, 2000.0)
+    assert found["pruned"]["latency_ms_p50"]["value"] == pytest.approx(1500.0)
+
+
 def test_a_prompt_of_any_length_reaches_the_process_that_measures_memory(tmp_path: Path) -> None:
     """A word of a command line holds 131,072 characters; and the weights are held in the type that
     is asked for."""

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tutelage.cli.main import main
 from tutelage.errors import TargetsMismatch
-from tutelage.models import output_layer
+from tutelage.models.final_states import output_layer
 from tutelage.recipes.loading import load_recipe
 from tutelage.recipes.run import Outcome
 from tutelage.recipes.run import run as run_recipe

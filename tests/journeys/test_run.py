@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from tests.journeys.tiny_job import LABELS, run_here, tutelage, tutelage_json
+from tests.journeys.tiny_job import LABELS, run_here, sentences, tutelage, tutelage_json
+
+from tutelage.losses import reference
+from tutelage.students import Predictor
+from tutelage.targets import TargetStore
+from tutelage.types import Example
 
 
 def test_a_run_leaves_everything_it_promises(finished: Path) -> None:
@@ -39,7 +46,9 @@ def test_a_run_leaves_everything_it_promises(finished: Path) -> None:
             assert set(metrics[metric]) >= {"value", "low", "high"}, metric
     assert evaluation["devices"]["students"] == "cpu"
     assert evaluation["devices"]["teacher"].startswith(("cpu", "cuda ("))
-    assert evaluation["students"]["gru"]["kl"]["value"] >= 0
+    # It learned the teacher's distributions; a control, which never saw them, is further away.
+    assert evaluation["students"]["gru"]["kl"]["value"] > 0
+    assert evaluation["students"]["gru"]["kl"]["high"] < evaluation["controls"]["gru"]["kl"]["low"]
     # One word tells the class, so labels teach it well; the untrained teacher says a third right,
     # and is imitated.
     assert evaluation["controls"]["gru"]["accuracy"]["value"] > 0.7
@@ -171,3 +180,27 @@ def test_prompted_teacher_writes_targets(job: Path, model_folder: Path) -> None:
     teacher = f"teacher={{kind: prompted, model: {model_folder}, shots: 3, calibration: batch}}"
     assert run_here(job, teacher, until="label").teacher_held_out["rows"] == 30
     assert {stage.how for stage in run_here(job, teacher, until="label").stages} == {"kept"}
+
+
+def test_students_learn_by_the_divergences_that_the_recipe_names(job: Path) -> None:
+    objective = "{divergence: reverse_kl, loss_temperature: 2.0, soft_weight: 1.0}"
+    student = "{kind: rnn, hidden_size: 8, tokenizer: {vocabulary_size: 300}"
+    outcome = run_here(
+        job,
+        "train.epochs=2",
+        "evaluate.control=false",
+        "objective={divergence: jensen_shannon, beta: 0.3, soft_weight: 1.0}",
+        f"students.own={student}, objective: {objective}}}",
+    )
+    folder = outcome.folder
+    texts = [text for text, _ in sentences(200, seed=0)[120:150]]
+    store = TargetStore.open(folder.targets_path)
+    teacher = np.log(store.lookup([Example(text).example_id for text in texts]))
+    for name, definition in {
+        "gru": partial(reference.jensen_shannon, loss_temperature=1.0, beta=0.3),
+        "own": partial(reference.reverse_kl, loss_temperature=2.0),
+    }.items():
+        student = np.log(Predictor.load(folder.students_path / name).probs(texts))
+        expected = np.mean([definition(z, p) for z, p in zip(student, teacher, strict=True)])
+        facts = folder.stage(f"students/{name}").facts
+        assert facts["best_validation_loss"] == pytest.approx(expected, rel=1e-4), name

@@ -8,10 +8,9 @@ import torch
 from tests.losses.linear_cases import Case, H, P, V, gradients, plain
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tutelage.config.objectives import SERVED_BY
 from tutelage.errors import ShapeMismatch
 from tutelage.losses import Divergence, HiddenTeacher, linear_divergence, linear_logits
-from tutelage.losses.divergence import DENSE
+from tutelage.losses.table import DIVERGENCES, serves
 
 
 def test_without_a_teacher_it_is_the_cross_entropy() -> None:
@@ -171,9 +170,9 @@ def test_it_stands_inside_a_compiled_function() -> None:
 def test_what_a_kind_serves_is_what_recipes_believe(kind) -> None:
     case = Case(18)
     teacher = case.sampled if kind == "sampled" else case.bucket(4)
-    for name in DENSE:
+    for name in DIVERGENCES:
         divergence = Divergence(name)
-        if name in SERVED_BY[kind]:
+        if serves(kind, name):
             linear_divergence(case.hidden, case.weight, teacher=teacher, labels=case.labels, divergence=divergence,
                               total=1.0)  # fmt: skip
             with pytest.raises(ValueError, match="at temperature 2 cannot be had"):

@@ -18,11 +18,11 @@ from tutelage.losses import (
     linear_divergence,
     reference,
 )
-from tutelage.losses.divergence import DENSE
+from tutelage.losses.table import DIVERGENCES
 
 
 @pytest.mark.parametrize("chunk", [1, 3, P, 100])
-@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("name", DIVERGENCES)
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_value_and_gradients_equal_the_plain_loss(name, temperature, chunk) -> None:
     case, divergence = Case(), Divergence(name)

@@ -14,10 +14,10 @@ from tutelage.losses import (
     linear_divergence,
     linear_logits,
 )
-from tutelage.losses.divergence import DENSE
+from tutelage.losses.table import DIVERGENCES
 
 
-@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("name", DIVERGENCES)
 def test_a_capped_scaled_biased_teacher_is_its_dense_distribution(name) -> None:
     case = Case(20)
     logits = linear_logits(

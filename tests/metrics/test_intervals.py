@@ -64,11 +64,10 @@ def test_a_centred_interval_keeps_its_width():
     )
 
 
-def test_chunks_change_nothing(monkeypatch):
+def test_chunks_change_nothing():
     values = np.random.default_rng(0).random(50)
     whole = metrics.mean_interval(values, samples=100)
-    monkeypatch.setattr("tutelage.metrics.intervals._CHUNK_ELEMENTS", 350)
-    assert metrics.mean_interval(values, samples=100) == whole
+    assert metrics.mean_interval(values, samples=100, elements_at_once=350) == whole
 
 
 def test_one_seed_one_answer_and_zero_is_a_seed():

@@ -128,7 +128,9 @@ def test_bounds_and_zero_at_equality(case):
     }
     for metric, high in highest.items():
         assert 0 <= metric(p, gold) <= high + 1e-12
-    assert metrics.kl(p, q) >= 0
+    # Pinsker's inequality: never below twice the square of the total variation distance.
+    variation = np.abs(p - q).sum(axis=1) / 2
+    assert metrics.kl(p, q) >= 2 * (variation**2).mean() - 1e-12
     assert metrics.kl(p, p) == 0
     assert metrics.agreement(p, p) == 1
     assert metrics.agreement(p, q) == metrics.agreement(q, p)

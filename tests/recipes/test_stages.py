@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tutelage.runs import RunFolder, lock
+from tutelage.runs import RunFolder, lock, recall_finished, remember_finished
 from tutelage.runs.stages import Deferred, StageOutcome, Stages, link_tree
 from tutelage.types import SILENT
 
@@ -166,3 +166,15 @@ def test_a_deferred_value_is_made_once_and_only_if_asked_for() -> None:
     value = Deferred(lambda: made.append(1) or "model")
     assert made == []
     assert (value.get(), value.get(), made) == ("model", "model", [1])
+
+
+def test_how_a_call_ended_names_stages_files_and_weights(tmp_path: Path) -> None:
+    asked = stages(tmp_path, "a")
+    group = tmp_path / "a" / "students"
+    asked.do("teacher", "1", work=Work())
+    asked.do("students/gru", "2", work=Work(group / "gru"), folder=group / "gru")
+    finished = asked.finished("inputs", {"warnings": []})
+    assert finished.stages == {"teacher": "1", "students/gru": "2"}
+    assert finished.files == ("students/gru", "students/gru/model.safetensors")
+    remember_finished(asked.folder, "train", finished)
+    assert recall_finished(asked.folder, "train", inputs="inputs") == finished

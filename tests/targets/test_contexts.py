@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import re
 import tracemalloc
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,18 +18,22 @@ from tests.targets.test_sparse_refusals import replace_column
 from tests.targets.token_targets import assert_same, documents, lookup, name, write
 
 from tutelage.errors import TargetsCorrupt
-from tutelage.targets import SparseTargets, TargetStore, contexts, inspect, verify
-from tutelage.targets.contexts import Contexts, Entries
+from tutelage.targets import SparseTargets, TargetStore, inspect, verify
+from tutelage.targets.contexts import CONTEXTS, Contexts, Entries
 
 TAIL = 8
 VOCABULARY = 2_000
 
 
+MANY: dict[str, Any] = {"contexts": ((1, 3),), "fewest_uses": 2}
+"""Contexts where a part would be too small for them."""
+
+
 @pytest.fixture
-def many_contexts(monkeypatch):
-    """Contexts where a part would be too small for them."""
-    monkeypatch.setattr(contexts, "_CONTEXTS", ((1, 3),))
-    monkeypatch.setattr(contexts, "_FEWEST_USES", 2)
+def written_with(monkeypatch):
+    """Has stores written with other contexts than parts of their size have."""
+    learn = Contexts.learn
+    return lambda **options: monkeypatch.setattr(Contexts, "learn", partial(learn, **options))
 
 
 def entries(chance: np.random.Generator, positions: int, vocabulary: int = 30) -> Entries:
@@ -35,13 +41,12 @@ def entries(chance: np.random.Generator, positions: int, vocabulary: int = 30) -
     return Entries(heads, tails, chance.integers(0, vocabulary, int(heads.sum() + tails.sum())))
 
 
-@pytest.mark.usefixtures("many_contexts")
 @settings(max_examples=50, deadline=None)
 @example(seed=36, positions=1, frequent=0)  # one head and nothing else
 @given(seed=st.integers(0, 2**32), positions=st.integers(1, 40), frequent=st.integers(0, 30))
 def test_ranks_come_back(seed, positions, frequent):
     given_entries = entries(np.random.default_rng(seed), positions)
-    learnt = Contexts.learn(given_entries, frequent=frequent)
+    learnt = Contexts.learn(given_entries, frequent=frequent, **MANY)
     if learnt is None:
         assert not given_entries.later.any()
         return
@@ -60,15 +65,15 @@ def test_entries_know_their_place():
     assert found.groups(10).tolist() == [8, 0, 0]
 
 
-@pytest.mark.usefixtures("many_contexts")
 @pytest.mark.parametrize("kind", ["sampled", "top_k"])
-def test_a_store_with_contexts_holds_the_same(tmp_path, kind, monkeypatch):
+def test_a_store_with_contexts_holds_the_same(tmp_path, kind, written_with):
+    written_with(**MANY)
     values = documents(kind, [30, 0, 12, 1, 25], seed=4)
     path = write(tmp_path / "with", kind, values)
     assert pq.read_table(path / "part-00000.parquet")["contexts"].to_pylist()[0]
     assert verify(path) == []
     found = lookup(path, 5)
-    monkeypatch.setattr(contexts, "_CONTEXTS", ())
+    written_with(contexts=())
     plain = write(tmp_path / "without", kind, values)
     assert pq.read_table(plain / "part-00000.parquet")["contexts"].to_pylist() == [[]] * 5
     assert_same(found, lookup(plain, 5))
@@ -96,14 +101,14 @@ def language_of_two_kinds(chance: np.random.Generator, positions: int) -> Sparse
     )  # fmt: skip
 
 
-def test_contexts_take_bytes_away(tmp_path, monkeypatch):
+def test_contexts_take_bytes_away(tmp_path, written_with):
     """Half of the positions tell by their first id which half of the ids comes: nearly a bit for
     each of those."""
     chance = np.random.default_rng(0)
     values = [language_of_two_kinds(chance, 300) for _ in range(60)]
     size = {}
     for number in (0, 2):
-        monkeypatch.setattr(contexts, "_CONTEXTS", ((1, number),))
+        written_with(contexts=((1, number),))
         path = write(tmp_path / str(number), "sampled", values, vocabulary_size=2 * VOCABULARY)
         size[number] = (path / "part-00000.parquet").stat().st_size
         assert sum(len(value) for value in lookup(path, 60)) == 18_000
@@ -111,21 +116,20 @@ def test_contexts_take_bytes_away(tmp_path, monkeypatch):
     assert size[0] - size[2] > 0.6 * bit_each
 
 
-@pytest.mark.parametrize("number", [number for _, number in contexts._CONTEXTS])
+@pytest.mark.parametrize("number", [number for _, number in CONTEXTS])
 def test_larger_parts_have_more_contexts(number):
-    least = {number: least for least, number in contexts._CONTEXTS}[number]
+    least = {number: least for least, number in CONTEXTS}[number]
     chance = np.random.default_rng(0)
     heads, tails = np.ones(least // 8, np.int64), np.full(least // 8, 8)
     ranks = (1_000 * chance.random(len(heads) * 9) ** 3).astype(np.int64)
     learnt = Contexts.learn(Entries(heads, tails, ranks), frequent=500)
     assert learnt is not None
     assert len(learnt.table.sizes) == number + 1
-    if number == min(number for _, number in contexts._CONTEXTS):
+    if number == min(number for _, number in CONTEXTS):
         assert Contexts.learn(Entries(heads[1:], tails[1:], ranks[9:]), frequent=500) is None
-    assert all(one > other for (one, _), (other, _) in pairwise(contexts._CONTEXTS))
+    assert all(one > other for (one, _), (other, _) in pairwise(CONTEXTS))
 
 
-@pytest.mark.usefixtures("many_contexts")
 @pytest.mark.parametrize(
     ("column", "change", "message"),
     [
@@ -156,7 +160,10 @@ def test_larger_parts_have_more_contexts(number):
         ),
     ],
 )
-def test_contexts_that_contradict_themselves_are_found(tmp_path, column, change, message):
+def test_contexts_that_contradict_themselves_are_found(
+    tmp_path, written_with, column, change, message
+):
+    written_with(**MANY)
     path = write(tmp_path / "targets", "sampled", documents("sampled", [30, 3], seed=1))
     replace_column(path, column, change)
     (found,) = verify(path)
@@ -165,14 +172,13 @@ def test_contexts_that_contradict_themselves_are_found(tmp_path, column, change,
         inspect(path)
 
 
-def test_a_large_vocabulary_takes_little_memory(monkeypatch):
-    monkeypatch.setattr(contexts, "_CONTEXTS", ((1, 32),))
+def test_a_large_vocabulary_takes_little_memory():
     chance, vocabulary = np.random.default_rng(0), 2**20 - 16
     heads, tails = np.ones(50_000, np.int64), np.full(50_000, 10)
     ranks = chance.integers(0, vocabulary, 550_000)
     given_entries = Entries(heads, tails, ranks)
     tracemalloc.start()
-    learnt = Contexts.learn(given_entries, frequent=vocabulary // 2)
+    learnt = Contexts.learn(given_entries, frequent=vocabulary // 2, contexts=((1, 32),))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert learnt is not None

@@ -3,7 +3,6 @@ where it was."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 import signal
@@ -14,17 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.targets import writer_to_kill
 
 from tutelage.errors import TargetsIncomplete
 from tutelage.targets import TargetStore, verify
 from tutelage.types import example_id
 
 SCRIPT = Path(__file__).with_name("writer_to_kill.py")
-_spec = importlib.util.spec_from_file_location("writer_to_kill", SCRIPT)
-assert _spec is not None
-assert _spec.loader is not None
-writer_to_kill = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(writer_to_kill)
 
 
 def rows_there(path: Path, kind: str = "class_probabilities") -> int:

@@ -127,6 +127,10 @@ def test_fields_of_a_later_release_are_passed_over(store):
 def test_a_mismatch_is_named_by_the_reader(store, asked, message):
     with pytest.raises(TargetsMismatch, match=message):
         TargetStore.open(store, **asked)
+    opened = TargetStore.open(store)
+    opened.require(teacher="t1", labels=LABELS)
+    with pytest.raises(TargetsMismatch, match=message):
+        opened.require(**asked)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,14 @@ def test_inspect_agrees_with_the_definitions(tmp_path):
     json.dumps(facts)
 
 
+def test_a_store_that_is_open_is_inspected_without_reading_it_again(tmp_path):
+    path = write(tmp_path / "targets")
+    store, expected = TargetStore.open(path), inspect(path)
+    for part in path.glob("*.parquet"):
+        part.unlink()
+    assert inspect(store) == expected
+
+
 def test_one_hot_rows_have_no_entropy(tmp_path):
     path = write(tmp_path / "targets", IDS[:3], np.eye(3))
     assert inspect(path)["mean_entropy_nats"] == 0

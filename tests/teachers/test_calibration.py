@@ -125,11 +125,10 @@ def test_the_fingerprint_names_what_targets_depend_on(language_model, shots):
 
 
 @pytest.mark.parametrize("method", ["batch", "fitted"])
-def test_a_calibration_reads_a_sample_whatever_the_order(language_model, monkeypatch, method):
-    monkeypatch.setattr("tutelage.teachers.prompted.teacher.CALIBRATION_ROWS", 7)
+def test_a_calibration_reads_a_sample_whatever_the_order(language_model, method):
     rows = [Example(f"the camera number {index}", index % 3) for index in range(40)]
     first = PromptedTeacher(language_model, LABELS, calibration=method)
-    assert first.calibrate(rows).rows == 7
+    assert first.calibrate(rows, most_rows=7).rows == 7
     again = PromptedTeacher(language_model, LABELS, calibration=method)
-    again.calibrate([*rows[20:], *rows[:20]])
+    again.calibrate([*rows[20:], *rows[:20]], most_rows=7)
     assert again.fingerprint == first.fingerprint

@@ -131,7 +131,7 @@ def test_the_normaliser_is_computed_only_inside_labels(
     assert [shape[1] for shape in asked] == [1]
 
 
-def test_batches_count_tree_nodes_and_bound_attention_scores(language_model, shots, monkeypatch):
+def test_batches_count_tree_nodes_and_bound_attention_scores(language_model, shots):
     verbalizers = VERBALIZERS["shared first token"]
     teacher = PromptedTeacher(
         language_model, LABELS, shots=shots, verbalizers=verbalizers, batch_tokens=60
@@ -139,10 +139,15 @@ def test_batches_count_tree_nodes_and_bound_attention_scores(language_model, sho
     nodes = len(teacher.trie.parents) - 1
     assert nodes > 0
     assert list(map(len, teacher._scorer._batches([10 - nodes] * 12, offset=50))) == [6, 6]
-    monkeypatch.setattr(
-        "tutelage.teachers.prompted.scoring._SCORE_ELEMENTS", 3 * 10 * (10 + 50) * 4
+    probes = [teacher.question.encode(teacher.prompt.render(text)) for text in ("a", "b")]
+    bounded = LabelScorer(
+        language_model,
+        teacher.trie,
+        probes=probes,
+        batch_tokens=60,
+        score_elements=3 * 10 * (10 + 50) * 4,
     )
-    assert list(map(len, teacher._scorer._batches([10 - nodes] * 12, offset=50))) == [3, 3, 3, 3]
+    assert list(map(len, bounded._batches([10 - nodes] * 12, offset=50))) == [3, 3, 3, 3]
 
 
 def test_logit_scale_and_soft_cap_are_respected(tokenizer, shots, examples):

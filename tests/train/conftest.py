@@ -1,16 +1,11 @@
 """One thread, which is enough for tiny models and gives the same sums on every machine, and a
 teacher asked live."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from tests.train.tiny_language import tiny_teacher
 
 from tutelage.models.threads import one_thread
 from tutelage.train import LiveTargets
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import TinyStudent
+from tests.train.tiny import TinyStudent
 
 from tutelage.train import TrainSettings
 from tutelage.train.average import MovingAverage

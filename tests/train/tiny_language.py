@@ -12,11 +12,12 @@ import torch
 from tests.data.tiny_tokenizer import make_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tutelage.losses import Objective
 from tutelage.models import LanguageModel
 from tutelage.students import add_lora, build_language_rnn, prune
 from tutelage.targets import HiddenTargets
 from tutelage.teachers import CausalTeacher, label_documents
-from tutelage.train import LanguageObjective, StoredTargets
+from tutelage.train import StoredTargets
 from tutelage.types import Document
 
 PADDED_ROWS = 13
@@ -134,7 +135,7 @@ def loss_by_definition(
     model: Any,
     documents: Sequence[Document],
     teacher: CausalTeacher | None,
-    objective: LanguageObjective,
+    objective: Objective,
     *,
     total: float,
     stored: StoredTargets | None = None,
@@ -169,7 +170,7 @@ def loss_by_definition(
                 )
             elif theirs is not None:
                 p, q = (torch.log_softmax(values / heat, -1) for values in (theirs[place], row))
-                if objective.divergence.name == "reverse_kl":
+                if objective.divergence == "reverse_kl":
                     p, q = q, p
                 cost = cost + soft_weight * heat**2 * (p.exp() * (p - q)).sum()
     return cost / total

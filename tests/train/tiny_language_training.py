@@ -8,7 +8,8 @@ from typing import Any
 from tests.train.tiny_language import PAD, VOCABULARY, tiny_documents, tiny_student
 from tests.train.tiny_training import records
 
-from tutelage.train import LanguageObjective, LanguageTrainSettings, train_language_model
+from tutelage.losses import Objective
+from tutelage.train import LanguageTrainSettings, train_language_model
 
 FAST = LanguageTrainSettings(
     epochs=2,
@@ -38,7 +39,7 @@ def train(
         train,
         options.pop("validation", VALIDATION),
         source=source,
-        objective=objective or LanguageObjective(),
+        objective=objective or Objective(soft_weight=0.8),
         settings=settings,
         out=out,
         vocabulary=VOCABULARY,

@@ -4,7 +4,7 @@ left."""
 from contextlib import contextmanager
 
 import torch
-from tiny import PAD, UNKNOWN, TinyStudent, tiny_rows
+from tests.train.tiny import PAD, UNKNOWN, TinyStudent, tiny_rows
 
 from tutelage.losses import ForwardKL
 from tutelage.runs import MetricsLog

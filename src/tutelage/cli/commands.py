@@ -122,14 +122,10 @@ def _run_recipe(
         write_result(json.dumps(record, ensure_ascii=False))
         return 0
     if evaluation is not None:
-        if evaluation.get("task") == "causal_lm":
-            from tutelage.cli.language_table import language_table
+        from tutelage.cli.tables import results_table
+        from tutelage.tasks import task_named
 
-            write_result(language_table(evaluation))
-        else:
-            from tutelage.cli.tables import results_table
-
-            write_result(results_table(evaluation))
+        write_result(results_table(evaluation, task_named(recipe.task.kind).words()))
     done = [stage for stage in outcome.stages if stage.how == "done"]
     took = sum(stage.seconds for stage in done)
     if done:

@@ -3,115 +3,64 @@
 from __future__ import annotations
 
 import io
-import shutil
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tutelage.cli.terminal import counted, format_bytes
+from tutelage.report.comparisons import cost_ratio
+from tutelage.report.measures import Column, Evaluation, Measure
+from tutelage.report.tables import list_models
+from tutelage.report.words import TaskWords
 
-QUALITY = (
-    ("accuracy", "accuracy", 1),
-    ("macro_f1", "macro F1", 1),
-    ("agreement", "agrees", 1),
-    ("kl", "KL", 3),
-)
-FULL_WIDTH = 126
-"""Narrower terminals wrap the lines themselves; no number is ever cut."""
-BASELINES = {"tfidf_logistic_regression": "TF-IDF + logistic", "majority": "commonest class"}
-CALIBRATION = (("nll", "NLL", 3), ("ece", "ECE", 1))
+_UNLIMITED = 10_000
+"""More columns than any table has: no number is ever cut, narrower terminals wrap the lines."""
 
 
-def results_table(evaluation: dict[str, Any], *, width: int | None = None) -> str:
+def results_table(evaluation: Evaluation, words: TaskWords[Any], *, width: int = _UNLIMITED) -> str:
     """The table at the end of a run.
 
     Args:
         evaluation: The content of evaluation.json.
-        width: Columns of the terminal; None asks it, but takes at least what the table needs.
+        words: What the task says; its measures that have a `column` are shown.
+        width: Columns that the table takes at most.
 
     Returns:
-        Text without colour: accuracy and its 95 % interval, the other metrics, size, latency and
-            how many times
-        faster than the teacher one example is answered.
+        Text without colour, with a line beneath that says how to read it.
     """
+    shown = [
+        (measure, measure.column)
+        for measure in (*words.measures.quality, *words.measures.cost)
+        if measure.column is not None
+    ]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("model", no_wrap=True)
-    for title in (
-        "accuracy % [95 %]",
-        *(name for _, name, _ in (*QUALITY[1:], *CALIBRATION)),
-        "params",
-        "bytes",
-        "ms",
-        "faster",
-    ):
-        table.add_column(title, justify="right", no_wrap=True)
-    teacher = evaluation["teacher"]
-    rows = [("teacher", teacher)]
-    for name, metrics in evaluation["students"].items():
-        rows.append((name, metrics))
-        if name in evaluation.get("controls", {}):
-            rows.append(("  on labels only", evaluation["controls"][name]))
-    rows += [
-        (BASELINES.get(name, name), metrics)
-        for name, metrics in evaluation.get("baselines", {}).items()
-    ]
-    for name, metrics in rows:
-        table.add_row(name, *_cells(metrics, teacher))
+    for _, column in shown:
+        table.add_column(column.title, justify="right", no_wrap=True)
+        if column.faster is not None:
+            table.add_column("faster", justify="right", no_wrap=True)
+    for model in list_models(evaluation, words.names):
+        name = f"  {model.name.short}" if model.role == "control" else model.name.short
+        table.add_row(name, *_cells(evaluation, model.numbers, shown))
     buffer = io.StringIO()
-    columns = width or max(shutil.get_terminal_size((FULL_WIDTH, 24)).columns, FULL_WIDTH)
-    Console(file=buffer, width=columns, highlight=False).print(table)
-    legend = f"{counted(evaluation['rows'], 'test rows')}; ms: median for one text; faster: times the teacher's."
-    devices = evaluation.get("devices", {})
-    if len(set(devices.values())) > 1:
-        legend += (
-            f"\nMeasured on {', '.join(f'{device} ({who})' for who, device in devices.items())}."
-        )
-    return f"\n{buffer.getvalue().rstrip()}\n\n{legend}\n"
+    Console(file=buffer, width=width, highlight=False).print(table)
+    return f"\n{buffer.getvalue().rstrip()}\n\n{words.legend(evaluation)}\n"
 
 
-def _cells(metrics: dict[str, Any], teacher: dict[str, Any]) -> list[str]:
+def _cells(
+    evaluation: Evaluation, model: Mapping[str, Any], shown: Sequence[tuple[Measure, Column]]
+) -> list[str]:
+    """One model's numbers; empty where it has none."""
     cells = []
-    for key, _, digits in (*QUALITY, *CALIBRATION):
-        if key not in metrics:
-            cells.append("")
-            continue
-        percent = key not in ("kl", "nll")
-        scale = 100 if percent else 1
-        value = metrics[key]
-        text = f"{scale * value['value']:.{digits}f}"
-        if key == "accuracy":
-            text += f" [{scale * value['low']:.1f}, {scale * value['high']:.1f}]"
+    for measure, column in shown:
+        number = model.get(measure.key)
+        text = column.show(number["value"]) if number else ""
+        if number and column.interval:
+            text += f" [{column.show(number['low'])}, {column.show(number['high'])}]"
         cells.append(text)
-    latency = metrics.get("latency_ms_p50")
-    cells.append(_count(metrics["parameters"]["value"]) if "parameters" in metrics else "")
-    cells.append(format_bytes(metrics["disk_bytes"]["value"]) if "disk_bytes" in metrics else "")
-    cells.append(f"{latency['value']:.2f}" if latency else "")
-    cells.append(
-        _times(teacher["latency_ms_p50"]["value"] / latency["value"])
-        if latency and "latency_ms_p50" in teacher
-        else ""
-    )
+        if column.faster is not None:
+            ratio = cost_ratio(evaluation, model, measure)
+            cells.append("" if ratio is None else column.faster(ratio))
     return cells
-
-
-def _times(ratio: float) -> str:
-    """How many times faster; with a digit more where a whole number would hide which side is
-    faster, and how much.
-    """
-    return (
-        f"{ratio:.0f}x"
-        if ratio >= 10 or ratio == 1
-        else f"{ratio:.1f}x"
-        if ratio >= 0.1
-        else f"{ratio:.2g}x"
-    )
-
-
-def _count(number: float) -> str:
-    for unit in ("", "k", "M"):
-        if number < 1000:
-            return f"{number:.0f}{unit}" if not unit or number >= 100 else f"{number:.1f}{unit}"
-        number /= 1000
-    return f"{number:.1f}B"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tutelage.cli.terminal import format_bytes, progress_for, write_result
+from tutelage.cli.terminal import progress_for, write_result
 from tutelage.errors import RecipeError, RunIncomplete, TargetsMismatch, TutelageError
 
 SAMPLES = 3
@@ -38,6 +38,7 @@ def verify(options: argparse.Namespace) -> int:
 
 def inspect(options: argparse.Namespace) -> int:
     """`tutelage targets inspect`: numbers, and positions as a person reads them."""
+    from tutelage.report.formats import plain_bytes
     from tutelage.targets import inspect as inspect_store
     from tutelage.targets import read_manifest
 
@@ -54,7 +55,7 @@ def inspect(options: argparse.Namespace) -> int:
         return 0
     samples = facts.pop("samples", [])
     for key, value in facts.items():
-        shown = format_bytes(value) if key in ("bytes", "output_bytes") else value
+        shown = plain_bytes(value) if key in ("bytes", "output_bytes") else value
         shown = f"{value:,.3f}" if isinstance(value, float) else shown
         write_result(f"{key:<22} {shown}")
     for sample in samples:

@@ -82,15 +82,6 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def format_bytes(count: float) -> str:
-    """A size in decimal units: `512 B`, `1.4 MB`, `540 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError("unreachable: GB ends the loop")
-
-
 def write_result(text: str) -> None:
     """Put a result on stdout."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")

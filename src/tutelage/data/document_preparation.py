@@ -10,6 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from tutelage.data.connected import members
 from tutelage.data.documents import DocumentTable, read_document_table
 from tutelage.data.preparation import short_names
 from tutelage.data.rendering import Columns, TrainOn
@@ -184,23 +185,14 @@ class _Part:
 
 def _units(documents: Sequence[Document]) -> list[list[int]]:
     """The positions that must stay together."""
-    parent = list(range(len(documents)))
-
-    def root(position: int) -> int:
-        while parent[position] != position:
-            parent[position] = parent[parent[position]]
-            position = parent[position]
-        return position
-
-    first: dict[object, int] = {}
-    for position, document in enumerate(documents):
-        row = [("row", document.source, document.row)] if document.row else []
-        for key in (document.example_id, *row):
-            parent[root(position)] = root(first.setdefault(key, position))
-    members: dict[int, list[int]] = {}
-    for position in range(len(documents)):
-        members.setdefault(root(position), []).append(position)
-    return list(members.values())
+    return members(
+        [
+            (document.example_id, ("row", document.source, document.row))
+            if document.row
+            else (document.example_id,)
+            for document in documents
+        ]
+    )
 
 
 def _divide(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from tutelage.data.connected import members
 from tutelage.types import Example
 
 _SMALLEST_SHARED_CLASS = 3
@@ -74,26 +75,16 @@ class _Unit:
 def _units(
     examples: Sequence[Example], groups: Sequence[str | None] | None, seed: int
 ) -> list[_Unit]:
-    parent = list(range(len(examples)))
-
-    def root(position: int) -> int:
-        while parent[position] != position:
-            parent[position] = parent[parent[position]]
-            position = parent[position]
-        return position
-
-    first: dict[object, int] = {}
-    for position, example in enumerate(examples):
-        group = groups[position] if groups is not None else None
-        for key in (example.text, ("group", group)) if group is not None else (example.text,):
-            parent[root(position)] = root(first.setdefault(key, position))
-    members: dict[int, list[int]] = {}
-    for position in range(len(examples)):
-        members.setdefault(root(position), []).append(position)
+    keys: list[tuple[object, ...]] = [(example.text,) for example in examples]
+    if groups is not None:
+        keys = [
+            own if group is None else (*own, ("group", group))
+            for own, group in zip(keys, groups, strict=True)
+        ]
     any_label = any(example.label is not None for example in examples)
     return [
         _unit([examples[one] for one in positions], positions, any_label, seed)
-        for positions in members.values()
+        for positions in members(keys)
     ]
 
 

@@ -1,37 +1,37 @@
 """Losses: divergences per position, one place that averages, what students minimise, and float64
 definitions.
 
-For classes the plain functions are enough. For language models `linear_divergence` takes final
-states and the output matrix and never holds tokens x vocabulary.
+`table` says which divergences there are, `objective` what a student minimises; both import without
+torch. For classes an `Objective` and the plain functions, one named for each divergence, are
+enough. For language models `linear_divergence` takes final states and the output matrix and never
+holds tokens x vocabulary. Names are resolved when first used.
 """
 
-from tutelage.losses.divergence import Divergence
-from tutelage.losses.divergences import (
-    IGNORED_LABEL,
-    forward_kl,
-    hard_cross_entropy,
-    soft_cross_entropy,
-)
-from tutelage.losses.hidden_matching import hidden_matching
-from tutelage.losses.language_divergences import (
-    adaptive_kl,
-    alpha_beta,
-    jensen_shannon,
-    reverse_kl,
-    skew_forward_kl,
-    skew_reverse_kl,
-    total_variation,
-)
-from tutelage.losses.linear import LinearLoss, linear_divergence, linear_logits
-from tutelage.losses.objective import ForwardKL
-from tutelage.losses.reduction import reduce
-from tutelage.losses.teacher_sides import (
-    BucketTeacher,
-    DenseTeacher,
-    HiddenTeacher,
-    SampledTeacher,
-    TeacherSide,
-)
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tutelage.losses.table import DIVERGENCES, forms
+
+if TYPE_CHECKING:
+    from tutelage.losses.cross_entropy import (
+        IGNORED_LABEL,
+        hard_cross_entropy,
+        soft_cross_entropy,
+    )
+    from tutelage.losses.divergence import Divergence
+    from tutelage.losses.linear import LinearLoss, linear_divergence, linear_logits
+    from tutelage.losses.matching import hidden_matching
+    from tutelage.losses.objective import ForwardKL, Objective
+    from tutelage.losses.reduction import reduce
+    from tutelage.losses.teacher_sides import (
+        BucketTeacher,
+        DenseTeacher,
+        HiddenTeacher,
+        SampledTeacher,
+        TeacherSide,
+    )
 
 __all__ = [
     "IGNORED_LABEL",
@@ -41,20 +41,52 @@ __all__ = [
     "ForwardKL",
     "HiddenTeacher",
     "LinearLoss",
+    "Objective",
     "SampledTeacher",
     "TeacherSide",
-    "adaptive_kl",
-    "alpha_beta",
-    "forward_kl",
     "hard_cross_entropy",
     "hidden_matching",
-    "jensen_shannon",
     "linear_divergence",
     "linear_logits",
     "reduce",
-    "reverse_kl",
-    "skew_forward_kl",
-    "skew_reverse_kl",
     "soft_cross_entropy",
-    "total_variation",
 ]
+__all__ += list(DIVERGENCES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+_NAMES = {
+    "IGNORED_LABEL": "cross_entropy",
+    "BucketTeacher": "teacher_sides",
+    "DenseTeacher": "teacher_sides",
+    "Divergence": "divergence",
+    "ForwardKL": "objective",
+    "HiddenTeacher": "teacher_sides",
+    "LinearLoss": "linear",
+    "Objective": "objective",
+    "SampledTeacher": "teacher_sides",
+    "TeacherSide": "teacher_sides",
+    "hard_cross_entropy": "cross_entropy",
+    "hidden_matching": "matching",
+    "linear_divergence": "linear",
+    "linear_logits": "linear",
+    "reduce": "reduction",
+    "soft_cross_entropy": "cross_entropy",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name of this room, imported when it is first asked for."""
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f"tutelage.losses.{_NAMES[name]}"), name)
+    elif name in DIVERGENCES:
+        value = forms(name).dense
+    else:
+        raise AttributeError(
+            f"module 'tutelage.losses' has no attribute {name!r}; names: {', '.join(__all__)}"
+        )
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, with what the module holds anyway."""
+    return sorted({*globals(), *__all__})

@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from tutelage.losses import language_divergences as dense
-from tutelage.losses.divergences import forward_kl
+from tutelage.losses.table import DIVERGENCES, PARAMETERS, TABLE, DivergenceName, forms
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-
-DENSE: dict[str, Callable[..., Tensor]] = {
-    "forward_kl": forward_kl,
-    "reverse_kl": dense.reverse_kl,
-    "jensen_shannon": dense.jensen_shannon,
-    "skew_forward_kl": dense.skew_forward_kl,
-    "skew_reverse_kl": dense.skew_reverse_kl,
-    "total_variation": dense.total_variation,
-    "alpha_beta": dense.alpha_beta,
-    "adaptive_kl": dense.adaptive_kl,
-}
-"""The plain function of every divergence."""
-
-DEFAULTS: dict[str, dict[str, float]] = {
-    "jensen_shannon": {"beta": 0.5},
-    "skew_forward_kl": {"alpha": 0.1},
-    "skew_reverse_kl": {"alpha": 0.1},
-    "alpha_beta": {"alpha": 0.2, "beta": 0.7},
-    "adaptive_kl": {"head_mass": 0.5},
-}
-"""The parameters that a divergence has, and their values where nobody gives them."""
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +25,8 @@ class Divergence:
         {'beta': 0.5}
     """
 
-    name: str = "forward_kl"
-    """One of `DENSE`."""
+    name: DivergenceName = "forward_kl"
+    """Which; see `losses.table`."""
     alpha: float | None = None
     """Of `skew_forward_kl`, `skew_reverse_kl` and `alpha_beta`; None: the default."""
     beta: float | None = None
@@ -60,10 +36,12 @@ class Divergence:
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
-        if self.name not in DENSE:
-            raise ValueError(f"divergence {self.name!r} given; expected one of {', '.join(DENSE)}")
-        known = DEFAULTS.get(self.name, {})
-        for key in ("alpha", "beta", "head_mass"):
+        if self.name not in DIVERGENCES:
+            raise ValueError(
+                f"divergence {self.name!r} given; expected one of {', '.join(DIVERGENCES)}"
+            )
+        known = TABLE[self.name].parameters
+        for key in PARAMETERS:
             value = getattr(self, key)
             if value is None:
                 continue
@@ -72,19 +50,19 @@ class Divergence:
                     f"{key}={value} given for {self.name}, which has "
                     f"{', '.join(known) or 'no parameters'}; drop it"
                 )
-            if not 0 < value < 1:
+            low, high = known[key].low, known[key].high
+            if not low < value < high:
                 raise ValueError(
-                    f"{key}={value} given for {self.name}; expected a number between 0 and 1"
+                    f"{key}={value} given for {self.name}; expected a number between {low:g} and "
+                    f"{high:g}"
                 )
 
     @property
     def parameters(self) -> dict[str, float]:
         """Every parameter of the divergence with its value."""
-        given = {key: getattr(self, key) for key in DEFAULTS.get(self.name, {})}
-        return {
-            key: DEFAULTS[self.name][key] if value is None else value
-            for key, value in given.items()
-        }
+        known = TABLE[self.name].parameters
+        given = {key: getattr(self, key) for key in known}
+        return {key: known[key].default if value is None else value for key, value in given.items()}
 
     def __call__(
         self,
@@ -94,6 +72,22 @@ class Divergence:
         loss_temperature: float = 1.0,
     ) -> Float[Tensor, "*B"]:
         """Its plain, differentiable value at every position, times `loss_temperature` squared."""
-        return DENSE[self.name](
+        return forms(self.name).dense(
             student_logits, teacher_logprobs, loss_temperature=loss_temperature, **self.parameters
         )
+
+    def value_and_gradient(
+        self, log_q: Float[Tensor, "C V"], log_p: Float[Tensor, "C V"], *, gradient: bool = True
+    ) -> tuple[Float[Tensor, " C"], Float[Tensor, "C V"]]:
+        """Its value and its gradient in closed form, for a chunk of positions.
+
+        Args:
+            log_q: The student's log-probabilities at the loss temperature, finite; written over.
+            log_p: The teacher's, finite; written over.
+            gradient: Whether the gradient is wanted; if not it is not computed and what is returned
+                there says nothing.
+
+        Returns:
+            Values in nats, and gradients with respect to the student's softened logits.
+        """
+        return forms(self.name).closed_form(log_q, log_p, gradient=gradient, **self.parameters)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from tutelage.losses.cross_entropy import IGNORED_LABEL
 from tutelage.losses.divergence import Divergence
-from tutelage.losses.divergences import IGNORED_LABEL
 from tutelage.losses.linear_checks import require_fit
 from tutelage.losses.linear_products import Head, Products
 from tutelage.losses.linear_terms import Terms
@@ -102,7 +102,7 @@ def linear_divergence(
             divergence.
 
     Source: the gradient in the forward pass follows the idea of Hsu et al. 2024 (Liger,
-        arXiv:2410.10989); the closed forms are in `losses.closed_forms`.
+        arXiv:2410.10989); the closed forms are in `losses.divergences`.
     """
     require_fit(
         hidden,

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tutelage.errors import ShapeMismatch
 from tutelage.losses.divergence import Divergence
+from tutelage.losses.table import DIVERGENCES, serves
 from tutelage.losses.teacher_sides import (
     BucketTeacher,
     DenseTeacher,
@@ -65,17 +66,14 @@ def require_fit(
     if not 0 <= soft_weight <= 1:
         raise ValueError(f"soft_weight={soft_weight} given; expected a number from 0 to 1")
     if isinstance(teacher, (SampledTeacher, BucketTeacher)):
-        served = (
-            ("forward_kl",) if isinstance(teacher, SampledTeacher) else ("forward_kl", "reverse_kl")
+        kind, what = (
+            ("sampled", "samples")
+            if isinstance(teacher, SampledTeacher)
+            else ("top_k", "the most likely tokens and a tail")
         )
-        if divergence.name not in served or loss_temperature != 1.0:
-            what = (
-                "samples"
-                if isinstance(teacher, SampledTeacher)
-                else "the most likely tokens and a tail"
-            )
+        if not serves(kind, divergence.name, loss_temperature=loss_temperature):
+            served = " and ".join(name for name in DIVERGENCES if serves(kind, name))
             raise ValueError(
                 f"{divergence.name} at temperature {loss_temperature:g} cannot be had from {what}; "
-                "they serve "
-                f"{' and '.join(served)} at temperature 1. Use targets of kind hidden or live"
+                f"they serve {served} at temperature 1. Use targets of kind hidden or live"
             )

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tutelage.losses.closed_forms import bucket_value_and_gradient, value_and_gradient
+from tutelage.losses.buckets import bucket_value_and_gradient
+from tutelage.losses.cross_entropy import IGNORED_LABEL
 from tutelage.losses.divergence import Divergence
-from tutelage.losses.divergences import IGNORED_LABEL
 from tutelage.losses.teacher_sides import LOWEST_LOGPROB, BucketTeacher, SampledTeacher, TeacherSide
 
 
@@ -108,8 +108,8 @@ class Terms:
                 teacher_logits.div_(temperature)
                 log_q = torch.log_softmax(log_q.div_(temperature), dim=-1)
             log_p = torch.log_softmax(teacher_logits, dim=-1).clamp_min_(LOWEST_LOGPROB)
-            soft, slope = value_and_gradient(
-                self.divergence, log_q.clamp_min_(LOWEST_LOGPROB), log_p, gradient=gradients
+            soft, slope = self.divergence.value_and_gradient(
+                log_q.clamp_min_(LOWEST_LOGPROB), log_p, gradient=gradients
             )
             soft = soft * temperature**2
         if not gradients:

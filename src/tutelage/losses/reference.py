@@ -66,7 +66,7 @@ def jensen_shannon(
     teacher_logprobs: Vector,
     loss_temperature: float = 1.0,
     *,
-    beta: float = 0.5,
+    beta: float,
 ) -> float:
     """T^2 [beta KL(p || m) + (1 - beta) KL(q || m)], m = beta p + (1 - beta) q."""
     p, q = softmax(teacher_logprobs, loss_temperature), softmax(student_logits, loss_temperature)
@@ -81,7 +81,7 @@ def skew_forward_kl(
     teacher_logprobs: Vector,
     loss_temperature: float = 1.0,
     *,
-    alpha: float = 0.1,
+    alpha: float,
 ) -> float:
     """T^2 KL(p || alpha p + (1 - alpha) q)."""
     p, q = softmax(teacher_logprobs, loss_temperature), softmax(student_logits, loss_temperature)
@@ -93,7 +93,7 @@ def skew_reverse_kl(
     teacher_logprobs: Vector,
     loss_temperature: float = 1.0,
     *,
-    alpha: float = 0.1,
+    alpha: float,
 ) -> float:
     """T^2 KL(q || (1 - alpha) p + alpha q)."""
     p, q = softmax(teacher_logprobs, loss_temperature), softmax(student_logits, loss_temperature)
@@ -113,8 +113,8 @@ def alpha_beta(
     teacher_logprobs: Vector,
     loss_temperature: float = 1.0,
     *,
-    alpha: float = 0.2,
-    beta: float = 0.7,
+    alpha: float,
+    beta: float,
 ) -> float:
     """-T^2 / (a b) sum_i [p^a q^b - a / (a + b) p^(a + b) - b / (a + b) q^(a + b)]."""
     p, q = softmax(teacher_logprobs, loss_temperature), softmax(student_logits, loss_temperature)
@@ -128,7 +128,7 @@ def adaptive_kl(
     teacher_logprobs: Vector,
     loss_temperature: float = 1.0,
     *,
-    head_mass: float = 0.5,
+    head_mass: float,
 ) -> float:
     """g_h / (g_h + g_t) forward KL + g_t / (g_h + g_t) reverse KL; g = sum |p - q| over the head
     and over the tail.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +17,8 @@ from tutelage.errors import ShapeMismatch
 LEVEL = 0.95
 """The share of intervals that hold the true value, if the test rows are a fair sample."""
 
-_CHUNK_ELEMENTS = 4_000_000
+RESAMPLED_AT_ONCE = 4_000_000
+"""Resampled rows held in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,20 @@ def bootstrap(
     return _between(float(statistic(np.arange(n))), drawn)
 
 
-def mean_interval(values: ArrayLike, *, samples: int = 2000, seed: int = 0) -> Interval:
+def mean_interval(
+    values: ArrayLike,
+    *,
+    samples: int = 2000,
+    seed: int = 0,
+    elements_at_once: int = RESAMPLED_AT_ONCE,
+) -> Interval:
     """Percentile bootstrap of a mean over rows, all resamples at once.
 
     Args:
         values: One value a row, `[N]`.
         samples: Resamples drawn, at least 1.
         seed: Of the resampling; under one seed the rows are those that `bootstrap` draws.
+        elements_at_once: Resampled rows held in memory at a time; changes no result.
 
     Returns:
         As `bootstrap`. All NaN if there are no rows or one of them is NaN.
@@ -103,7 +110,8 @@ def mean_interval(values: ArrayLike, *, samples: int = 2000, seed: int = 0) -> I
         )
     if not array.size or np.isnan(array).any():
         return _UNKNOWN
-    return _between(float(array.mean()), _resampled_means(array, samples, seed))
+    means = _resampled_means(array, samples, seed, elements_at_once=elements_at_once)
+    return _between(float(array.mean()), means)
 
 
 def share_interval(hits: ArrayLike, *, samples: int = 2000, seed: int = 0) -> Interval:
@@ -258,24 +266,28 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
 
     Source: McNemar 1947 (Psychometrika 12), in the exact binomial form, at any number of rows.
     """
+    from scipy.stats import binomtest  # a second to import, which readers of a finished run save
+
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     _refuse_unpaired(a, b)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    total, fewer = only_a + only_b, min(only_a, only_b)
-    k = np.arange(1, fewer + 1)
-    # log of (total choose k) / 2**total for k = 0, 1, ..., fewer: in logs, so that it holds for any
-    # number of rows.
-    logs = np.concatenate([[0.0], np.cumsum(np.log((total - k + 1) / k))]) - total * log(2)
-    return min(1.0, 2 * float(np.exp(logs).sum()))
+    total = only_a + only_b
+    return float(binomtest(min(only_a, only_b), total).pvalue) if total else 1.0
 
 
 _UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 
 
-def _resampled_means(values: NDArray[np.float64], samples: int, seed: int) -> NDArray[np.float64]:
+def _resampled_means(
+    values: NDArray[np.float64],
+    samples: int,
+    seed: int,
+    *,
+    elements_at_once: int = RESAMPLED_AT_ONCE,
+) -> NDArray[np.float64]:
     generator = np.random.default_rng(seed)
     n = len(values)
-    at_a_time = max(1, _CHUNK_ELEMENTS // n)
+    at_a_time = max(1, elements_at_once // n)
     means = np.empty(samples)
     for start in range(0, samples, at_a_time):
         rows = generator.integers(0, n, (min(at_a_time, samples - start), n))

@@ -17,9 +17,9 @@ import torch
 
 from tutelage.errors import ModelError
 from tutelage.models.finding import locate
+from tutelage.models.identity import model_fingerprint
 from tutelage.models.reading import UNREADABLE, read_config, unreadable
-from tutelage.models.weights import convert_gguf, file_sha256, folder_sha256, without_bars
-from tutelage.runs import fingerprint
+from tutelage.models.weights import convert_gguf, without_bars
 
 Head = Literal["causal_lm", "backbone", "sequence"]
 
@@ -133,29 +133,6 @@ def load_language_model(
         cast("Any", model).to("cuda")
     known = model_fingerprint(spec, trust_remote_code=trust_remote_code)
     return LanguageModel(model, tokenizer, spec, known, torch_dtype, location)
-
-
-def model_fingerprint(spec: str, *, trust_remote_code: bool = False) -> str:
-    """The fingerprint that `load_language_model` gives to a model, without loading its weights.
-
-    A local model is named by the content of its files, a hub model by its name and the commit in
-    the hub's cache.
-
-    Args:
-        spec: As for `load_language_model`.
-        trust_remote_code: As for `load_language_model`; some hub models cannot even be described
-            without their code.
-
-    Raises:
-        ModelError: The model is not there.
-    """
-    source = locate(spec)
-    if source is None:
-        config = read_config(spec, trust_remote_code=trust_remote_code)
-        return fingerprint("language model", f"hub:{spec}@{getattr(config, '_commit_hash', None)}")
-    return fingerprint(
-        "language model", file_sha256(source) if source.is_file() else folder_sha256(source)
-    )
 
 
 def choose_dtype(dtype: str) -> torch.dtype:

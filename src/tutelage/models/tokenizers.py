@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tutelage.errors import ModelError
-from tutelage.models.loading import locate
+from tutelage.models.finding import locate
 from tutelage.models.weights import convert_gguf, without_bars
 from tutelage.runs import fingerprint
 

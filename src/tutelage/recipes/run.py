@@ -19,6 +19,7 @@ from typing import Any, Literal
 from tutelage.config import dump_recipe
 from tutelage.errors import RecipeError
 from tutelage.recipes.exporting import export_students
+from tutelage.recipes.finished import find_finished, known_inputs, record_finished
 from tutelage.recipes.provenance import write_provenance
 from tutelage.report import write_report
 from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
@@ -74,6 +75,11 @@ def run(
     """
     require_one_process()
     task = task_named(recipe.task.kind)
+    inputs = known_inputs(lambda: task.inputs(recipe))
+    if (done := find_finished(recipe, inputs, out=out, root=root, until=until)) is not None:
+        for line in done.talk:
+            progress.say(line)
+        return Outcome(done.folder, done.stages, done.warnings, done.quality)
     job = task.prepare(recipe, progress)
     for warning in job.warnings:
         progress.say(f"warning: {warning}")
@@ -148,10 +154,19 @@ def run(
             stages.do(
                 "report",
                 fingerprint("report", prints.evaluation),
-                work=lambda: {"file": str(write_report(folder.path))},
+                work=lambda: {"file": str(write_report(folder.path, task.words()))},
                 leaves=folder.report_path,
             )
-    warnings = tuple(str(warning) for warning in job.warnings)
+
+        warnings = tuple(str(warning) for warning in job.warnings)
+        record_finished(
+            stages,
+            inputs,
+            until=until,
+            now=lambda: task.inputs(recipe),
+            warnings=warnings,
+            quality=quality,
+        )
     return Outcome(folder, tuple(stages.outcomes), warnings, quality)
 
 

@@ -24,8 +24,9 @@ def schema() -> dict[str, Any]:
     for task in tasks:
         # A recipe file may leave its name out; only the object always has one.
         sections[task.recipe.__name__]["required"].remove("name")
-    for one in sections.values():
-        one["description"] = " ".join(one["description"].split())  # whatever its lines are
+    for section in sections.values():
+        if "description" in section:
+            section["description"] = " ".join(section["description"].split())
     for model in _sections(Section):
         properties = sections.get(model.__name__, {}).get("properties", {})
         for key, text in field_notes(model).items():

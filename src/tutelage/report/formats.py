@@ -1,9 +1,12 @@
-"""Numbers as people read them: percent, intervals, ratios, bytes, durations."""
+"""Numbers as people read them: percent, intervals, ratios, bytes, durations.
+
+Those whose name begins with `plain` are for terminals: ASCII, and as narrow as can be.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 THIN = "\u202f"
 """Narrow no-break space, between a number and its unit."""
@@ -25,7 +28,8 @@ def decimal(value: float) -> str:
 
 def bracket(interval: Mapping[str, float], *, scale: float = 1.0, digits: int = 1) -> str:
     """The low and high end of an interval, `[93.0, 99.2]`."""
-    return f"[{_end(interval['low'] * scale, digits)},{NO_BREAK}{_end(interval['high'] * scale, digits)}]"
+    low, high = (_end(interval[end] * scale, digits) for end in ("low", "high"))
+    return f"[{low},{NO_BREAK}{high}]"
 
 
 def change(value: float, digits: int) -> str:
@@ -97,6 +101,40 @@ def shortened(text: str, limit: int) -> str:
 def plural(number: int, word: str) -> str:
     """`1 row`, `2 rows`."""
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
+def plain(digits: int, *, scale: float = 1.0) -> Callable[[float], str]:
+    """Writes numbers with fixed digits after the point, multiplied by `scale` before."""
+    return lambda value: f"{scale * value:.{digits}f}"
+
+
+def plain_count(number: float) -> str:
+    """A large count, `27.0k`, `135M`."""
+    for unit in ("", "k", "M"):
+        if number < 1000:
+            return f"{number:.0f}{unit}" if not unit or number >= 100 else f"{number:.1f}{unit}"
+        number /= 1000
+    return f"{number:.1f}B"
+
+
+def plain_bytes(number: float) -> str:
+    """A size in decimal units: `512 B`, `1.4 MB`, `540 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return (
+                f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
+            )
+        number /= 1000
+    return f"{number:.0f} GB" if number >= 100 else f"{number:.1f} GB"
+
+
+def plain_times(ratio: float) -> str:
+    """How many times: `12x`, `9.2x`; with a digit more where a whole number would hide which side
+    is better, and by how much.
+    """
+    if ratio >= 10 or ratio == 1:
+        return f"{ratio:.0f}x"
+    return f"{ratio:.1f}x" if ratio >= 0.1 else f"{ratio:.2g}x"
 
 
 def _end(value: float, digits: int) -> str:

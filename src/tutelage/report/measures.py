@@ -1,37 +1,63 @@
-"""What each number is called, which way is better, how it is written, and how to read it in plain
-words.
+"""What a number of a run is: its names, which way is better, how it is written and read.
+
+Each task lists its measures once; page, plots, verdict and the table of the terminal are all drawn
+from that list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tutelage.report import formats
 
+Evaluation = Mapping[str, Any]
+"""The content of evaluation.json."""
+
 
 @dataclass(frozen=True)
+class Column:
+    """How a measure stands in the table of a terminal."""
+
+    title: str
+    """Its short name."""
+    show: Callable[[float], str]
+    """How a value is written."""
+    interval: bool = False
+    """Whether the 95 % interval stands beside the value."""
+    faster: Callable[[float], str] | None = None
+    """How it is written how many times better than the teacher a model is, in a column after this
+    one; None where there is no such column."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measure:
-    """One column of the table."""
+    """One number that is known of every model, or of some."""
 
     key: str
     """Its name in evaluation.json."""
     title: str
     """Its name for people."""
-    higher_is_better: bool
-    """Which way is better."""
-    show: Callable[[float], str]
-    """How a value is written."""
-    scale: float
-    """What the ends of its interval are multiplied by."""
-    digits: int
-    """Digits after the point in its interval and in differences."""
-    unit: str
-    """Unit of a difference; empty where the number has none."""
     reading: str
     """How to read it, in a sentence or two."""
+    show: Callable[[float], str]
+    """How a value is written."""
+    higher_is_better: bool = False
+    """Which way is better."""
+    scale: float = 1.0
+    """What differences and the ends of its interval are multiplied by."""
+    digits: int | None = None
+    """Digits after the point in its interval and in differences; None: the ends are written as the
+    value is."""
+    unit: str = ""
+    """Unit of a difference; empty where the number has none."""
     aside: Callable[[float], str] | None = None
     """The same number said in another way, to stand beside it."""
+    better_worse: tuple[str, str] = ("faster", "slower")
+    """What a model is beside its teacher if this cost is lower, and if it is higher."""
+    column: Column | None = None
+    """How it stands in the table of a terminal; None where it does not."""
 
     @property
     def arrow(self) -> str:
@@ -49,192 +75,74 @@ class Measure:
         """
         if interval["low"] == interval["high"]:
             return ""
-        if self.scale == 0.0:
-            low, high = self.show(interval["low"]), self.show(interval["high"])
-            unit = self.show(interval["value"]).partition(formats.THIN)[2]
-            if unit and all(end.endswith(formats.THIN + unit) for end in (low, high)):
-                low, high = (end.removesuffix(formats.THIN + unit) for end in (low, high))
-            return f"[{low},{formats.NO_BREAK}{high}]"
-        return formats.bracket(interval, scale=self.scale, digits=self.digits)
+        if self.digits is not None:
+            return formats.bracket(interval, scale=self.scale, digits=self.digits)
+        low, high = self.show(interval["low"]), self.show(interval["high"])
+        unit = self.show(interval["value"]).partition(formats.THIN)[2]
+        if unit and all(end.endswith(formats.THIN + unit) for end in (low, high)):
+            low, high = (end.removesuffix(formats.THIN + unit) for end in (low, high))
+        return f"[{low},{formats.NO_BREAK}{high}]"
 
 
-QUALITY = (
-    Measure(
-        "accuracy",
-        "Accuracy",
-        True,
-        formats.percent,
-        100.0,
-        1,
-        "points",
-        "The share of test rows whose most probable label is the gold label.",
-    ),
-    Measure(
-        "macro_f1",
-        "Macro F1",
-        True,
-        formats.percent,
-        100.0,
-        1,
-        "points",
-        "F1 of each label, averaged so that rare labels count as much as common ones. Far below "
-        "accuracy means "
-        "that rare labels suffer.",
-    ),
-    Measure(
-        "agreement",
-        "Agreement",
-        True,
-        formats.percent,
-        100.0,
-        1,
-        "points",
-        "The share of test rows to which the student gives the same label as the teacher, right or "
-        "wrong.",
-    ),
-    Measure(
-        "kl",
-        "KL to teacher",
-        False,
-        formats.decimal,
-        1.0,
-        3,
-        "nats",
-        "How far the student's probabilities are from the teacher's, in nats: KL(teacher || "
-        "student). Zero means "
-        "identical probabilities. "
-        "Two models can agree on every label and still differ here.",
-    ),
-    Measure(
-        "nll",
-        "Neg. log-likelihood",
-        False,
-        formats.decimal,
-        1.0,
-        3,
-        "nats",
-        "Minus the log of the probability given to the gold label, on average. It punishes "
-        "confident mistakes most.",
-    ),
-    Measure(
-        "brier",
-        "Brier score",
-        False,
-        formats.decimal,
-        1.0,
-        3,
-        "",
-        "The squared distance between the probabilities and the gold label, summed over labels, "
-        "from 0 (perfect) to 2.",
-    ),
-    Measure(
-        "ece",
-        "Calibration error",
-        False,
-        formats.decimal,
-        1.0,
-        3,
-        "",
-        "Expected calibration error over 15 bins that hold equally many rows: by how much stated "
-        "confidence "
-        "misses actual accuracy. At 0.05, answers given "
-        "with 80 % confidence are right roughly 75 to 85 % of the time. Few rows make it look "
-        "worse than it is.",
-    ),
-)
-"""Metrics of quality and fidelity, in the order of the table."""
+def share(key: str, title: str, reading: str, *, column: Column | None = None) -> Measure:
+    """A share of all rows or tokens, written in percent; higher is better."""
+    return Measure(
+        key=key,
+        title=title,
+        reading=reading,
+        show=formats.percent,
+        higher_is_better=True,
+        scale=100.0,
+        digits=1,
+        unit="points",
+        column=column,
+    )
 
-COST = (
-    Measure(
-        "parameters", "Parameters", False, formats.magnitude, 0.0, 0, "", "Numbers in the network."
-    ),
-    Measure(
-        "disk_bytes",
-        "On disk",
-        False,
-        formats.size_bytes,
-        0.0,
-        0,
-        "",
-        "Bytes of the files needed to answer: weights, configuration, tokenizer.",
-    ),
-    Measure(
-        "latency_ms_p50",
-        "Latency p50",
-        False,
-        formats.milliseconds,
-        0.0,
-        0,
-        "",
-        "Time to answer one text, tokenisation included; half the texts take less. All models "
-        "answered the same "
-        "texts in turn, "
-        "on one machine, in one sitting.",
-    ),
-    Measure(
-        "latency_ms_p95",
-        "Latency p95",
-        False,
-        formats.milliseconds,
-        0.0,
-        0,
-        "",
-        "As above; nineteen texts in twenty take less.",
-    ),
-    Measure(
-        "examples_per_second",
-        "Answers per second",
-        True,
-        formats.rate,
-        0.0,
-        0,
-        "",
-        "Throughput in batches. The brackets hold the slowest and the fastest round.",
-    ),
-)
-"""What an answer costs, in the order of the table."""
 
-BY_KEY = {measure.key: measure for measure in (*QUALITY, *COST)}
-"""Every measure by its name in evaluation.json."""
+def distance(
+    key: str,
+    title: str,
+    reading: str,
+    *,
+    unit: str = "",
+    aside: Callable[[float], str] | None = None,
+    column: Column | None = None,
+) -> Measure:
+    """A loss, a divergence or an error, written with three digits; lower is better."""
+    return Measure(
+        key=key,
+        title=title,
+        reading=reading,
+        show=formats.decimal,
+        digits=3,
+        unit=unit,
+        aside=aside,
+        column=column,
+    )
 
-TERMS = (
-    (
-        "95 % interval [low, high]",
-        "What the number could be had other test rows of the same kind been drawn (bootstrap over "
-        "rows). It does "
-        "not cover other training seeds.",
-    ),
-    (
-        "Difference and paired interval",
-        "Both models are judged on the same resampled rows, so luck with the rows cancels out. An "
-        "interval that "
-        "includes zero means: these rows do not "
-        "settle it. It does not mean that the two are equal.",
-    ),
-    (
-        "McNemar p",
-        "How often a split at least as uneven as the one seen, between rows that only one of the "
-        "two got right, "
-        "would arise by chance if both were "
-        "equally good. Small is evidence of a real difference.",
-    ),
-    (
-        "Many comparisons",
-        "Each interval and each p stands alone. Among twenty comparisons in which nothing differs, "
-        "one is "
-        "expected to look settled.",
-    ),
-    (
-        "Control",
-        "The same network, the same settings, the same seed, trained on the hard labels alone. "
-        "What the student "
-        "has over it, the teacher bought.",
-    ),
-    (
-        "Soft targets",
-        "The teacher's whole probability distribution for a text rather than only its best label. "
-        "Students learn "
-        "to reproduce it.",
-    ),
-)
-"""Words of the report that are not metrics."""
+
+@dataclass(frozen=True)
+class Measures:
+    """All that a task measures."""
+
+    quality: Sequence[Measure]
+    """Quality and fidelity, in the order of the table."""
+    cost: Sequence[Measure]
+    """What an answer costs, in the order of the table."""
+
+    def __getitem__(self, key: str) -> Measure:
+        """The measure of this name in evaluation.json."""
+        return next(measure for measure in (*self.quality, *self.cost) if measure.key == key)
+
+    def measured(self, evaluation: Evaluation) -> tuple[list[Measure], list[Measure]]:
+        """Those of quality and those of cost that at least one model has a number of."""
+        models = [
+            evaluation["teacher"],
+            *evaluation["students"].values(),
+            *evaluation.get("controls", {}).values(),
+        ]
+        present = {key for model in models for key in model}
+        return (
+            [measure for measure in self.quality if measure.key in present],
+            [measure for measure in self.cost if measure.key in present],
+        )

@@ -1,4 +1,4 @@
-"""Where the numbers come from: data, software, machine, seeds, time; and what was asked of whom."""
+"""Where the numbers come from: software, machine, seeds, time; and who teacher and students are."""
 
 from __future__ import annotations
 
@@ -9,31 +9,6 @@ from typing import Any
 
 from tutelage.report import formats
 from tutelage.report.reading import Records
-
-_SHOWN_COUNTS = 12
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """One part of the data."""
-
-    part: str
-    """train, validation, test or unlabeled."""
-    file: str
-    """Its file name."""
-    rows: int
-    """Rows in it."""
-    labelled: int
-    """Rows with a gold label."""
-    counts: list[tuple[str, int, float]]
-    """The commonest labels: name, rows, share of the labelled rows."""
-    more: int
-    """How many labels are not listed."""
-
-    @property
-    def numbers(self) -> list[int]:
-        """What the table of the data shows."""
-        return [self.rows, self.labelled]
 
 
 @dataclass(frozen=True)
@@ -48,32 +23,6 @@ class Stage:
     """Of the time of all steps."""
 
 
-def data_files(provenance: Mapping[str, Any]) -> list[DataFile]:
-    """The parts of the data in the order of their use."""
-    files = []
-    for part, facts in provenance.get("data", {}).items():
-        if not isinstance(facts, Mapping):
-            continue
-        counts = {
-            str(label): int(number) for label, number in (facts.get("label_counts") or {}).items()
-        }
-        labelled = int(facts.get("labelled") or 0)
-        ordered = sorted(counts.items(), key=lambda item: -item[1])[:_SHOWN_COUNTS]
-        names = facts.get("file") or ""
-        names = [names] if isinstance(names, str) else names
-        files.append(
-            DataFile(
-                part=str(part),
-                file=", ".join(Path(str(name)).name or str(name) for name in names),
-                rows=int(facts.get("rows") or 0),
-                labelled=labelled,
-                counts=[(label, number, number / max(labelled, 1)) for label, number in ordered],
-                more=max(0, len(counts) - _SHOWN_COUNTS),
-            )
-        )
-    return files
-
-
 def stages(provenance: Mapping[str, Any]) -> tuple[list[Stage], str]:
     """The steps of the run with their time, and the time of all."""
     seconds = {str(name): float(value) for name, value in (provenance.get("seconds") or {}).items()}
@@ -85,9 +34,7 @@ def stages(provenance: Mapping[str, Any]) -> tuple[list[Stage], str]:
 
 
 def provenance_section(records: Records[Any]) -> dict[str, Any]:
-    """What the last section of a page of either task is filled with, but for its table of data
-    files.
-    """
+    """What the last section of a page is filled with, but for its table of data files."""
     provenance = records.provenance
     stage_times, total_time = stages(provenance)
     return {

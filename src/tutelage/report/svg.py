@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup, escape
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, MUTED, HAIRLINE, PAPER = "#010203", "#020304", "#030405", "#040506"
@@ -23,10 +24,14 @@ INK, MUTED, HAIRLINE, PAPER = "#010203", "#020304", "#030405", "#040506"
 SERIES = ("#0a0101", "#0a0202", "#0a0303", "#0a0404", "#0a0505", "#0a0606")
 """Stand-in colours of the students, in their order."""
 
+MARKERS = ("o", "s", "^", "v", "P", "X")
+"""One shape per student beside its colour, for readers who do not tell colours apart."""
+TEACHER_MARKER = "D"
+
 _NAMES = {INK: "ink", MUTED: "muted", HAIRLINE: "hairline", PAPER: "paper"} | {
     colour: f"series-{index + 1}" for index, colour in enumerate(SERIES)
 }
-_STYLE: dict[str, object] = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
     "font.size": 11,
@@ -58,9 +63,20 @@ _STYLE: dict[str, object] = {
 }
 
 
-def svg_style() -> Any:
-    """The matplotlib settings that every chart of the report is drawn with."""
-    return dict(_STYLE)
+def frame(
+    width: int, height: int, *, left: int, right: int, top: int, bottom: int
+) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes; all lengths in CSS pixels."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+        axes = figure.add_axes(
+            (left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)
+        )
+        axes.tick_params(pad=5)
+    return figure, axes
 
 
 def inline_svg(
@@ -80,7 +96,7 @@ def inline_svg(
     import matplotlib as mpl
 
     buffer = io.StringIO()
-    with mpl.rc_context({**svg_style(), "svg.hashsalt": key}):
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": key}):
         figure.savefig(
             buffer,
             format="svg",

@@ -1,14 +1,29 @@
-"""The table of the report, and the paired comparisons, as rows of text ready to be placed."""
+"""The table of a run: every model on a line, every measure in a column, as text to be placed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tutelage.report import formats
-from tutelage.report.measures import COST, QUALITY, Measure
-from tutelage.report.standing import baseline_title, cost_ratio
+from tutelage.report.comparisons import cost_ratio
+from tutelage.report.measures import Evaluation, Measure
+from tutelage.report.words import Name, Names, TaskWords
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of a run."""
+
+    name: Name
+    """What it is called."""
+    role: str
+    """teacher, student, control or baseline."""
+    slot: int | None
+    """Position of the student, which gives colour and shape."""
+    numbers: Mapping[str, Any]
+    """Its measures in evaluation.json."""
 
 
 @dataclass(frozen=True)
@@ -39,115 +54,41 @@ class Line:
     """Its numbers, one per column."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One metric of one student against one other model."""
-
-    difference: str
-    """Student minus the other, with its unit."""
-    interval: str
-    """The paired 95 % interval."""
-    word: str
-    """better, worse or not settled."""
-
-
-@dataclass(frozen=True)
-class Opponent:
-    """Everything one student is compared in with one other model."""
-
-    title: str
-    """The other model."""
-    by_metric: dict[str, Comparison]
-    """Comparison by metric."""
-    mcnemar: str
-    """McNemar's p with the two counts behind it; empty without gold labels."""
-
-
-def shown_measures(
-    evaluation: Mapping[str, Any],
-    *,
-    quality: Sequence[Measure] = QUALITY,
-    cost: Sequence[Measure] = COST,
-) -> tuple[list[Measure], list[Measure]]:
-    """The quality and cost columns that at least one model has a number in."""
-    models = [
-        evaluation["teacher"],
-        *evaluation["students"].values(),
-        *evaluation.get("controls", {}).values(),
+def list_models(evaluation: Evaluation, names: Names) -> list[Model]:
+    """Every model in the order of a table: teacher, each student above its control, baselines."""
+    found = [Model(Name("Teacher", "teacher"), "teacher", None, evaluation["teacher"])]
+    for slot, (name, numbers) in enumerate(evaluation["students"].items()):
+        found.append(Model(Name(name, name), "student", slot, numbers))
+        if name in evaluation.get("controls", {}):
+            found.append(Model(names.control, "control", slot, evaluation["controls"][name]))
+    found += [
+        Model(names.baseline(name), "baseline", None, numbers)
+        for name, numbers in evaluation.get("baselines", {}).items()
     ]
-    present = {key for model in models for key in model}
-    return [measure for measure in quality if measure.key in present], [
-        measure for measure in cost if measure.key in present
-    ]
+    return found
 
 
-def score_lines(
-    evaluation: Mapping[str, Any],
-    *,
-    quality: Sequence[Measure] = QUALITY,
-    cost: Sequence[Measure] = COST,
-    control_title: str = "on labels alone",
-) -> list[Line]:
-    """The table: teacher, each student above its control, baselines.
+def score_lines(evaluation: Evaluation, words: TaskWords[Any]) -> list[Line]:
+    """The table of the page.
 
     Args:
         evaluation: The content of evaluation.json.
-        quality: The metrics of quality that this task knows.
-        cost: Those of cost.
-        control_title: What the line of a control is called.
+        words: What the task says.
 
     Returns:
-        Lines with one cell per column of `shown_measures`, in its order.
+        Lines with one cell per measure that any model has, in the order of `Measures.measured`.
     """
-    quality, cost = shown_measures(evaluation, quality=quality, cost=cost)
+    quality, cost = words.measures.measured(evaluation)
 
-    def line(name: str, role: str, slot: int | None, model: Mapping[str, Any]) -> Line:
+    def line(model: Model) -> Line:
         """One model's line."""
-        cells = [_cell(measure, model) for measure in quality]
-        cells += [
-            _cell(measure, model, "" if role == "teacher" else _ratio(evaluation, model, measure))
-            for measure in cost
-        ]
-        return Line(name, role, slot, cells)
+        cells = [_cell(measure, model.numbers) for measure in quality]
+        for measure in cost:
+            ratio = "" if model.role == "teacher" else _ratio(evaluation, model.numbers, measure)
+            cells.append(_cell(measure, model.numbers, ratio))
+        return Line(model.name.title, model.role, model.slot, cells)
 
-    lines = [line("Teacher", "teacher", None, evaluation["teacher"])]
-    for slot, (name, model) in enumerate(evaluation["students"].items()):
-        lines.append(line(name, "student", slot, model))
-        if name in evaluation.get("controls", {}):
-            lines.append(line(control_title, "control", slot, evaluation["controls"][name]))
-    for name, model in evaluation.get("baselines", {}).items():
-        lines.append(line(baseline_title(name), "baseline", None, model))
-    return lines
-
-
-def opponents(
-    evaluation: Mapping[str, Any], student: str, *, quality: Sequence[Measure] = QUALITY
-) -> list[Opponent]:
-    """The paired comparisons of one student: with the teacher, its control, the baselines and other
-    students.
-    """
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in evaluation.get("comparisons", []):
-        if row["student"] == student:
-            found.setdefault(
-                (row["against"], row.get("baseline") or row.get("other", "")), []
-            ).append(row)
-    titles = {"teacher": "the teacher", "control": "its control"}
-    return [
-        Opponent(
-            title=titles.get(against) or baseline_title(rival),
-            by_metric={row["metric"]: _comparison(row, quality) for row in rows},
-            mcnemar=next((_mcnemar(row) for row in rows if row.get("mcnemar_p") is not None), ""),
-        )
-        for (against, rival), rows in found.items()
-    ]
-
-
-def settled(difference: Mapping[str, float], *, higher_is_better: bool) -> str:
-    """What a paired interval says in a word."""
-    if difference["low"] <= 0 <= difference["high"]:
-        return "not settled"
-    return "better" if (difference["low"] > 0) == higher_is_better else "worse"
+    return [line(model) for model in list_models(evaluation, words.names)]
 
 
 def _cell(measure: Measure, model: Mapping[str, Any], ratio: str = "") -> Cell:
@@ -159,46 +100,14 @@ def _cell(measure: Measure, model: Mapping[str, Any], ratio: str = "") -> Cell:
     return Cell(measure, measure.show(number["value"]), measure.interval(number), ratio)
 
 
-def _ratio(evaluation: Mapping[str, Any], model: Mapping[str, Any], measure: Measure) -> str:
+def _ratio(evaluation: Evaluation, model: Mapping[str, Any], measure: Measure) -> str:
     """Cost in words beside the teacher's."""
-    ratio = cost_ratio(evaluation, model, measure.key, measures={measure.key: measure})
+    ratio = cost_ratio(evaluation, model, measure)
     if ratio is None:
         return ""
     if 0.95 < ratio < 1.05:
         return "same"
-    words = {
-        "parameters": ("fewer", "more"),
-        "disk_bytes": ("smaller", "larger"),
-        "memory_bytes": ("less", "more"),
-    }.get(measure.key, ("faster", "slower"))
+    better, worse = measure.better_worse
     return (
-        f"{formats.times(ratio)}× {words[0]}"
-        if ratio > 1
-        else f"{formats.times(1 / ratio)}× {words[1]}"
+        f"{formats.times(ratio)}× {better}" if ratio > 1 else f"{formats.times(1 / ratio)}× {worse}"
     )
-
-
-def _comparison(row: Mapping[str, Any], quality: Sequence[Measure]) -> Comparison:
-    measure = next(measure for measure in quality if measure.key == row["metric"])
-    difference = row["difference"]
-    value = formats.change(difference["value"] * measure.scale, measure.digits)
-    interval = formats.bracket(difference, scale=measure.scale, digits=measure.digits)
-    return Comparison(
-        value, interval, settled(difference, higher_is_better=measure.higher_is_better)
-    )
-
-
-def _mcnemar(row: Mapping[str, Any]) -> str:
-    text = formats.probability(row["mcnemar_p"])
-    if "only_student_correct" in row:
-        here, there = (
-            formats.count(row[key]) for key in ("only_student_correct", "only_other_correct")
-        )
-        text += f" ({here} rows right only here, {there} only there)"
-    return text
-
-
-def metrics_of(rows: Sequence[Opponent], *, quality: Sequence[Measure] = QUALITY) -> list[Measure]:
-    """The metrics that at least one comparison speaks of, in the order of the table."""
-    present = {metric for row in rows for metric in row.by_metric}
-    return [measure for measure in quality if measure.key in present]

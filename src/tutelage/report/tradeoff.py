@@ -12,15 +12,23 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from tutelage.report import formats
-from tutelage.report.charts import MARKERS, TEACHER_MARKER, frame
-from tutelage.report.svg import INK, MUTED, PAPER, SERIES, inline_svg
+from tutelage.report.svg import (
+    INK,
+    MARKERS,
+    MUTED,
+    PAPER,
+    SERIES,
+    TEACHER_MARKER,
+    frame,
+    inline_svg,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
-class QualityAxis:
+class AxisStyle:
     """How the vertical axis is written."""
 
     scale: float
@@ -33,7 +41,7 @@ class QualityAxis:
     """How a quality is written in words."""
 
 
-PERCENT = QualityAxis(100.0, 4.0, lambda value: f"{value:.0f}{formats.THIN}%", formats.percent)
+PERCENT = AxisStyle(100.0, 4.0, lambda value: f"{value:.0f}{formats.THIN}%", formats.percent)
 """For shares."""
 
 
@@ -61,7 +69,7 @@ def quality_against_cost(
     levels: Mapping[str, float],
     key: str,
     narrow: bool = False,
-    axis: QualityAxis = PERCENT,
+    axis: AxisStyle = PERCENT,
 ) -> Markup:
     """Teacher, students and controls: quality upwards with its interval, cost to the right on a log
     scale.
@@ -187,9 +195,10 @@ def _draw_point(
     value, low, high = (scale * point.quality[end] for end in ("value", "low", "high"))
     figure = axes.get_figure()
     assert figure is not None
-    moved = ScaledTranslation((9 if point.role == "control" else 0) / 72, 0, figure.dpi_scale_trans)  # type: ignore[attr-defined]
-    transform = axes.transData + moved
     hollow = point.role == "control"
+    aside = (9 if hollow else 0) / 72
+    moved = ScaledTranslation(aside, 0, figure.dpi_scale_trans)  # type: ignore[attr-defined]
+    transform = axes.transData + moved
     axes.plot(
         [point.cost] * 2,
         [low, high],

@@ -1,5 +1,6 @@
-"""The verdict in plain words, computed from the numbers; a sentence says no more than its interval
-carries.
+"""The top of a page: what the verdict of any task is made of, and the words that all tasks share.
+
+What is said of a student is up to its task; a sentence says no more than its interval carries.
 """
 
 from __future__ import annotations
@@ -8,24 +9,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tutelage.report.cautions import find_cautions
-from tutelage.report.figures import Figure, large_figures
-from tutelage.report.formats import percent
-from tutelage.report.sentences import (
-    baseline_sentences,
-    control_sentence,
-    kept_share,
-    kept_value,
-    speed_clause,
-    student_sentences,
+from tutelage.report.comparisons import cost_ratio
+from tutelage.report.formats import times
+from tutelage.report.measures import Evaluation, Measure
+
+CALIBRATION_SLACK = 0.10
+"""A stated confidence this far from the share of right answers, on average, is worth a warning."""
+NO_CONTROL = (
+    "There is no control, so nothing here says what the teacher bought (evaluate: {control: true} "
+    "trains one)."
 )
-from tutelage.report.standing import (
-    baseline_difference,
-    baseline_title,
-    best_baseline,
-    cost_ratio,
-    find_comparison,
-)
+
+
+@dataclass(frozen=True)
+class LargeNumber:
+    """One large number at the top of the page."""
+
+    value: str
+    """The number."""
+    caption: str
+    """What it is."""
+    detail: str = ""
+    """Its interval, or what it is measured against."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +40,18 @@ class StudentVerdict:
     name: str
     """The student."""
     sentences: list[str]
-    """Plain sentences: quality and cost, what the teacher bought, simple methods."""
+    """Plain sentences: quality and cost, what the teacher bought."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The top of the page."""
+    """The top of the page: sentences without markup; names are as given and need escaping."""
 
     headline: str
-    """One sentence on the most accurate student."""
+    """One sentence on the best student."""
     deck: list[str]
     """What must be known beside the headline."""
-    figures: list[Figure]
+    numbers: list[LargeNumber]
     """The large numbers of that student."""
     students: list[StudentVerdict]
     """Every student, in the order of the recipe."""
@@ -54,62 +59,73 @@ class Verdict:
     """What speaks against believing or using the result."""
 
 
-def reach_verdict(evaluation: Mapping[str, Any]) -> Verdict:
-    """Say in plain words what the numbers of a run carry.
+def speed_number(
+    evaluation: Evaluation,
+    model: Mapping[str, Any],
+    measure: Measure,
+    *,
+    manner: str,
+    unit: str = "",
+) -> list[LargeNumber]:
+    """How much faster a student is, or slower; nothing where it was not timed.
 
     Args:
         evaluation: The content of evaluation.json.
-
-    Returns:
-        Sentences without markup; names are as given and need escaping.
+        model: The student's numbers.
+        measure: The speed or latency.
+        manner: What follows `faster` in the caption.
+        unit: What follows the two speeds.
     """
-    students: Mapping[str, Any] = evaluation["students"]
-    judged = "accuracy" in evaluation["teacher"]
-    key = "accuracy" if judged else "agreement"
-    best = max(students, key=lambda name: students[name][key]["value"])
-    return Verdict(
-        headline=_headline(evaluation, best, judged=judged),
-        deck=_deck(evaluation, best, judged=judged),
-        figures=large_figures(evaluation, best, judged=judged),
-        students=[
-            StudentVerdict(name, student_sentences(evaluation, name, judged=judged))
-            for name in students
-        ],
-        cautions=find_cautions(evaluation, judged=judged),
-    )
+    speed = cost_ratio(evaluation, model, measure)
+    if not speed:
+        return []
+    caption = f"{'faster' if speed >= 1 else 'slower'}{manner}"
+    pace = _against(evaluation, model, measure) + unit
+    return [LargeNumber(f"{times(max(speed, 1 / speed))}×", caption, pace)]
 
 
-def _headline(evaluation: Mapping[str, Any], name: str, *, judged: bool) -> str:
-    student = evaluation["students"][name]
-    if judged:
-        verb = "reaches" if kept_value(evaluation, name) >= 1 else "keeps"
-        quality = f"{verb} {kept_share(evaluation, name)[0]} of the teacher’s accuracy"
-    else:
-        quality = f"gives the teacher’s answer on {percent(student['agreement']['value'])} of the test texts"
-    doubt = _better_without(evaluation, name) if judged else ""
-    return f"The student “{name}” {quality}{doubt or speed_clause(cost_ratio(evaluation, student, 'latency_ms_p50'))}."
+def size_number(
+    evaluation: Evaluation, model: Mapping[str, Any], measure: Measure
+) -> list[LargeNumber]:
+    """A student's parameters as a part of the teacher's; nothing where they were not counted."""
+    size = cost_ratio(evaluation, model, measure)
+    if not size:
+        return []
+    value = f"1/{times(size)}" if size >= 1 else f"{times(1 / size)}×"
+    detail = _against(evaluation, model, measure)
+    return [LargeNumber(value, "of the teacher’s parameters", detail)]
 
 
-def _better_without(evaluation: Mapping[str, Any], name: str) -> str:
-    """What does clearly better than the student; no headline may leave that out."""
-    row = find_comparison(evaluation, name, "control", "accuracy")
-    if row is not None and row["difference"]["high"] < 0:
-        return ", but trained on labels alone it does better"
-    best = best_baseline(evaluation)
-    difference = baseline_difference(evaluation, name, best)
-    if difference is not None and difference["high"] < 0:
-        return f", but {baseline_title(best)}, which needs no teacher, does better"
-    return ""
+def speed_clause(speed: float | None, *, verb: str = "answers") -> str:
+    """How much faster or slower a student is, to be appended to a sentence; empty if it was not
+    timed.
+    """
+    if speed is None:
+        return ""
+    if speed >= 1.05:
+        return f" and {verb} {times(speed)} times faster"
+    if speed <= 0.95:
+        return f" but {verb} {times(1 / speed)} times slower"
+    return f" and {verb} no faster"
 
 
-def _deck(evaluation: Mapping[str, Any], name: str, *, judged: bool) -> list[str]:
-    if not judged:
-        return [
-            "No test row carries a gold label, so nothing here says how often the teacher or a "
-            "student is right."
-        ]
-    sentences = [
-        control_sentence(evaluation, name),
-        *baseline_sentences(evaluation, name, only_doubts=True),
+def poorly_calibrated(evaluation: Evaluation) -> list[str]:
+    """Whose calibration error is above `CALIBRATION_SLACK`: the teacher first, then students."""
+    models = [("the teacher", evaluation["teacher"]), *evaluation["students"].items()]
+    return [
+        name
+        for name, model in models
+        if "ece" in model and model["ece"]["value"] > CALIBRATION_SLACK
     ]
-    return [sentence for sentence in sentences if sentence]
+
+
+def calibration_caution(warning: str, names: list[str]) -> list[str]:
+    """The warning, with what it rests on and whom it is about; nothing if that is nobody."""
+    slack = f"(calibration error above {CALIBRATION_SLACK:.2f})"
+    return [f"{warning} {slack}: {', '.join(names)}."] if names else []
+
+
+def _against(evaluation: Evaluation, model: Mapping[str, Any], measure: Measure) -> str:
+    """The student's number against the teacher's."""
+    ours, theirs = (one[measure.key]["value"] for one in (model, evaluation["teacher"]))
+    return f"{measure.show(ours)} against {measure.show(theirs)}"

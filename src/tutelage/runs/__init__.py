@@ -10,6 +10,7 @@ from tutelage.runs.files import (
     sync_folder,
 )
 from tutelage.runs.fingerprints import fingerprint, fingerprint_file, seed_sequence
+from tutelage.runs.finished import Finished, recall_finished, remember_finished
 from tutelage.runs.folder import RunFolder, Stage, describe_changes, find_stages, open_run
 from tutelage.runs.locks import LOCK_FILE, lock
 from tutelage.runs.metrics_log import MetricsLog
@@ -17,6 +18,7 @@ from tutelage.runs.provenance import provenance
 
 __all__ = [
     "LOCK_FILE",
+    "Finished",
     "MetricsLog",
     "RunFolder",
     "Stage",
@@ -31,6 +33,8 @@ __all__ = [
     "lock",
     "open_run",
     "provenance",
+    "recall_finished",
+    "remember_finished",
     "seed_sequence",
     "sync_folder",
 ]

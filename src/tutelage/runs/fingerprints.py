@@ -80,6 +80,8 @@ def _plain(value: Any) -> Any:
             return value
         case bytes():
             return {"bytes": value.hex()}
+        case list() | tuple():  # long ones: the abstract classes below are slow to ask
+            return [_plain(item) for item in value]
         case Path():
             return {"path": str(value)}
         case Enum():

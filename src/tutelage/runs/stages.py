@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from tutelage.runs import RunFolder, find_stages, lock
+from tutelage.runs import Finished, RunFolder, find_stages, lock
 from tutelage.types import Progress
 
 STAGE_VERSION = 3
@@ -53,6 +53,7 @@ class Stages:
     """Where sibling runs lie, whose stages may be reused."""
     progress: Progress
     outcomes: list[StageOutcome] = field(default_factory=list)
+    _asked: dict[str, tuple[str, list[Path]]] = field(default_factory=dict)
 
     def do(
         self,
@@ -84,6 +85,7 @@ class Stages:
         stage = self.folder.stage(name)
         files = [leaves] if isinstance(leaves, Path) else list(leaves)
         files += [] if folder is None else [folder]
+        self._asked[name] = fingerprint, files
         if stage.is_done(fingerprint) and all(path.exists() for path in files) and is_whole():
             return self._record(name, "kept", stage.seconds)
         if folder is not None and self._take_over(name, fingerprint, folder, files, is_whole):
@@ -136,6 +138,23 @@ class Stages:
         outcome = StageOutcome(name, how, seconds)
         self.outcomes.append(outcome)
         return outcome
+
+    def finished(self, inputs: str, facts: Mapping[str, Any]) -> Finished:
+        """How this call ended, for the next one: every stage asked for, and what they left.
+
+        Args:
+            inputs: The fingerprint of the recipe and of every file that it names.
+            facts: JSON values that the next call shows as this one did.
+        """
+        files = {path for _, left in self._asked.values() for path in left}
+        files |= {self.folder.provenance_path} if self.folder.provenance_path.exists() else set()
+        files |= {weights for path in files for weights in path.glob("*.safetensors")}
+        return Finished(
+            inputs=inputs,
+            stages={name: known for name, (known, _) in self._asked.items()},
+            files=tuple(sorted(str(path.relative_to(self.folder.path)) for path in files)),
+            facts=facts,
+        )
 
     @property
     def nothing_done(self) -> bool:

@@ -15,7 +15,7 @@ from tutelage.errors import TargetsCorrupt
 from tutelage.targets.encoding import LoadedPart
 from tutelage.targets.ids import from_ids
 from tutelage.targets.manifest import OUTPUT_FILE, read_manifest
-from tutelage.targets.reader import advice, encoder_of, read_index
+from tutelage.targets.reader import TargetStore, advice, encoder_of, read_index
 from tutelage.targets.values import SparseTargets
 
 _ROWS_AT_A_TIME = 256
@@ -55,7 +55,7 @@ def verify(path: Path | str) -> list[str]:
 
 
 def inspect(
-    path: Path | str,
+    path: Path | str | TargetStore,
     *,
     decode: Callable[[list[int]], str] | None = None,
     samples: int = 0,
@@ -64,7 +64,7 @@ def inspect(
     """What a store holds, in numbers; an interrupted store too.
 
     Args:
-        path: Folder of the store.
+        path: Folder of the store; or a store that is open, which is not verified again.
         decode: Text of token ids, a tokenizer's own `decode`; None shows the ids alone.
         samples: How many positions of `sampled` or `top_k` to show.
         seed: Which ones.
@@ -87,8 +87,11 @@ def inspect(
         TargetsCorrupt: A part is missing or damaged.
         TargetsError: It has another format version.
     """
-    folder = Path(path)
-    manifest, index = read_index(folder, read_manifest(folder))
+    if isinstance(path, TargetStore):
+        folder, manifest, index = path.path, path.manifest, path.index
+    else:
+        folder = Path(path)
+        manifest, index = read_index(folder, read_manifest(folder))
     encoder = encoder_of(folder, manifest)
     if index.broken:
         raise TargetsCorrupt(f"{'; '.join(index.broken)}. {advice(folder)}")

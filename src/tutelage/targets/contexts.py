@@ -12,6 +12,7 @@ parts have none.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -24,9 +25,9 @@ from tutelage.targets.ranks import RankTable, most_used
 
 _FIRST = 0
 """The order of first head ids; that of context c is c + 1."""
-_FEWEST_USES = 8
+FEWEST_USES = 8
 """An id of fewer uses in a context gains less than its place in the table takes."""
-_CONTEXTS = ((2**21, 32), (2**18, 16), (2**17, 8))
+CONTEXTS = ((2**21, 32), (2**18, 16), (2**17, 8))
 """From how many entries of a part, first ones of a head not counted, how many contexts."""
 _MOST_LEARNT_FROM = 2**19
 """Entries; more would take more time, and change little."""
@@ -106,7 +107,14 @@ class Contexts:
             raise TargetsCorrupt("has contexts without an order of ids")
 
     @classmethod
-    def learn(cls, entries: Entries, *, frequent: int) -> Self | None:
+    def learn(
+        cls,
+        entries: Entries,
+        *,
+        frequent: int,
+        contexts: Sequence[tuple[int, int]] = CONTEXTS,
+        fewest_uses: int = FEWEST_USES,
+    ) -> Self | None:
         """The contexts of a part; None where it is too small to gain by them.
 
         Positions with the same first head id are a group. Groups go to the context that codes their
@@ -117,9 +125,12 @@ class Contexts:
             entries: Of all positions.
             frequent: How many ranks are of frequent ids. Positions with a rarer first id are as
                 those without a head.
+            contexts: From how many entries, first ones of a head not counted, how many contexts;
+                largest first.
+            fewest_uses: An id that a context uses less often has no place in its order.
         """
         coded = int(np.count_nonzero(entries.later))
-        number = next((number for least, number in _CONTEXTS if coded >= least), 0)
+        number = next((number for least, number in contexts if coded >= least), 0)
         if not number:
             return None
         groups, owners, ranks = entries.groups(frequent + 1), entries.owners, entries.ranks
@@ -130,7 +141,7 @@ class Contexts:
         )
         orders = np.where(entries.later, of_group[groups][owners] + 1, _FIRST)
         frequent_ranks = [
-            most_used(ranks[orders == order], fewest=_FEWEST_USES) for order in range(number + 1)
+            most_used(ranks[orders == order], fewest=fewest_uses) for order in range(number + 1)
         ]
         sizes = np.array([len(one) for one in frequent_ranks])
         return cls(of_group.astype(np.uint8), RankTable(np.concatenate(frequent_ranks), sizes))

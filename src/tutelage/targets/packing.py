@@ -59,7 +59,7 @@ def concatenate(documents: Sequence[Packed]) -> Packed:
     )
 
 
-def split(packed: Packed) -> list[Packed]:
+def each_alone(packed: Packed) -> list[Packed]:
     """Each document alone."""
     documents, position, head, tail = [], 0, 0, 0
     for count in packed.positions.tolist():
@@ -86,7 +86,7 @@ def split(packed: Packed) -> list[Packed]:
     return documents
 
 
-def pack(value: SparseTargets, *, rules: SparseRules, example_id: bytes) -> Packed:
+def pack_targets(value: SparseTargets, *, rules: SparseRules, example_id: bytes) -> Packed:
     """Round the targets of one document, which have been checked.
 
     Args:
@@ -125,7 +125,7 @@ def pack(value: SparseTargets, *, rules: SparseRules, example_id: bytes) -> Pack
     )
 
 
-def unpack(packed: Packed, *, rules: SparseRules) -> list[SparseTargets]:
+def unpack_targets(packed: Packed, *, rules: SparseRules) -> list[SparseTargets]:
     """The targets of each of any number of documents; views into arrays of this call."""
     heads, tails = packed.heads.astype(np.int64), packed.tails.astype(np.int64)
     counts = heads + tails

@@ -96,6 +96,27 @@ class TargetStore:
             raise TargetsCorrupt(f"{'; '.join(index.broken)}. {advice(folder)}")
         return cls(folder, manifest, index)
 
+    def require(
+        self,
+        *,
+        teacher: str | None = None,
+        labels: Sequence[str] | None = None,
+        tokenizer: str | None = None,
+    ) -> None:
+        """Refuse a store that is open already as `open` would; nothing is read again.
+
+        Raises:
+            TargetsMismatch: Another teacher, label list or tokenizer.
+        """
+        _refuse_mismatch(
+            self.path, self.manifest, teacher=teacher, labels=labels, tokenizer=tokenizer
+        )
+
+    @property
+    def index(self) -> Index:
+        """Where its rows lie."""
+        return self._index
+
     def lookup(self, ids: Sequence[bytes]) -> Any:
         """The soft targets of examples or documents, one after the other.
 

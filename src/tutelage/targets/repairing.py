@@ -13,8 +13,9 @@ from tutelage.targets.reader import TargetStore, encoder_of
 from tutelage.types import Progress
 
 
-def is_whole(targets: Path, *, teacher: str | None) -> bool:
-    """False if a store that was finished cannot be read any more, or is another teacher's.
+def open_whole(targets: Path, *, teacher: str | None) -> TargetStore | None:
+    """A store that was finished, its checksums verified; None if it cannot be read any more, or is
+    another teacher's.
 
     Labelling is then asked for again, which fills in what is missing and refuses what is not its
     own.
@@ -24,10 +25,9 @@ def is_whole(targets: Path, *, teacher: str | None) -> bool:
         teacher: The fingerprint under which it was written; None where nobody kept it.
     """
     try:
-        TargetStore.open(targets, teacher=teacher)
+        return TargetStore.open(targets, teacher=teacher)
     except TargetsError:
-        return False
-    return True
+        return None
 
 
 def remove_broken_parts(targets: Path, progress: Progress) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tutelage.errors import ShapeMismatch, TargetsCorrupt
 from tutelage.targets.contexts import Contexts, Entries
 from tutelage.targets.ids import ID_FIELD, STATISTICS, Ids, id_column, refuse_other_columns
-from tutelage.targets.packing import Packed, concatenate, pack
+from tutelage.targets.packing import Packed, concatenate, pack_targets
 from tutelage.targets.ranks import RankTable, pack_bits, split_ranks
 from tutelage.targets.sparse_part import CONTEXT_COLUMNS, SparsePart, gather_lists
 from tutelage.targets.sparse_rules import SparseRules
@@ -79,7 +79,7 @@ class Sparse:
             for name, value in zip(ids, values, strict=True)
         ]
         return [
-            pack(value, rules=self.rules, example_id=name)
+            pack_targets(value, rules=self.rules, example_id=name)
             for name, value in zip(ids, checked, strict=True)
         ]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tutelage.errors import TargetsCorrupt
 from tutelage.targets.contexts import Contexts, Entries
 from tutelage.targets.ids import Ids, read_id_column
-from tutelage.targets.packing import Packed, sorted_within, split, unpack
+from tutelage.targets.packing import Packed, each_alone, sorted_within, unpack_targets
 from tutelage.targets.ranks import RankTable, join_ranks, read_bits
 from tutelage.targets.sparse_rules import SparseRules
 from tutelage.targets.values import SparseTargets
@@ -101,11 +101,11 @@ class SparsePart:
         Raises:
             TargetsCorrupt: The columns contradict each other.
         """
-        return unpack(self._packed(rows), rules=self._rules)
+        return unpack_targets(self._packed(rows), rules=self._rules)
 
     def packed(self, rows: NDArray[np.int64]) -> list[Packed]:
         """These documents as they were given to the encoder, for another part to hold."""
-        return split(self._packed(rows))
+        return each_alone(self._packed(rows))
 
     def _packed(self, rows: NDArray[np.int64]) -> Packed:
         try:

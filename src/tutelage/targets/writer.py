@@ -25,7 +25,7 @@ from tutelage.targets.output_matrix import output_digest, output_shape
 from tutelage.targets.parts import write_part
 from tutelage.targets.resuming import remove_strays, resume
 
-Row = tuple[bytes, Any]
+IdWithTargets = tuple[bytes, Any]
 """A content id and a packed row."""
 
 
@@ -34,7 +34,7 @@ class _State:
     """What is on disk and what is in hand, replaced together: Ctrl-C never finds a row in both."""
 
     manifest: Manifest
-    pending: list[Row]
+    pending: list[IdWithTargets]
 
 
 class TargetWriter:
@@ -304,7 +304,7 @@ class TargetWriter:
         self._next_number += 1
         return f"part-{self._next_number - 1:05d}.parquet"
 
-    def _enter(self, manifest: Manifest, *, pending: list[Row]) -> None:
+    def _enter(self, manifest: Manifest, *, pending: list[IdWithTargets]) -> None:
         state = _State(manifest, pending)
         write_manifest(self._folder, manifest)
         self._state = state

@@ -18,6 +18,7 @@ from tutelage.types import Progress
 
 if TYPE_CHECKING:
     from tutelage.config.source import Source
+    from tutelage.report import TaskWords
     from tutelage.tasks.estimates import Check
 
 
@@ -172,6 +173,16 @@ class Task(Protocol):
         """Every problem of data and models at once, and an estimate; nothing is computed."""
         ...
 
+    def inputs(self, recipe: Any) -> str:
+        """The fingerprint of a recipe and of the bytes of every file that it names: equal ones make
+        equal stages. No data is read for it, no torch loaded.
+
+        Raises:
+            OSError: A file cannot be read.
+            ModelError: A model is not there.
+        """
+        ...
+
     def prepare(self, recipe: Any, progress: Progress) -> Job:
         """Read and check the data, and find the models.
 
@@ -191,4 +202,8 @@ class Task(Protocol):
 
     def text_column(self, recipe: Any) -> str | None:
         """The column of texts in files like those of a recipe."""
+        ...
+
+    def words(self) -> TaskWords[Any]:
+        """What the report and the table of the terminal say of its runs."""
         ...

@@ -141,6 +141,15 @@ class TeacherSpec(Protocol[Assignment, Made]):
         """
         ...
 
+    def inputs(self, assignment: Assignment) -> Sequence[str]:
+        """Names the files it is made of, quickly and without torch: as long as they and the rows
+        are the same, so is `fingerprint`.
+
+        Raises:
+            ModelError: A model is not there.
+        """
+        ...
+
     def estimate(self, assignment: Assignment, *, texts: int, tokens: float, rate: float) -> Effort:
         """What it takes to make it and to hear its answers.
 

@@ -8,14 +8,13 @@ tells whether a checkpoint belongs to the run at hand.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from math import inf, isfinite, nan
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tutelage.data.collate import EncodedSet
 from tutelage.runs import fingerprint
 from tutelage.train.average import MovingAverage
 from tutelage.train.optimizer import optimizer_tensors, restore_optimizer
@@ -27,22 +26,18 @@ class Counters:
 
     step: int = 0
     """Optimizer steps done."""
-    epoch: int = 0
-    """Epochs finished."""
-    epoch_step: int = 0
-    """Optimizer steps done in the epoch at hand."""
     rows: int = 0
-    """Rows seen since the last record."""
+    """Rows (or trained tokens) seen since the last record."""
     best_step: int = 0
     """Steps after which validation was best."""
     best_validation_loss: float = inf
     """The lowest validation loss so far."""
     epochs_without_better: int = 0
-    """Epochs since then."""
+    """Validations since then."""
     stopped: bool = False
     """Patience has run out."""
     first_loss: float = 0.0
-    """Loss of the first step, where a run keeps it."""
+    """Loss of the first step, where it was looked at."""
     seconds: float = 0.0
     """Wall time of the work so far, that of calls which were interrupted up to their last
     checkpoint."""
@@ -63,10 +58,10 @@ class TrainingState:
     steps_per_epoch: int
     counters: Counters = field(default_factory=Counters)
     best: dict[str, Tensor] = field(default_factory=dict)
-    _costs: Tensor = field(init=False)  # summed over the rows of this process since the last record
-    _norms: Tensor = field(
-        init=False
-    )  # summed since the last look: not finite as soon as one of them was not
+    # Summed over the batches of this process since the last record; a 0 until the first of them.
+    _costs: Tensor = field(init=False)
+    # Summed since the last look: not finite as soon as one of them was not.
+    _norms: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         """Start with nothing seen."""
@@ -77,41 +72,37 @@ class TrainingState:
     @property
     def epochs_done(self) -> float:
         """Epochs, the one at hand in part."""
-        return self.counters.epoch + self.counters.epoch_step / self.steps_per_epoch
+        return self.counters.step / self.steps_per_epoch
 
-    def add_costs(self, costs: Tensor) -> None:
-        """Note what the rows of a batch cost; nothing waits for the value."""
-        self._costs += costs.detach().sum()
+    def add_costs(self, sums: Tensor) -> None:
+        """Add what a batch cost, `[S]`; nothing waits for the values."""
+        self._costs = self._costs + sums.float()
 
-    def step_done(self, *, rows: int, gradient_norm: Tensor | None) -> None:
-        """Note an optimizer step; the average follows the weights."""
+    def add_step(self, *, rows: int, gradient_norm: Tensor | None) -> None:
+        """Note that the gradient of a step of so many rows is there."""
         if gradient_norm is not None:
             self._norms += gradient_norm
-        self.average.update()
-        self.counters.step += 1
-        self.counters.epoch_step += 1
         self.counters.rows += rows
 
-    def mean_cost(self) -> float:
-        """Cost of a row since the last record, over all processes; nan if a gradient was not
-        finite.
-        """
+    def step_done(self) -> None:
+        """Note an optimizer step; the average follows the weights."""
+        self.average.update()
+        self.counters.step += 1
+
+    def costs(self) -> list[float]:
+        """The sums since the last record, over all processes; nan if a gradient was not finite."""
         costs = self._costs
         if self.accelerator.num_processes > 1:
             costs = self.accelerator.reduce(costs, reduction="sum")
             self._costs = costs if self.accelerator.is_main_process else torch.zeros_like(costs)
         finite = isfinite(float(self._norms))
         self._norms.zero_()
-        return float(costs) / max(1, self.counters.rows) if finite else nan
+        return [value if finite else nan for value in costs.tolist()]
 
     def forget_costs(self) -> None:
-        """Start the next mean."""
-        self._costs.zero_()
+        """Start the next sums."""
+        self._costs = torch.zeros((), device=self.accelerator.device)
         self.counters.rows = 0
-
-    def end_epoch(self) -> None:
-        """Note that all steps of an epoch are done."""
-        self.counters.epoch, self.counters.epoch_step = self.counters.epoch + 1, 0
 
     def judge(self, validation_loss: float, *, patience: int | None) -> None:
         """Keep the weights that the model holds now if none validated better before, else lose
@@ -173,29 +164,24 @@ class TrainingState:
         if process == 0:
             self._costs = tensors["costs"].to(self.accelerator.device)
         set_random_state(tensors["random_states"][process], self.accelerator.device)
-        for name, value in values.items():
-            setattr(self.counters, name, inf if value is None else value)
+        for known in fields(self.counters):
+            if known.name in values:
+                value = values[known.name]
+                setattr(self.counters, known.name, inf if value is None else value)
 
 
-def identity(
-    model: nn.Module, train_set: EncodedSet, validation_set: EncodedSet, *others: object
-) -> str:
+def identity(kind: str, model: nn.Module, *others: object) -> str:
     """Name all that decides how a run goes: a checkpoint of another identity is not gone on from.
 
     Args:
+        kind: A word for the kind of run.
         model: Before its first step: shape, dropout rates and initial weights count.
-        train_set: Rows in their order.
-        validation_set: Rows in their order.
-        others: Settings, objective, ids and so on.
+        others: What is learned from and validated on, settings, objective, ids and so on.
     """
     weights = {
         name: value.detach().cpu().float().numpy() for name, value in model.state_dict().items()
     }
-    rows = [
-        (part.lengths, part.tokens, part.labels, part.teacher_probs)
-        for part in (train_set, validation_set)
-    ]
-    return fingerprint("train_classifier", str(model), weights, rows, *others)
+    return fingerprint(kind, str(model), weights, *others)
 
 
 def random_state(device: torch.device) -> Tensor:

@@ -19,17 +19,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tutelage.evaluate.cost import exact
 from tutelage.evaluate.tokens.generation import context_of
 from tutelage.types import SILENT, Progress
 
-Tokens = NDArray[np.int32]
+TokenIds = NDArray[np.int32]
 
 
 @torch.inference_mode()
 def measure_language_speed(
     models: Mapping[str, Any],
-    prompts: Sequence[Tokens],
+    prompts: Sequence[TokenIds],
     *,
     new_tokens: int = 32,
     rounds: int = 3,
@@ -50,14 +49,14 @@ def measure_language_speed(
     Returns:
         By model, `prefill_tokens_per_second` (reading, up to the first new token),
         `tokens_per_second` (writing, prompt time excluded) and `latency_ms_p50`, `latency_ms_p95`
-        (of one written token). `low` and `high` of the first two are the slowest and the fastest
-        round.
+        (of one written token, over all rounds). `low` and `high` are those of the slowest and the
+        fastest round.
     """
     names = list(models)
     prompts = cut_to_context(models.values(), prompts, new_tokens=new_tokens)
     reading: dict[str, list[float]] = {name: [] for name in names}
     writing: dict[str, list[float]] = {name: [] for name in names}
-    single: dict[str, list[float]] = {name: [] for name in names}
+    single: dict[str, list[list[float]]] = {name: [] for name in names}
     for model in models.values():
         model.eval()
         on_gpu = model.device.type == "cuda"  # which loads other kernels for other lengths
@@ -78,7 +77,7 @@ def measure_language_speed(
                     reading[name].append(num_read / sum(first for first, _ in timed))
                     steps = [step for _, later in timed for step in later]
                     writing[name].append(len(steps) / sum(steps) if steps else 0.0)
-                    single[name] += [1000 * step for step in steps]
+                    single[name].append([1000 * step for step in steps])
                     advance(1)
     finally:
         if gc_was_on:
@@ -87,26 +86,22 @@ def measure_language_speed(
         name: {
             "prefill_tokens_per_second": _rounds(reading[name]),
             "tokens_per_second": _rounds(writing[name]),
-            "latency_ms_p50": exact(
-                float(np.percentile(single[name], 50)) if single[name] else 0.0
-            ),
-            "latency_ms_p95": exact(
-                float(np.percentile(single[name], 95)) if single[name] else 0.0
-            ),
+            "latency_ms_p50": _percentile(single[name], 50),
+            "latency_ms_p95": _percentile(single[name], 95),
         }
         for name in names
     }
 
 
 def cut_to_context(
-    models: Iterable[Any], prompts: Sequence[Tokens], *, new_tokens: int
-) -> list[Tokens]:
+    models: Iterable[Any], prompts: Sequence[TokenIds], *, new_tokens: int
+) -> list[TokenIds]:
     """Prompts without what would not fit into everyone's context together with the new tokens."""
     room = max(1, min(context_of(model) for model in models) - new_tokens)
     return [prompt[:room] for prompt in prompts]
 
 
-def peak_memory_bytes(folder: Path, prompt: Tokens, dtype: torch.dtype) -> int | None:
+def peak_memory_bytes(folder: Path, prompt: TokenIds, dtype: torch.dtype) -> int | None:
     """Memory that a process needs to load a model and read a prompt, beyond what the imports alone
     take.
 
@@ -155,7 +150,7 @@ print(highest() - before)
 
 
 def _continue(
-    model: Any, prompt: Tokens, new_tokens: int, clock: Callable[[], float]
+    model: Any, prompt: TokenIds, new_tokens: int, clock: Callable[[], float]
 ) -> tuple[float, list[float]]:
     """Seconds until the first new token, and of each one after it."""
     ids = torch.from_numpy(prompt.astype(np.int64))[None].to(model.device)
@@ -194,3 +189,13 @@ def _rounds(values: Sequence[float]) -> dict[str, float]:
         "low": float(min(values)),
         "high": float(max(values)),
     }
+
+
+def _percentile(rounds: Sequence[Sequence[float]], percentile: float) -> dict[str, float]:
+    """A percentile over all timings, and that of the round in which it was lowest and highest."""
+    alone = [float(np.percentile(timings, percentile)) for timings in rounds if timings]
+    if not alone:
+        return {"value": 0.0, "low": 0.0, "high": 0.0}
+    value = float(np.percentile(np.concatenate(rounds), percentile))
+    # Between two timings a percentile is interpolated, so that over all it may lie a hair outside.
+    return {"value": value, "low": min(value, *alone), "high": max(value, *alone)}

@@ -16,7 +16,7 @@ import torch
 from tutelage.data.packed import collate_packed
 from tutelage.evaluate.tokens.scores import TokenScores
 from tutelage.losses import linear_logits
-from tutelage.models import final_states, output_layer
+from tutelage.models.final_states import final_states, output_layer
 from tutelage.runs import atomic_write_bytes
 from tutelage.teachers import CausalTeacher
 from tutelage.types import Document

@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 
 from tutelage.data.packed import collate_packed
 from tutelage.losses import linear_logits
-from tutelage.models import final_states, output_layer
 from tutelage.models.batching import length_batches
+from tutelage.models.final_states import final_states, output_layer
 from tutelage.students import TeacherView
 from tutelage.teachers import CausalTeacher
 from tutelage.types import SILENT, Document, Progress
 
 Values = NDArray[np.float64]
 
-_LOGITS_AT_ONCE = 2**24  # elements of one chunk of logits: 64 MB in float32
+LOGITS_AT_ONCE = 2**24
+"""Elements of one chunk of logits: 64 MB in float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,7 @@ def score_models(
     documents: Sequence[Document],
     *,
     batch_tokens: int = 4096,
+    logits_at_once: int = LOGITS_AT_ONCE,
     progress: Progress = SILENT,
 ) -> dict[str, TokenScores]:
     """Let the teacher and every model read the documents, each document alone.
@@ -68,6 +70,7 @@ def score_models(
             those with a trimmed one as `TeacherView`.
         documents: Held-out documents.
         batch_tokens: Tokens read at once.
+        logits_at_once: Elements of one chunk of logits.
         progress: Shows how far it is.
 
     Returns:
@@ -112,7 +115,7 @@ def score_models(
                 ).flatten(0, 1)[packed.positions.to(model.device)]
                 for name, model in models.items()
             }
-            most = max(1, _LOGITS_AT_ONCE // teacher.head.weight.shape[0])
+            most = max(1, logits_at_once // teacher.head.weight.shape[0])
             rows = -(
                 -len(places) // -(-len(places) // most)
             )  # of equal chunks: a short one is multiplied slowly

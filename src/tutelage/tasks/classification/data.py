@@ -1,14 +1,36 @@
-"""What a classification recipe starts from: its data, read and checked."""
+"""What a classification recipe starts from: its files, and its data, read and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tutelage.data import Prepared, prepare
 from tutelage.errors import Problem, RecipeError
 from tutelage.runs import fingerprint
 from tutelage.tasks.classification.recipe import Recipe
+from tutelage.tasks.classification.teaching import assignment_of, teacher_spec
+from tutelage.tasks.inputs import inputs_fingerprint
 from tutelage.types import Example
+
+
+def classification_inputs(recipe: Recipe) -> str:
+    """The fingerprint of all that a run depends on; nothing is read into examples, torch is not
+    loaded (unless the teacher is one that was saved).
+
+    Raises:
+        OSError: A file cannot be read.
+        ModelError: A model is not there.
+    """
+    data = recipe.data
+    named = [data.train, data.validation, data.test, *data.unlabeled]
+    students = [one.model for one in recipe.students.values() if one.kind == "pretrained"]
+    return inputs_fingerprint(
+        recipe,
+        files=[file for file in named if isinstance(file, Path)],
+        teacher=teacher_spec(recipe).inputs(assignment_of(recipe)),
+        models=map(str, students),
+    )
 
 
 def prepare_data(recipe: Recipe) -> Prepared:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from tutelage.errors import DataError
-from tutelage.losses import ForwardKL
+from tutelage.losses import Objective
 from tutelage.students import save
 from tutelage.targets import TargetStore
 from tutelage.train import TrainResult, TrainSettings, train_classifier
@@ -64,7 +64,7 @@ def distill(
     store: TargetStore | None,
     *,
     validation: Sequence[Example] = (),
-    objective: ForwardKL | None = None,
+    objective: Objective | None = None,
     settings: TrainSettings | None = None,
     out: Path | str = "student",
     language_model: LanguageModel | None = None,
@@ -82,7 +82,7 @@ def distill(
             the teacher alone.
         store: Soft targets of every example; None trains on labels alone (the control).
         validation: Rows that choose the best epoch; empty means a seeded tenth of the examples.
-        objective: Divergence and its mix with hard labels; None means `ForwardKL()`.
+        objective: Divergence and its mix with hard labels; None means `Objective()`, forward KL.
         settings: How long and how fast; None means `TrainSettings()`.
         out: Folder for the model, `metrics.jsonl` and, while training, `checkpoints/`.
         language_model: The teacher's language model, for `embeddings: teacher`.
@@ -98,6 +98,7 @@ def distill(
     Raises:
         TargetsIncomplete: The store lacks an example; it is named.
         DataError: There is nothing to train on.
+        ValueError: The objective has a `soft_weight_final`.
         TrainingDiverged: The loss is not a number or exploded.
 
     Example:
@@ -105,7 +106,12 @@ def distill(
         >>> tl.distill(tl.students.RNN(labels=labels), examples, store, out="students/rnn")  #
         doctest: +SKIP
     """
-    objective = objective or ForwardKL()
+    objective = objective or Objective()
+    if objective.soft_weight_final is not None:
+        raise ValueError(
+            f"soft_weight_final={objective.soft_weight_final} given; the weight of a classifier's "
+            "soft targets stays as it is: leave it out"
+        )
     settings = settings or TrainSettings()
     out = Path(out)
     if not validation:

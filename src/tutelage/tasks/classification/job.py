@@ -14,9 +14,14 @@ from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.students.classifier.fresh import contexts_of
 from tutelage.targets import TargetStore, read_manifest
-from tutelage.targets.repairing import is_whole, remove_broken_parts
+from tutelage.targets.repairing import open_whole, remove_broken_parts
 from tutelage.tasks.classification.checking import estimate_run
-from tutelage.tasks.classification.data import data_fingerprint, prepare_data, recipe_hash
+from tutelage.tasks.classification.data import (
+    data_fingerprint,
+    prepare_data,
+    recipe_hash,
+    rows_fingerprint,
+)
 from tutelage.tasks.classification.evaluating import evaluate_run, held_out_quality
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.classification.student_checking import require_students
@@ -85,9 +90,10 @@ class ClassificationJob:
     def fingerprints(self) -> Fingerprints:
         """Of every stage."""
         recipe, data = self.recipe, self.data
+        rows = rows_fingerprint(self.transfer, data.train, data.unlabeled, data.validation)
         students = {
             Student(name, control): student_fingerprint(
-                recipe, name, self._teacher_print, data, self.transfer, control=control
+                recipe, name, self._teacher_print, rows, control=control
             )
             for name in recipe.students
             for control in ((False, True) if recipe.evaluate.control else (False,))
@@ -146,22 +152,22 @@ class ClassificationJob:
         teacher, out = self._teacher(folder).get(), folder.targets_path
         remove_targets_of_others(teacher, out)
         remove_broken_parts(out, progress)
-        return {"rows": len(label(teacher, self._asked, out=out, progress=progress))}
+        self._store = label(teacher, self._asked, out=out, progress=progress)
+        return {"rows": len(self._store)}
 
     def targets_are_whole(self, folder: RunFolder) -> bool:
-        """False if the store cannot be read any more, or is another teacher's."""
-        return is_whole(folder.targets_path, teacher=_written_by(folder))
+        """False if the store cannot be read any more, or is another teacher's; it stays open."""
+        self._store = open_whole(folder.targets_path, teacher=_written_by(folder))
+        return self._store is not None
 
     def open_targets(self, folder: RunFolder) -> dict[str, Any]:
-        """Open the store; the teacher's own quality on validation rows."""
-        self._store = TargetStore.open(
-            folder.targets_path, labels=self.recipe.task.labels, teacher=_written_by(folder)
-        )
-        return held_out_quality(self.recipe, self.data, self._store)
+        """Refuse a store of other labels; the teacher's own quality on validation rows."""
+        self.store.require(labels=self.recipe.task.labels, teacher=_written_by(folder))
+        return held_out_quality(self.recipe, self.data, self.store)
 
     @property
     def store(self) -> TargetStore:
-        """What `open_targets` opened."""
+        """What the stage `targets` wrote or found."""
         assert self._store is not None
         return self._store
 

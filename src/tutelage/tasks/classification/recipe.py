@@ -18,6 +18,7 @@ from tutelage.tasks.classification.sections import (
     Train,
 )
 from tutelage.tasks.classification.students import Student
+from tutelage.tasks.objectives import laid_over
 from tutelage.tasks.teachers import ClassTeacher
 
 
@@ -86,9 +87,8 @@ class Recipe(Section):
         Returns:
             All keys.
         """
-        own = self.students[student].objective
-        return self.objective if own is None else self.objective.model_copy(update=_given(own))
+        return laid_over(self.objective, self.students[student].objective)
 
 
-def _given(section: Schedule | Objective) -> dict[str, Any]:
+def _given(section: Schedule) -> dict[str, Any]:
     return {key: getattr(section, key) for key in section.model_fields_set}

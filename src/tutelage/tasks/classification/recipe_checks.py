@@ -5,12 +5,24 @@ from __future__ import annotations
 from tutelage.config.source import Source
 from tutelage.config.values import nearest
 from tutelage.errors import Problem
+from tutelage.tasks.objectives import objective_problems
 
 
 def classification_problems(source: Source) -> list[Problem]:
-    """Verbalizers must speak about exactly the task's labels. Checked on raw values, so that
-    nothing hides it.
+    """What does not fit together, told from raw values so that nothing hides it.
+
+    Args:
+        source: A classification recipe as it was read.
+
+    Returns:
+        An error for each verbalizer that does not fit the labels, and for each key of an objective
+        that has no meaning for its divergence.
     """
+    return [*_verbalizer_problems(source), *objective_problems(source, "class_probabilities")]
+
+
+def _verbalizer_problems(source: Source) -> list[Problem]:
+    """Verbalizers must speak about exactly the task's labels."""
     labels, verbalizers = source.at("task", "labels"), source.at("teacher", "verbalizers")
     if not isinstance(labels, list) or not isinstance(verbalizers, dict):
         return []

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from tutelage.config.specs import section
 from tutelage.config.values import (
     DataFile,
     DataFiles,
@@ -25,11 +26,8 @@ from tutelage.config.values import (
     not_yet,
     refusal,
 )
-
-_LATER_DIVERGENCES = (
-    "reverse_kl", "jensen_shannon", "skew_forward_kl", "skew_reverse_kl",
-    "total_variation", "alpha_beta", "adaptive_kl",
-)  # fmt: skip
+from tutelage.losses.objective import Objective as ObjectiveSpec
+from tutelage.losses.table import PARAMETERS
 
 
 class Task(Section):
@@ -140,20 +138,17 @@ class Targets(Section):
     """One probability for every label."""
 
 
-class Objective(Section):
+class Objective(section(ObjectiveSpec, omit=("soft_weight_final",))):
     """What training minimises."""
 
-    divergence: Annotated[
-        Literal["forward_kl"],
-        not_yet(_LATER_DIVERGENCES, "is for the task causal_lm; a classification uses forward_kl"),
-    ] = "forward_kl"
-    """The distance from the student's distribution to the teacher's."""
-
-    loss_temperature: float = Field(default=1.0, gt=0)
-    """Softens both distributions; the loss is multiplied by its square."""
-
-    soft_weight: float = Field(default=0.9, ge=0, le=1)
-    """The weight of the soft targets on labelled rows; the true label weighs the rest."""
+    @model_serializer(mode="wrap")
+    def _without_absent_parameters(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # What recipes of before did not have stays out of fingerprints where it is not given.
+        return {
+            key: value
+            for key, value in handler(self).items()
+            if value is not None or key not in PARAMETERS
+        }
 
 
 class Schedule(Section):

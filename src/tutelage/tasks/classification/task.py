@@ -21,6 +21,7 @@ from tutelage.types import Progress
 if TYPE_CHECKING:
     from tutelage.students import Predictor
     from tutelage.tasks.classification.job import ClassificationJob
+    from tutelage.tasks.classification.report.page import ClassificationWords
     from tutelage.tasks.estimates import Check
 
 
@@ -37,7 +38,7 @@ class Classification:
     texts_at_once: int = 4096
 
     def recipe_problems(self, source: Source) -> list[Problem]:
-        """Verbalizers that do not fit the labels."""
+        """Verbalizers that do not fit the labels, keys that do not fit their divergence."""
         return classification_problems(source)
 
     def check(self, recipe: Recipe, *, root: Path, progress: Progress) -> Check:
@@ -45,6 +46,12 @@ class Classification:
         from tutelage.tasks.classification.checking import check_recipe
 
         return check_recipe(recipe, root=root, progress=progress)
+
+    def inputs(self, recipe: Recipe) -> str:
+        """Recipe, data files and models as they are now."""
+        from tutelage.tasks.classification.data import classification_inputs
+
+        return classification_inputs(recipe)
 
     def prepare(self, recipe: Recipe, progress: Progress) -> ClassificationJob:
         """Read the rows and find the models."""
@@ -68,6 +75,12 @@ class Classification:
     def text_column(self, recipe: Recipe) -> str | None:
         """Where the texts stand."""
         return recipe.data.text_field
+
+    def words(self) -> ClassificationWords:
+        """What is said of a run."""
+        from tutelage.tasks.classification.report import WORDS
+
+        return WORDS
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ students:                     # as many as you like; all learn from the same tar
   # ready: {kind: pretrained, model: path/or/hub-id}
 
 objective:
+  divergence: forward_kl      # or reverse_kl, jensen_shannon, ...: docs/recipe.md says what each asks of a student
   loss_temperature: 1.0       # above 1 the student hears more about the labels the teacher thinks unlikely
   soft_weight: 0.9            # 1: only the teacher counts; 0: only the labels (rows without one use the teacher)
 

@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tutelage.data import Prepared
-from tutelage.losses import ForwardKL
 from tutelage.models import model_fingerprint
 from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import Deferred
 from tutelage.students import RNN, Pretrained, Transformer
 from tutelage.students.classifier.fresh import FreshStudent, contextual_layer
 from tutelage.targets import TargetStore
-from tutelage.tasks.classification.data import rows_fingerprint
 from tutelage.tasks.classification.distilling import distill
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.train import TrainSettings
@@ -32,8 +30,7 @@ def student_fingerprint(
     recipe: Recipe,
     name: str,
     teacher_print: str,
-    data: Prepared,
-    transfer: Sequence[Example],
+    rows_print: str,
     *,
     control: bool,
 ) -> str:
@@ -43,15 +40,14 @@ def student_fingerprint(
         recipe: The recipe.
         name: The student's.
         teacher_print: Of the teacher, which with a text gives its soft target.
-        data: The rows.
-        transfer: The transfer set made of them.
+        rows_print: Of the transfer set, and the rows it was made of.
         control: Whether it learns from labels alone.
     """
     student = recipe.students[name]
     weights = model_fingerprint(str(student.model)) if student.kind == "pretrained" else None
     return fingerprint(
         "student",
-        weights, control, teacher_print, rows_fingerprint(transfer, data.train, data.unlabeled, data.validation),
+        weights, control, teacher_print, rows_print,
         recipe.students[name], recipe.train_for(name), recipe.objective_for(name), recipe.task.labels,
     )  # fmt: skip
 
@@ -76,7 +72,6 @@ def train_student(
     Returns:
         Facts for the stage: best step, best validation loss, steps.
     """
-    objective = recipe.objective_for(name)
     spec = student_spec(recipe, name)
     if not spec.needs_language_model:
         teacher.release()
@@ -85,9 +80,7 @@ def train_student(
         transfer,
         None if control else store,
         validation=data.validation,
-        objective=ForwardKL(
-            loss_temperature=objective.loss_temperature, soft_weight=objective.soft_weight
-        ),
+        objective=recipe.objective_for(name).spec(),
         settings=TrainSettings(**recipe.train_for(name).model_dump()),
         out=(folder.controls_path if control else folder.students_path) / name,
         language_model=_language_model(teacher) if spec.needs_language_model else None,

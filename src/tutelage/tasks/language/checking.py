@@ -51,7 +51,11 @@ it."""
 
 
 def check_language_recipe(
-    recipe: LanguageRecipe, *, root: Path = Path("runs"), progress: Progress = SILENT
+    recipe: LanguageRecipe,
+    *,
+    root: Path = Path("runs"),
+    few_tokens: int = FEW_TOKENS,
+    progress: Progress = SILENT,
 ) -> Check:
     """Validate data and models of a causal_lm recipe that loaded, and estimate time, disk and
     memory.
@@ -59,6 +63,7 @@ def check_language_recipe(
     Args:
         recipe: From `tutelage.load_recipe`, which has checked the file itself.
         root: Where the run would be written.
+        few_tokens: Coarse targets of fewer tokens than this are advised against.
         progress: Told what is being looked at.
 
     Returns:
@@ -74,7 +79,9 @@ def check_language_recipe(
         problems += language_student_problems(recipe, data, tokenizer)
     if data is None or any(problem.severity == "error" for problem in problems):
         return Check(problems, {}, "")
-    problems += _noise_of_few_tokens(recipe, sum(document.positions for document in data.train))
+    tokens = sum(document.positions for document in data.train)
+    if tokens < few_tokens:
+        problems += _noise_of_few_tokens(recipe, tokens)
     estimate = estimate_language_run(recipe, data, root=root)
     try:
         require_disk(estimate)
@@ -104,7 +111,7 @@ def _noise_of_few_tokens(recipe: LanguageRecipe, tokens: int) -> list[Problem]:
     """
     targets = recipe.targets
     threshold = targets.threshold or 0.0 if targets.kind == "sampled" else 0.0
-    if threshold <= FINE_THRESHOLD or tokens >= FEW_TOKENS:
+    if threshold <= FINE_THRESHOLD:
         return []
     return [
         Problem(

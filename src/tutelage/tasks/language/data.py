@@ -1,16 +1,42 @@
-"""What a causal_lm recipe starts from: the teacher's tokenizer, and documents read with it."""
+"""What a causal_lm recipe starts from: its files, the teacher's tokenizer, documents read with it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 from tutelage.data import PreparedDocuments, prepare_documents
 from tutelage.errors import Problem, RecipeError
+from tutelage.models.identity import writes_the_date
 from tutelage.runs import fingerprint
+from tutelage.tasks.inputs import inputs_fingerprint
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.teaching import assignment_of, teacher_spec
 from tutelage.types import Document
+
+
+def language_inputs(recipe: LanguageRecipe) -> str:
+    """The fingerprint of all that a run depends on; no document is tokenized, torch is not loaded.
+
+    Raises:
+        OSError: A file cannot be read.
+        ModelError: A model is not there.
+    """
+    data, teacher = recipe.data, str(recipe.teacher.model)
+    students = [
+        student.model for student in recipe.students.values() if student.kind == "pretrained"
+    ]
+    rendered = data.messages_field is not None or data.prompt_field is not None
+    return inputs_fingerprint(
+        recipe,
+        files=[file for file in (data.train, data.validation, data.test) if isinstance(file, Path)],
+        teacher=teacher_spec(recipe).inputs(assignment_of(recipe)),
+        models=map(str, students),
+        # Tomorrow the same rows are rendered into other documents.
+        besides=date.today().isoformat() if rendered and writes_the_date(teacher) else None,
+    )
 
 
 def teacher_tokenizer(recipe: LanguageRecipe) -> Any:

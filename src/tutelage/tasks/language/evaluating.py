@@ -5,7 +5,6 @@ same machine.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from tutelage.data import PreparedDocuments
@@ -25,9 +24,9 @@ SAMPLING_TEMPERATURE, TOP_P = 0.7, 0.9
 """How the samples of the report are drawn."""
 
 
-def held_out_targets(store: TargetStore, folder: Path) -> dict[str, Any]:
+def held_out_targets(store: TargetStore) -> dict[str, Any]:
     """What the soft targets look like, and a sentence about it."""
-    facts = inspect(folder)
+    facts = inspect(store)
     sentence = (
         f"Soft targets: {facts['positions']:,} tokens, {facts['bytes_per_position']:.1f} bytes "
         "each, mean entropy "
@@ -192,7 +191,7 @@ def training_facts(
     """
     from tutelage.models import packs
     from tutelage.students import TeacherView
-    from tutelage.train.language import plan_steps
+    from tutelage.train.steps.tokens.plan import plan_steps
 
     def own(model: Any) -> Any:
         return model.model if isinstance(model, TeacherView) else model

@@ -14,7 +14,7 @@ from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.targets import TargetStore, read_manifest
 from tutelage.targets.manifest import FILE as MANIFEST_FILE
-from tutelage.targets.repairing import is_whole, remove_broken_parts
+from tutelage.targets.repairing import open_whole, remove_broken_parts
 from tutelage.tasks.estimates import require_disk, require_memory, still_to_write
 from tutelage.tasks.language.checking import estimate_language_run
 from tutelage.tasks.language.data import (
@@ -51,6 +51,7 @@ class LanguageJob:
         self.tokenizer: Any = teacher_tokenizer(recipe)
         self.data: PreparedDocuments = prepare_language_data(recipe, self.tokenizer)
         require_language_students(recipe, self.data, self.tokenizer)
+        self._store: TargetStore | None = None
         self._teacher = Deferred(lambda: load_teacher(recipe))
         self._source: TargetSource | None = None
 
@@ -116,26 +117,27 @@ class LanguageJob:
 
     def write_targets(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """A distribution for every token of train and validation."""
-        return write_token_targets(
+        self._store, facts = write_token_targets(
             self.recipe, self._teacher, self._asked, out=folder.targets_path, progress=progress
         )
+        return facts
 
     def targets_are_whole(self, folder: RunFolder) -> bool:
-        """False if the store cannot be read any more, or is another teacher's."""
-        return is_whole(folder.targets_path, teacher=_written_by(folder))
+        """False if the store cannot be read any more, or is another teacher's; it stays open."""
+        self._store = open_whole(folder.targets_path, teacher=_written_by(folder))
+        return self._store is not None
 
     def open_targets(self, folder: RunFolder) -> dict[str, Any]:
-        """Open the store, or the teacher itself where nothing is stored; what the targets are."""
+        """The store, or the teacher itself where nothing is stored; what the targets are."""
         if not self.stores_targets:
             self._source = LiveTargets(self._teacher.get())
             return {}
-        store = TargetStore.open(
-            folder.targets_path,
-            teacher=_written_by(folder),
-            tokenizer=tokenizer_fingerprint(self.tokenizer),
+        assert self._store is not None  # from the stage before
+        self._store.require(
+            teacher=_written_by(folder), tokenizer=tokenizer_fingerprint(self.tokenizer)
         )
-        self._source = StoredTargets(store)
-        return held_out_targets(store, folder.targets_path)
+        self._source = StoredTargets(self._store)
+        return held_out_targets(self._store)
 
     def train(self, student: Student, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """Train one student or control."""
@@ -167,12 +169,12 @@ def write_token_targets(
     *,
     out: Path,
     progress: Progress = SILENT,
-) -> dict[str, Any]:
+) -> tuple[TargetStore, dict[str, Any]]:
     """Let the teacher score every document once; a killed call goes on where it was, a damaged part
     is written again.
 
     Returns:
-        Facts for the stage: rows and positions.
+        The store, and facts for the stage: rows and positions.
     """
     section = recipe.targets
     assert section.kind != "live"  # nothing is written then
@@ -190,7 +192,7 @@ def write_token_targets(
         progress=progress,
     )
     written = store.manifest
-    return {
+    return store, {
         "rows": len(store),
         "positions": written.positions,
         "bytes": written.bytes,

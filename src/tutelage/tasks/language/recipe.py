@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tutelage.config.objectives import OF_ONE_DIVERGENCE
 from tutelage.config.values import FrozenList, PlainName, Section, not_yet
 from tutelage.tasks.language.sections import (
     LanguageData,
@@ -19,6 +18,7 @@ from tutelage.tasks.language.sections import (
     TokenTargets,
 )
 from tutelage.tasks.language.students import LanguageStudent
+from tutelage.tasks.objectives import laid_over
 from tutelage.tasks.teachers import TokenTeacher
 
 
@@ -90,19 +90,10 @@ class LanguageRecipe(Section):
         """The `objective` section as it holds for one student: the student's own keys over the
         common ones.
 
-        A student's own `divergence` also sets the common `alpha`, `beta` and `head_mass` aside:
-        they belong to another.
-
         Args:
             student: A name in `students`.
 
         Returns:
             All keys.
         """
-        own = self.students[student].objective
-        if own is None:
-            return self.objective
-        given: dict[str, Any] = {key: getattr(own, key) for key in own.model_fields_set}
-        if "divergence" in given:
-            given = {**dict.fromkeys(OF_ONE_DIVERGENCE), **given}
-        return self.objective.model_copy(update=given)
+        return laid_over(self.objective, self.students[student].objective)

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from tutelage.config.objectives import DivergenceName
+from tutelage.config.specs import section
 from tutelage.config.values import DataFile, FileOrShare, Section, refusal
+from tutelage.losses.objective import Objective, Weight
 
 
 class LanguageTask(Section):
@@ -164,33 +165,13 @@ TokenTargets = Annotated[
 ]
 
 
-class LanguageObjective(Section):
+class LanguageObjective(section(Objective)):
     """What training minimises: a divergence from the teacher, and the cross-entropy to the text
     itself.
     """
 
-    divergence: DivergenceName = "forward_kl"
-    """The distance from the student's distribution to the teacher's; not every kind of targets
-    serves every one."""
-
-    alpha: float | None = Field(default=None, gt=0, lt=1)
-    """Of skew_forward_kl and skew_reverse_kl (None: 0.1) and of alpha_beta (None: 0.2)."""
-
-    beta: float | None = Field(default=None, gt=0, lt=1)
-    """Of jensen_shannon (None: 0.5) and of alpha_beta (None: 0.7)."""
-
-    head_mass: float | None = Field(default=None, gt=0, lt=1)
-    """Of adaptive_kl: the teacher's mass that counts as head (None: 0.5)."""
-
-    loss_temperature: float = Field(default=1.0, gt=0)
-    """Softens both distributions; the loss is multiplied by its square. Other than 1 needs hidden
-    or live targets."""
-
-    soft_weight: float = Field(default=0.8, ge=0, le=1)
+    soft_weight: Weight = 0.8
     """The weight of the soft targets; the next token of the text weighs the rest."""
-
-    soft_weight_final: float | None = Field(default=None, ge=0, le=1)
-    """What the weight becomes over the last `decay_share` of training; None: it stays."""
 
 
 class LanguageSchedule(Section):

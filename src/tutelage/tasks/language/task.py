@@ -21,6 +21,7 @@ from tutelage.types import Progress
 if TYPE_CHECKING:
     from tutelage.tasks.estimates import Check
     from tutelage.tasks.language.job import LanguageJob
+    from tutelage.tasks.language.report.page import LanguageWords
     from tutelage.tasks.language.writing import Writer
 
 
@@ -46,6 +47,12 @@ class LanguageModelling:
 
         return check_language_recipe(recipe, root=root, progress=progress)
 
+    def inputs(self, recipe: LanguageRecipe) -> str:
+        """Recipe, data files and models as they are now."""
+        from tutelage.tasks.language.data import language_inputs
+
+        return language_inputs(recipe)
+
     def prepare(self, recipe: LanguageRecipe, progress: Progress) -> LanguageJob:
         """Read the documents and find the models."""
         from tutelage.tasks.language.job import LanguageJob
@@ -68,6 +75,12 @@ class LanguageModelling:
     def text_column(self, recipe: LanguageRecipe) -> str | None:
         """Where the texts stand; where there are prompts with responses, the prompt."""
         return recipe.data.text_field or recipe.data.prompt_field
+
+    def words(self) -> LanguageWords:
+        """What is said of a run."""
+        from tutelage.tasks.language.report import WORDS
+
+        return WORDS
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from tutelage.data import PreparedDocuments
-from tutelage.losses import Divergence
-from tutelage.models import (
-    has_fast_bfloat16,
-    load_language_student,
-    load_tokenizer,
-    model_fingerprint,
-)
+from tutelage.models import load_language_student, load_tokenizer, model_fingerprint
 from tutelage.runs import RunFolder, fingerprint, seed_sequence
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.students import (
@@ -39,13 +33,8 @@ from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.students import LanguageStudent
 from tutelage.tasks.language.teaching import teacher_spec
 from tutelage.teachers import CausalTeacher
-from tutelage.train import (
-    LanguageObjective,
-    LanguageTrainSettings,
-    TargetSource,
-    train_language_model,
-)
-from tutelage.train.trimmed_targets import TrimmedTargets
+from tutelage.train import LanguageTrainSettings, TargetSource, train_language_model
+from tutelage.train.steps.tokens.trimmed_targets import TrimmedTargets
 from tutelage.types import SILENT, Progress
 
 CALIBRATION_TOKENS = 4096
@@ -127,7 +116,8 @@ def train_language_student(
         train,
         validation,
         source=source,
-        objective=objective_of(recipe, name),
+        objective=recipe.objective_for(name).spec(),
+        hidden_weight=getattr(section, "hidden_weight", 0.0),
         settings=settings_of(recipe, name),
         out=out,
         vocabulary=vocabulary,
@@ -284,23 +274,7 @@ def calibration_ids(data: PreparedDocuments) -> list[torch.Tensor]:
     return chosen
 
 
-def objective_of(recipe: LanguageRecipe, name: str) -> LanguageObjective:
-    """What training of one student minimises."""
-    section = recipe.objective_for(name)
-    return LanguageObjective(
-        divergence=Divergence(
-            section.divergence, alpha=section.alpha, beta=section.beta, head_mass=section.head_mass
-        ),
-        loss_temperature=section.loss_temperature,
-        soft_weight=section.soft_weight,
-        soft_weight_final=section.soft_weight_final,
-        hidden_weight=getattr(recipe.students[name], "hidden_weight", 0.0),
-    )
-
-
 def settings_of(recipe: LanguageRecipe, name: str) -> LanguageTrainSettings:
     """How one student is trained."""
     values = recipe.train_for(name).model_dump()
-    if values["precision"] == "auto":
-        values["precision"] = "bfloat16" if has_fast_bfloat16() else "float32"
     return LanguageTrainSettings(sequence_length=recipe.task.sequence_length, **values)

@@ -82,6 +82,13 @@ class CausalTeacherSpec(LocalModel):
         """Names the weights and their precision."""
         return fingerprint("causal teacher", STAGE_VERSION, *self.weights())
 
+    def inputs(self, assignment: TokenAssignment) -> list[str]:
+        """Names the files of the model."""
+        from tutelage.models.identity import model_fingerprint
+
+        del assignment
+        return [model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)]
+
     def estimate(
         self, assignment: TokenAssignment, *, texts: int, tokens: float, rate: float
     ) -> Effort:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
+from tutelage.data.connected import connected
 from tutelage.errors import ModelError
 from tutelage.models.loading import LanguageModel
 from tutelage.teachers.classifier.features import Pooling
@@ -257,19 +258,10 @@ def _merged_groups(examples: Sequence[Example], groups: Sequence[Hashable] | Non
     """A group number per row, such that rows of one given group, and rows of equal text, share
     it.
     """
-    parent = list(range(len(examples)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    first: dict[Hashable, int] = {}
-    for row, example in enumerate(examples):
-        keys: list[Hashable] = [("text", example.example_id)]
-        if groups is not None and groups[row] is not None:
-            keys.append(("group", groups[row]))
-        for key in keys:
-            parent[root(row)] = root(first.setdefault(key, row))
-    return [root(row) for row in range(len(examples))]
+    given = [None] * len(examples) if groups is None else groups
+    return connected(
+        [
+            [("text", example.example_id), *([] if group is None else [("group", group)])]
+            for example, group in zip(examples, given, strict=True)
+        ]
+    ).tolist()

@@ -166,6 +166,18 @@ class ClassifierTeacherSpec(LocalReader):
             assignment.groups if self.needs_labels else None,
         )
 
+    def inputs(self, assignment: ClassAssignment) -> list[str]:
+        """Names the files of the model, and those of a saved teacher that stands on it."""
+        from tutelage.models.identity import model_fingerprint
+
+        saved = self._saved(assignment)
+        if saved is None:
+            return [model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)]
+        from tutelage.teachers.classifier.folder import saved_teacher_fingerprint
+
+        below = [] if saved.method == "full" else [model_fingerprint(saved.model)]
+        return [saved_teacher_fingerprint(Path(self.model)), *below]
+
     def estimate(
         self, assignment: ClassAssignment, *, texts: int, tokens: float, rate: float
     ) -> Effort:

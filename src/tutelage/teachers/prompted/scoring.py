@@ -32,7 +32,8 @@ from tutelage.teachers.prompted.shared_prefix import freeze, run_after_prefix
 from tutelage.teachers.prompted.trie import LabelTrie
 
 _SHORTEST_PREFIX = 8  # below this many shared tokens reuse saves nothing
-_SCORE_ELEMENTS = 2**26  # attention scores that one batch may hold in a layer: 256 MB in float32
+SCORE_ELEMENTS = 2**26
+"""Attention scores that one batch may hold in a layer: 256 MB in float32."""
 
 
 class LabelScorer:
@@ -46,6 +47,7 @@ class LabelScorer:
         probes: Sequence[Sequence[int]],
         batch_tokens: int = 4096,
         reuse_prefix: bool = True,
+        score_elements: int = SCORE_ELEMENTS,
     ) -> None:
         """Find the shared beginning of the probes, run it once, and check the fast way against the
         plain one.
@@ -57,11 +59,13 @@ class LabelScorer:
                 prefix.
             batch_tokens: Tokens run at once, padding included.
             reuse_prefix: False runs every prompt whole.
+            score_elements: Attention scores that one batch may hold in a layer.
 
         Raises:
             ModelError: The model has no output matrix, or uses it in an unknown way.
         """
         self.language_model, self.trie, self.batch_tokens = language_model, trie, batch_tokens
+        self._score_elements = score_elements
         self._model = language_model.model
         self._backbone = self._model.base_model
         self._head = OutputHead.of(self._model)
@@ -156,7 +160,9 @@ class LabelScorer:
             [length + nodes for length in lengths],
             batch_tokens=self.batch_tokens,
             device=self.language_model.device,
-            fits=lambda rows, width: rows * width * (width + offset) * heads <= _SCORE_ELEMENTS,
+            fits=lambda rows, width: (
+                rows * width * (width + offset) * heads <= self._score_elements
+            ),
         )
 
     def _after_prefix(self, suffixes: Sequence[Sequence[int]]) -> Tensor:

@@ -115,6 +115,13 @@ class PromptedTeacherSpec(LocalReader):
             *([CALIBRATION_ROWS] if self.reads_rows_to_calibrate else []),
         )
 
+    def inputs(self, assignment: ClassAssignment) -> list[str]:
+        """Names the files of the model."""
+        from tutelage.models.identity import model_fingerprint
+
+        del assignment
+        return [model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)]
+
     def estimate(
         self, assignment: ClassAssignment, *, texts: int, tokens: float, rate: float
     ) -> Effort:

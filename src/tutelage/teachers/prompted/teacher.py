@@ -162,13 +162,20 @@ class PromptedTeacher:
         """
         return len(self._scorer.prefix)
 
-    def calibrate(self, examples: Sequence[Example], *, progress: Progress = SILENT) -> Calibration:
+    def calibrate(
+        self,
+        examples: Sequence[Example],
+        *,
+        most_rows: int = CALIBRATION_ROWS,
+        progress: Progress = SILENT,
+    ) -> Calibration:
         """Estimate the calibration that this teacher was built with.
 
         Args:
             examples: For `batch` any texts like those to be labelled; for `fitted` labelled rows.
                 Texts that serve as shots are left out, since the prompt tells their label. Of more
-                than `CALIBRATION_ROWS` a sample is taken, the same one in whatever order they come.
+                than `most_rows` a sample is taken, the same one in whatever order they come.
+            most_rows: The most texts that the model reads for it.
             progress: Where a bar goes.
 
         Returns:
@@ -185,9 +192,8 @@ class PromptedTeacher:
         usable = [rows[key] for key in sorted(rows)]
         if self._method == "fitted":
             usable = [example for example in usable if example.label is not None]
-        usable = usable[
-            :CALIBRATION_ROWS
-        ]  # in the order of content ids, which are as good as drawn at random
+        # In the order of content ids, which are as good as drawn at random.
+        usable = usable[:most_rows]
         if self._method in ("batch", "fitted"):
             with progress.bar(
                 "Calibrating the teacher", total=len(usable), unit="texts"

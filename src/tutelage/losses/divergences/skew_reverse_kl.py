@@ -1,0 +1,53 @@
+"""Reverse KL against a mixture of both sides: its value is bounded."""
+
+from __future__ import annotations
+
+from math import log
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from tutelage.losses.divergences.forms import Forms, dot, log_mixture, require_share, softened
+from tutelage.losses.table import TABLE
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+_OF = TABLE["skew_reverse_kl"].parameters
+
+
+def skew_reverse_kl(
+    student_logits: Float[Tensor, "*B V"],
+    teacher_logprobs: Float[Tensor, "*B V"],
+    *,
+    alpha: float = _OF["alpha"].default,
+    loss_temperature: float = 1.0,
+) -> Float[Tensor, "*B"]:
+    """KL(q || (1 - alpha) p + alpha q) at every position, in nats, never above -log alpha.
+
+    Arguments, shapes and errors as for `jensen_shannon`, with `alpha` the share of the student in
+    the mixture.
+
+    Source: Ko et al. 2024 (DistiLLM, arXiv:2402.03898), section 3.1.
+    """
+    require_share("alpha", alpha)
+    log_q, log_p = softened(student_logits, teacher_logprobs, loss_temperature)
+    log_m = torch.logaddexp(log_p + log(1 - alpha), log_q + log(alpha))
+    return (log_q.exp() * (log_q - log_m)).sum(dim=-1) * loss_temperature**2
+
+
+def closed_form(
+    log_q: Tensor, log_p: Tensor, *, gradient: bool, alpha: float
+) -> tuple[Tensor, Tensor]:
+    """Value and gradient of a chunk; see `forms`."""
+    q, p = log_q.exp(), log_p.exp()
+    gap = log_q.sub_(log_mixture(p, 1 - alpha, q))
+    value = dot(q, gap)
+    if not gradient:
+        return value, q
+    slope = gap.sub_(gap.exp(), alpha=alpha)
+    return value, q.mul_(slope.sub_(dot(q, slope)[:, None]))
+
+
+FORMS = Forms(skew_reverse_kl, closed_form)

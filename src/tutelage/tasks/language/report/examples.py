@@ -1,0 +1,178 @@
+"""Single positions and texts of a language-model run: next-token probabilities, samples, the
+documents farthest from the teacher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tutelage.report import formats
+from tutelage.report.measures import Evaluation
+from tutelage.tasks.language.report.scores import DocumentScores
+
+DOCUMENT_CHARACTERS, SAMPLE_CHARACTERS, CONTEXT_CHARACTERS = 500, 2000, 300
+_VISIBLE = str.maketrans({"\n": "↵", "\r": "↵", "\t": "⇥", " ": "␣"})
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A model that speaks in an example."""
+
+    name: str
+    """Its name for people."""
+    role: str
+    """teacher, student or control."""
+    slot: int | None
+    """Position of the student; None for the teacher."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """One position of a test text with everybody's probabilities for the next token."""
+
+    context: str
+    """What stands before it."""
+    space: str
+    """The space between the two, if there is one."""
+    next: str
+    """The token that stands there."""
+    tokens: list[tuple[str, bool]]
+    """The teacher's most probable tokens, and whether each is the one that stands there."""
+    lines: list[tuple[Voice, list[float]]]
+    """Everybody's probabilities of these tokens, and of all others together."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One beginning, and how every model goes on."""
+
+    prompt: str
+    """The beginning."""
+    continuations: list[tuple[Voice, str]]
+    """The texts."""
+
+
+@dataclass(frozen=True)
+class Distance:
+    """What one student made of one document."""
+
+    voice: Voice
+    """The student."""
+    nats: str
+    """Its nats per token."""
+    kl: str
+    """Its KL from the teacher."""
+    control: str
+    """Its control's nats per token; empty without one."""
+
+
+@dataclass(frozen=True)
+class FarDocument:
+    """One test document on which a student is far from its teacher."""
+
+    text: str
+    """The text, cut if long."""
+    source: str
+    """Where it came from."""
+    tokens: int
+    """Predicted tokens."""
+    teacher: str
+    """The teacher's nats per token."""
+    distances: list[Distance]
+    """Every student's."""
+
+
+def list_voices(evaluation: Evaluation) -> dict[str, Voice]:
+    """Everybody by the name used in evaluation.json, each student followed by its control."""
+    found = {"teacher": Voice("Teacher", "teacher", None)}
+    for slot, name in enumerate(evaluation["students"]):
+        found[f"students.{name}"] = Voice(name, "student", slot)
+        if name in evaluation.get("controls", {}):
+            found[f"controls.{name}"] = Voice("on the text alone", "control", slot)
+    return found
+
+
+def find_positions(evaluation: Evaluation) -> list[Position]:
+    """The positions whose probabilities the evaluation kept; they were drawn at random."""
+    speakers = list_voices(evaluation)
+    found = []
+    for kept in evaluation.get("distributions") or []:
+        answers = {"teacher": kept["teacher"], **kept["models"]}
+        # A token may come twice where its text is only a part of a letter.
+        marks = [token == kept["next"] for token in kept["tokens"]]
+        marks = [mark and not any(marks[:index]) for index, mark in enumerate(marks)]
+        found.append(
+            Position(
+                context="…" + kept["context"][-CONTEXT_CHARACTERS:],
+                space=" " if kept["next"].startswith(" ") else "",
+                next=kept["next"].strip() or kept["next"].translate(_VISIBLE),
+                tokens=list(zip(_shown_tokens(kept["tokens"]), marks, strict=True)),
+                lines=[
+                    (voice, [*answers[name], max(0.0, 1.0 - sum(answers[name]))])
+                    for name, voice in speakers.items()
+                    if name in answers
+                ],
+            )
+        )
+    return found
+
+
+def find_samples(evaluation: Evaluation) -> list[Sample]:
+    """Everybody's continuations of the same beginnings."""
+    speakers = list_voices(evaluation)
+    return [
+        Sample(
+            prompt=formats.shortened(sample["prompt"], SAMPLE_CHARACTERS),
+            continuations=[
+                (voice, formats.shortened(sample["continuations"][name], SAMPLE_CHARACTERS))
+                for name, voice in speakers.items()
+                if name in sample["continuations"]
+            ],
+        )
+        for sample in evaluation.get("samples") or []
+    ]
+
+
+def farthest_documents(scores: DocumentScores, *, cap: int) -> list[FarDocument]:
+    """The test documents on which some student is farthest from its teacher, by mean KL per token.
+
+    Args:
+        scores: The test documents.
+        cap: How many to give at most.
+    """
+    if not scores.student_kl:
+        return []
+    farthest = np.max(list(scores.student_kl.values()), axis=0)
+    return [_far_document(scores, int(row)) for row in np.argsort(-farthest, kind="stable")[:cap]]
+
+
+def _far_document(scores: DocumentScores, row: int) -> FarDocument:
+    return FarDocument(
+        text=formats.shortened(scores.texts[row], DOCUMENT_CHARACTERS),
+        source=scores.sources[row],
+        tokens=int(scores.tokens[row]),
+        teacher=formats.decimal(scores.teacher[row]),
+        distances=[
+            Distance(
+                Voice(name, "student", slot),
+                formats.decimal(scores.students[name][row]),
+                formats.decimal(scores.student_kl[name][row]),
+                formats.decimal(scores.controls[name][row]) if name in scores.controls else "",
+            )
+            for slot, name in enumerate(scores.students)
+        ],
+    )
+
+
+def _shown_tokens(tokens: Sequence[str]) -> list[str]:
+    """Tokens as people read them: without the space before them, unless only that tells two
+    apart.
+    """
+    bare = [token.strip() for token in tokens]
+    return [
+        short if short and bare.count(short) == 1 else token.translate(_VISIBLE)
+        for token, short in zip(tokens, bare, strict=True)
+    ]

@@ -113,7 +113,7 @@ def test_the_demo_recipes_load_and_have_a_seed_to_replace(tmp_path: Path, name: 
 def test_a_faster_machine_takes_more_sentences_within_limits() -> None:
     counts = [sentences_within(MEASURED_RATE * times) for times in (0.01, 1, 2, 4, 100)]
     assert counts == sorted(counts)
-    assert counts[0] == counts[1] == 200
-    assert counts[1] < counts[2] < counts[3]
+    assert counts[0] == 200
+    assert counts[0] < counts[1] < counts[2] < counts[3]
     assert counts[-1] == 12_000
     assert sentences_within(MEASURED_RATE, seconds=3600) > counts[1]

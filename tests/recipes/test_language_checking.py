@@ -20,6 +20,7 @@ from tutelage.students import save_model, train_tokenizer
 from tutelage.tasks.language.checking import check_language_recipe, estimate_language_run
 from tutelage.tasks.language.data import prepare_language_data, teacher_tokenizer
 from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.tasks.language.sections import TopKTargetsSpec
 from tutelage.tasks.language.student_checking import language_student_problems
 
 RECIPE = """\
@@ -177,6 +178,19 @@ def test_a_teacher_whose_weights_are_not_here_is_counted_by_its_configuration(
     found = check_language_recipe(recipe).estimate
     for key in ("teacher_parameters", "memory_bytes", "least_memory_bytes"):
         assert found[key] == known[key] > 0
+
+
+def test_a_teacher_needs_memory_beside_a_training_student_only_where_it_answers_live(
+    recipe_with, tmp_path: Path
+) -> None:
+    live = recipe_with("{kind: transformer, layers: 1, hidden_size: 32, heads: 4}")
+    assert live.targets.kind == "live"
+    stored = live.model_copy(update={"targets": TopKTargetsSpec(kind="top_k", k=2)})
+    data = prepare_language_data(stored, teacher_tokenizer(stored))
+    one, other = (estimate_language_run(recipe, data, root=tmp_path) for recipe in (stored, live))
+    teacher = 4 * one["teacher_parameters"]
+    for key in ("memory_bytes", "least_memory_bytes"):
+        assert one[key] < other[key] <= one[key] + teacher
 
 
 def test_a_tokenizer_that_cannot_be_trimmed_is_told_before_the_run(recipe_with) -> None:

@@ -88,6 +88,11 @@ class RunFolder:
         return self.path / "teacher"
 
     @property
+    def readings_path(self) -> Path:
+        """What the teacher made of the texts it has read, until the students are trained."""
+        return self.path / "readings"
+
+    @property
     def targets_path(self) -> Path:
         """The store of soft targets."""
         return self.path / "targets"

@@ -172,8 +172,8 @@ def all_done(folder: RunFolder, fingerprints: Mapping[str, str]) -> bool:
 
 
 class Deferred(Generic[Value_co]):
-    """A value that is expensive to make (a loaded model), made when first asked for and then
-    kept.
+    """A value that is expensive to make (a loaded model), made when first asked for and then kept
+    until it is released.
     """
 
     def __init__(self, make: Callable[[], Value_co]) -> None:
@@ -186,6 +186,12 @@ class Deferred(Generic[Value_co]):
         if not self._made:
             self._made.append(self._make())
         return self._made[0]
+
+    def release(self) -> None:
+        """Forget the value, so that its memory is free once nobody else has it; asked for again, it
+        is made again.
+        """
+        self._made.clear()
 
 
 def link_tree(source: Path, target: Path, *, staging: Path) -> None:

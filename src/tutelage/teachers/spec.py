@@ -29,6 +29,18 @@ Made = TypeVar("Made", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What a teacher may keep of the texts that it reads while a run is at work."""
+
+    folder: Path
+    """Where; removed when the students are trained."""
+    contexts: Sequence[str] = ()
+    """Texts whose words students will ask for."""
+    layers: tuple[int, ...] = ()
+    """Layers whose states of words they will ask for."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClassAssignment:
     """What a teacher of a classification shall tell apart, and the rows it may learn from."""
 
@@ -38,6 +50,8 @@ class ClassAssignment:
     """Training rows, labelled or not; None: they could not be read, or nobody knows them yet."""
     groups: Sequence[Hashable] | None = None
     """One per training row: rows of a group stay together; None: there are no groups."""
+    reading: Reading | None = None
+    """Where it may keep what it reads; its answers do not depend on it."""
 
     @property
     def rows(self) -> Sequence[Example]:

@@ -84,6 +84,20 @@ class FreshStudent:
         return
 
 
+def contexts_of(texts: Sequence[str]) -> Sequence[str]:
+    """Those of a student's texts in which `teacher_contextual` looks at tokens."""
+    return texts[:MOST_CONTEXTS]
+
+
+def contextual_layer(student: FreshStudent, layers: int) -> int | None:
+    """The layer, of so many of the teacher's, whose states first embeddings are; None if they are
+    something else.
+    """
+    if student.embeddings != "teacher_contextual":
+        return None
+    return (layers + 2) // 2 if student.embeddings_layer is None else student.embeddings_layer
+
+
 def build_fresh(
     student: FreshStudent,
     network: Callable[..., Any],
@@ -124,8 +138,10 @@ def build_fresh(
             tokenizer,
             language_model,
             width=getattr(student, student.width_option),
-            contextual_layer=_layer(student, language_model),
-            texts=texts[:MOST_CONTEXTS],
+            contextual_layer=contextual_layer(
+                student, language_model.model.config.num_hidden_layers
+            ),
+            texts=contexts_of(texts),
             standard_deviation=student.spread,
             seed=seed,
             cache=cache,
@@ -214,11 +230,3 @@ def _tokenizer(
         max_length=student.max_length,
         boundaries=student.boundaries,
     )
-
-
-def _layer(student: FreshStudent, language_model: LanguageModel) -> int | None:
-    """The teacher's layer that embeddings are read from; None for its input embeddings."""
-    if student.embeddings == "teacher":
-        return None
-    layers = language_model.model.config.num_hidden_layers
-    return (layers + 2) // 2 if student.embeddings_layer is None else student.embeddings_layer

@@ -6,10 +6,11 @@ the teacher's width for each token that has text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +30,44 @@ class LanguageModel(Protocol):
 
     model: Any
     tokenizer: Any
+
+
+class ReadWords(Protocol):
+    """What a teacher made of U words, as it cut them into P tokens in all."""
+
+    @property
+    def spellings(self) -> Sequence[str]:
+        """Each word with the white space before it."""
+        ...
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where the tokens of each word begin among the P, [U + 1]."""
+        ...
+
+    @property
+    def ends(self) -> np.ndarray:
+        """The character of its word behind each token, [P]."""
+        ...
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How often each word was read, [U]."""
+        ...
+
+    @property
+    def states(self) -> np.ndarray:
+        """Mean state of each token, [P, H]."""
+        ...
+
+
+@runtime_checkable
+class RemembersWords(Protocol):
+    """A language model that has read texts before, with what it made of their words."""
+
+    def words(self, texts: Sequence[str], *, layer: int) -> Iterator[ReadWords] | None:
+        """Words at a layer, part by part; None unless all of these texts are among those read."""
+        ...
 
 
 def token_pieces(tokenizer: Any, teacher_tokenizer: Any) -> list[list[int]]:
@@ -71,7 +110,8 @@ def token_vectors(
         pieces: For each of the V tokens the teacher's ids, from `token_pieces`.
         rows: The N tokens asked for; each has pieces.
         contextual_layer: As for `teacher_embeddings`.
-        texts: Running text, used with a layer only.
+        texts: Running text, used with a layer only. A language model that remembers what it made
+            of the words in it (`RemembersWords`) does not read it again.
         progress: Where the bar goes.
 
     Returns:
@@ -79,7 +119,10 @@ def token_vectors(
     """
     model, teacher_tokenizer = language_model.model, language_model.tokenizer
     counts = torch.zeros(len(pieces))
-    total = len(rows) + len(texts)
+    words = None
+    if contextual_layer is not None and isinstance(language_model, RemembersWords):
+        words = language_model.words(texts, layer=contextual_layer)
+    total = len(rows) + (len(texts) if words is None else 0)
     with (
         torch.inference_mode(),
         progress.bar("Embeddings from the teacher", total=total, unit="texts") as advance,
@@ -101,14 +144,18 @@ def token_vectors(
             take=lambda row, states: alone[rows[row]].copy_(states.mean(0)),
         )
         sums = torch.zeros_like(alone)
-        ends = _token_ends(tokenizer, teacher_tokenizer, texts)
+        if words is not None:
+            for of_part in words:
+                _add_words(tokenizer, of_part, sums=sums, counts=counts)
+        else:
+            ends = _token_ends(tokenizer, teacher_tokenizer, texts)
 
-        def take(row: int, states: Tensor) -> None:
-            student_ids, positions = ends[row][1:]
-            sums.index_add_(0, student_ids, states[positions])
-            counts.index_add_(0, student_ids, torch.ones(len(student_ids)))
+            def take(row: int, states: Tensor) -> None:
+                student_ids, positions = ends[row][1:]
+                sums.index_add_(0, student_ids, states[positions])
+                counts.index_add_(0, student_ids, torch.ones(len(student_ids)))
 
-        run([of_text[0] for of_text in ends], take=take)
+            run([of_text[0] for of_text in ends], take=take)
         share = (counts / (counts + OCCURRENCES_FOR_HALF))[:, None]
         vectors = share * sums / counts.clamp_min(1)[:, None] + (1 - share) * alone
     return vectors[rows].clone(), counts[rows].clone()
@@ -124,6 +171,34 @@ def _input_vectors(model: Any, pieces: Sequence[Sequence[int]]) -> Tensor:
     flat = torch.tensor([index for ids in pieces for index in ids], device=weight.device)
     starts = torch.tensor([0, *(len(ids) for ids in pieces[:-1])], device=weight.device).cumsum(0)
     return nn.functional.embedding_bag(flat, weight.float(), starts, mode="mean").cpu()
+
+
+def _add_words(tokenizer: Any, words: ReadWords, *, sums: Tensor, counts: Tensor) -> None:
+    """Add the teacher's states where the student's tokens end in words, and how often.
+
+    Args:
+        tokenizer: The student's.
+        words: What the teacher made of words.
+        sums: Of each of the student's tokens, [V, H]; added to.
+        counts: Of each of the student's tokens, [V]; added to.
+    """
+    encoded = tokenizer(
+        list(words.spellings), add_special_tokens=False, return_offsets_mapping=True
+    )
+    lengths = [len(ids) for ids in encoded["input_ids"]]
+    ids = np.array([index for of_word in encoded["input_ids"] for index in of_word], dtype=np.int64)
+    wanted = [end for of_word in encoded["offset_mapping"] for _, end in of_word]
+    word_of = np.repeat(np.arange(len(lengths)), lengths)
+    # One search for all words: each begins behind the end of the one before.
+    offsets = np.cumsum([0, *(len(spelling) + 1 for spelling in words.spellings)])
+    ends = words.ends + np.repeat(offsets[:-1], np.diff(words.starts))
+    positions = np.searchsorted(ends, np.asarray(wanted, dtype=np.int64) + offsets[word_of])
+    inside = positions < words.starts[word_of + 1]
+    times = torch.from_numpy(words.counts[word_of[inside]]).float()
+    rows = torch.from_numpy(ids[inside])
+    states = torch.from_numpy(words.states[positions[inside]].astype(np.float32))
+    sums.index_add_(0, rows, states * times[:, None])
+    counts.index_add_(0, rows, times)
 
 
 def _token_ends(

@@ -128,6 +128,7 @@ def distill(
     model, tokenizer = student.build(
         texts, language_model=language_model, seed=settings.seed, cache=cache, progress=progress
     )
+    del language_model  # whose memory may be needed now; the caller keeps it who wants it
     result = train_classifier(
         model,
         tokenizer.pad_token_id,

@@ -12,6 +12,7 @@ from tutelage.data import Prepared
 from tutelage.errors import Problem, TargetsError
 from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import STAGE_VERSION, Deferred
+from tutelage.students.classifier.fresh import contexts_of
 from tutelage.targets import TargetStore, read_manifest
 from tutelage.targets.repairing import open_whole, remove_broken_parts
 from tutelage.tasks.classification.checking import estimate_run
@@ -36,10 +37,13 @@ from tutelage.tasks.classification.training import (
     STUDENT_FILES,
     student_fingerprint,
     train_student,
+    vocabulary_texts,
+    word_layers,
 )
 from tutelage.tasks.classification.transfer import transfer_set
 from tutelage.tasks.estimates import require_disk, still_to_write
 from tutelage.tasks.task import Fingerprints, Student
+from tutelage.teachers.spec import Reading
 from tutelage.types import Progress
 
 
@@ -60,7 +64,8 @@ class ClassificationJob:
         self.recipe = recipe
         self.data: Prepared = prepare_data(recipe)
         self._teacher_print = teacher_fingerprint(recipe, self.data)  # finds the model
-        require_students(recipe, teacher_facts(recipe))
+        self._facts = teacher_facts(recipe)
+        require_students(recipe, self._facts)
         require_teacher(recipe, self.data)
         self.transfer = transfer_set(recipe, self.data)
         self._store: TargetStore | None = None
@@ -113,7 +118,13 @@ class ClassificationJob:
 
     def fit_teacher(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """Fit or calibrate the teacher and save it."""
-        return fit_teacher(self.recipe, self.data, out=folder.teacher_path, progress=progress)
+        return fit_teacher(
+            self.recipe,
+            self.data,
+            out=folder.teacher_path,
+            reading=self._reading(folder),
+            progress=progress,
+        )
 
     def teacher_files(self, folder: RunFolder) -> Sequence[Path]:
         """What `fit_teacher` leaves."""
@@ -123,9 +134,16 @@ class ClassificationJob:
         """The teacher, loaded when first asked for."""
         if self._loaded is None:
             self._loaded = Deferred(
-                lambda: load_teacher(self.recipe, self.data, folder.teacher_path)
+                lambda: load_teacher(
+                    self.recipe, self.data, folder.teacher_path, reading=self._reading(folder)
+                )
             )
         return self._loaded
+
+    def _reading(self, folder: RunFolder) -> Reading:
+        """Where the teacher keeps what it reads, and what students will ask for of that."""
+        layers = word_layers(self.recipe, self._facts)
+        return Reading(folder.readings_path, contexts_of(vocabulary_texts(self.data)), layers)
 
     def write_targets(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """Class probabilities of every text; what is damaged is written again."""
@@ -173,6 +191,8 @@ class ClassificationJob:
 
     def evaluate(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """Measure everybody on the test rows."""
+        # All are trained: of what the teacher read, nothing is asked for any more.
+        shutil.rmtree(folder.readings_path, ignore_errors=True)
         return evaluate_run(
             self.recipe, folder, self.data, self.store, self._teacher(folder), progress=progress
         )

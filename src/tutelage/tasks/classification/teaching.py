@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tutelage.data import Prepared
 from tutelage.errors import Problem, RecipeError
 from tutelage.tasks.classification.recipe import Recipe
-from tutelage.teachers.spec import ClassAssignment, TeacherSpec, placed
+from tutelage.teachers.spec import ClassAssignment, Reading, TeacherSpec, placed
 from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -22,11 +22,15 @@ def teacher_spec(recipe: Recipe) -> TeacherSpec[ClassAssignment, Teacher]:
     return recipe.teacher.spec()
 
 
-def assignment_of(recipe: Recipe, data: Prepared | None = None) -> ClassAssignment:
-    """What the teacher shall tell apart, and the rows it may learn from."""
+def assignment_of(
+    recipe: Recipe, data: Prepared | None = None, *, reading: Reading | None = None
+) -> ClassAssignment:
+    """What the teacher shall tell apart, the rows it may learn from, where it keeps what it
+    reads.
+    """
     if data is None:
         return ClassAssignment(recipe.task.labels)
-    return ClassAssignment(recipe.task.labels, data.train, data.train_groups)
+    return ClassAssignment(recipe.task.labels, data.train, data.train_groups, reading)
 
 
 def teacher_problems(recipe: Recipe, data: Prepared | None) -> list[Problem]:
@@ -72,7 +76,12 @@ def teacher_fingerprint(recipe: Recipe, data: Prepared) -> str:
 
 
 def fit_teacher(
-    recipe: Recipe, data: Prepared, *, out: Path, progress: Progress = SILENT
+    recipe: Recipe,
+    data: Prepared,
+    *,
+    out: Path,
+    reading: Reading | None = None,
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Make the teacher and save it in `out`, in the place of what is there.
 
@@ -82,13 +91,16 @@ def fit_teacher(
     # Its files may be links into another run: they are never written into.
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    return teacher_spec(recipe).make(assignment_of(recipe, data), out=out, progress=progress)
+    assignment = assignment_of(recipe, data, reading=reading)
+    return teacher_spec(recipe).make(assignment, out=out, progress=progress)
 
 
-def load_teacher(recipe: Recipe, data: Prepared, folder: Path) -> Teacher:
+def load_teacher(
+    recipe: Recipe, data: Prepared, folder: Path, *, reading: Reading | None = None
+) -> Teacher:
     """The teacher that `fit_teacher` saved.
 
     Raises:
         ModelError: The folder or the weights below it are not what they were.
     """
-    return teacher_spec(recipe).load(folder, assignment_of(recipe, data))
+    return teacher_spec(recipe).load(folder, assignment_of(recipe, data, reading=reading))

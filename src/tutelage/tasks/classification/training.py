@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tutelage.data import Prepared
 from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import Deferred
+from tutelage.students.classifier.fresh import FreshStudent, contextual_layer
 from tutelage.students.classifier.student import ClassifierStudent
 from tutelage.targets import TargetStore
 from tutelage.tasks.classification.distilling import distill
@@ -19,6 +20,9 @@ from tutelage.tasks.classification.teaching import assignment_of, teacher_spec
 from tutelage.teachers.teacher import OwnWeights
 from tutelage.train import TrainSettings
 from tutelage.types import SILENT, Example, Progress
+
+if TYPE_CHECKING:
+    from tutelage.models import ModelFacts
 
 STUDENT_FILES = ("config.json", "model.safetensors", "metrics.jsonl")
 """What training leaves in a student's folder, whatever the student."""
@@ -70,6 +74,8 @@ def train_student(
         Facts for the stage: best step, best validation loss, steps.
     """
     spec = student_spec(recipe, name)
+    if not spec.needs_language_model:
+        teacher.release()
     done = distill(
         spec,
         transfer,
@@ -79,7 +85,7 @@ def train_student(
         settings=TrainSettings(**recipe.train_for(name).model_dump()),
         out=(folder.controls_path if control else folder.students_path) / name,
         language_model=_teacher_for(spec, recipe, teacher),
-        vocabulary_texts=[example.text for example in (*data.train, *data.unlabeled)],
+        vocabulary_texts=vocabulary_texts(data),
         cache=folder.teacher_path / "embeddings",
         progress=progress,
     )
@@ -90,6 +96,41 @@ def train_student(
     }
 
 
+def _language_model(teacher: Deferred[Any]) -> Any:
+    """The teacher's language model, with what it remembers of words if it does; from here on only
+    whoever has it keeps it in memory.
+    """
+    from tutelage.teachers import ClassifierTeacher
+    from tutelage.teachers.classifier.reading import ReadModel
+
+    loaded = teacher.get()
+    teacher.release()
+    if isinstance(loaded, ClassifierTeacher) and loaded.readings is not None:
+        return ReadModel(loaded.language_model, loaded.readings)
+    return loaded.language_model
+
+
+def vocabulary_texts(data: Prepared) -> list[str]:
+    """What the vocabularies of students are made from."""
+    return [example.text for example in (*data.train, *data.unlabeled)]
+
+
+def word_layers(recipe: Recipe, facts: ModelFacts | None) -> tuple[int, ...]:
+    """The teacher's layers whose states of words first embeddings are made of.
+
+    Args:
+        recipe: Says how students begin.
+        facts: Of the teacher's language model; None where it has none here.
+    """
+    if facts is None or facts.layers is None:
+        return ()
+    specs = [student_spec(recipe, name) for name in recipe.students]
+    found = {
+        contextual_layer(spec, facts.layers) for spec in specs if isinstance(spec, FreshStudent)
+    }
+    return tuple(sorted(layer for layer in found if layer is not None))
+
+
 def student_spec(recipe: Recipe, name: str) -> ClassifierStudent:
     """The student that a recipe describes under a name."""
     return recipe.students[name].spec(labels=recipe.task.labels)
@@ -98,7 +139,7 @@ def student_spec(recipe: Recipe, name: str) -> ClassifierStudent:
 def _teacher_for(spec: ClassifierStudent, recipe: Recipe, teacher: Deferred[Any]) -> Any:
     """What a student needs of the teacher's language model: all of it, its tokenizer, or None."""
     if spec.needs_weights:
-        return teacher.get().language_model
+        return _language_model(teacher)
     if not spec.needs_tokenizer:
         return None
     tokenizer = teacher_spec(recipe).tokenizer(assignment_of(recipe))

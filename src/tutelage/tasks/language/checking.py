@@ -7,6 +7,7 @@ written, but that a GGUF file is turned into a plain model in the cache, once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,7 @@ def estimate_language_run(
         each = config.hidden_size + 8.0
     elif targets.kind == "live":
         teacher_seconds *= 1.0 + train * len(recipe.students) / teacher_tokens
+    at_once = partial(_at_once, is_live=targets.kind == "live")
     output_matrix = 4 * config.vocab_size * config.hidden_size if targets.kind == "hidden" else 0
     checkpoints = (
         3 * 16 * largest
@@ -188,11 +190,26 @@ def estimate_language_run(
             each * positions + output_matrix + student_bytes + checkpoints + teacher.disk_bytes
         ),
         "free_disk_bytes": free_disk_bytes(root),
-        "memory_bytes": int(4 * teacher.parameters + 24 * largest + 2e9),
+        "memory_bytes": int(at_once(4 * teacher.parameters, 24 * largest, student_bytes) + 2e9),
         "free_memory_bytes": free_memory_bytes(),
-        "least_memory_bytes": 0 if torch.cuda.is_available() else teacher.memory_bytes + least,
+        "least_memory_bytes": 0
+        if torch.cuda.is_available()
+        else at_once(teacher.memory_bytes, least, 4 * largest),
         "total_memory_bytes": total_memory_bytes(),
     }
+
+
+def _at_once(teacher: int, training: int, students: int, *, is_live: bool) -> int:
+    """Bytes that are needed at the same time.
+
+    Args:
+        teacher: Of the teacher.
+        training: Of the largest student while it trains.
+        students: Of students' weights alone: beside the teacher's when a student is made from it,
+            and when everybody is judged.
+        is_live: Whether the teacher answers while students train; else it is gone by then.
+    """
+    return teacher + training if is_live else max(teacher + students, training)
 
 
 def _describe(recipe: LanguageRecipe, data: PreparedDocuments, estimate: dict[str, Any]) -> str:

@@ -104,6 +104,8 @@ def train_language_student(
     if spec.lora is not None:
         seed = seed_sequence(recipe.train.seed, "lora", name)
         model = add_lora(model, rank=spec.lora.rank, alpha=spec.lora.alpha, seed=seed)
+    if recipe.targets.kind != "live":
+        teacher.release()  # its answers are stored: nobody asks it while students train
     result = train_language_model(
         model,
         padding,

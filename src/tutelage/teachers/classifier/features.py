@@ -12,7 +12,7 @@ mean.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -110,55 +110,112 @@ def extract_features(
     Raises:
         ModelError: A layer that the model does not have, or no way to find its layers.
     """
-    depth = num_layers(language_model)
-    wrong = [layer for layer in layers if not 0 <= layer <= depth]
-    if wrong or not layers:
-        raise ModelError(
-            f"layers {list(layers)} given; {language_model.name} has layers 0 (embeddings) to "
-            f"{depth}"
-        )
-    if unknown := [name for name in pooling if name not in ("mean", "last")] or (
-        [""] if not pooling else []
-    ):
-        raise ValueError(f"pooling {unknown} given; expected mean, last, or both")
-    rows = _encode(language_model, texts, max_length)
+    require_layers(language_model, layers, pooling)
+    rows, _ = encode(language_model, texts, max_length=max_length)
     if not rows:
         return np.zeros((0, 0), dtype=np.float32)
-    masked = not _is_causal(language_model, max(layers))
     out = None
-    batches = length_batches(
-        [len(row) for row in rows], batch_tokens=batch_tokens, device=language_model.device
-    )
     with progress.bar("Reading features", total=len(rows), unit="texts") as advance:
-        for batch in batches:
-            pooled_BD = _pooled(
-                language_model, [rows[i] for i in batch], layers, pooling, masked=masked
-            )
+        for batch, pooled, _ in read_batches(
+            language_model, rows, layers=layers, pooling=pooling, batch_tokens=batch_tokens
+        ):
             if out is None:
-                out = np.zeros((len(rows), pooled_BD.shape[1]), dtype=np.float32)
-            out[batch] = pooled_BD.float().cpu().numpy()
+                out = np.zeros((len(rows), pooled.shape[1]), dtype=np.float32)
+            out[batch] = pooled
             advance(len(batch))
     assert out is not None
     return out
 
 
-def _encode(
-    language_model: LanguageModel, texts: Sequence[str], max_length: int
-) -> list[list[int]]:
-    """Token ids with the model's own special tokens; a text of no tokens becomes one padding
-    token.
+def require_layers(
+    language_model: LanguageModel, layers: Sequence[int], pooling: Sequence[Pooling]
+) -> None:
+    """Refuse layers that the model does not have, and ways to pool that nobody knows.
+
+    Raises:
+        ModelError: A layer that the model does not have, or none.
+        ValueError: Another pooling than `mean` and `last`, or none.
+    """
+    depth = num_layers(language_model)
+    if not layers or not all(0 <= layer <= depth for layer in layers):
+        raise ModelError(
+            f"layers {list(layers)} given; {language_model.name} has layers 0 (embeddings) to "
+            f"{depth}"
+        )
+    if not pooling or not set(pooling) <= {"mean", "last"}:
+        raise ValueError(f"pooling {list(pooling)} given; expected mean, last, or both")
+
+
+def encode(
+    language_model: LanguageModel, texts: Sequence[str], *, max_length: int, with_ends: bool = False
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids with the model's own special tokens, the begin token first where there is one; a
+    text of no tokens becomes one padding token.
+
+    Args:
+        language_model: Whose tokenizer is asked.
+        texts: N texts.
+        max_length: Tokens of a text that are kept, the begin token not counted.
+        with_ends: Also tell where tokens end.
+
+    Returns:
+        Ids of each text, and with `with_ends` the character of the text behind each token, 0 for
+        special ones.
     """
     if not len(texts):
-        return []
+        return [], []
     tokenizer = language_model.tokenizer
-    longest = (
-        readable_tokens(language_model.model, max_length + 1) - 1
-    )  # a begin token may be added
-    encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    # A begin token may be added.
+    longest = readable_tokens(language_model.model, max_length + 1) - 1
+    encoded = tokenizer(
+        list(texts), truncation=True, max_length=longest, return_offsets_mapping=with_ends
+    )
+    rows = [list(ids) for ids in encoded["input_ids"]]
+    ends = (
+        [[end for _, end in offsets] for offsets in encoded["offset_mapping"]] if with_ends else []
+    )
     begin = tokenizer.bos_token_id
-    if begin is not None and any(ids[:1] != [begin] for ids in encoded):
-        encoded = [[begin, *ids] for ids in encoded]
-    return [ids or [tokenizer.pad_token_id] for ids in encoded]
+    if begin is not None and any(ids[:1] != [begin] for ids in rows):
+        rows = [[begin, *ids] for ids in rows]
+        ends = [[0, *of_text] for of_text in ends]
+    return [ids or [tokenizer.pad_token_id] for ids in rows], [of_text or [0] for of_text in ends]
+
+
+def read_batches(
+    language_model: LanguageModel,
+    rows: Sequence[Sequence[int]],
+    *,
+    layers: Sequence[int],
+    pooling: Sequence[Pooling],
+    also: Sequence[int] = (),
+    batch_tokens: int,
+) -> Iterator[tuple[list[int], np.ndarray, dict[int, Tensor]]]:
+    """Run the model over rows of tokens, sorted by length and padded on the right.
+
+    Args:
+        language_model: With any head; only its backbone is run.
+        rows: From `encode`.
+        layers: As for `extract_features`.
+        pooling: As for `extract_features`.
+        also: Layers whose states are handed over token by token.
+        batch_tokens: Tokens run at once, padding included.
+
+    Yields:
+        Which rows, their features float32 [B, D], and the states [B, T, H] of each layer of `also`.
+    """
+    masked = not _is_causal(language_model, max((*layers, *also)))
+    for batch in length_batches(
+        [len(row) for row in rows], batch_tokens=batch_tokens, device=language_model.device
+    ):
+        pooled_BD, states = _pooled(
+            language_model,
+            [rows[row] for row in batch],
+            layers,
+            pooling,
+            also=also,
+            masked=masked,
+        )
+        yield batch, pooled_BD.float().cpu().numpy(), states
 
 
 @torch.inference_mode()
@@ -168,9 +225,10 @@ def _pooled(
     layers: Sequence[int],
     pooling: Sequence[Pooling],
     *,
+    also: Sequence[int] = (),
     masked: bool,
-) -> Tensor:
-    """Pooled hidden states of one batch, [B, D]."""
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """Pooled hidden states of one batch, [B, D], and the states of the layers in `also`."""
     backbone = language_model.model.base_model
     depth, device = num_layers(language_model), language_model.device
     ids_BT, lengths_B = pad(rows, language_model.tokenizer.pad_token_id, device=device)
@@ -182,29 +240,34 @@ def _pooled(
     if begin is not None:
         text_BT[:, 0] &= (ids_BT[:, 0] != begin) | (lengths_B == 1)
     found: dict[int, Tensor] = {}
+    states: dict[int, Tensor] = {}
 
     def keep(layer: int, hidden: Tensor) -> None:
         states_BTH = hidden.float()
         if layer < depth:
             states_BTH = torch.nn.functional.rms_norm(states_BTH, states_BTH.shape[-1:], eps=1e-6)
+        if layer in also:
+            states[layer] = states_BTH
         parts = []
-        for how in pooling:
+        for how in pooling if layer in layers else ():
             if how == "mean":
                 total = torch.einsum("bth,bt->bh", states_BTH, text_BT.float())
                 parts.append(total / text_BT.sum(dim=1, keepdim=True))
             else:
                 parts.append(states_BTH[torch.arange(len(rows), device=device), lengths_B - 1])
-        found[layer] = torch.cat(parts, dim=-1)
+        if parts:
+            found[layer] = torch.cat(parts, dim=-1)
 
-    deepest = max(layers)
-    blocks = _blocks(backbone, depth) if min(layers) < depth else []
+    wanted = {*layers, *also}
+    deepest = max(wanted)
+    blocks = _blocks(backbone, depth) if min(wanted) < depth else []
     # The input of block `layer` is hidden_states[layer]; seeing the deepest one asked for ends the
     # pass.
     handles = [
         blocks[layer].register_forward_pre_hook(
             _before_block(layer, keep, layer == deepest), with_kwargs=True
         )
-        for layer in sorted(set(layers))
+        for layer in sorted(wanted)
         if layer < depth
     ]
     try:
@@ -216,7 +279,7 @@ def _pooled(
     finally:
         for handle in handles:
             handle.remove()
-    return torch.cat([found[layer] for layer in layers], dim=-1)
+    return torch.cat([found[layer] for layer in layers], dim=-1), states
 
 
 def _before_block(layer: int, keep: Any, last: bool) -> Any:
@@ -271,8 +334,8 @@ def _is_causal(language_model: LanguageModel, layer: int) -> bool:
         return known[layer]
     deepest = [layer]
     first, second, third = 5, 6, 7  # any ids
-    alone = _pooled(language_model, [[first, second]], deepest, ["last"], masked=False)
-    padded = _pooled(
+    alone, _ = _pooled(language_model, [[first, second]], deepest, ["last"], masked=False)
+    padded, _ = _pooled(
         language_model, [[first, second], [first, second, third]], deepest, ["last"], masked=False
     )
     exact = language_model.dtype == torch.float32

@@ -17,9 +17,10 @@ from scipy.special import log_softmax
 from tutelage.data.connected import connected
 from tutelage.errors import ModelError
 from tutelage.models.loading import LanguageModel
-from tutelage.teachers.classifier.features import Pooling, extract_features
+from tutelage.teachers.classifier.features import Pooling
 from tutelage.teachers.classifier.finetuning import fine_tune, sequence_logprobs, with_lora
 from tutelage.teachers.classifier.head import assign_folds, fit_heads, linear_logprobs
+from tutelage.teachers.classifier.reading import TextReadings, read_features
 from tutelage.teachers.prompted.calibration import fit_temperature
 from tutelage.types import Example, Progress
 
@@ -115,15 +116,17 @@ def fit_linear(
     calibrate: bool,
     batch_tokens: int,
     max_length: int,
+    readings: TextReadings | None,
     seed: int,
     progress: Progress,
 ) -> Fitted:
-    """Read features once, fit logistic regressions on them; arguments as in `extract_features` and
+    """Read features once, fit logistic regressions on them; arguments as in `read_features` and
     `fit_heads`.
     """
-    features = extract_features(
+    features = read_features(
         language_model,
         rows.texts,
+        readings=readings,
         layers=layers,
         pooling=pooling,
         batch_tokens=batch_tokens,

@@ -21,6 +21,7 @@ from tutelage.types import SILENT, Progress
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
     from tutelage.teachers.classifier.folder import Description
+    from tutelage.teachers.classifier.reading import TextReadings
     from tutelage.teachers.classifier.teacher import ClassifierTeacher
 
 
@@ -181,10 +182,24 @@ class ClassifierTeacherSpec(LocalReader):
             seconds=scoring_seconds(
                 facts.parameters, tokens + 3.0 * passes * rough_tokens(fitted), rate=rate
             ),
-            disk_bytes=converted + self.saved_bytes(assignment),
+            disk_bytes=converted
+            + self.saved_bytes(assignment)
+            + self._reading_bytes(facts, texts=texts, tokens=tokens),
             memory_bytes=facts.parameters * self._value_bytes(),
             parameters=facts.parameters,
         )
+
+    def _reading_bytes(self, facts: ModelFacts, *, texts: int, tokens: float) -> int:
+        """What it keeps of the texts that it reads while a run is at work: their features, and of
+        every second word a state.
+        """
+        from tutelage.teachers.classifier.reading import MOST_BYTES
+
+        if not isinstance(self.fit, HeadFit):
+            return 0
+        states = (3 if self.fit.layers is None else len(self.fit.layers)) * len(self.fit.pooling)
+        width = facts.embedding_width or 0
+        return int(min(MOST_BYTES, width * (4 * states * texts + tokens)))
 
     def saved_bytes(self, assignment: ClassAssignment) -> int:
         """What is kept of it: every weight that was fitted, or the saved teacher that is copied.
@@ -227,7 +242,9 @@ class ClassifierTeacherSpec(LocalReader):
         """The teacher that `make` wrote."""
         from tutelage.teachers.classifier.teacher import ClassifierTeacher
 
-        return ClassifierTeacher.load(folder, batch_tokens=self.batch_tokens)
+        return ClassifierTeacher.load(
+            folder, batch_tokens=self.batch_tokens, readings=self._readings(assignment)
+        )
 
     def _made(self, assignment: ClassAssignment, progress: Progress) -> ClassifierTeacher:
         from tutelage.models import load_language_model
@@ -252,9 +269,21 @@ class ClassifierTeacherSpec(LocalReader):
             max_length=self.max_length,
             groups=assignment.groups,
             trust_remote_code=self.trust_remote_code,
+            readings=self._readings(assignment),
             seed=self.seed,
             progress=progress,
         )
+
+    def _readings(self, assignment: ClassAssignment) -> TextReadings | None:
+        """Where a head on features keeps what was read; other fits read in their own way."""
+        from tutelage.teachers.classifier.reading import TextReadings
+        from tutelage.types import example_id
+
+        reading = assignment.reading
+        if reading is None or not isinstance(self.fit, HeadFit):
+            return None
+        contexts = [example_id(text) for text in reading.contexts]
+        return TextReadings(reading.folder, contexts=contexts, word_layers=reading.layers)
 
     def _saved(self, assignment: ClassAssignment) -> Description | None:
         """What the model is, if it is the folder of a saved teacher that is used as it is.

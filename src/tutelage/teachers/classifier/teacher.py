@@ -27,7 +27,6 @@ from tutelage.runs import fingerprint
 from tutelage.teachers.classifier.features import (
     Pooling,
     default_layers,
-    extract_features,
     num_layers,
 )
 from tutelage.teachers.classifier.finetuning import sequence_logprobs
@@ -41,6 +40,7 @@ from tutelage.teachers.classifier.fitting import (
 from tutelage.teachers.classifier.folder import Description, Method, read_teacher, write_teacher
 from tutelage.teachers.classifier.footprint import footprint
 from tutelage.teachers.classifier.head import linear_logprobs
+from tutelage.teachers.classifier.reading import TextReadings, read_features
 from tutelage.teachers.classifier.sequence_head import output_columns, require_sequence_head
 from tutelage.types import SILENT, Example, Progress
 
@@ -55,6 +55,7 @@ class ClassifierTeacher:
         *,
         columns: Sequence[int] = (),
         batch_tokens: int = 4096,
+        readings: TextReadings | None = None,
     ) -> None:
         """Put the parts together; `fit` and `load` do this.
 
@@ -64,6 +65,7 @@ class ClassifierTeacher:
             columns: For a model whose outputs have another order than the labels: the output of
                 each label.
             batch_tokens: Tokens run at once.
+            readings: Where features of texts are kept; None keeps none.
         """
         self.language_model = fitted.language_model
         self.description = description
@@ -71,6 +73,8 @@ class ClassifierTeacher:
         self.labels: tuple[str, ...] = description.labels
         """Class names in the order of the soft targets."""
         self.batch_tokens = batch_tokens
+        self.readings = readings
+        """What it has read; only a head on features looks there."""
         self.fitted = fitted
         """Heads, folds, held-out log-probabilities and losses (the last two only after `fit`)."""
         self._columns = list(columns) or list(range(len(self.labels)))
@@ -97,6 +101,7 @@ class ClassifierTeacher:
         max_length: int = 512,
         groups: Sequence[Hashable] | None = None,
         trust_remote_code: bool = False,
+        readings: TextReadings | None = None,
         seed: int = 0,
         progress: Progress = SILENT,
     ) -> ClassifierTeacher:
@@ -128,6 +133,8 @@ class ClassifierTeacher:
             groups: One per example; rows of a group share a fold. None keeps only equal texts
                 together.
             trust_remote_code: Recorded, so that `load` allows what was allowed here.
+            readings: `head`: where what is read is kept, for a fit that goes on after a kill, for
+                `label`, and for students; None keeps nothing.
             seed: For folds, order and dropout.
             progress: Where bars go.
 
@@ -177,6 +184,7 @@ class ClassifierTeacher:
                 pooling=pooling,
                 regularisation=regularisation,
                 cross_fit=5 if cross_fit is None else cross_fit,
+                readings=readings,
                 **shared,
             )
         else:
@@ -197,7 +205,7 @@ class ClassifierTeacher:
             regularisation=fitted.regularisation,
             folds=fitted.folds,
         )
-        return cls(fitted, description, batch_tokens=batch_tokens)
+        return cls(fitted, description, batch_tokens=batch_tokens, readings=readings)
 
     @property
     def fingerprint(self) -> str:
@@ -254,9 +262,10 @@ class ClassifierTeacher:
             dtype=np.int64,
         )
         if self.fitted.weight is not None and self.fitted.bias is not None:
-            features = extract_features(
+            features = read_features(
                 self.language_model,
                 texts,
+                readings=self.readings,
                 layers=self.description.layers,
                 pooling=self.description.pooling,
                 batch_tokens=self.batch_tokens,
@@ -277,7 +286,7 @@ class ClassifierTeacher:
     def for_new_texts(self) -> ClassifierTeacher:
         """The teacher as it would be deployed, to measure what an answer costs.
 
-        It runs every text, also those it was fitted on, and always by what was fitted on all rows;
+        It runs every text, also those it was fitted on or has read before, and always by what was fitted on all rows;
         LoRA adapters are merged into a copy of the weights, since nobody would pay for them at
         every answer. It has another fingerprint: soft targets are written by the teacher itself.
         """
@@ -311,6 +320,7 @@ class ClassifierTeacher:
         *,
         language_model: LanguageModel | None = None,
         batch_tokens: int = 4096,
+        readings: TextReadings | None = None,
     ) -> ClassifierTeacher:
         """Read a teacher that `save` wrote.
 
@@ -319,6 +329,7 @@ class ClassifierTeacher:
             language_model: The model below the head, if it is in memory already (`head` and `none`
                 only).
             batch_tokens: Tokens run at once.
+            readings: Where features of texts are kept; None keeps none.
 
         Returns:
             A teacher with the fingerprint of the one saved.
@@ -333,7 +344,9 @@ class ClassifierTeacher:
             if description.method == "none"
             else ()
         )
-        return cls(fitted, description, columns=columns, batch_tokens=batch_tokens)
+        return cls(
+            fitted, description, columns=columns, batch_tokens=batch_tokens, readings=readings
+        )
 
     @cached_property
     def _weights_digest(self) -> str:

@@ -154,3 +154,8 @@ class LocalClassifier(ClassProbabilities, Cost, OwnWeights, Protocol):
 
 class LocalLanguageModel(HiddenStates, Cost, OwnWeights, Protocol):
     """A teacher of tokens that runs on this machine."""
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens that it reads at once, padding included."""
+        ...

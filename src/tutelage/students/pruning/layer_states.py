@@ -17,7 +17,7 @@ from transformers import DynamicCache
 
 BATCH_TOKENS = 2048
 """Tokens run at once, padding included."""
-_CLOSE = {"atol": 1e-3, "rtol": 1e-3}
+_CLOSE = 1e-3
 """How near states of float32 are that were computed in another order."""
 
 
@@ -136,9 +136,10 @@ def _cache_argument(backbone: Any) -> str | None:
 def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
     """The same token before each of several rows."""
     copy = DynamicCache()
-    for number, of_layer in enumerate(cache.layers):
-        kept = (of_layer.keys, of_layer.values)
-        copy.update(*(part.expand(rows, -1, -1, -1) for part in kept), number)
+    of_layers: list[Any] = list(cache.layers)
+    for number, of_layer in enumerate(of_layers):
+        keys, values = (part.expand(rows, -1, -1, -1) for part in (of_layer.keys, of_layer.values))
+        copy.update(keys, values, number)
     return copy
 
 
@@ -158,7 +159,7 @@ def _agree(
     whole = _padded_states(backbone, prefix, None, sequences, layer, layers)[:, len(prefix) :]
     quick = _padded_states(backbone, [], begun, sequences, layer, layers)
     return all(
-        torch.allclose(quick[row, : len(ids)], whole[row, : len(ids)], **_CLOSE)
+        torch.allclose(quick[row, : len(ids)], whole[row, : len(ids)], atol=_CLOSE, rtol=_CLOSE)
         for row, ids in enumerate(sequences)
     )
 
@@ -173,7 +174,8 @@ def _states_after(
     cache: DynamicCache | None = None,
 ) -> Tensor:
     """hidden_states[layer], leaving the forward pass as soon as they are there."""
-    keeping = {"use_cache": False} if cache is None else {_cache_argument(backbone): cache}
+    name = _cache_argument(backbone)
+    keeping: dict[str, Any] = {"use_cache": False} if cache is None or not name else {name: cache}
     stacks = [
         module
         for module in backbone.modules()

@@ -147,10 +147,13 @@ class TextReadings:
         del options["max_length"]
         contexts, others = np.flatnonzero(is_context), np.flatnonzero(~is_context)
         rows, ends = encode(
-            language_model, [texts[n] for n in contexts], max_length=max_length, with_ends=True
+            language_model,
+            [texts[n] for n in contexts.tolist()],
+            max_length=max_length,
+            with_ends=True,
         )
         sums = WordSums()
-        for n, of_text in zip(contexts, ends, strict=True):
+        for n, of_text in zip(contexts.tolist(), ends, strict=True):
             sums.announce(texts[n], of_text)
         found = []
         for batch, features, states in read_batches(
@@ -159,13 +162,13 @@ class TextReadings:
             found.append((contexts[batch], features))
             sums.add(batch, states)
         if len(others):
-            rest = [texts[n] for n in others]
+            rest = [texts[n] for n in others.tolist()]
             features = extract_features(language_model, rest, max_length=max_length, **options)
             found.append((others, features))
         out = np.zeros((len(texts), found[0][1].shape[1]), dtype=np.float32)
         for rows, features in found:
             out[rows] = features
-        return out, ([ids[n] for n in contexts], sums)
+        return out, ([ids[n] for n in contexts.tolist()], sums)
 
     def _keep(
         self,

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 BATCH_TOKENS = 2048
 """Tokens run at once, padding included."""
-_CLOSE = {"atol": 1e-3, "rtol": 1e-3}
+_CLOSE = 1e-3
 """How near states of float32 are that were computed in another order."""
 
 
@@ -118,13 +119,16 @@ def _padded_states(
 
 
 def _begun(backbone: Any, begin: int, layer: int, layers: int) -> DynamicCache | None:
-    """What attention keeps of a first token, if it is a model that keeps such things."""
+    """What attention keeps of a first token, if it is a model that keeps just this: none with
+    recurrent layers or sliding windows.
+    """
     if _cache_argument(backbone) is None:
         return None
     cache = DynamicCache()
     ids = torch.tensor([[begin]], device=next(backbone.parameters()).device)
     _states_after(backbone, ids, None, layer=layer, layers=layers, cache=cache)
-    return cache if cache.get_seq_length() == 1 else None
+    is_plain = all(type(of_layer) is DynamicLayer for of_layer in cache.layers)
+    return cache if cache.layers and is_plain else None
 
 
 def _cache_argument(backbone: Any) -> str | None:
@@ -136,9 +140,9 @@ def _cache_argument(backbone: Any) -> str | None:
 def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
     """The same token before each of several rows."""
     copy = DynamicCache()
-    for number, of_layer in enumerate(cache.layers):
-        kept = (of_layer.keys, of_layer.values)
-        copy.update(*(part.expand(rows, -1, -1, -1) for part in kept), number)
+    for number, of_layer in enumerate(cast("list[Any]", cache.layers)):
+        keys, values = (kept.expand(rows, -1, -1, -1) for kept in (of_layer.keys, of_layer.values))
+        copy.update(keys, values, number)
     return copy
 
 
@@ -158,7 +162,7 @@ def _agree(
     whole = _padded_states(backbone, prefix, None, sequences, layer, layers)[:, len(prefix) :]
     quick = _padded_states(backbone, [], begun, sequences, layer, layers)
     return all(
-        torch.allclose(quick[row, : len(ids)], whole[row, : len(ids)], **_CLOSE)
+        torch.allclose(quick[row, : len(ids)], whole[row, : len(ids)], atol=_CLOSE, rtol=_CLOSE)
         for row, ids in enumerate(sequences)
     )
 
@@ -173,7 +177,9 @@ def _states_after(
     cache: DynamicCache | None = None,
 ) -> Tensor:
     """hidden_states[layer], leaving the forward pass as soon as they are there."""
-    keeping = {"use_cache": False} if cache is None else {_cache_argument(backbone): cache}
+    keeping: dict[str, Any] = {"use_cache": False}
+    if cache is not None and (argument := _cache_argument(backbone)) is not None:
+        keeping = {argument: cache}
     stacks = [
         module
         for module in backbone.modules()

@@ -145,7 +145,10 @@ class TextReadings:
         if not self._word_layers or not is_context.any() or not language_model.tokenizer.is_fast:
             return extract_features(language_model, texts, **options), None
         del options["max_length"]
-        contexts, others = np.flatnonzero(is_context), np.flatnonzero(~is_context)
+        contexts, others = (
+            np.flatnonzero(is_context).tolist(),
+            np.flatnonzero(~is_context).tolist(),
+        )
         rows, ends = encode(
             language_model, [texts[n] for n in contexts], max_length=max_length, with_ends=True
         )
@@ -156,9 +159,9 @@ class TextReadings:
         for batch, features, states in read_batches(
             language_model, rows, also=self._word_layers, **options
         ):
-            found.append((contexts[batch], features))
+            found.append(([contexts[n] for n in batch], features))
             sums.add(batch, states)
-        if len(others):
+        if others:
             rest = [texts[n] for n in others]
             features = extract_features(language_model, rest, max_length=max_length, **options)
             found.append((others, features))

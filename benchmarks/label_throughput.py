@@ -26,8 +26,7 @@ import torch
 from machine import RESULTS, keep, machine
 from tutelage.data import read_examples
 from tutelage.data.assets import SNIPPETS, fetch
-from tutelage.models import LanguageModel, load_language_model
-from tutelage.models.loading import has_fast_bfloat16
+from tutelage.models import LanguageModel, has_fast_bfloat16, load_language_model
 from tutelage.recipes.demo.classification import read_snippets
 from tutelage.teachers import PromptedTeacher, draw_shots
 from tutelage.teachers.prompted.prompts import build_prompt

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from target_store_bench import BATCH_TOKENS, BUCKETS, TOP_K, Bench, first_tokens, kind_of
 from tutelage.losses import BucketTeacher
-from tutelage.models.final_states import final_states, output_layer
+from tutelage.models.final_states import final_states
+from tutelage.models.output import output_layer
 from tutelage.targets import SparseTargets
 from tutelage.train.steps.tokens.targets import sparse_side
 from tutelage.types import Document

@@ -1,16 +1,14 @@
 """Distil large language models into small students.
 
 The names below are resolved when first used, so that `import tutelage` is quick and needs neither
-torch nor transformers. Importing also tells transformers, whenever it is imported itself, about the
-recurrent student: after `import tutelage` its Auto classes and pipelines load a saved one without
+torch nor transformers; it changes nothing outside this package. After `tutelage.register()` the
+Auto classes and pipelines of transformers load a saved recurrent student without
 `trust_remote_code`.
 """
 
 from __future__ import annotations
 
 import importlib
-
-from tutelage.students.registration import register_recurrent_student
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without the milliseconds that importing typing takes
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from tutelage import losses, metrics, students, targets, teachers
     from tutelage.data import read_examples
     from tutelage.losses import ForwardKL
+    from tutelage.models import register
     from tutelage.recipes.loading import load_recipe
     from tutelage.tasks.classification.distilling import distill
     from tutelage.teachers import label
@@ -37,6 +36,7 @@ __all__ = [
     "losses",
     "metrics",
     "read_examples",
+    "register",
     "students",
     "targets",
     "teachers",
@@ -49,6 +49,7 @@ _NAMES = {
     "label": "tutelage.teachers",
     "load_recipe": "tutelage.recipes.loading",
     "read_examples": "tutelage.data",
+    "register": "tutelage.models.registration",
 }
 _ROOMS = frozenset({"losses", "metrics", "students", "targets", "teachers"})
 
@@ -82,6 +83,3 @@ def _version() -> str:
         return metadata.version("tutelage")
     except metadata.PackageNotFoundError:
         return "0+unknown"
-
-
-register_recurrent_student()

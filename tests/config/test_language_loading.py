@@ -10,9 +10,10 @@ import pytest
 
 from tutelage.errors import RecipeError
 from tutelage.recipes.loading import load_recipe
+from tutelage.students.language.pruned import Pruned
+from tutelage.students.language.specs import LanguageRNN
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.sections import LiveTargetsSpec, SampledTargetsSpec
-from tutelage.tasks.language.students import LanguageRecurrentSpec, PrunedSpec
 from tutelage.tasks.language.template import TEMPLATE as LANGUAGE_TEMPLATE
 from tutelage.teachers.causal.spec import CausalTeacherSpec
 
@@ -58,13 +59,8 @@ def test_defaults_and_absolute_paths(tmp_path: Path) -> None:
     assert (recipe.teacher.dtype, recipe.teacher.batch_tokens) == ("auto", 4096)
     assert recipe.targets == SampledTargetsSpec(kind="sampled")
     assert recipe.targets.encoding() == {"threshold": 0.05}
-    student = recipe.students["half"]
-    assert isinstance(student, PrunedSpec)
-    assert (student.layers, student.choice, student.hidden_weight, student.lora) == (
-        10,
-        "even",
-        0.0,
-        None,
+    assert recipe.students["half"].spec() == Pruned(
+        layers=10, choice="even", hidden_weight=0.0, lora=None
     )
     assert (recipe.objective.divergence, recipe.objective.soft_weight) == ("forward_kl", 0.8)
     assert (recipe.train.epochs, recipe.train.token_budget, recipe.train.precision) == (
@@ -89,7 +85,7 @@ def test_the_example_of_the_design(tmp_path: Path) -> None:
     )
     assert recipe.train.token_budget == 2_000_000
     assert recipe.targets == SampledTargetsSpec(kind="sampled", threshold=0.02)
-    assert isinstance(recipe.students["gru"], LanguageRecurrentSpec)
+    assert recipe.students["gru"].spec() == LanguageRNN(cell="gru", hidden_size=512)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +173,7 @@ evaluate: {baselines: false}
         "9: `students.a.kind` is 'prunned'; expected one of pruned, transformer, rnn, pretrained; did you mean `pruned`?",
         "10: `students.b`: nothing is taken out; give layers, hidden_size, heads, "
         "intermediate_size or vocabulary",
-        "11: unknown key `bidirectional` in `students.c`; known here: lora, train, objective, kind, cell, hidden_size, embedding_size, layers, dropout, embeddings",  # noqa: E501
+        "11: unknown key `bidirectional` in `students.c`; known here: kind, lora, train, objective, cell, hidden_size, embedding_size, layers, dropout, embeddings",  # noqa: E501
         "12: unknown key `seed` in `students.d.train`; it belongs in `train`",
         "12: `students.d.objective.divergence` is 'kl'; expected one of forward_kl, reverse_kl, jensen_shannon, skew_forward_kl, skew_reverse_kl, total_variation, alpha_beta, adaptive_kl",  # noqa: E501
         "13: `objective.divergence` is 'hellinger'; expected one of forward_kl, reverse_kl, jensen_shannon, skew_forward_kl, skew_reverse_kl, total_variation, alpha_beta, adaptive_kl",  # noqa: E501
@@ -311,8 +307,7 @@ def test_fewer_tokens_need_whole_distributions(tmp_path: Path, kind: str) -> Non
     )
     for served in ("hidden", "live"):
         student_of = load(tmp_path, text.replace(kind, served)).students["half"]
-        assert isinstance(student_of, PrunedSpec)
-        assert student_of.vocabulary == "corpus"
+        assert student_of.spec().trims_vocabulary
 
 
 def test_recurrent_students_take_no_adapters(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.config.recipe_files import MINIMAL, load, write
 
 from tutelage.recipes.loading import load_recipe
-from tutelage.tasks.classification.students import RecurrentSpec
+from tutelage.students import RNN
 from tutelage.tasks.classification.template import TEMPLATE
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec, HeadFit
 from tutelage.teachers.prompted.spec import PromptedTeacherSpec
@@ -24,8 +24,8 @@ def test_defaults_and_absolute_paths(tmp_path: Path) -> None:
     assert recipe.data.validation == 0.1
     assert recipe.data.unlabeled == ()
     assert recipe.teacher.spec() == PromptedTeacherSpec(model="owner/name")
-    assert isinstance(recipe.students["gru"], RecurrentSpec)
-    assert recipe.students["gru"].tokenizer.kind == "wordpiece"
+    assert recipe.students["gru"].spec(labels=("a", "b")) == RNN(labels=("a", "b"))
+    assert recipe.students["gru"].spec(labels=()).tokenizer == "wordpiece"
     assert (recipe.train.epochs, recipe.train.seed, recipe.objective.soft_weight) == (10, 0, 0.9)
     assert recipe.export == ("transformers",)
 

@@ -1,6 +1,7 @@
-"""The public surface: names, what importing costs, and that transformers knows the recurrent
-student."""
+"""The public surface: names, what importing costs and leaves alone, and that transformers knows the
+recurrent students once it is told."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ NAMES = [
     "losses",
     "metrics",
     "read_examples",
+    "register",
     "students",
     "targets",
     "teachers",
@@ -98,11 +100,14 @@ def test_every_student_name_resolves(name):
     assert callable(getattr(tutelage.students, name))
 
 
-def test_no_public_name_of_students_is_that_of_a_file():
+@pytest.mark.parametrize("room", ["students", "models"])
+def test_no_name_of_a_room_is_that_of_a_file(room):
     """Importing such a file would put the module in the place of what it holds."""
-    files = {path.stem for path in Path(tutelage.students.__file__).parent.iterdir()}
-    assert len(files) > 6
-    assert files & set(STUDENT_NAMES) == set()
+    module = importlib.import_module(f"tutelage.{room}")
+    files = {path.stem for path in Path(module.__file__).parent.iterdir()}
+    assert len(files) > 4
+    assert files & set(module.__all__) == set()
+    assert all(getattr(module, name) is not None for name in module.__all__)
 
 
 def test_an_unknown_name_lists_the_public_ones():
@@ -121,9 +126,26 @@ def test_importing_is_quick():
     assert min(float(python(code)) for _ in range(5)) < 0.03
 
 
+def test_importing_changes_nothing_outside_the_package():
+    code = (
+        "import sys; before = list(sys.meta_path), list(sys.path_hooks), list(sys.path)\n"
+        "import tutelage\n"
+        "assert (list(sys.meta_path), list(sys.path_hooks), list(sys.path)) == before\n"
+        "assert not any(name.startswith('tutelage.') for name in sys.modules)\n"
+        "import tutelage.students, tutelage.models, transformers\n"
+        "try: transformers.AutoConfig.for_model('tutelage_rnn')\n"
+        "except ValueError: print('unknown')\n"
+        "tutelage.register()\n"
+        "tutelage.register()\n"
+        "print(type(transformers.AutoConfig.for_model('tutelage_rnn')).__name__)\n"
+    )
+    assert python(code).split() == ["unknown", "RecurrentConfig"]
+
+
 def test_the_configurations_need_no_torch():
     code = (
         "import sys; sys.modules['torch'] = None\n"
+        "import tutelage; tutelage.register()\n"
         "from tutelage.students import RecurrentConfig, RecurrentLanguageConfig\n"
         "from transformers import AutoConfig\n"
         "assert type(AutoConfig.for_model('tutelage_rnn')) is RecurrentConfig\n"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.data.packing import length_batches, micro_batches, pack
+from tutelage.data.packing import micro_batches, pack
 
 lengths_up_to = st.integers(1, 64).flatmap(
     lambda most: st.tuples(st.just(most), st.lists(st.integers(1, most), max_size=60))
@@ -190,15 +190,3 @@ def test_smaller_micro_batches_are_more_of_them() -> None:
         for micro in (64, 128, 256, 512)
     ]
     assert counts[0] > counts[1] > counts[2] > counts[3] == 1.0
-
-
-@settings(max_examples=60, deadline=None)
-@given(lengths=st.lists(st.integers(1, 40), max_size=60), tokens=st.integers(1, 100))
-def test_batches_by_length_hold_every_document_once_within_the_budget(
-    lengths: list[int], tokens: int
-) -> None:
-    batches = length_batches(lengths, tokens=tokens)
-    order = [index for rows in batches for (index,) in rows]
-    assert sorted(order) == list(range(len(lengths)))
-    assert [lengths[index] for index in order] == sorted(lengths, reverse=True)
-    assert all(len(rows) == 1 or len(rows) * lengths[rows[0][0]] <= tokens for rows in batches)

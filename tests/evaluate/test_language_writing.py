@@ -23,6 +23,7 @@ from transformers import LlamaConfig
 from tutelage.evaluate.tokens.cost import cut_to_context, measure_language_speed, peak_memory_bytes
 from tutelage.evaluate.tokens.generation import continue_prompts, prompts_of
 from tutelage.students import build_language_rnn, save_model
+from tutelage.students.language.specs import LanguageRNN
 
 DOCUMENTS = tiny_documents(20, share=0.7)
 
@@ -175,7 +176,7 @@ def test_a_prompt_of_any_length_reaches_the_process_that_measures_memory(tmp_pat
     is asked for."""
     _, tokenizer = tiny_language_model(texts(KNOWN, 100, seed=9))
     save_model(
-        build_language_rnn(tokenizer=tokenizer, hidden_size=8), tokenizer, tmp_path / "model"
+        build_language_rnn(LanguageRNN(hidden_size=8), tokenizer), tokenizer, tmp_path / "model"
     )
     longest = np.full(34_000, 200, np.int32)
     assert len(tokenizer) > 200

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tutelage.cli.main import main
 from tutelage.errors import TargetsMismatch
-from tutelage.models.final_states import output_layer
+from tutelage.models import output_layer
 from tutelage.recipes.loading import load_recipe
 from tutelage.recipes.run import Outcome
 from tutelage.recipes.run import run as run_recipe
@@ -296,9 +296,10 @@ def test_students_begin_with_the_teachers_embeddings_reduced(student: str, tmp_p
     recipe: Any = load_recipe(
         write_language_job(tmp_path, write_teacher(tmp_path / "weights"), students=section)
     )
-    data = prepare_language_data(recipe, teacher_tokenizer(recipe))
+    tokenizer = teacher_tokenizer(recipe)
+    data = prepare_language_data(recipe, tokenizer)
     teacher = Deferred(lambda: load_teacher(recipe))
-    model = build_language_student(recipe, "one", data, teacher)
+    model = build_language_student(recipe, "one", data, teacher, tokenizer)
     expected = language_embeddings(teacher.get().language_model, width=12)
     assert torch.equal(model.get_input_embeddings().weight[: len(expected)], expected)
     assert torch.equal(output_layer(model).weight[: len(expected)], expected)  # tied

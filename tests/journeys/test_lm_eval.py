@@ -36,6 +36,7 @@ import lm_eval
 import tutelage
 from lm_eval.tasks import TaskManager
 
+tutelage.register()
 folder, tasks = sys.argv[1:]
 results = {}
 for student, batch_size in (("half", 1), ("gru", 4)):

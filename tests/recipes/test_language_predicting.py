@@ -16,6 +16,7 @@ from tutelage.data.chat import render_chat, render_prompt
 from tutelage.errors import DataError
 from tutelage.recipes.predicting import load_student, student_folder, text_column
 from tutelage.students import build_language_rnn, save_model
+from tutelage.students.language.specs import LanguageRNN
 from tutelage.tasks.language.writing import Writer
 
 RECIPE = """\
@@ -36,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recipe.yaml").write_text(RECIPE.replace("FIELDS", "text_field: body"))
     save_model(model, tokenizer, folder / "students" / "copy")
     save_model(
-        build_language_rnn(tokenizer=tokenizer, hidden_size=8),
+        build_language_rnn(LanguageRNN(hidden_size=8), tokenizer),
         tokenizer,
         folder / "students" / "gru",
     )

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -176,7 +175,7 @@ def test_generation_speaks_the_teachers_ids(job: Path, finished: Path) -> None:
     class Teacher:
         tokenizer = teacher
         vocabulary = len(teacher)
-        language_model = SimpleNamespace(device=torch.device("cpu"))
+        device = torch.device("cpu")
 
     view = load_judged_student(recipe, "cut", finished / "students", Teacher())  # type: ignore[arg-type]
     text = "the wonderful film"

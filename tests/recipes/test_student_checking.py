@@ -18,6 +18,7 @@ from tutelage.students import train_tokenizer
 from tutelage.tasks.classification.checking import check_recipe
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.classification.student_checking import require_students, student_problems
+from tutelage.teachers.local import LocalModel
 
 TEXTS = [f"a {word} film number {number}" for number in range(20) for word in ("good", "bad")]
 RECIPE = """\
@@ -89,10 +90,10 @@ REFUSED = {
         r"need 259"
     ),
     "{kind: rnn, tokenizer: {kind: teacher}}": r"students\.one\.tokenizer: .* is no byte-level BPE and cannot be trimm",
-    "{kind: pretrained, model: ./nowhere}": r"students\.one\.model: .*nowhere is not a folder",
+    "{kind: pretrained, model: ./nowhere}": r"students\.one\.model: .*nowhere: no such model folder",
     "{kind: pretrained, model: owner/name}": (
-        r"students\.one\.model: owner/name is not a folder here, and the model hub did not give a "
-        r"model .*check the"
+        r"students\.one\.model: owner/name: not a folder here, and the model hub did not give it "
+        r".*Check the"
     ),
 }
 
@@ -142,6 +143,24 @@ def test_what_nobody_knows_of_the_teacher_refuses_nothing(recipe_with) -> None:
     assert student_problems(recipe, None) == []
     assert student_problems(recipe, replace(FACTS, layers=None, embedding_width=None)) == []
     assert len(student_problems(recipe, FACTS)) == 2
+
+
+@pytest.mark.parametrize(
+    ("student", "refused"),
+    [
+        ("{kind: rnn, embeddings: teacher}", True),
+        ("{kind: rnn, tokenizer: {kind: teacher}}", True),
+        ("{kind: rnn, embeddings: random}", False),
+    ],
+)
+def test_a_teacher_without_weights_here_gives_none(
+    recipe_with, monkeypatch, student, refused
+) -> None:
+    monkeypatch.setattr(LocalModel, "has_weights", False)
+    problems = student_problems(recipe_with(student), None)
+    assert [problem.where for problem in problems] == ["students.one"] * refused
+    if refused:
+        assert "but a classifier teacher has none here: take embeddings: random" in str(problems[0])
 
 
 def test_run_and_check_refuse_the_same_before_any_compute(

@@ -6,6 +6,7 @@ import torch
 
 from tutelage.errors import ShapeMismatch
 from tutelage.students.classifier.rnn import build_rnn
+from tutelage.students.classifier.specs import RNN
 from tutelage.students.vocabulary.embeddings import set_embeddings, teacher_embeddings
 from tutelage.students.vocabulary.texts import token_texts
 from tutelage.students.vocabulary.training import train_tokenizer
@@ -178,7 +179,7 @@ def test_a_layer_the_teacher_lacks_is_refused(tokenizer, teacher):
 
 
 def test_embeddings_are_put_in_and_their_shape_is_checked(tokenizer, teacher, labels):
-    model = build_rnn(tokenizer=tokenizer, labels=labels, embedding_size=16, hidden_size=8)
+    model = build_rnn(RNN(labels=labels, embedding_size=16, hidden_size=8), tokenizer)
     matrix = teacher_embeddings(tokenizer, teacher, width=16)
     set_embeddings(model, matrix)
     assert torch.equal(model.embedding.weight, matrix)

@@ -128,18 +128,17 @@ def test_a_transformer_student_needs_nothing_of_ours(folders, labels):
 
 
 ORDERS = {
-    "tutelage first": "import tutelage, transformers",
-    "transformers first": "import transformers, tutelage",
-    "auto classes first": "from transformers import AutoConfig, AutoModelForSequenceClassification; import tutelage",
-    "modeling first": "import tutelage; import transformers.modeling_utils",
-    "trainer after": "import tutelage; from transformers import Trainer",
-    "the student itself": "import tutelage.students.classifier.rnn",
-    "its configuration": "from tutelage.students import RecurrentConfig",
+    "tutelage first": "import tutelage; tutelage.register(); import transformers",
+    "transformers first": "import transformers, tutelage; tutelage.register()",
+    "auto classes first": "from transformers import AutoConfig, AutoModelForSequenceClassification\n"
+    "import tutelage; tutelage.register()",
+    "twice": "import tutelage; tutelage.register(); tutelage.register()",
+    "after a student": "import tutelage.students.classifier.rnn, tutelage; tutelage.register()",
 }
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_transformers_knows_the_recurrent_student_in_every_import_order(order, folders):
+def test_transformers_knows_the_recurrent_student_once_it_is_told(order, folders):
     code = f"""{ORDERS[order]}
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 folder = {str(folders["gru"])!r}
@@ -150,8 +149,25 @@ print(AutoTokenizer.from_pretrained(folder).pad_token_id)
     assert python(code).split() == ["tutelage_rnn", "RecurrentForSequenceClassification", "0"]
 
 
+@pytest.mark.parametrize(
+    "load",
+    [
+        "from tutelage.students import Predictor; print(Predictor.load(folder).labels)",
+        "from tutelage.students import load_pretrained\n"
+        "print(load_pretrained(folder, labels=labels)[0].config.id2label[2])",
+        "from tutelage.models import load_language_model\n"
+        "print(load_language_model(folder, head='sequence').model.config.id2label[2])",
+        "from tutelage.models import load_tokenizer; print('positive', load_tokenizer(folder))",
+    ],
+)
+def test_our_own_loaders_need_not_be_told(load, folders, labels):
+    code = f"folder, labels = {str(folders['gru'])!r}, {labels!r}\n{load}"
+    assert "positive" in python(code)
+
+
 def test_a_pipeline_reads_a_recurrent_student(folders, labels):
-    assert python("import tutelage" + PIPELINE.format(folder=str(folders["gru"]))) == str(labels)
+    told = "import tutelage; tutelage.register()"
+    assert python(told + PIPELINE.format(folder=str(folders["gru"]))) == str(labels)
 
 
 def test_saving_again_replaces_the_model_and_nothing_else(texts, labels, tmp_path):
@@ -202,7 +218,7 @@ def test_an_unfinished_folder_is_refused(tmp_path):
 def test_students_start_from_their_teacher(kind, embeddings, tokenizer, texts, labels, teacher):
     small = SMALL_RNN if kind is RNN else SMALL_TRANSFORMER
     spec = kind(labels=labels, embeddings=embeddings, tokenizer=tokenizer, **small)
-    assert spec.needs_language_model
+    assert spec.needs_weights
     model, vocabulary = spec.build(texts, language_model=teacher)
     fresh = kind(labels=labels, tokenizer=tokenizer, **small).build(texts, language_model=teacher)[
         0
@@ -218,11 +234,11 @@ def test_students_start_from_their_teacher(kind, embeddings, tokenizer, texts, l
 def test_labels_must_be_distinct(texts):
     tokenizer = train_tokenizer(texts, boundaries=True)
     with pytest.raises(ValueError, match="at least two, all different"):
-        build_transformer(tokenizer=tokenizer, labels=["a", "a"], hidden_size=32)
-    with pytest.raises(ValueError, match="hidden_size 32 does not divide into 5 heads"):
-        build_transformer(tokenizer=tokenizer, labels=["a", "b"], hidden_size=32, heads=5)
+        build_transformer(Transformer(labels=["a", "a"], hidden_size=32), tokenizer)
+    with pytest.raises(ValueError, match="hidden_size 32 cannot be divided among 5 heads"):
+        Transformer(labels=["a", "b"], hidden_size=32, heads=5)
     with pytest.raises(ValueError, match="give an even width per head"):
-        build_transformer(tokenizer=tokenizer, labels=["a", "b"], hidden_size=33, heads=3)
+        build_transformer(Transformer(labels=["a", "b"], hidden_size=33, heads=3), tokenizer)
 
 
 def test_dropout_reaches_the_transformer(texts, labels):

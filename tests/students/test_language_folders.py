@@ -1,5 +1,5 @@
-"""Recurrent language models in their folders, loaded by transformers alone once tutelage is
-imported."""
+"""Recurrent language models in their folders, loaded by transformers alone once it is
+told."""
 
 import json
 
@@ -7,13 +7,14 @@ import pytest
 from tests.students.python_process import python
 
 from tutelage.students import build_language_rnn
+from tutelage.students.language.specs import LanguageRNN
 
 
 @pytest.fixture(scope="module")
 def folder(teacher, tmp_path_factory):
     folder = tmp_path_factory.mktemp("language")
     model = build_language_rnn(
-        tokenizer=teacher.tokenizer, hidden_size=12, embedding_size=8, layers=2
+        LanguageRNN(hidden_size=12, embedding_size=8, layers=2), teacher.tokenizer
     )
     model.save_pretrained(folder)
     teacher.tokenizer.save_pretrained(folder)
@@ -21,11 +22,11 @@ def folder(teacher, tmp_path_factory):
 
 
 def test_transformers_knows_the_language_model_when_generation_is_imported_first(folder):
-    """Its class needs the generation code, and is registered while other parts of transformers are
-    being imported."""
+    """Its class needs the generation code."""
     code = f"""
-import tutelage
 import transformers.generation.utils
+import tutelage
+tutelage.register()
 from transformers import AutoConfig, AutoModelForCausalLM
 print(AutoConfig.from_pretrained({str(folder)!r}).model_type)
 print(type(AutoModelForCausalLM.from_pretrained({str(folder)!r})).__name__)
@@ -37,6 +38,7 @@ def test_a_pipeline_generates_with_it(folder):
     """Prompts of several lengths together, which are padded on the left, and each alone."""
     code = f"""
 import tutelage, json
+tutelage.register()
 from transformers import pipeline
 generate = pipeline("text-generation", {str(folder)!r}, max_new_tokens=8, do_sample=False)
 generate.tokenizer.pad_token_id = generate.tokenizer.eos_token_id

@@ -75,7 +75,8 @@ def test_logits_are_those_of_the_definition(name):
 def test_hidden_states_times_the_output_matrix_are_the_logits(name):
     model = MODELS[name]
     hidden = model.hidden_states(PROMPT)
-    weight, bias, scale, cap = model.output_layer()
+    output = model.output_layer()
+    weight, bias, scale, cap = output.weight, output.bias, output.scale, output.cap
     assert hidden.shape == (2, 4, model.config.embedding_size)
     assert (bias, scale, cap) == (None, 1.0, None)
     torch.testing.assert_close(hidden @ weight.T, model(PROMPT).logits)

@@ -7,9 +7,12 @@ from safetensors import safe_open
 from tests.students.tiny_language_rnn import BEGIN, END, MODELS, PROMPT, VOCABULARY, shape_of, tiny
 from transformers import AutoModelForCausalLM
 
-import tutelage  # noqa: F401
+import tutelage
+from tutelage.models.output import TellsStates
 from tutelage.students import RecurrentForCausalLM, RecurrentLanguageConfig, build_language_rnn
+from tutelage.students.language.specs import LanguageRNN
 
+tutelage.register()
 CELLS = ["gru", "lstm"]
 
 
@@ -115,17 +118,19 @@ def test_the_vocabulary_can_grow():
 @pytest.mark.parametrize("cell", CELLS)
 def test_built_for_a_tokenizer(cell, teacher):
     settings = {
-        "tokenizer": teacher.tokenizer,
         "cell": cell,
         "hidden_size": 8,
         "layers": 2,
         "dropout": 0.1,
     }
     before = torch.get_rng_state()
-    first, again, other = (build_language_rnn(**settings, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (
+        build_language_rnn(LanguageRNN(**settings), teacher.tokenizer, seed=seed)
+        for seed in (0, 0, 1)
+    )
     assert torch.equal(before, torch.get_rng_state())
     assert first.training
-    assert first.reads_one_document_a_row
+    assert isinstance(first, TellsStates)
     assert first.config.vocab_size == len(teacher.tokenizer)
     assert first.config.embedding_size == 8
     assert first.projection is None
@@ -139,7 +144,8 @@ def test_built_for_a_tokenizer(cell, teacher):
     weights = [dict(model.named_parameters()) for model in (first, again, other)]
     assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
     assert not torch.equal(weights[0]["embedding.weight"], weights[2]["embedding.weight"])
-    assert build_language_rnn(**settings, embedding_size=4).projection.weight.shape == (4, 8)
+    narrow = LanguageRNN(**settings, embedding_size=4)
+    assert build_language_rnn(narrow, teacher.tokenizer).projection.weight.shape == (4, 8)
 
 
 def test_without_a_begin_token_texts_begin_with_the_end_token():
@@ -149,7 +155,7 @@ def test_without_a_begin_token_texts_begin_with_the_end_token():
         def __len__(self):
             return 9
 
-    ids = build_language_rnn(tokenizer=Tokenizer(), hidden_size=4).generation_config
+    ids = build_language_rnn(LanguageRNN(hidden_size=4), Tokenizer()).generation_config
     assert (ids.bos_token_id, ids.eos_token_id, ids.pad_token_id) == (5, 5, 7)
 
 

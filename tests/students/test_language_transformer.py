@@ -2,6 +2,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
+from tutelage.students.language.specs import LanguageTransformer
 from tutelage.students.language.transformer import (
     build_language_transformer,
     language_transformer_config,
@@ -10,8 +11,9 @@ from tutelage.students.saving import save_model
 
 
 def build(teacher, **more):
-    sizes = {"layers": 2, "hidden_size": 32, "sequence_length": 64, **more}
-    return build_language_transformer(tokenizer=teacher.tokenizer, **sizes)
+    settings = {key: more.pop(key) for key in ("seed", "tie") if key in more}
+    student = LanguageTransformer(**{"layers": 2, "hidden_size": 32, **more})
+    return build_language_transformer(student, teacher.tokenizer, sequence_length=64, **settings)
 
 
 def test_it_is_a_stock_llama_over_the_teachers_tokens(teacher, tmp_path):
@@ -49,7 +51,7 @@ def test_untied(teacher):
     [(384, 6, 1024), (576, 9, 1536), (256, 4, 704), (100, 2, 288), (32, 1, 96)],
 )
 def test_default_sizes(width, heads, channels):
-    config = language_transformer_config(50, hidden_size=width)
+    config = language_transformer_config(LanguageTransformer(hidden_size=width), 50)
     assert (config.num_attention_heads, config.num_key_value_heads, config.intermediate_size) == (
         heads,
         heads,

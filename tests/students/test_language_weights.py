@@ -2,6 +2,7 @@
 counted."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +10,12 @@ from tests.students.tiny_causal_models import SIZES
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from tutelage.errors import ModelError, ShapeMismatch
-from tutelage.models.final_states import load_language_student, output_layer
+from tutelage.models import load_language_student, output_layer
 from tutelage.students.language.embeddings import language_embeddings, set_language_embeddings
+from tutelage.students.language.pretrained import LanguagePretrained
+from tutelage.students.language.pruned import Pruned
 from tutelage.students.language.sizes import language_parameters
+from tutelage.students.language.specs import LanguageRNN, LanguageTransformer
 from tutelage.students.language.transformer import build_language_transformer
 
 
@@ -23,16 +27,14 @@ def test_loading(llama, tmp_path):
     assert loaded.dtype == torch.float32
     assert load_language_student(tmp_path / "model", dtype=torch.bfloat16).dtype == torch.bfloat16
     with pytest.raises(
-        ModelError, match=r"absent: no such folder\. Give one saved by transformers, or a hub id"
+        ModelError, match=r"absent: no such model folder\. Give a folder, a \.gguf file, a hub id"
     ):
         load_language_student(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match=r"empty has no config\.json: give a folder saved"):
+    with pytest.raises(ModelError, match=r"empty holds no config\.json, so it is no model folder"):
         load_language_student(tmp_path / "empty")
     (tmp_path / "model" / "model.safetensors").unlink()
-    with pytest.raises(
-        ModelError, match=r"model does not load as a causal language model \(.*safetensors"
-    ):
+    with pytest.raises(ModelError, match=r"holds no weights; expected model\.safetensors"):
         load_language_student(tmp_path / "model")
 
 
@@ -91,7 +93,7 @@ def test_padded_rows_of_the_teacher_are_left_out(teacher):
 
 def test_embeddings_reach_a_tied_output_matrix(teacher):
     student = build_language_transformer(
-        tokenizer=teacher.tokenizer, layers=1, hidden_size=16, sequence_length=32
+        LanguageTransformer(layers=1, hidden_size=16), teacher.tokenizer, sequence_length=32
     )
     matrix = language_embeddings(teacher, width=16)
     set_language_embeddings(student, matrix)
@@ -109,20 +111,15 @@ def test_parameters_of_other_kinds(teacher, llama, tmp_path):
 
     config, tokenizer = teacher.model.config, teacher.tokenizer
     sizes = {"layers": 2, "hidden_size": 32, "heads": 4, "kv_heads": 2, "intermediate_size": 40}
-    fresh = build_language_transformer(tokenizer=tokenizer, sequence_length=64, **sizes)
-    assert language_parameters(SimpleNamespace(kind="transformer", **sizes), config) == count(fresh)
-    sizes = {"layers": 2, "hidden_size": 24, "embedding_size": 16, "cell": "lstm"}
-    recurrent = build_language_rnn(tokenizer=tokenizer, **sizes)
-    assert language_parameters(SimpleNamespace(kind="rnn", **sizes), config) == count(recurrent)
-    whole = {"layers": None, "hidden_size": None, "heads": None, "intermediate_size": None}
-    section = SimpleNamespace(kind="pruned", **whole)
-    saved = count(teacher.model) - language_parameters(section, config, vocabulary=300)
+    student: Any = LanguageTransformer(**sizes)
+    fresh = build_language_transformer(student, tokenizer, sequence_length=64)
+    assert language_parameters(student, config) == count(fresh)
+    student = LanguageRNN(layers=2, hidden_size=24, embedding_size=16, cell="lstm")
+    assert language_parameters(student, config) == count(build_language_rnn(student, tokenizer))
+    student = Pruned(vocabulary="corpus")
+    saved = count(teacher.model) - language_parameters(student, config, vocabulary=300)
     assert saved == 2 * 32 * (config.vocab_size - 300)
     llama.save_pretrained(tmp_path)
-    assert language_parameters(SimpleNamespace(kind="pretrained", model=tmp_path), config) == count(
-        llama
-    )
-    with pytest.raises(ModelError, match=r"absent: its configuration cannot be read"):
-        language_parameters(SimpleNamespace(kind="pretrained", model=tmp_path / "absent"), config)
-    with pytest.raises(ModelError, match="kind is 'tree': expected pruned, transformer"):
-        language_parameters(SimpleNamespace(kind="tree"), config)
+    assert language_parameters(LanguagePretrained(model=tmp_path), config) == count(llama)
+    with pytest.raises(ModelError, match=r"absent: no such model folder"):
+        language_parameters(LanguagePretrained(model=tmp_path / "absent"), config)

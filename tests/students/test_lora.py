@@ -3,7 +3,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tutelage.errors import ModelError
-from tutelage.models.final_states import load_language_student
+from tutelage.models import load_language_student
 from tutelage.students.language.lora import add_lora, merge_lora
 
 IDS = torch.arange(3, 15)[None]
@@ -90,7 +90,11 @@ def test_a_model_without_adapters_is_returned_as_it_is(model):
 
 def test_recurrent_students_are_refused():
     class Recurrent:
-        reads_one_document_a_row = True
+        def hidden_states(self, input_ids):
+            return input_ids
+
+        def output_layer(self):
+            return None
 
     with pytest.raises(
         ModelError, match=r"Recurrent keeps its weights in recurrent cells.*remove lora"

@@ -75,19 +75,22 @@ def test_other_classes_are_refused(bert, labels, wrong):
 
 
 def test_a_folder_without_model_or_tokenizer_is_refused(tmp_path, labels):
-    with pytest.raises(ModelError, match="is not a folder"):
+    with pytest.raises(ModelError, match="absent: no such model folder"):
         load_pretrained(tmp_path / "absent", labels=labels)
-    with pytest.raises(ModelError, match=r"has no config\.json"):
+    with pytest.raises(ModelError, match=r"holds no config\.json"):
         load_pretrained(tmp_path, labels=labels)
     BertModel(bert_config()).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=r"has no tokenizer .*tokenizer\.save_pretrained"):
+    with pytest.raises(ModelError, match=r"holds no tokenizer .*tokenizer\.save_pretrained"):
         load_pretrained(tmp_path, labels=labels)
 
 
 def test_a_folder_with_pickled_weights_is_refused(bert, labels):
     BertModel(bert_config()).save_pretrained(bert)
     (bert / "model.safetensors").rename(bert / "pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"has no weights in safetensors: save them again"):
+    with pytest.raises(
+        ModelError,
+        match=r"holds only pytorch_model\.bin, which may run code.*expected model\.safetensors",
+    ):
         load_pretrained(bert, labels=labels)
 
 
@@ -123,5 +126,5 @@ except ValueError as error:
     answer = python(code, HF_HOME=str(tmp_path / "home"), HF_HUB_OFFLINE="1").splitlines()
     assert answer[0] == f"{labels} 12"
     assert answer[1].startswith(
-        "owner/absent is not a folder here, and the model hub did not give a model"
+        "owner/absent: not a folder here, and the model hub did not give it"
     )

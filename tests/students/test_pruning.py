@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from tutelage.errors import ModelError
-from tutelage.models.final_states import load_language_student
+from tutelage.models import load_language_student
+from tutelage.students.language.pruned import Pruned
 from tutelage.students.language.sizes import language_parameters
 from tutelage.students.pruning.importance import measure_importance
 from tutelage.students.pruning.plan import plan_pruning
@@ -117,9 +118,8 @@ def test_pruned_everywhere_it_saves_loads_and_generates(large, ids, tmp_path):
     assert len(getattr(config, "layer_types", None) or [0] * 3) == 3
     tied = large.config.tie_word_embeddings
     assert (small.lm_head.weight is small.model.embed_tokens.weight) == tied
-    section = SimpleNamespace(kind="pruned", **sizes)
     parameters = sum(weight.numel() for weight in small.parameters())
-    assert parameters == language_parameters(section, large.config)
+    assert parameters == language_parameters(Pruned(**sizes), large.config)
 
     small.save_pretrained(tmp_path)
     loaded = load_language_student(tmp_path)

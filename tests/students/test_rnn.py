@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoModelForSequenceClassification
 
+import tutelage
 from tutelage.students.classifier.configuration import RecurrentConfig
 from tutelage.students.classifier.rnn import RecurrentForSequenceClassification, run_padded
 
@@ -137,6 +138,7 @@ def test_saving_and_loading_changes_nothing(cell, tmp_path):
     model = tiny(cell=cell, pooling="attention", layers=2)
     model.save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").exists()
+    tutelage.register()
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     assert type(loaded) is RecurrentForSequenceClassification
     assert not loaded.training

@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from tutelage.errors import ModelError
+from tutelage.students.language.specs import LanguageRNN
 from tutelage.students.saving import save_model
 from tutelage.students.vocabulary.cutting import GONE, trim_vocabulary
 from tutelage.students.vocabulary.training import train_tokenizer
@@ -255,7 +256,7 @@ def test_other_architectures_and_recurrent_students(language_model):
     gpt2 = GPT2LMHeadModel(
         GPT2Config(vocab_size=len(language_model.tokenizer), n_embd=8, n_layer=1, n_head=2)
     )
-    recurrent = build_language_rnn(tokenizer=language_model.tokenizer, hidden_size=8)
+    recurrent = build_language_rnn(LanguageRNN(hidden_size=8), language_model.tokenizer)
     for large in (gpt2.eval(), recurrent.eval()):
         small, _, remap = trim_vocabulary(large, language_model.tokenizer, ids)
         kept = torch.from_numpy(np.flatnonzero(remap != GONE))

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from tutelage.config import dump_recipe
 from tutelage.recipes.loading import load_recipe
 from tutelage.tasks.classification.data import prepare_data
 from tutelage.tasks.classification.teaching import teacher_fingerprint
+from tutelage.tasks.language.teaching import assignment_of, teacher_spec
 from tutelage.tasks.language.teaching import teacher_fingerprint as language_teacher_fingerprint
-from tutelage.tasks.language.teaching import teacher_spec
 
 # As the versions before the specs computed them. Another value here means that every finished run
 # fits its teacher and writes its targets again.
@@ -86,4 +87,31 @@ def test_a_language_teacher_too(folder: Path, dtype: str) -> None:
     (folder / "recipe.yaml").write_text(LANGUAGE_RECIPE.format(dtype=dtype))
     loaded: Any = load_recipe(folder / "recipe.yaml")
     assert language_teacher_fingerprint(loaded) == LANGUAGE_FINGERPRINTS[dtype]
-    assert teacher_spec(loaded).weights()[1] == dtype
+    assert teacher_spec(loaded).weights(assignment_of(loaded))[1] == dtype
+
+
+def test_a_teacher_is_written_out_as_ever(folder: Path) -> None:
+    """A run folder belongs to the text of its recipe."""
+    recipe = folder / "recipe.yaml"
+    teacher = "{kind: classifier, model: owner/name, fit: {method: lora}}"
+    recipe.write_text(RECIPE.format(teacher=teacher, data=""))
+    written = dump_recipe(load_recipe(recipe))
+    assert (
+        written.partition("teacher:\n")[2].partition("targets:")[0]
+        == """\
+  kind: classifier
+  model: owner/name
+  dtype: auto
+  trust_remote_code: false
+  batch_tokens: 4096
+  max_length: 512
+  seed: 0
+  fit:
+    method: lora
+    rank: 8
+    epochs: 2
+    learning_rate: 0.0002
+    batch_size: 16
+    cross_fit: 0
+"""
+    )

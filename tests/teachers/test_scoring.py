@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from tutelage.errors import ModelError
-from tutelage.models import LanguageModel
-from tutelage.models.output_head import OutputHead
+from tutelage.models import LanguageModel, OutputLayer
 from tutelage.teachers import PromptedTeacher
 from tutelage.teachers.prompted.scoring import LabelScorer
 from tutelage.teachers.prompted.trie import build_trie
@@ -118,7 +117,7 @@ def test_the_normaliser_is_computed_only_inside_labels(
 ):
     asked = []
     monkeypatch.setattr(
-        OutputHead,
+        OutputLayer,
         "log_normaliser",
         lambda self, hidden: asked.append(tuple(hidden.shape)) or torch.zeros(hidden.shape[:-1]),
     )

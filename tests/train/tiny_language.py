@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tutelage.losses import Objective
 from tutelage.models import LanguageModel
 from tutelage.students import add_lora, build_language_rnn, prune
+from tutelage.students.language.specs import LanguageRNN
 from tutelage.targets import HiddenTargets
 from tutelage.teachers import CausalTeacher, label_documents
 from tutelage.train import StoredTargets
@@ -81,7 +82,7 @@ def tiny_student(kind: str, *, dropout: float = 0.0) -> Any:
             return student
         case "rnn":
             return build_language_rnn(
-                tokenizer=TOKENIZER, hidden_size=16, embedding_size=12, dropout=dropout
+                LanguageRNN(hidden_size=16, embedding_size=12, dropout=dropout), TOKENIZER
             )
     raise AssertionError(kind)
 

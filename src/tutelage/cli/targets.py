@@ -141,7 +141,7 @@ def _decoder(
     if name is None:
         return None
     try:
-        from tutelage.models.tokenizers import load_tokenizer, tokenizer_fingerprint
+        from tutelage.models import load_tokenizer, tokenizer_fingerprint
 
         tokenizer = load_tokenizer(name)
         found = tokenizer_fingerprint(tokenizer)

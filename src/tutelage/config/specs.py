@@ -13,7 +13,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import Field, create_model, model_validator
 
@@ -29,11 +29,12 @@ def section(
     omit: Collection[str] = (),
     base: type[Section] = Section,
     extra: Mapping[str, Any] | None = None,
+    own_first: bool = True,
 ) -> type[Any]:
     """The section of a recipe that holds the options of a spec.
 
-    The class has the fields that `base` declares, then `kind`, then the options of the spec in
-    their order, with their types, bounds and defaults; it is described by the first paragraph of
+    The class has the fields that `base` declares, then `kind`, then the options of the spec,
+    with their types, bounds and defaults; it is described by the first paragraph of
     the spec's docstring, its keys by the strings under the fields (`field_notes`). What the method
     `check_together` of the spec refuses is told at the section's line. It is used as it is, or as
     the base of a class that adds keys, validators or a docstring of its own:
@@ -48,6 +49,8 @@ def section(
         base: What every section of this sort has besides. Options that it declares are its own.
         extra: Keys to add, or options whose type in a recipe is another: a type (the default stays
             that of the spec), or a type and a default. A nested spec is given as its own section.
+        own_first: Whether the spec's own options come before those that it inherits. The order is
+            that in which a recipe is written out, and a run belongs to its recipe's text.
 
     Returns:
         The class. `made.spec(**more)` is the spec with the values of the section, and `more` for
@@ -64,7 +67,8 @@ def section(
     """
     others = dict(extra or {})
     made: dict[str, Any] = {} if kind is None else {"kind": (Literal[kind], ...)}
-    for option in fields(spec):
+    own = vars(spec)["__annotations__"] if own_first else ()
+    for option in sorted(fields(spec), key=lambda one: one.name not in own):
         key = option.name
         if not option.init or key in omit or (key in base.model_fields and key not in others):
             continue
@@ -84,6 +88,11 @@ def section(
     )
     model.spec_class = spec
     return model
+
+
+def one_of(*sections: type[Section]) -> Any:
+    """The type of a key that holds one of several sections, chosen by their `kind`."""
+    return Annotated[Union[sections], Field(discriminator="kind")]  # noqa: UP007
 
 
 def field_notes(model: type) -> dict[str, str]:

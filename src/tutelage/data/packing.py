@@ -109,22 +109,6 @@ def micro_batches(
     return [_cut(step, sizes, tokens_per_micro_batch) for step in steps]
 
 
-def length_batches(lengths: Sequence[int] | NDArray[np.integer], *, tokens: int) -> list[list[Row]]:
-    """Every document in a row of its own, rows of similar length together, longest first: what is
-    only read.
-
-    Args:
-        lengths: Tokens of each document, at least 1.
-        tokens: The most tokens of a batch, padding included; exceeded only by a document that is
-            longer.
-
-    Returns:
-        Batches of rows; the same whatever the seed.
-    """
-    sizes = np.asarray(lengths, dtype=np.int64)
-    return _grouped(_alone(np.argsort(-sizes, kind="stable")), sizes, tokens)
-
-
 def _checked(
     lengths: Sequence[int] | NDArray[np.integer], sequence_length: int
 ) -> NDArray[np.int64]:

@@ -1,8 +1,8 @@
 """Models by name: found, loaded, read without their weights, and asked for final states and logits.
 
 In: a folder, a .gguf file, a hub id or `package:NAME`. Out: a model with its tokenizer, facts about
-it, and the two halves of what it computes: final states, and the output matrix that makes logits of
-them. Names are resolved when first used: what names a model by its files needs no torch.
+it, and the two halves of what it computes: final states, and the output layer that makes logits of
+them. Names are resolved when first used, so that facts are had without waiting for torch.
 """
 
 from __future__ import annotations
@@ -11,21 +11,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tutelage.models.facts import ModelFacts, model_facts
-    from tutelage.models.final_states import OutputLayer, load_language_student, packs
+    from tutelage.models.compute import choose_dtype, has_fast_bfloat16
+    from tutelage.models.facts import ModelFacts, context_tokens, continues_text, model_facts
+    from tutelage.models.final_states import packs
     from tutelage.models.identity import model_fingerprint
-    from tutelage.models.loading import LanguageModel, has_fast_bfloat16, load_language_model
-    from tutelage.models.tokenizers import (
-        load_tokenizer,
-        model_config,
-        require_same_tokenizer,
-        tokenizer_fingerprint,
+    from tutelage.models.loading import (
+        LanguageModel,
+        load_language_model,
+        load_language_student,
     )
+    from tutelage.models.output import OutputLayer, below_adapters, output_layer
+    from tutelage.models.reading import load_tokenizer, model_config, read_config, read_tokenizer
+    from tutelage.models.registration import register
+    from tutelage.models.tokenizers import require_same_tokenizer, tokenizer_fingerprint
 
 __all__ = [
     "LanguageModel",
     "ModelFacts",
     "OutputLayer",
+    "below_adapters",
+    "choose_dtype",
+    "context_tokens",
+    "continues_text",
     "has_fast_bfloat16",
     "load_language_model",
     "load_language_student",
@@ -33,23 +40,35 @@ __all__ = [
     "model_config",
     "model_facts",
     "model_fingerprint",
+    "output_layer",
     "packs",
+    "read_config",
+    "read_tokenizer",
+    "register",
     "require_same_tokenizer",
     "tokenizer_fingerprint",
 ]
 
-_FILES = {
+_NAMES = {
     "LanguageModel": "loading",
     "ModelFacts": "facts",
-    "OutputLayer": "final_states",
-    "has_fast_bfloat16": "loading",
+    "OutputLayer": "output",
+    "below_adapters": "output",
+    "choose_dtype": "compute",
+    "context_tokens": "facts",
+    "continues_text": "facts",
+    "has_fast_bfloat16": "compute",
     "load_language_model": "loading",
-    "load_language_student": "final_states",
-    "load_tokenizer": "tokenizers",
-    "model_config": "tokenizers",
+    "load_language_student": "loading",
+    "load_tokenizer": "reading",
+    "model_config": "reading",
     "model_facts": "facts",
     "model_fingerprint": "identity",
+    "output_layer": "output",
     "packs": "final_states",
+    "read_config": "reading",
+    "read_tokenizer": "reading",
+    "register": "registration",
     "require_same_tokenizer": "tokenizers",
     "tokenizer_fingerprint": "tokenizers",
 }
@@ -57,8 +76,10 @@ _FILES = {
 
 def __getattr__(name: str) -> Any:
     """A name of this room, imported when it is first asked for."""
-    if name not in _FILES:
-        raise AttributeError(f"module 'tutelage.models' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"tutelage.models.{_FILES[name]}"), name)
+    if name not in _NAMES:
+        raise AttributeError(
+            f"module 'tutelage.models' has no attribute {name!r}; names: {', '.join(__all__)}"
+        )
+    value = getattr(importlib.import_module(f"tutelage.models.{_NAMES[name]}"), name)
     globals()[name] = value
     return value

@@ -1,14 +1,18 @@
 """Rows of tokens cut into batches: sorted by length, within a budget, with little padding.
 
-In: how many tokens each row has. Out: lists of row indices, longest rows first, each row once.
+In: how many tokens each row has. Out: lists of row indices, longest rows first, each row once; the
+rows as a tensor; how long a row may be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from tutelage.models.facts import context_tokens
 
 FULL_ENOUGH_TOKENS = 512
 """Tokens from which a larger batch is hardly faster on a processor, so that it may end early to
@@ -21,7 +25,7 @@ def length_batches(
     lengths: Sequence[int],
     *,
     batch_tokens: int,
-    device: torch.device,
+    device: torch.device | None = None,
     fits: Callable[[int, int], bool] = lambda _rows, _width: True,
 ) -> Iterator[list[int]]:
     """Cut rows into batches.
@@ -31,13 +35,14 @@ def length_batches(
         batch_tokens: Rows times the longest row, at most; a row longer than this has a batch of its
             own.
         device: Where the batch will run. An accelerator wants it as full as can be, a processor is
-            content with less.
+            content with less. None: as full as can be, wherever.
         fits: Another bound, asked for a number of rows and a width.
 
     Yields:
         Indices into `lengths`.
     """
-    enough = FULL_ENOUGH_TOKENS if device.type == "cpu" else batch_tokens
+    on_processor = device is not None and device.type == "cpu"
+    enough = FULL_ENOUGH_TOKENS if on_processor else batch_tokens
     batch: list[int] = []
     width = real = 0
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
@@ -67,3 +72,29 @@ def pad(
     for index, row in enumerate(rows):
         ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
     return ids.to(device), torch.tensor([max(1, len(row)) for row in rows], device=device)
+
+
+def readable_tokens(model: Any, max_length: int) -> int:
+    """`max_length`, or what the model has positions for where that is less.
+
+    Args:
+        model: A transformers model, also one that PEFT has wrapped.
+        max_length: What was asked for.
+
+    Returns:
+        Tokens, special ones included.
+    """
+    positions = context_tokens(model.config)
+    if not isinstance(positions, int) or positions < 1:
+        return max_length
+    return min(max_length, positions - _positions_never_used(model))
+
+
+def _positions_never_used(model: Any) -> int:
+    """RoBERTa and its kin count positions from behind the padding id: rows 0 to that id of their
+    table stay unused.
+    """
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] == "position_embeddings" and isinstance(module, nn.Embedding):
+            return 0 if module.padding_idx is None else module.padding_idx + 1
+    return 0

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.modeling_utils import AttentionInterface
+
+from tutelage.models.attention import asks_for_its_attention, attending_by, attention_of
 
 _NAME = "tutelage_documents"
 _documents: ContextVar[Tensor] = ContextVar("documents")
@@ -61,6 +62,8 @@ def attend_inside_documents(
         raise MaskChanged
     if settings.get("position_bias") is not None:
         raise MaskChanged
+    from transformers import AttentionInterface
+
     sdpa = AttentionInterface()["sdpa"]
     rows = []
     for row, documents in enumerate(names[:, 0, 0]):
@@ -75,9 +78,6 @@ def attend_inside_documents(
     return torch.cat(rows), None
 
 
-AttentionInterface.register(_NAME, attend_inside_documents)
-
-
 def attends_through_the_interface(model: Any) -> bool:
     """Whether all layers of this model ask transformers for their attention by one name, and for
     SDPA.
@@ -86,11 +86,9 @@ def attends_through_the_interface(model: Any) -> bool:
     name is gone.
     """
     config = model.config.get_text_config()
-    by_name = (
-        getattr(model, "_supports_attention_backend", False)
-        and config._attn_implementation == "sdpa"
-    )
-    return bool(by_name) and all(
+    if not asks_for_its_attention(model) or attention_of(model) != "sdpa":
+        return False
+    return all(
         getattr(part, "config", config) is config
         and not getattr(part, "gradient_checkpointing", False)
         for part in model.base_model.modules()
@@ -109,13 +107,10 @@ def attention_inside_documents(model: Any, segments: Tensor) -> Iterator[Tensor]
         What to give the model as its mask: `[B, 1, 1, T]`, for transformers hands on four
             dimensions as they are.
     """
-    config = model.config.get_text_config()
-    before = config._attn_implementation_internal
     names = segments[:, None, None]
     token = _documents.set(names)
-    config._attn_implementation_internal = _NAME
     try:
-        yield names
+        with attending_by(model, _NAME, attend_inside_documents):
+            yield names
     finally:
-        config._attn_implementation_internal = before
         _documents.reset(token)

@@ -1,23 +1,22 @@
 """What a model is, told from its configuration and the headers of its weight files, before anything
 is loaded.
 
-In: a model's name as a recipe writes it. Out: a `ModelFacts`.
+In: a model's name as a recipe writes it, or its configuration. Out: a `ModelFacts`, how much it
+reads, whether it continues text.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import ModelError
 from tutelage.models.finding import locate
+from tutelage.models.gguf import converted_folder, gguf_shapes
 from tutelage.models.reading import read_config
-from tutelage.models.weights import converted_folder, gguf_shapes
+from tutelage.models.weights import safetensors_shapes
 
 _OUTSIDE_LAYERS = ("embed", "embd", "wte", "wpe", "lm_head", "score", "classifier")
 """Parts of the names of matrices that low-rank additions leave alone; in GGUF files also
@@ -68,9 +67,7 @@ def model_facts(spec: str, *, trust_remote_code: bool = False) -> ModelFacts:
     elif source is not None:
         found = sorted(source.glob("*.safetensors"))
         files = [path for path in found if path.name.startswith("model")] or found
-        shapes = {
-            name: shape for path in files for name, shape in _safetensors_shapes(path).items()
-        }
+        shapes = {name: shape for path in files for name, shape in safetensors_shapes(path).items()}
     config = read_config(spec, trust_remote_code=trust_remote_code).get_text_config()
     return ModelFacts(
         parameters=sum(math.prod(shape) for shape in shapes.values()),
@@ -80,6 +77,44 @@ def model_facts(spec: str, *, trust_remote_code: bool = False) -> ModelFacts:
         embedding_width=_embedding_width(config),
         matrix_sides=_matrix_sides(shapes),
     )
+
+
+def context_tokens(config: Any) -> int | None:
+    """The most tokens that a model reads and writes together.
+
+    Args:
+        config: Of transformers.
+
+    Returns:
+        None where its configuration names no end, as for recurrent models.
+    """
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def continues_text(config: Any) -> bool:
+    """True for a causal language model: one that predicts a text token by token, from left to
+    right.
+
+    Encoders read both ways, and models that decode what an encoder read do not continue it. Of a
+    model that brings code of its own, that code says what it can do.
+
+    Args:
+        config: Of transformers.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    from tutelage.models.registration import register
+
+    register()
+    for one in (config, config.get_text_config()):  # of a model that sees, either may be known
+        if "AutoModelForCausalLM" in (getattr(one, "auto_map", None) or {}):
+            return True
+        decodes = getattr(one, "is_decoder", False) or getattr(one, "causal", False)
+        both_ways = type(one) in MODEL_FOR_MASKED_LM_MAPPING and not decodes
+        encodes = getattr(one, "is_encoder_decoder", False)
+        if type(one) in MODEL_FOR_CAUSAL_LM_MAPPING and not both_ways and not encodes:
+            return True
+    return False
 
 
 def _embedding_width(config: Any) -> int | None:
@@ -97,16 +132,3 @@ def _matrix_sides(shapes: Mapping[str, Sequence[int]]) -> int:
         and not any(part in name for part in _OUTSIDE_LAYERS)
     ]
     return sum(map(sum, inside))
-
-
-def _safetensors_shapes(path: Path) -> dict[str, Sequence[int]]:
-    """Shapes of all tensors, from the JSON header that follows its own length."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(length, path.stat().st_size)))
-    except (struct.error, ValueError) as error:
-        raise ModelError(
-            f"{path} cannot be read as safetensors ({error}); download it again"
-        ) from error
-    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}

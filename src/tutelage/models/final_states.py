@@ -1,5 +1,5 @@
-"""One way to read every language-model student: its final states, and the output matrix that makes
-logits of them.
+"""One way to read every language-model student: its final states, of which `output_layer` makes
+logits.
 
 In: a causal language model, token ids, perhaps several documents a row. Out: states that see their
 own document only, whatever kind of model it is. Training and evaluation go through here and nowhere
@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import inspect
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tutelage.errors import ModelError
-from tutelage.models.quiet import no_progress_bars
+from tutelage.models import document_attention
+from tutelage.models.attention import attention_of, keeps_a_state
+from tutelage.models.document_attention import (
+    MaskChanged,
+    attention_inside_documents,
+)
+from tutelage.models.output import TellsStates, below_adapters
 
 MASKED_ATTENTION = ("sdpa", "eager")
 """Attention that takes a mask of its own; others find documents by rules that do not hold for
@@ -26,20 +29,6 @@ several rows."""
 ISOLATED = {"full_attention", "sliding_attention"}
 """Kinds of layers that look back through a mask only, and so can be kept from looking into another
 document."""
-
-
-@dataclass(frozen=True)
-class OutputLayer:
-    """Final state -> logits: scale * (states @ weight.T + bias), then cap * tanh(logits / cap)."""
-
-    weight: Tensor
-    """The output matrix [V, H]."""
-    bias: Tensor | None
-    """Its bias [V], which few models have."""
-    scale: float
-    """Logits are multiplied by this."""
-    cap: float | None
-    """The soft cap; None: there is none."""
 
 
 def final_states(
@@ -76,18 +65,15 @@ def final_states(
     if packed and not packs(model):
         raise ValueError(
             f"{type(model).__name__} lets one document run into the next, but a row holds several: "
-            "put one document in "
-            "each row"
+            "put one document in each row"
         )
-    if getattr(model, "reads_one_document_a_row", False):
+    if isinstance(model, TellsStates):
         return model.hidden_states(input_ids)
     if not packed or segments is None:
         return model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
     inputs: dict[str, Any] = {"input_ids": input_ids, "use_cache": False}
     inputs["position_ids"] = positions_within(segments) if position_ids is None else position_ids
     if _documents_can_be_cut(model, segments):
-        from tutelage.models.document_attention import MaskChanged, attention_inside_documents
-
         with suppress(MaskChanged), attention_inside_documents(model, segments) as names:
             return model.base_model(attention_mask=names, **inputs).last_hidden_state
     return model.base_model(
@@ -99,18 +85,19 @@ def packs(model: Any) -> bool:
     """True if rows may hold several documents.
 
     False for recurrent models, for models that count positions by themselves, for layers that look
-    back by other means than a mask, and for attention kernels that take no mask.
+    back by other means than a mask, for attention kernels that take no mask, and where the version
+    of transformers is not one that was tested.
 
     Args:
         model: As in `final_states`.
     """
     model = below_adapters(model)
-    if getattr(model, "reads_one_document_a_row", False) or getattr(model, "_is_stateful", False):
+    if isinstance(model, TellsStates) or keeps_a_state(model):
         return False
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
     takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
-    return takes_positions and kinds <= ISOLATED and config._attn_implementation in MASKED_ATTENTION
+    return takes_positions and kinds <= ISOLATED and attention_of(model) in MASKED_ATTENTION
 
 
 def positions_within(segments: Tensor) -> Tensor:
@@ -132,87 +119,15 @@ def positions_within(segments: Tensor) -> Tensor:
     return places - torch.where(starts, places, 0).cummax(dim=1).values
 
 
-def output_layer(model: Any) -> OutputLayer:
-    """How a model makes logits of its final states.
-
-    Args:
-        model: As in `final_states`.
-
-    Returns:
-        The matrix itself, not a copy, so that gradients reach it.
-
-    Raises:
-        ModelError: The model has no output matrix.
-    """
-    model = below_adapters(model)
-    if getattr(model, "reads_one_document_a_row", False):
-        return OutputLayer(*model.output_layer())
-    layer = model.get_output_embeddings()
-    if layer is None or not hasattr(layer, "weight"):
-        raise ModelError(
-            f"{type(model).__name__} has no output matrix: give a causal language model"
-        )
-    config = model.config.get_text_config()
-    scale = (getattr(config, "logit_scale", None) or 1.0) / (
-        getattr(config, "logits_scaling", None) or 1.0
-    )
-    cap = getattr(config, "final_logit_softcapping", None)
-    return OutputLayer(layer.weight, getattr(layer, "bias", None), float(scale), cap)
-
-
-def load_language_student(folder_or_id: Path | str, *, dtype: torch.dtype = torch.float32) -> Any:
-    """A causal language model from a folder or by its hub id.
-
-    Args:
-        folder_or_id: A folder saved by transformers, ours or not, or `owner/name`.
-        dtype: Of the weights; float32 by default, since students are trained.
-
-    Returns:
-        The model, in evaluation mode.
-
-    Raises:
-        ModelError: There is no such model, it is no causal language model, or it makes its logits
-            in a way that is not known here.
-    """
-    from transformers import AutoModelForCausalLM
-
-    name, place = str(folder_or_id), Path(folder_or_id)
-    if place.exists() and not (place / "config.json").is_file():
-        raise ModelError(
-            f"{name} has no config.json: give a folder saved by transformers' save_pretrained"
-        )
-    if not place.exists() and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
-        raise ModelError(
-            f"{name}: no such folder. Give one saved by transformers, or a hub id (owner/name)"
-        )
-    try:
-        with no_progress_bars():
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype).eval()
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"{name} does not load as a causal language model ({reason}): give a folder with its "
-            "weights in "
-            "safetensors, or a hub id that can be reached"
-        ) from error
-    _require_known_output(model)
-    return model
-
-
-def below_adapters(model: Any) -> Any:
-    """The transformers model itself, without what PEFT has wrapped around it."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 def _documents_can_be_cut(model: Any, segments: Tensor) -> bool:
     """Whether attention may go document by document: on a processor, by name, and without a window
     of its own.
     """
-    from tutelage.models.document_attention import attends_through_the_interface
-
     on_processor = segments.device.type == "cpu"
     return (
-        on_processor and attends_through_the_interface(model) and _window(model, segments) is None
+        on_processor
+        and document_attention.attends_through_the_interface(model)
+        and _window(model, segments) is None
     )
 
 
@@ -248,34 +163,9 @@ def _attention_masks(model: Any, segments: Tensor) -> Tensor | dict[str, Tensor]
 
 def _as_taken(model: Any, mask: Tensor) -> Tensor:
     """True and False for SDPA, numbers to add to the scores for attention in plain PyTorch."""
-    if model.config.get_text_config()._attn_implementation == "sdpa":
+    if attention_of(model) == "sdpa":
         return mask
     dtype = model.get_input_embeddings().weight.dtype
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(
         ~mask, torch.finfo(dtype).min
-    )
-
-
-@torch.inference_mode()
-def _require_known_output(model: Any) -> None:
-    """Refuse a model whose logits are not made as `output_layer` says: losses would be those of
-    another model.
-    """
-    output = output_layer(model)
-    ids = torch.arange(min(4, output.weight.shape[0]), device=output.weight.device)[None]
-    states = final_states(model, ids)
-    if states.shape[-1] == output.weight.shape[1]:
-        logits = (
-            torch.nn.functional.linear(states, output.weight, output.bias).float() * output.scale
-        )
-        logits = torch.tanh(logits / output.cap) * output.cap if output.cap else logits
-        expected = model(input_ids=ids).logits.float()
-        tolerance = (
-            10 * torch.finfo(output.weight.dtype).eps * float(expected.abs().max().clamp_min(1.0))
-        )
-        if float((logits - expected).abs().max()) <= max(tolerance, 1e-4):
-            return
-    raise ModelError(
-        f"{type(model).__name__} computes its logits in a way that is not known here: use a stock "
-        "causal language model"
     )

@@ -6,8 +6,9 @@ In: a model's name as a recipe writes it. Out: a fingerprint of the bytes that d
 from __future__ import annotations
 
 from tutelage.models.finding import locate
+from tutelage.models.gguf import converted_folder
 from tutelage.models.reading import read_config
-from tutelage.models.weights import converted_folder, file_sha256, folder_sha256
+from tutelage.models.weights import file_sha256, folder_sha256
 from tutelage.runs import fingerprint
 
 _TEMPLATE_FILES = ("chat_template*", "tokenizer_config.json", "additional_chat_templates/*")

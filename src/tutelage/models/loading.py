@@ -11,15 +11,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 
 from tutelage.errors import ModelError
-from tutelage.models.finding import locate
+from tutelage.models.compute import choose_dtype
+from tutelage.models.final_states import final_states
 from tutelage.models.identity import model_fingerprint
-from tutelage.models.reading import UNREADABLE, read_config, unreadable
-from tutelage.models.weights import convert_gguf, without_bars
+from tutelage.models.output import output_layer
+from tutelage.models.pretrained import (
+    UNREADABLE,
+    first_line,
+    from_pretrained,
+    unreadable,
+    without_bars,
+)
+from tutelage.models.reading import load_tokenizer, model_folder, read_config
 
 Head = Literal["causal_lm", "backbone", "sequence"]
 
@@ -86,92 +94,88 @@ def load_language_model(
     Raises:
         ModelError: The model cannot be found or read; the message says what to do.
     """
-    from transformers import (
-        AutoModel,
-        AutoModelForCausalLM,
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-    )
-
     if head not in ("causal_lm", "backbone", "sequence"):
         raise ValueError(f"head={head!r} given; expected causal_lm, backbone or sequence")
-    source = locate(spec)
-    location = convert_gguf(source) if source is not None and source.is_file() else source
-    config = read_config(
-        spec, trust_remote_code=trust_remote_code
-    )  # a model of an unknown kind ends here
-    name_or_path = str(location) if location is not None else spec
-    torch_dtype = choose_dtype(dtype)
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    location = model_folder(spec)
+    config = read_config(spec, trust_remote_code=trust_remote_code)  # an unknown kind ends here
+    tokenizer = load_tokenizer(spec, trust_remote_code=trust_remote_code)
+    options: dict[str, Any] = {"dtype": choose_dtype(dtype)}
+    if head == "sequence" and labels:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+    if head == "sequence":
+        options["config"] = config
     try:
         # A fresh head has no weights in the folder, which is as it should be: no warning about
-        # that.
-        with without_bars(only_errors=head == "sequence" and bool(labels)):
-            tokenizer = AutoTokenizer.from_pretrained(name_or_path, **options)
-            options |= {"dtype": torch_dtype, "use_safetensors": True}
-            match head:
-                case "causal_lm":
-                    model = AutoModelForCausalLM.from_pretrained(name_or_path, **options)
-                case "backbone":
-                    model = AutoModel.from_pretrained(name_or_path, **options)
-                case "sequence":
-                    if labels:
-                        config.id2label = dict(enumerate(labels))
-                        config.label2id = {label: index for index, label in enumerate(labels)}
-                    with torch.random.fork_rng(
-                        devices=[]
-                    ):  # a fresh head begins the same way every time
-                        torch.manual_seed(0)
-                        model = AutoModelForSequenceClassification.from_pretrained(
-                            name_or_path, config=config, **options
-                        )
+        # that. It begins the same way every time.
+        with (
+            without_bars(only_errors=head == "sequence" and bool(labels)),
+            torch.random.fork_rng(devices=[]),
+        ):
+            torch.manual_seed(0)
+            model = from_pretrained(
+                head, spec, location, trust_remote_code=trust_remote_code, **options
+            )
     except UNREADABLE as error:
         raise unreadable(spec, error, location=location) from error
-    _give_padding_token(tokenizer, model)
+    _tell_padding_token(tokenizer, model)
     model.eval()
     if torch.cuda.is_available():
-        cast("Any", model).to("cuda")
+        model.to("cuda")
     known = model_fingerprint(spec, trust_remote_code=trust_remote_code)
-    return LanguageModel(model, tokenizer, spec, known, torch_dtype, location)
+    return LanguageModel(model, tokenizer, spec, known, options["dtype"], location)
 
 
-def choose_dtype(dtype: str) -> torch.dtype:
-    """What to hold weights in: the one asked for, or for `auto` bfloat16 only where hardware
-    multiplies it.
+def load_language_student(folder_or_id: Path | str, *, dtype: torch.dtype = torch.float32) -> Any:
+    """A causal language model from a folder or by its hub id, to be trained or judged.
+
+    Args:
+        folder_or_id: A folder saved by transformers, ours or not, or another name as for
+            `load_language_model`.
+        dtype: Of the weights; float32 by default, since students are trained.
+
+    Returns:
+        The model, in evaluation mode, on the CPU.
 
     Raises:
-        ValueError: A name other than auto, float32, bfloat16.
+        ModelError: There is no such model, it is no causal language model, or it makes its logits
+            in a way that is not known here.
     """
-    match dtype:
-        case "float32":
-            return torch.float32
-        case "bfloat16":
-            return torch.bfloat16
-        case "auto":
-            return torch.bfloat16 if has_fast_bfloat16() else torch.float32
-    raise ValueError(f"dtype={dtype!r} given; expected auto, float32 or bfloat16")
+    spec = str(folder_or_id)
+    location = model_folder(spec, tokenizer=False)
+    try:
+        model = from_pretrained("causal_lm", spec, location, dtype=dtype).eval()
+    except (*UNREADABLE, RuntimeError) as error:
+        raise ModelError(
+            f"{spec} does not load as a causal language model ({first_line(error)}): give a folder "
+            "with its weights in safetensors, or a hub id that can be reached"
+        ) from error
+    _require_known_output(model)
+    return model
 
 
-def has_fast_bfloat16() -> bool:
-    """True on a CUDA device with bfloat16, or a processor with AVX512_BF16 or AMX."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+@torch.inference_mode()
+def _require_known_output(model: Any) -> None:
+    """Refuse a model whose logits are not made as `output_layer` says: losses would be those of
+    another model.
+    """
+    output = output_layer(model)
+    ids = torch.arange(min(4, output.weight.shape[0]), device=output.weight.device)[None]
+    expected = model(input_ids=ids).logits.float()
+    largest = float(expected.abs().max().clamp_min(1.0))
+    output.check(
+        final_states(model, ids),
+        expected,
+        tolerance=max(10 * torch.finfo(output.weight.dtype).eps * largest, 1e-4),
+        name=type(model).__name__,
+        advice="use a stock causal language model",
+    )
 
 
-def _give_padding_token(tokenizer: Any, model: Any) -> None:
-    """Use the end-of-text token for padding where the tokenizer has no padding token."""
-    if tokenizer.pad_token_id is None:
-        token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.bos_token
-        if token is None:
-            raise ModelError(
-                f"{tokenizer.name_or_path}: its tokenizer has neither a padding nor an end-of-text "
-                "token; add one"
-            )
-        tokenizer.pad_token = token
-    tokenizer.padding_side = "right"
+def _tell_padding_token(tokenizer: Any, model: Any) -> None:
+    """Tell a model which token pads; one that it has no row for would be no index of its
+    embeddings.
+    """
     config, embeddings = model.config.get_text_config(), model.get_input_embeddings()
-    # A token that the model has no row for would be no index of its embeddings.
     if config.pad_token_id is None and tokenizer.pad_token_id < embeddings.weight.shape[0]:
         config.pad_token_id = tokenizer.pad_token_id

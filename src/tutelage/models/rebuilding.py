@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tutelage.models.attention import attention_of
+from tutelage.models.registration import register
+
 OF_A_FILE = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
 """Entries of a configuration that say where a model comes from, not what it is."""
 
@@ -47,11 +50,14 @@ def rebuild(model: Any, config: Any, weights: Mapping[str, Tensor]) -> Any:
     """
     from transformers.initialization import no_init_weights
 
-    attention = {}
-    if getattr(model.config, "_attn_implementation", None):
-        attention = {"attn_implementation": model.config._attn_implementation}
+    attention = attention_of(model)
     with no_init_weights():  # random numbers that the weights would only replace
-        rebuilt = type(model)._from_config(config, dtype=torch.float32, **attention)
+        if attention is None:
+            rebuilt = type(model)(config).float()
+        else:
+            rebuilt = type(model)._from_config(
+                config, dtype=torch.float32, attn_implementation=attention
+            )
     rebuilt.tie_weights()
     rebuilt.load_state_dict(dict(weights), strict=True)
     if getattr(model, "generation_config", None) is not None:
@@ -71,6 +77,7 @@ def empty_model(config: Any) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
+    register()
     with torch.device("meta"), no_init_weights():
         model = AutoModelForCausalLM.from_config(config)
     model.tie_weights()

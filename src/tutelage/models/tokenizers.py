@@ -1,5 +1,4 @@
-"""Tokenizers without their models: loaded by name, named by content, and compared by what they do
-to text.
+"""Tokenizers named by content, and compared by what they do to text.
 
 Two vocabularies of one size may still number words differently, and then a student would learn
 nonsense without a sign. So tokenizers are compared by what they make of real text, never by their
@@ -12,78 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tutelage.errors import ModelError
-from tutelage.models.finding import locate
-from tutelage.models.weights import convert_gguf, without_bars
 from tutelage.runs import fingerprint
 
 _SHOWN = 60
-
-
-def load_tokenizer(spec: str, *, trust_remote_code: bool = False) -> Any:
-    """The tokenizer of a model, without loading its weights.
-
-    Args:
-        spec: As for `load_language_model`. A GGUF file is converted first if it was not yet.
-        trust_remote_code: Run tokenizer code that comes with the model. Off unless asked for by
-            name.
-
-    Returns:
-        The tokenizer, with a padding token and padding on the right.
-
-    Raises:
-        ModelError: The model is not there or has no tokenizer.
-    """
-    from transformers import AutoTokenizer
-
-    source = locate(spec)
-    location = convert_gguf(source) if source is not None and source.is_file() else source
-    try:
-        with without_bars(only_errors=False):
-            tokenizer = AutoTokenizer.from_pretrained(
-                str(location) if location is not None else spec, trust_remote_code=trust_remote_code
-            )
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"{spec}: its tokenizer could not be loaded ({reason}). Give a folder that holds "
-            "tokenizer.json, or check "
-            "the name and the network"
-        ) from error
-    if tokenizer.pad_token_id is None:
-        token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.bos_token
-        if token is None:
-            raise ModelError(
-                f"{spec}: its tokenizer has neither a padding nor an end-of-text token; add one"
-            )
-        tokenizer.pad_token = token
-    tokenizer.padding_side = "right"
-    return tokenizer
-
-
-def model_config(spec: str, *, trust_remote_code: bool = False) -> Any:
-    """The text configuration of a model, without loading its weights.
-
-    Args:
-        spec: As for `load_language_model`. A GGUF file is converted first if it was not yet.
-        trust_remote_code: Run configuration code that comes with the model.
-
-    Raises:
-        ModelError: The model is not there, or its configuration cannot be read.
-    """
-    from transformers import AutoConfig
-
-    source = locate(spec)
-    location = convert_gguf(source) if source is not None and source.is_file() else source
-    try:
-        name = str(location) if location is not None else spec
-        return AutoConfig.from_pretrained(
-            name, trust_remote_code=trust_remote_code
-        ).get_text_config()
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"{spec}: its configuration could not be read ({reason}). Check the name or the folder"
-        ) from error
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
@@ -169,3 +99,15 @@ def require_same_tokenizer(teacher: Any, student: Any, texts: Sequence[str], *, 
                 f"{getattr(teacher, role)}. "
                 f"{advice}"
             )
+
+
+def padding_id(tokenizer: Any, vocabulary: int) -> int:
+    """What fills short rows, which nobody looks at: the padding token, or another where the model
+    has no row for it.
+
+    Args:
+        tokenizer: From `load_tokenizer`.
+        vocabulary: How many tokens the model speaks of.
+    """
+    token = int(tokenizer.pad_token_id)
+    return token if token < vocabulary else 0

@@ -1,24 +1,18 @@
-"""Weight files on disk: what they are called, what they hash to, and GGUF turned into plain
-safetensors once.
+"""Weight files on disk: what they are called, what they hash to, and the shapes in their headers.
 
-In: the path of a model folder or of a .gguf file. Out: a folder that `from_pretrained` loads, and a
-fingerprint of the bytes that decide what the model says (weights, config, tokenizer). Big files are
-hashed once and remembered by size and time.
+In: the path of a model folder or file. Out: a fingerprint of the bytes that decide what the model
+says (weights, configuration, tokenizer), or why the folder is no model. Big files are hashed once
+and remembered by size and time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory
+from tutelage.errors import ModelError
 from tutelage.runs import atomic_write_text, cache_folder
 
 _REMEMBERED_FROM_BYTES = 8 * 2**20
@@ -29,6 +23,7 @@ _TOKENIZER_FILES = (
     "vocab.json",
     "vocab.txt",
     "spiece.model",
+    "sentencepiece.bpe.model",
     "tokenizer_config.json",
 )
 
@@ -73,8 +68,12 @@ def folder_sha256(folder: Path) -> str:
     return total.hexdigest()
 
 
-def check_model_folder(folder: Path) -> None:
+def check_model_folder(folder: Path, *, tokenizer: bool = True) -> None:
     """Refuse a folder that `from_pretrained` could not turn into a model and a tokenizer.
+
+    Args:
+        folder: The folder.
+        tokenizer: False where a model alone is wanted.
 
     Raises:
         ModelError: No config.json, no tokenizer, or no weights; the message names what is missing.
@@ -91,7 +90,7 @@ def check_model_folder(folder: Path) -> None:
             "save_pretrained wrote "
             "(config.json, model.safetensors, tokenizer.json), a .gguf file, or a hub id"
         )
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    if tokenizer and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise ModelError(
             f"{folder} holds no tokenizer (looked for {', '.join(_TOKENIZER_FILES[:4])}). Save the "
             "tokenizer beside "
@@ -106,162 +105,21 @@ def check_model_folder(folder: Path) -> None:
         )
 
 
-def models_folder() -> Path:
-    """Where converted models are kept: a folder per content of the file they came from."""
-    return cache_folder() / "models"
-
-
-def converted_folder(path: Path) -> Path:
-    """Where the plain copy of a GGUF file is, or will be once it has been converted."""
-    return models_folder() / file_sha256(path)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message; of a missing key, whose message is the key alone, also
-    the kind.
-    """
-    text = str(error).strip()
-    if not text or isinstance(error, KeyError):
-        return f"{type(error).__name__} {text}".strip()
-    return text.splitlines()[0]
-
-
-@contextmanager
-def without_bars(*, only_errors: bool = False) -> Iterator[None]:
-    """Hide transformers' own progress bars inside, and if asked its warnings; all is as it was
-    afterwards.
-    """
-    from transformers.utils import logging
-
-    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    if only_errors:
-        logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if shown:
-            logging.enable_progress_bar()
-
-
-def convert_gguf(path: Path) -> Path:
-    """Turn a GGUF file into a plain float32 model folder, once per content of the file.
-
-    Quantised blocks are unpacked, and every mark of quantisation is removed from the saved
-    configuration, so that the folder is an ordinary model: it trains, it saves, PEFT takes it. The
-    folder appears under its final name only when it is complete.
-
-    Args:
-        path: A .gguf file.
-
-    Returns:
-        `models/<sha256>` in the user's cache folder.
-
-    Raises:
-        ModelError: The file is missing, damaged, or of an architecture that transformers does not
-            read.
-        NotEnoughDisk: The copy would not fit.
-        NotEnoughMemory: Neither would the model while it is copied.
-    """
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file. Check the path of the .gguf file")
-    target = converted_folder(path)
-    if target.is_dir():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
-    try:
-        with without_bars():
-            _write_plain_copy(path, temporary)
-        try:
-            temporary.rename(target)
-        except OSError:
-            if not target.is_dir():  # another process finished first: its folder is as good
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return target
-
-
-def gguf_shapes(path: Path) -> dict[str, Sequence[int]]:
-    """Shapes of all tensors of a GGUF file, from its header.
+def safetensors_shapes(path: Path) -> dict[str, Sequence[int]]:
+    """Shapes of all tensors of a safetensors file, from its header.
 
     Raises:
         ModelError: The file is damaged.
     """
-    from gguf import GGUFReader
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return {
-            str(tensor.name): [int(side) for side in tensor.shape]
-            for tensor in GGUFReader(str(path)).tensors
-        }
-    except (ValueError, KeyError, IndexError) as error:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
         raise ModelError(
-            f"{path} cannot be read as a GGUF file ({error}); download it again"
+            f"{path} cannot be read as safetensors ({error}); download it again"
         ) from error
-
-
-def _write_plain_copy(path: Path, folder: Path) -> None:
-    """Unpack the file's weights and its tokenizer into `folder`."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.quantization_config import GgufConfig
-
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic != b"GGUF":
-        raise ModelError(
-            f"{path} does not begin with the letters GGUF, so it is no GGUF file or is damaged; "
-            "download it again"
-        )
-    needed, free = (
-        4 * sum(math.prod(shape) for shape in gguf_shapes(path).values()),
-        shutil.disk_usage(folder).free,
-    )
-    if needed > free:
-        raise NotEnoughDisk(
-            f"{path} takes {needed / 1e9:.2f} GB as float32 but {free / 1e9:.2f} GB are free where "
-            "converted models "
-            "are kept. Free some space, or choose another disk with TUTELAGE_CACHE"
-        )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
-        raise NotEnoughMemory(
-            f"{path} takes {needed / 1e9:.2f} GB as float32 but this machine has "
-            f"{memory / 1e9:.2f} GB of memory. Take "
-            "a smaller model, or a machine with more"
-        )
-    where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(**where)
-        model = AutoModelForCausalLM.from_pretrained(
-            **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-        )
-    except (ValueError, KeyError, NotImplementedError, OSError) as error:
-        advice = (
-            "Upgrade transformers"
-            if "is not supported yet" in str(error)
-            else "Take another file of the same model"
-        )
-        raise ModelError(
-            f"{path} could not be read as a language model: {first_line(error)}. {advice}, or give "
-            "the model's "
-            "safetensors folder"
-        ) from error
-    for part in (model, model.base_model):
-        for mark, value in (
-            ("hf_quantizer", None),
-            ("is_quantized", False),
-            ("quantization_method", None),
-        ):
-            if hasattr(part, mark):
-                setattr(part, mark, value)
-    if hasattr(model.config, "quantization_config"):
-        delattr(model.config, "quantization_config")
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 def _sha256(path: Path) -> str:

@@ -30,7 +30,7 @@ UNFINISHED = ("checkpoints", ".*")
 """Names of what belongs to work in progress; it is not taken over."""
 
 How = Literal["done", "kept", "reused"]
-Value = TypeVar("Value")
+Value_co = TypeVar("Value_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +171,17 @@ def all_done(folder: RunFolder, fingerprints: Mapping[str, str]) -> bool:
     )
 
 
-class Deferred(Generic[Value]):
+class Deferred(Generic[Value_co]):
     """A value that is expensive to make (a loaded model), made when first asked for and then kept
     until it is released.
     """
 
-    def __init__(self, make: Callable[[], Value]) -> None:
+    def __init__(self, make: Callable[[], Value_co]) -> None:
         """Keep the recipe for the value; nothing is made yet."""
         self._make = make
-        self._made: list[Value] = []
+        self._made: list[Value_co] = []
 
-    def get(self) -> Value:
+    def get(self) -> Value_co:
         """The value, made now if it was not yet."""
         if not self._made:
             self._made.append(self._make())

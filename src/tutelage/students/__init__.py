@@ -15,13 +15,8 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING without the milliseconds that impo
 if TYPE_CHECKING:
     from typing import Any
 
-    from tutelage.models.final_states import (
-        OutputLayer,
-        final_states,
-        load_language_student,
-        output_layer,
-        packs,
-    )
+    from tutelage.models import OutputLayer, load_language_student, output_layer, packs
+    from tutelage.models.final_states import final_states
     from tutelage.students.classifier.configuration import RecurrentConfig
     from tutelage.students.classifier.predict import Predictor
     from tutelage.students.classifier.pretrained import load_pretrained
@@ -83,7 +78,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "OutputLayer": "models.final_states",
+    "OutputLayer": "models",
     "Predictor": "students.classifier.predict",
     "Pretrained": "students.classifier.specs",
     "RNN": "students.classifier.specs",
@@ -102,12 +97,12 @@ _NAMES = {
     "final_states": "models.final_states",
     "language_embeddings": "students.language.embeddings",
     "language_parameters": "students.language.sizes",
-    "load_language_student": "models.final_states",
+    "load_language_student": "models",
     "load_pretrained": "students.classifier.pretrained",
     "merge_lora": "students.language.lora",
     "needed_ids": "students.vocabulary.cutting",
-    "output_layer": "models.final_states",
-    "packs": "models.final_states",
+    "output_layer": "models",
+    "packs": "models",
     "plan_pruning": "students.pruning.plan",
     "prune": "students.pruning.pruning",
     "save": "students.saving",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.errors import ModelError
-from tutelage.models.quiet import no_progress_bars
+from tutelage.models.pretrained import without_bars
 from tutelage.students.classifier.labels import are_generic
 
 CONFIG_FILE = "config.json"
@@ -62,7 +62,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path | str) -> Path:
         shutil.rmtree(left_over)
     fresh.mkdir()
     try:
-        with no_progress_bars():
+        with without_bars():
             model.save_pretrained(fresh)
         tokenizer.save_pretrained(fresh)
         for path in fresh.iterdir():

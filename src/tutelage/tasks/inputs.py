@@ -22,8 +22,7 @@ def inputs_fingerprint(
     recipe: object,
     *,
     files: Iterable[Path],
-    teacher: Iterable[str],
-    models: Iterable[str] = (),
+    models: Iterable[str],
     besides: object = None,
 ) -> str:
     """The fingerprint of everything that a run of a recipe depends on.
@@ -31,9 +30,8 @@ def inputs_fingerprint(
     Args:
         recipe: All of it.
         files: The data files that it names.
-        teacher: What its teacher is made of, from the teacher's spec.
-        models: The other models that it names.
-        besides: What else the stages depend on.
+        models: The models that its students start from.
+        besides: What else the stages depend on, such as what the teacher knows.
 
     Raises:
         OSError: A file cannot be read.
@@ -45,7 +43,6 @@ def inputs_fingerprint(
         {name: _version(name) for name in _PACKAGES},
         recipe,
         [fingerprint_file(path) for path in files],
-        list(teacher),
         [model_fingerprint(name) for name in models],
         besides,
     )

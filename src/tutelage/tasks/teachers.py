@@ -31,7 +31,7 @@ def _teacher(spec: Any, **extra: Any) -> Any:
     extra = {"kind": (annotations_of(spec)["kind"], ...), **extra}
     if any(option.name == "model" for option in fields(spec)):
         extra["model"] = ModelName
-    return section(spec, kind=spec.kind, extra=extra)
+    return section(spec, kind=spec.kind, extra=extra, own_first=False)
 
 
 def _one_of(sections: Sequence[Any], key: str) -> Any:

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from tutelage.teachers.classifier.teacher import ClassifierTeacher
     from tutelage.teachers.classifier.teacher import ClassifierTeacher as Classifier
     from tutelage.teachers.document_labelling import label_documents
-    from tutelage.teachers.labelling import Teacher, label
+    from tutelage.teachers.labelling import label
     from tutelage.teachers.prompted.calibration import Calibration
     from tutelage.teachers.prompted.prompts import Prompt, draw_shots
     from tutelage.teachers.prompted.teacher import PromptedTeacher
     from tutelage.teachers.prompted.teacher import PromptedTeacher as Prompted
+    from tutelage.teachers.teacher import Teacher
 
 __all__ = [
     "Calibration",
@@ -50,7 +51,7 @@ _PLACES = {
     "Prompt": "prompted.prompts",
     "Prompted": "prompted.teacher",
     "PromptedTeacher": "prompted.teacher",
-    "Teacher": "labelling",
+    "Teacher": "teacher",
     "default_layers": "classifier.features",
     "draw_shots": "prompted.prompts",
     "extract_features": "classifier.features",

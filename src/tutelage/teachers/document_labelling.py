@@ -28,7 +28,8 @@ from tutelage.teachers.causal.drawing import (
     uniforms,
 )
 from tutelage.teachers.causal.eight_bits import hidden_targets, prepare_matrix
-from tutelage.teachers.causal.teacher import CHUNK_ELEMENTS, CausalTeacher
+from tutelage.teachers.causal.teacher import CHUNK_ELEMENTS
+from tutelage.teachers.teacher import HiddenStates
 from tutelage.types import SILENT, Document, Progress
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _WAITING_BATCHES = 2
 
 
 def label_documents(
-    teacher: CausalTeacher,
+    teacher: HiddenStates,
     documents: Sequence[Document],
     *,
     out: Path,
@@ -148,7 +149,7 @@ def in_background(work: Any) -> Iterator[Any]:
 
 
 def _scorer(
-    teacher: CausalTeacher,
+    teacher: HiddenStates,
     documents: Sequence[Document],
     out: Path,
     *,

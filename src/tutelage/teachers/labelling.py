@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
-
-import numpy as np
 
 from tutelage.targets import TargetStore, TargetWriter
+from tutelage.teachers.teacher import ClassProbabilities, LabelMass
 from tutelage.types import SILENT, Example, Progress
 
 _ROWS_AT_ONCE = 512
@@ -20,35 +18,8 @@ _MASS_SAMPLE = 64
 _LITTLE_MASS = 0.2
 
 
-class Teacher(Protocol):
-    """Writes soft targets: any order, no state between calls."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Names everything the soft targets depend on."""
-        ...
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names in the order of the soft targets."""
-        ...
-
-    def label(self, examples: Sequence[Example]) -> np.ndarray:
-        """Soft targets, float32 [B, C]."""
-        ...
-
-
-@runtime_checkable
-class TellsLabelMass(Protocol):
-    """A teacher that knows how much of its probability falls on the labels at all."""
-
-    def label_mass(self, examples: Sequence[Example]) -> np.ndarray:
-        """Share of probability on any label, float32 [B]."""
-        ...
-
-
 def label(
-    teacher: Teacher,
+    teacher: ClassProbabilities,
     examples: Sequence[Example],
     *,
     out: Path,
@@ -79,7 +50,7 @@ def label(
     ) as writer:
         ids = [example.example_id for example in examples]
         missing = sorted(writer.missing(ids), key=lambda row: (-len(examples[row].text), ids[row]))
-        if missing and isinstance(teacher, TellsLabelMass):
+        if missing and isinstance(teacher, LabelMass):
             _report_mass(teacher, [examples[row] for row in missing], progress)
         with progress.bar("Labelling", total=len(missing), unit="texts") as advance:
             for start in range(0, len(missing), _ROWS_AT_ONCE):
@@ -92,7 +63,7 @@ def label(
     return TargetStore.open(out, teacher=teacher.fingerprint, labels=teacher.labels)
 
 
-def _report_mass(teacher: TellsLabelMass, examples: Sequence[Example], progress: Progress) -> None:
+def _report_mass(teacher: LabelMass, examples: Sequence[Example], progress: Progress) -> None:
     """Say how much probability the labels get on a few texts, and warn if it is little."""
     sample = sorted(examples, key=lambda example: example.example_id)[:_MASS_SAMPLE]
     mass = float(teacher.label_mass(sample).mean())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
@@ -38,3 +38,12 @@ class LocalReader(LocalModel):
     seed: Annotated[int, Ge(0)] = 0
     """Of folds, shots and fitting. Apart from `train.seed`, so that students of several seeds share
     targets."""
+
+
+def local_tokenizer(model: str, *, trust_remote_code: bool, convert: bool) -> Any:
+    """The tokenizer of a model, see `TeacherSpec.tokenizer`."""
+    from tutelage.models import load_tokenizer
+    from tutelage.models.reading import read_tokenizer
+
+    read = load_tokenizer if convert else read_tokenizer
+    return read(model, trust_remote_code=trust_remote_code)

@@ -119,8 +119,12 @@ class TeacherSpec(Protocol[Assignment, Made]):
         """
         ...
 
-    def tokenizer(self, assignment: Assignment) -> Any:
-        """The tokenizer of its language model, read without weights.
+    def tokenizer(self, assignment: Assignment, *, convert: bool = True) -> Any:
+        """The tokenizer of its language model, without weights.
+
+        Args:
+            assignment: What the teacher is made for.
+            convert: Make it ready to use, which converts a GGUF file once; False: only look at it.
 
         Raises:
             ModelError: As for `facts`.
@@ -133,20 +137,20 @@ class TeacherSpec(Protocol[Assignment, Made]):
         """
         ...
 
-    def fingerprint(self, assignment: Assignment) -> str:
-        """Names everything that its answers depend on, before it is made.
+    def sources(self, assignment: Assignment) -> str:
+        """Names what its answers depend on besides its options and the assignment: weights, a file
+        of answers, a served model. Told without torch.
 
         Raises:
             ModelError: As for `facts`.
         """
         ...
 
-    def inputs(self, assignment: Assignment) -> Sequence[str]:
-        """Names the files it is made of, quickly and without torch: as long as they and the rows
-        are the same, so is `fingerprint`.
+    def fingerprint(self, assignment: Assignment) -> str:
+        """Names everything that its answers depend on, before it is made.
 
         Raises:
-            ModelError: A model is not there.
+            ModelError: As for `facts`.
         """
         ...
 

@@ -133,15 +133,17 @@ def peak_memory_bytes(folder: Path, prompt: TokenIds, dtype: torch.dtype) -> int
 
 
 _PROBE = """
-import sys, torch, transformers, tutelage
-from transformers import AutoModelForCausalLM
+import pathlib, sys, torch
+from tutelage.models import register
+from tutelage.models.pretrained import from_pretrained
+register()
 def highest():
     for line in open("/proc/self/status"):
         if line.startswith("VmHWM"):
             return int(line.split()[1]) * 1024
 before = highest()
-transformers.utils.logging.disable_progress_bar()
-model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=getattr(torch, sys.argv[2])).eval()
+place = pathlib.Path(sys.argv[1])
+model = from_pretrained("causal_lm", str(place), place, dtype=getattr(torch, sys.argv[2])).eval()
 ids = torch.tensor([[int(word) for word in sys.stdin.read().split(",")]])
 with torch.inference_mode():
     model(input_ids=ids, logits_to_keep=1)

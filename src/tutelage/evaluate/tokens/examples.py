@@ -15,10 +15,10 @@ import torch
 
 from tutelage.data.packed import collate_packed
 from tutelage.evaluate.tokens.scores import TokenScores
-from tutelage.losses import linear_logits
-from tutelage.models.final_states import final_states, output_layer
+from tutelage.models.final_states import final_states
+from tutelage.models.output import output_layer
 from tutelage.runs import atomic_write_bytes
-from tutelage.teachers import CausalTeacher
+from tutelage.teachers.teacher import HiddenStates
 from tutelage.types import Document
 
 SHOWN_TOKENS = 5
@@ -27,7 +27,7 @@ CONTEXT_TOKENS = 16
 
 @torch.no_grad()
 def show_distributions(
-    teacher: CausalTeacher,
+    teacher: HiddenStates,
     models: Mapping[str, Any],
     documents: Sequence[Document],
     *,
@@ -59,20 +59,15 @@ def show_distributions(
         document = long_enough[index]
         packed = collate_packed([document], [[0]], pad_id=0)
         place = int(generator.integers(document.positions // 2, document.positions))
-        teacher_logits = teacher.head.logits(teacher.hidden_states([document])[0][place][None])[
-            :, : teacher.vocabulary
-        ]
+        teacher_logits = teacher.logits(teacher.hidden_states([document])[0][place][None])
         probs = torch.softmax(teacher_logits.float(), dim=-1)[0].cpu()
         best = probs.topk(min(SHOWN_TOKENS, len(probs)))
         answers = {}
         for name, model in models.items():
-            output = output_layer(model)
             here = packed.to(model.device)
             states = final_states(model, here.input_ids, here.position_ids, here.segments)
-            logits = linear_logits(
-                states.flatten(0, 1)[here.positions[place]][None], output.weight, bias=output.bias,
-                logit_scale=output.scale, soft_cap=output.cap, vocabulary=teacher.vocabulary,
-            )  # fmt: skip
+            state = states.flatten(0, 1)[here.positions[place]][None]
+            logits = output_layer(model).logits(state)[:, : teacher.vocabulary]
             answers[name] = torch.softmax(logits.float(), dim=-1)[0].cpu()[best.indices].tolist()
         position = int(np.flatnonzero(document.trained)[place])
         shown.append(

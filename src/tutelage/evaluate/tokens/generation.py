@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tutelage.models import context_tokens
 from tutelage.students import TeacherView
 from tutelage.types import SILENT, Document, Progress
 
@@ -133,8 +134,8 @@ def _ends(model: Any) -> set[int]:
 
 def context_of(model: Any) -> int:
     """The most tokens that a model reads and writes together; a recurrent one knows no end."""
-    found = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return sys.maxsize if found is None else int(found)
+    found = context_tokens(model.config)
+    return sys.maxsize if found is None else found
 
 
 def _without_padding_rows(model: Any, vocabulary: int) -> dict[str, Any]:

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from tutelage.data.packed import collate_packed
-from tutelage.losses import linear_logits
 from tutelage.models.batching import length_batches
-from tutelage.models.final_states import final_states, output_layer
+from tutelage.models.final_states import final_states
+from tutelage.models.output import output_layer
 from tutelage.students import TeacherView
-from tutelage.teachers import CausalTeacher
+from tutelage.teachers.teacher import LocalLanguageModel
 from tutelage.types import SILENT, Document, Progress
 
 Values = NDArray[np.float64]
@@ -54,7 +54,7 @@ class TokenScores:
 
 @torch.no_grad()
 def score_models(
-    teacher: CausalTeacher,
+    teacher: LocalLanguageModel,
     models: Mapping[str, Any],
     documents: Sequence[Document],
     *,
@@ -89,7 +89,7 @@ def score_models(
     batches = length_batches(
         [len(documents[index].token_ids) for index in readable],
         batch_tokens=batch_tokens,
-        device=teacher.language_model.device,
+        device=teacher.device,
     )
     was_training = {name: model.training for name, model in models.items()}
     for model in models.values():
@@ -122,7 +122,7 @@ def score_models(
             for start in range(0, len(places), rows):
                 chunk = slice(start, start + rows)
                 labels = packed.labels[chunk]
-                teacher_logprobs = _logprobs(teacher.head.logits(teacher_states[chunk]), vocabulary)
+                teacher_logprobs = _logprobs(teacher.logits(teacher_states[chunk]), vocabulary)
                 found[""].put(places[chunk], teacher_logprobs, labels.to(teacher_logprobs.device))
                 spoken = _Spoken(
                     teacher_logprobs, teacher_logprobs.exp(), teacher_logprobs.argmax(dim=-1)
@@ -217,10 +217,7 @@ def _logits(model: Any, states: torch.Tensor) -> torch.Tensor:
     """Of a model, over the teacher's vocabulary."""
     if isinstance(model, TeacherView):
         return model.logits(states)
-    output = output_layer(model)
-    return linear_logits(
-        states, output.weight, bias=output.bias, logit_scale=output.scale, soft_cap=output.cap
-    )
+    return output_layer(model).logits(states)
 
 
 def _logprobs(logits: torch.Tensor, vocabulary: int) -> torch.Tensor:

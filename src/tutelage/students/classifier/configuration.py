@@ -4,16 +4,18 @@ torch.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 from transformers import PretrainedConfig
 
-Cell = Literal["gru", "lstm"]
-Pooling = Literal["mean", "max", "mean_max", "attention", "last"]
+from tutelage.config.ranges import check_values
+from tutelage.students.classifier.specs import RNN
 
 
 class RecurrentConfig(PretrainedConfig):
     """Shape of a recurrent text classifier.
+
+    What is not given is as in `students.RNN`, where each option is explained.
 
     Args:
         vocabulary_size: Rows of the embedding matrix.
@@ -46,34 +48,23 @@ class RecurrentConfig(PretrainedConfig):
     def __init__(
         self,
         *,
-        vocabulary_size: int = 8000,
-        embedding_size: int = 128,
-        hidden_size: int = 128,
-        layers: int = 1,
-        cell: str = "gru",
-        bidirectional: bool = True,
-        pooling: str = "mean_max",
-        dropout: float = 0.3,
+        vocabulary_size: int = RNN.vocabulary_size,
+        embedding_size: int = RNN.embedding_size,
+        hidden_size: int = RNN.hidden_size,
+        layers: int = RNN.layers,
+        cell: str = RNN.cell,
+        bidirectional: bool = RNN.bidirectional,
+        pooling: str = RNN.pooling,
+        dropout: float = RNN.dropout,
         embedding_std: float = 0.5,
         pad_token_id: int = 0,
         **settings: Any,
     ) -> None:
-        sizes = {
-            "vocabulary_size": vocabulary_size,
-            "embedding_size": embedding_size,
-            "hidden_size": hidden_size,
-        }
-        for name, value in {**sizes, "layers": layers}.items():
-            if value < 1:
-                raise ValueError(f"{name} is {value}: give a whole number of at least 1")
-        if cell not in get_args(Cell):
-            raise ValueError(f"cell is {cell!r}: expected one of {', '.join(get_args(Cell))}")
-        if pooling not in get_args(Pooling):
-            raise ValueError(
-                f"pooling is {pooling!r}: expected one of {', '.join(get_args(Pooling))}"
-            )
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}: give a share of at least 0 and below 1")
+        if vocabulary_size < 1:
+            raise ValueError(f"vocabulary_size is {vocabulary_size}: give a whole number above 0")
+        shape = {"embedding_size": embedding_size, "hidden_size": hidden_size, "layers": layers}
+        others = {"cell": cell, "pooling": pooling, "dropout": dropout}
+        check_values(RNN, {**shape, **others})
         self.vocabulary_size = vocabulary_size
         self.embedding_size = embedding_size
         self.hidden_size = hidden_size

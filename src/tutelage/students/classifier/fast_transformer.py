@@ -16,17 +16,20 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention
 from transformers import ModernBertForSequenceClassification
 
+from tutelage.models.versions import transformers_was_tested
+
 LARGEST_TABLE_BYTES = 1 << 28
 """A larger table of queries, keys and values is not made; they are computed for each text."""
 
 
 def has_known_shape(model: ModernBertForSequenceClassification) -> bool:
     """True if `FastTransformer` computes what the model does: full attention, plain rotary
-    positions, GELU.
+    positions, GELU, in a version of transformers that was tested.
     """
     config: Any = model.config
     return (
-        set(config.layer_types) == {"full_attention"}
+        transformers_was_tested()
+        and set(config.layer_types) == {"full_attention"}
         and config.rope_parameters["full_attention"]["rope_type"] == "default"
         and config.hidden_activation == config.classifier_activation == "gelu"
         and config.classifier_pooling in ("mean", "cls")

@@ -2,22 +2,26 @@
 embeddings come from.
 
 In: a description, texts, perhaps a teacher's language model. Out: a model and a tokenizer that fit
-together.
+together, or what keeps them from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+from annotated_types import Ge
+
+from tutelage.config.ranges import check_options
 from tutelage.errors import ModelError
-from tutelage.students.vocabulary.embeddings import set_embeddings, teacher_embeddings
-from tutelage.students.vocabulary.token_vectors import LanguageModel
-from tutelage.students.vocabulary.training import train_tokenizer
-from tutelage.students.vocabulary.trimming import trim_tokenizer
+from tutelage.students.classifier.student import refused
 from tutelage.types import Progress
+
+if TYPE_CHECKING:
+    from tutelage.models import ModelFacts
+    from tutelage.students.vocabulary.token_vectors import LanguageModel
 
 MOST_CONTEXTS = 3000
 """Texts in which `teacher_contextual` looks at tokens; more would cost teacher time and change
@@ -29,30 +33,55 @@ Embeddings = Literal["random", "teacher", "teacher_contextual"]
 
 @dataclass(frozen=True, kw_only=True)
 class FreshStudent:
-    """The fields of every student with fresh weights; what is done with them is in the functions
+    """The options of every student with fresh weights; what is done with them is in the functions
     below.
     """
 
+    boundaries: ClassVar[bool]
+    """Of a kind: whether texts stand between a first and a last token."""
+    width_option: ClassVar[str]
+    """Of a kind: the option that is the width of a token embedding."""
+    spread: ClassVar[float]
+    """Of a kind: the standard deviation of first embeddings from the teacher that trained best."""
+
     labels: Sequence[str]
     """Class names in the order of the logits."""
-    max_length: int = 128
-    """Where texts are truncated, in tokens."""
+
+    max_length: Annotated[int, Ge(2)] = 128
+    """The most tokens of one text; longer texts are cut."""
+
     tokenizer: TokenizerKind = "wordpiece"
-    """Own vocabulary (`wordpiece`, `bpe`, `word`) or the `teacher`'s, trimmed to the texts."""
-    vocabulary_size: int = 8000
-    """Most tokens of an own vocabulary."""
+    """Where the vocabulary comes from."""
+
+    vocabulary_size: Annotated[int, Ge(16)] = 8000
+    """The most tokens of a trained vocabulary."""
+
     lowercase: bool = True
-    """Fold case in an own vocabulary."""
+    """Whether capital letters are set aside; has no effect on the teacher's tokenizer."""
+
     embeddings: Embeddings = "random"
-    """First embeddings: `random`, the `teacher`'s, or what a layer of it makes of each token
-    (`teacher_contextual`)."""
-    embeddings_layer: int | None = None
-    """The layer for `teacher_contextual`; None means the one just past the middle."""
+    """The first token embeddings: random, the teacher's, or what a layer of the teacher makes of
+    each token (teacher_contextual); the last two reduced by PCA."""
 
+    embeddings_layer: Annotated[int, Ge(0)] | None = None
+    """The teacher's layer that `teacher_contextual` reads; None: one just above the middle."""
 
-def needs_language_model(student: FreshStudent) -> bool:
-    """True if vocabulary or embeddings come from the teacher."""
-    return student.embeddings != "random" or student.tokenizer == "teacher"
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def needs_weights(self) -> bool:
+        """True if the first embeddings come from the teacher."""
+        return self.embeddings != "random"
+
+    @property
+    def needs_tokenizer(self) -> bool:
+        """True if vocabulary or embeddings come from the teacher."""
+        return self.needs_weights or self.tokenizer == "teacher"
+
+    def starts_from(self) -> None:
+        """None: all weights are fresh."""
+        return
 
 
 def contexts_of(texts: Sequence[str]) -> Sequence[str]:
@@ -74,9 +103,6 @@ def build_fresh(
     network: Callable[..., Any],
     texts: Iterable[str],
     *,
-    boundaries: bool,
-    width: int,
-    standard_deviation: float,
     language_model: LanguageModel | None,
     seed: int,
     cache: Path | None,
@@ -87,12 +113,10 @@ def build_fresh(
 
     Args:
         student: The description.
-        network: Makes the model from `tokenizer`, `labels` and `seed`, given by name.
+        network: Makes the model, in training mode, from the description, a tokenizer and `seed`.
         texts: What the vocabulary is made from.
-        boundaries: Whether texts stand between a first and a last token.
-        width: Of a token embedding.
-        standard_deviation: Of embeddings from the teacher.
-        language_model: The teacher's, where embeddings or tokenizer come from it.
+        language_model: The teacher's, where embeddings or tokenizer come from it; its `model` is
+            asked for embeddings alone.
         seed: Of the random weights.
         cache: Folder where the teacher's vectors are kept between builds; None keeps nothing.
         progress: Where bars go.
@@ -103,20 +127,22 @@ def build_fresh(
     Raises:
         ModelError: A language model is needed and none was given.
     """
+    from tutelage.students.vocabulary.embeddings import set_embeddings, teacher_embeddings
+
     texts = list(texts)
-    tokenizer = _tokenizer(student, texts, language_model, boundaries=boundaries)
-    model = network(tokenizer=tokenizer, labels=student.labels, seed=seed)
-    if student.embeddings != "random":
+    tokenizer = _tokenizer(student, texts, language_model)
+    model = network(student, tokenizer, seed=seed)
+    if student.needs_weights:
         assert language_model is not None
         matrix = teacher_embeddings(
             tokenizer,
             language_model,
-            width=width,
+            width=getattr(student, student.width_option),
             contextual_layer=contextual_layer(
                 student, language_model.model.config.num_hidden_layers
             ),
             texts=contexts_of(texts),
-            standard_deviation=standard_deviation,
+            standard_deviation=student.spread,
             seed=seed,
             cache=cache,
             progress=progress,
@@ -125,24 +151,76 @@ def build_fresh(
     return model, tokenizer
 
 
+def fresh_problems(
+    student: FreshStudent, facts: ModelFacts | None, tokenizer: Callable[[], Any]
+) -> Iterator[tuple[str, str]]:
+    """A vocabulary too small, embeddings that the teacher does not have, a tokenizer of its that
+    cannot be trimmed; arguments and result as in `ClassifierStudent.problems`.
+    """
+    from tutelage.students.vocabulary.training import smallest_vocabulary
+
+    if student.tokenizer != "teacher":
+        least = smallest_vocabulary(student.tokenizer, boundaries=student.boundaries)
+        if student.vocabulary_size < least:
+            yield (
+                "vocabulary_size",
+                f"is {student.vocabulary_size}, but special tokens and single letters need "
+                f"{least}: raise it",
+            )
+    if facts is None:
+        return
+    if student.embeddings != "random":
+        yield from _teacher_lacks(student, facts)
+    if student.tokenizer == "teacher":
+        message = refused(lambda: _require_trimmable(tokenizer()))
+        if message is not None:
+            yield "tokenizer", message
+
+
+def _teacher_lacks(student: FreshStudent, facts: ModelFacts) -> Iterator[tuple[str, str]]:
+    key = student.width_option
+    width, widest = getattr(student, key), facts.embedding_width
+    if widest is not None and width > widest:
+        yield (
+            key,
+            f"is {width}, but the teacher's embeddings are only {widest} wide: choose at most "
+            f"{widest}, or embeddings: random",
+        )
+    layer = student.embeddings_layer if student.embeddings == "teacher_contextual" else None
+    if layer is not None and facts.layers is not None and layer > facts.layers:
+        yield (
+            "embeddings_layer",
+            f"is {layer}, but the teacher has {facts.layers} layers: give 0 to {facts.layers}, or "
+            "leave it out",
+        )
+
+
+def _require_trimmable(tokenizer: Any) -> None:
+    from tutelage.students.vocabulary.trimming import byte_level_state
+
+    byte_level_state(tokenizer)
+
+
 def _tokenizer(
-    student: FreshStudent,
-    texts: Sequence[str],
-    language_model: LanguageModel | None,
-    *,
-    boundaries: bool,
+    student: FreshStudent, texts: Sequence[str], language_model: LanguageModel | None
 ) -> Any:
-    if needs_language_model(student) and language_model is None:
+    from tutelage.students.vocabulary.training import train_tokenizer
+    from tutelage.students.vocabulary.trimming import trim_tokenizer
+
+    lacks_weights = student.needs_weights and getattr(language_model, "model", None) is None
+    if lacks_weights or (student.needs_tokenizer and language_model is None):
         raise ModelError(
             f"tokenizer {student.tokenizer!r} with embeddings {student.embeddings!r} comes from "
-            "the teacher, but no "
-            "language model was given: pass language_model, or choose tokenizer='wordpiece' and "
-            "embeddings='random'"
+            "the teacher, but no language model was given: pass language_model, or choose "
+            "tokenizer='wordpiece' and embeddings='random'"
         )
     if student.tokenizer == "teacher":
         assert language_model is not None
         return trim_tokenizer(
-            language_model.tokenizer, texts, max_length=student.max_length, boundaries=boundaries
+            language_model.tokenizer,
+            texts,
+            max_length=student.max_length,
+            boundaries=student.boundaries,
         )[0]
     return train_tokenizer(
         texts,
@@ -150,5 +228,5 @@ def _tokenizer(
         vocabulary_size=student.vocabulary_size,
         lowercase=student.lowercase,
         max_length=student.max_length,
-        boundaries=boundaries,
+        boundaries=student.boundaries,
     )

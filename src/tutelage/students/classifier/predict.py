@@ -19,8 +19,9 @@ from torch import Tensor
 from transformers import ModernBertForSequenceClassification
 
 from tutelage.errors import ModelError
-from tutelage.models.quiet import no_progress_bars
-from tutelage.models.threads import one_thread
+from tutelage.models.compute import one_thread
+from tutelage.models.facts import context_tokens
+from tutelage.models.pretrained import UNREADABLE, from_pretrained
 from tutelage.students.classifier.fast_rnn import FastRecurrent
 from tutelage.students.classifier.fast_transformer import FastTransformer, has_known_shape
 from tutelage.students.classifier.rnn import RecurrentForSequenceClassification
@@ -51,7 +52,7 @@ class Predictor:
         self.labels: list[str] = [
             model.config.id2label[index] for index in sorted(model.config.id2label)
         ]
-        longest = getattr(model.config, "max_position_embeddings", None) or LONGEST
+        longest = context_tokens(model.config) or LONGEST
         self.max_length = min(tokenizer.model_max_length, max(longest, 1))
         self._pad_id: int = tokenizer.pad_token_id or 0
         self._tokenizer = tokenizer
@@ -74,8 +75,6 @@ class Predictor:
         Raises:
             ModelError: The folder holds no finished model, or transformers cannot load it.
         """
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
         folder = Path(folder)
         if not (folder / "config.json").is_file():
             raise ModelError(
@@ -83,10 +82,9 @@ class Predictor:
                 "first"
             )
         try:
-            with no_progress_bars():
-                model = AutoModelForSequenceClassification.from_pretrained(folder)
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError) as error:
+            model = from_pretrained("sequence", str(folder), folder)
+            tokenizer = from_pretrained("tokenizer", str(folder), folder)
+        except UNREADABLE as error:
             raise ModelError(
                 f"{folder} cannot be loaded by transformers ({error}): train the student again"
             ) from error

@@ -1,120 +1,69 @@
-"""Students by name: frozen descriptions that build a fresh model and its tokenizer for given texts.
+"""The students that classify, as frozen descriptions: their options, and what each kind knows about
+itself.
 
-In: sizes and class names, then texts. Out: a model and a tokenizer. Recipes and the Python
-interface both build students here.
+In: sizes and class names, then texts. Out: a model and a tokenizer, a size, problems (see
+`classifier.student.ClassifierStudent`). Recipes and the Python interface both build students here;
+importing this file imports no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from tutelage.students.classifier.configuration import Cell, Pooling
-from tutelage.students.classifier.fresh import FreshStudent, build_fresh, needs_language_model
-from tutelage.students.classifier.pretrained import load_pretrained
-from tutelage.students.classifier.rnn import build_rnn
-from tutelage.students.classifier.transformer import build_transformer
-from tutelage.students.vocabulary.token_vectors import LanguageModel
+from annotated_types import Ge, Lt
+
+from tutelage.config.ranges import check_options
+from tutelage.students.classifier.fresh import FreshStudent, build_fresh, fresh_problems
+from tutelage.students.classifier.student import refused
 from tutelage.types import SILENT, Progress
 
-RECURRENT_STD = 0.5
-TRANSFORMER_STD = 0.3
-"""Sizes of first embeddings that trained best: a recurrent cell reads them as they are, an encoder
-normalises them."""
+if TYPE_CHECKING:
+    from tutelage.models import ModelFacts
+    from tutelage.students.vocabulary.token_vectors import LanguageModel
 
-
-@dataclass(frozen=True, kw_only=True)
-class RNN(FreshStudent):
-    """A recurrent student.
-
-    Example:
-        >>> student = RNN(cell="gru", hidden_size=16, embedding_size=8, labels=["bad", "good"])
-        >>> model, tokenizer = student.build(["a good film", "a bad film"])
-    """
-
-    cell: Cell = "gru"
-    """`gru` or `lstm`."""
-    hidden_size: int = 128
-    """Width of the state of one direction."""
-    embedding_size: int = 128
-    """Width of a token embedding; at most the teacher's where embeddings come from it."""
-    layers: int = 1
-    """Recurrent layers."""
-    bidirectional: bool = True
-    """Also read the text from its end."""
-    pooling: Pooling = "mean_max"
-    """How states become one vector: `mean`, `max`, `mean_max`, `attention`, `last`."""
-    dropout: float = 0.3
-    """Share of values dropped while training."""
-
-    @property
-    def needs_language_model(self) -> bool:
-        """True if `build` must be given the teacher's language model."""
-        return needs_language_model(self)
-
-    def build(
-        self,
-        texts: Iterable[str],
-        *,
-        language_model: LanguageModel | None = None,
-        seed: int = 0,
-        cache: Path | None = None,
-        progress: Progress = SILENT,
-    ) -> tuple[Any, Any]:
-        """A fresh model and its tokenizer; arguments, result and errors are those of
-        `build_fresh`.
-        """
-        network = partial(
-            build_rnn,
-            cell=self.cell,
-            hidden_size=self.hidden_size,
-            embedding_size=self.embedding_size,
-            layers=self.layers,
-            bidirectional=self.bidirectional,
-            pooling=self.pooling,
-            dropout=self.dropout,
-        )
-        return build_fresh(
-            self,
-            network,
-            texts,
-            boundaries=False,
-            width=self.embedding_size,
-            standard_deviation=RECURRENT_STD,
-            language_model=language_model,
-            seed=seed,
-            cache=cache,
-            progress=progress,
-        )
+Cell = Literal["gru", "lstm"]
+Pooling = Literal["mean", "max", "mean_max", "attention", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transformer(FreshStudent):
-    """A small transformer student of a stock class.
+    """A transformer encoder with fresh weights.
 
     Example:
         >>> student = Transformer(layers=1, hidden_size=32, labels=["bad", "good"])
         >>> model, tokenizer = student.build(["a good film", "a bad film"])
     """
 
-    layers: int = 4
-    """Encoder layers."""
-    hidden_size: int = 192
-    """Width of a token; at most the teacher's where embeddings come from it."""
-    heads: int | None = None
-    """Attention heads; None means one for every 32 of the width."""
-    intermediate_size: int | None = None
-    """Width of the feed-forward part; None means what suits the class."""
-    dropout: float = 0.1
-    """Share of values dropped while training."""
+    boundaries: ClassVar[bool] = True
+    width_option: ClassVar[str] = "hidden_size"
+    spread: ClassVar[float] = 0.3  # an encoder normalises its embeddings
 
-    @property
-    def needs_language_model(self) -> bool:
-        """True if `build` must be given the teacher's language model."""
-        return needs_language_model(self)
+    layers: Annotated[int, Ge(1)] = 4
+    """Transformer blocks."""
+
+    hidden_size: Annotated[int, Ge(1)] = 192
+    """The width of a token's vector."""
+
+    heads: Annotated[int, Ge(1)] | None = None
+    """Attention heads; must divide `hidden_size`. None: about one for every 32 of the width."""
+
+    intermediate_size: Annotated[int, Ge(1)] | None = None
+    """The width inside each block's feed-forward part; None: twice `hidden_size`, the part being
+    gated."""
+
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
+    """The probability that a value is dropped during training."""
+
+    def check_together(self) -> None:
+        """Refuse heads that do not divide the width."""
+        if self.heads is not None and self.hidden_size % self.heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} cannot be divided among {self.heads} heads; "
+                "change one of them"
+            )
 
     def build(
         self,
@@ -125,47 +74,125 @@ class Transformer(FreshStudent):
         cache: Path | None = None,
         progress: Progress = SILENT,
     ) -> tuple[Any, Any]:
-        """A fresh model and its tokenizer; arguments, result and errors are those of
-        `build_fresh`.
-        """
-        network = partial(
-            build_transformer,
-            layers=self.layers,
-            hidden_size=self.hidden_size,
-            heads=self.heads,
-            intermediate_size=self.intermediate_size,
-            dropout=self.dropout,
-            max_length=self.max_length,
-        )
+        """A fresh model and its tokenizer, see `ClassifierStudent.build`."""
+        from tutelage.students.classifier.transformer import build_transformer
+
         return build_fresh(
             self,
-            network,
+            build_transformer,
             texts,
-            boundaries=True,
-            width=self.hidden_size,
-            standard_deviation=TRANSFORMER_STD,
             language_model=language_model,
             seed=seed,
             cache=cache,
             progress=progress,
         )
 
+    def weights(self) -> tuple[float, float]:
+        """Weights multiplied at every token, and all weights."""
+        feed_forward = self.intermediate_size or 4 * self.hidden_size
+        body = self.layers * (4 * self.hidden_size**2 + 2 * self.hidden_size * feed_forward)
+        return body, body + self.hidden_size * self.vocabulary_size
+
+    def problems(
+        self, facts: ModelFacts | None, tokenizer: Callable[[], Any]
+    ) -> Iterator[tuple[str, str]]:
+        """Heads that do not fit, and what no fresh student can have."""
+        from tutelage.students.classifier.transformer import attention_heads
+
+        message = refused(lambda: attention_heads(self.hidden_size, self.heads))
+        if message is not None:
+            yield "hidden_size", message
+        yield from fresh_problems(self, facts, tokenizer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RNN(FreshStudent):
+    """A GRU or LSTM over token embeddings, pooled over positions.
+
+    Example:
+        >>> student = RNN(cell="gru", hidden_size=16, embedding_size=8, labels=["bad", "good"])
+        >>> model, tokenizer = student.build(["a good film", "a bad film"])
+    """
+
+    boundaries: ClassVar[bool] = False
+    width_option: ClassVar[str] = "embedding_size"
+    spread: ClassVar[float] = 0.5  # a recurrent cell reads its embeddings as they are
+
+    cell: Cell = "gru"
+    """The recurrent cell."""
+
+    hidden_size: Annotated[int, Ge(1)] = 128
+    """The width of the state, for each direction."""
+
+    embedding_size: Annotated[int, Ge(1)] = 128
+    """The width of a token's vector."""
+
+    layers: Annotated[int, Ge(1)] = 1
+    """Recurrent layers."""
+
+    bidirectional: bool = True
+    """Whether the text is also read backwards."""
+
+    pooling: Pooling = "mean_max"
+    """How the states of all positions become one vector."""
+
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.3
+    """The probability that a value is dropped during training."""
+
+    def build(
+        self,
+        texts: Iterable[str],
+        *,
+        language_model: LanguageModel | None = None,
+        seed: int = 0,
+        cache: Path | None = None,
+        progress: Progress = SILENT,
+    ) -> tuple[Any, Any]:
+        """A fresh model and its tokenizer, see `ClassifierStudent.build`."""
+        from tutelage.students.classifier.rnn import build_rnn
+
+        return build_fresh(
+            self,
+            build_rnn,
+            texts,
+            language_model=language_model,
+            seed=seed,
+            cache=cache,
+            progress=progress,
+        )
+
+    def weights(self) -> tuple[float, float]:
+        """Weights multiplied at every token, and all weights."""
+        directions = 2 if self.bidirectional else 1
+        inputs = self.hidden_size + self.embedding_size
+        body = directions * self.layers * 4 * self.hidden_size * inputs
+        return body, body + self.embedding_size * self.vocabulary_size
+
+    def problems(
+        self, facts: ModelFacts | None, tokenizer: Callable[[], Any]
+    ) -> Iterator[tuple[str, str]]:
+        """What no fresh student can have."""
+        return fresh_problems(self, facts, tokenizer)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """A student that has weights already."""
+    """A sequence classifier or encoder that exists already."""
+
+    needs_weights: bool = field(default=False, init=False)
+    needs_tokenizer: bool = field(default=False, init=False)
 
     labels: Sequence[str]
     """Class names in the order of the logits."""
-    model: Path | str
-    """Folder, or hub id, of an encoder or a sequence classifier, with its tokenizer."""
-    max_length: int = 128
-    """Where texts are truncated, in tokens."""
 
-    @property
-    def needs_language_model(self) -> bool:
-        """False: the folder has all that is needed."""
-        return False
+    max_length: Annotated[int, Ge(2)] = FreshStudent.max_length
+    """The most tokens of one text; longer texts are cut."""
+
+    model: Path | str
+    """A folder or a hub id."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def build(
         self,
@@ -178,20 +205,14 @@ class Pretrained:
     ) -> tuple[Any, Any]:
         """The model of the folder, with a fresh classifier if it has none, and its tokenizer.
 
-        Args:
-            texts: Not needed.
-            language_model: Not needed.
-            seed: Of a fresh classifier.
-            cache: Not needed.
-            progress: Not needed.
-
-        Returns:
-            The model, in training mode, and its tokenizer.
+        Of the arguments of `ClassifierStudent.build` only the seed is needed, for that classifier.
 
         Raises:
             ModelError: The folder cannot be used, see `load_pretrained`.
         """
         import torch
+
+        from tutelage.students.classifier.pretrained import load_pretrained
 
         del texts, language_model, cache, progress
         with torch.random.fork_rng(devices=[]):
@@ -200,3 +221,33 @@ class Pretrained:
                 self.model, labels=self.labels, max_length=self.max_length
             )
         return model.train(), tokenizer
+
+    def weights(self) -> tuple[float, float]:
+        """All weights, twice: which of them are embeddings is not known from headers."""
+        from tutelage.models import model_facts
+
+        weights = model_facts(str(self.model)).parameters
+        return weights, weights
+
+    def problems(
+        self, facts: ModelFacts | None, tokenizer: Callable[[], Any]
+    ) -> Iterator[tuple[str, str]]:
+        """A model that is not there, is of another kind, or classifies into other labels."""
+        from tutelage.models import model_facts
+        from tutelage.students.classifier.pretrained import read_pretrained
+
+        del facts, tokenizer
+
+        def read() -> None:
+            read_pretrained(self.model, labels=self.labels)
+            model_facts(str(self.model))
+
+        message = refused(read)
+        if message is not None:
+            yield "model", message
+
+    def starts_from(self) -> str:
+        """The fingerprint of its weights."""
+        from tutelage.models import model_fingerprint
+
+        return model_fingerprint(str(self.model))

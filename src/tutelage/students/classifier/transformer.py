@@ -8,31 +8,20 @@ decides which encoder class that is.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers import ModernBertConfig, ModernBertForSequenceClassification, PreTrainedModel
 
 from tutelage.students.classifier.labels import label_names
+from tutelage.students.classifier.specs import Transformer
 
 REFERENCE_STD = 0.02
 REFERENCE_WIDTH = 768
 HEAD_WIDTH = 32
 
 
-def build_transformer(
-    *,
-    tokenizer: Any,
-    labels: Sequence[str],
-    layers: int = 4,
-    hidden_size: int = 192,
-    heads: int | None = None,
-    intermediate_size: int | None = None,
-    dropout: float = 0.1,
-    max_length: int = 128,
-    seed: int = 0,
-) -> PreTrainedModel:
+def build_transformer(student: Transformer, tokenizer: Any, *, seed: int = 0) -> PreTrainedModel:
     """A fresh transformer student with random weights.
 
     ModernBERT, with full attention in every layer and the mean over tokens as the vector that is
@@ -40,17 +29,13 @@ def build_transformer(
     when a few thousand short texts are all there is; its answer to one text takes no longer than
     that of BERT of the same shape (2 layers of 128: about 1.8 ms on one core, BERT 2.0 ms).
 
+    Without a width given, the gated feed-forward part is twice as wide as a token, which with its
+    gate has the weights of a plain one three times as wide. Dropout is that of embeddings,
+    attention, feed-forward and classifier.
+
     Args:
+        student: Its sizes and class names.
         tokenizer: The student's own; gives the vocabulary and the special tokens.
-        labels: Class names in the order of the logits.
-        layers: Encoder layers.
-        hidden_size: Width of a token; must divide into the heads.
-        heads: Attention heads; None means one for every 32 of the width.
-        intermediate_size: Width of the gated feed-forward part; None means twice the width, which
-            with its gate has the weights of a plain one three times as wide.
-        dropout: Share of values dropped while training, in embeddings, attention, feed-forward and
-            classifier.
-        max_length: Longest text in tokens.
         seed: Of the random weights; the global random state is left as it was.
 
     Returns:
@@ -64,17 +49,17 @@ def build_transformer(
         Initial weights are wider than in the original by sqrt(768 / width), to keep the size of
         activations at small widths.
     """
-    heads = attention_heads(hidden_size, heads)
-    id2label, label2id = label_names(labels)
+    hidden_size, dropout = student.hidden_size, student.dropout
+    id2label, label2id = label_names(student.labels)
     rotary = {"rope_type": "default", "rope_theta": 10_000.0}
     config = ModernBertConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden_size,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        intermediate_size=intermediate_size or 2 * hidden_size,
-        max_position_embeddings=max_length,
-        layer_types=["full_attention"] * layers,
+        num_hidden_layers=student.layers,
+        num_attention_heads=attention_heads(hidden_size, student.heads),
+        intermediate_size=student.intermediate_size or 2 * hidden_size,
+        max_position_embeddings=student.max_length,
+        layer_types=["full_attention"] * student.layers,
         rope_parameters={"full_attention": rotary, "sliding_attention": dict(rotary)},
         initializer_range=REFERENCE_STD * math.sqrt(REFERENCE_WIDTH / hidden_size),
         classifier_pooling="mean",

@@ -4,15 +4,18 @@ Needs no torch.
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 from transformers import PretrainedConfig
 
-from tutelage.students.classifier.configuration import Cell
+from tutelage.config.ranges import check_values
+from tutelage.students.language.specs import LanguageRNN
 
 
 class RecurrentLanguageConfig(PretrainedConfig):
     """Shape of a recurrent language model.
+
+    What is not given is as in `LanguageRNN`, where each option is explained.
 
     Args:
         vocab_size: Rows of the embedding matrix and of the output matrix.
@@ -45,11 +48,11 @@ class RecurrentLanguageConfig(PretrainedConfig):
         self,
         *,
         vocab_size: int = 8000,
-        embedding_size: int = 512,
-        hidden_size: int = 512,
-        layers: int = 1,
-        cell: str = "gru",
-        dropout: float = 0.1,
+        embedding_size: int = LanguageRNN.hidden_size,
+        hidden_size: int = LanguageRNN.hidden_size,
+        layers: int = LanguageRNN.layers,
+        cell: str = LanguageRNN.cell,
+        dropout: float = LanguageRNN.dropout,
         embedding_std: float = 0.02,
         tie_word_embeddings: bool = True,
         bos_token_id: int | None = None,
@@ -57,18 +60,10 @@ class RecurrentLanguageConfig(PretrainedConfig):
         pad_token_id: int | None = None,
         **settings: Any,
     ) -> None:
-        sizes = {
-            "vocab_size": vocab_size,
-            "embedding_size": embedding_size,
-            "hidden_size": hidden_size,
-        }
-        for name, value in {**sizes, "layers": layers}.items():
-            if value < 1:
-                raise ValueError(f"{name} is {value}: give a whole number of at least 1")
-        if cell not in get_args(Cell):
-            raise ValueError(f"cell is {cell!r}: expected one of {', '.join(get_args(Cell))}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}: give a share of at least 0 and below 1")
+        if vocab_size < 1:
+            raise ValueError(f"vocab_size is {vocab_size}: give a whole number above 0")
+        shape = {"embedding_size": embedding_size, "hidden_size": hidden_size, "layers": layers}
+        check_values(LanguageRNN, {**shape, "cell": cell, "dropout": dropout})
         self.vocab_size = vocab_size
         self.embedding_size = embedding_size
         self.hidden_size = hidden_size

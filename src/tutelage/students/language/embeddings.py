@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from tutelage.errors import ShapeMismatch
-from tutelage.models.final_states import below_adapters
+from tutelage.models.output import below_adapters
 from tutelage.students.classifier.components import principal_components
 from tutelage.students.vocabulary.embeddings import set_embeddings
 

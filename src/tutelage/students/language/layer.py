@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from tutelage.students.cudnn import lay_weights_together
+from tutelage.students.classifier.rnn import lay_weights_together
 from tutelage.students.language.configuration import RecurrentLanguageConfig
 from tutelage.students.language.output import State
 

@@ -12,15 +12,17 @@ from typing import Any, cast
 import torch
 
 from tutelage.errors import ModelError
+from tutelage.models.output import Adapted, TellsStates
+from tutelage.students.language.student import Lora
 
 
-def add_lora(model: Any, *, rank: int = 16, alpha: float = 32.0, seed: int = 0) -> Any:
+def add_lora(model: Any, *, rank: int = Lora.rank, alpha: float = Lora.alpha, seed: int = 0) -> Any:
     """Freeze a model and put low-rank adapters beside all its linear layers but the output matrix.
 
     Args:
         model: A causal language model of transformers; its layers are wrapped in place.
-        rank: Rank of each addition.
-        alpha: Its scale, divided by the rank.
+        rank: As in `Lora`.
+        alpha: As in `Lora`.
         seed: Of the random half of the adapters; the other half is zero, so nothing changes at
             first. The global random state is left as it was.
 
@@ -33,11 +35,10 @@ def add_lora(model: Any, *, rank: int = 16, alpha: float = 32.0, seed: int = 0) 
     Source: Hu et al. 2021 (arXiv:2106.09685); on all linear layers, which Dettmers et al. 2023
         (arXiv:2305.14314, section 4) found to matter more than the rank.
     """
-    if getattr(model, "reads_one_document_a_row", False):
+    if isinstance(model, TellsStates):
         raise ModelError(
             f"{type(model).__name__} keeps its weights in recurrent cells, which take no adapters: "
-            "train all of it "
-            "(remove lora from this student)"
+            "train all of it (remove lora from this student)"
         )
     from peft import LoraConfig, TaskType, get_peft_model
 
@@ -67,6 +68,6 @@ def merge_lora(model: Any) -> Any:
     Returns:
         The model that the adapters were put on.
     """
-    if not hasattr(model, "merge_and_unload"):
+    if not isinstance(model, Adapted):
         return model
-    return model.merge_and_unload().requires_grad_(True)
+    return cast(Any, model).merge_and_unload().requires_grad_(True)

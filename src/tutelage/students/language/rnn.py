@@ -17,7 +17,7 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from tutelage.students.classifier.configuration import Cell
+from tutelage.models.output import OutputLayer
 from tutelage.students.classifier.rnn import recurrent_start
 from tutelage.students.language.configuration import RecurrentLanguageConfig
 from tutelage.students.language.layer import (
@@ -27,6 +27,7 @@ from tutelage.students.language.layer import (
     tokens_first,
 )
 from tutelage.students.language.output import RecurrentCausalLMOutput, State
+from tutelage.students.language.specs import LanguageRNN
 
 STEPS: Any = GenerationMixin.__dict__["prepare_inputs_for_generation"]
 CARRIED = "cache" if "cache" in signature(STEPS).parameters else "past_key_values"
@@ -62,8 +63,6 @@ class RecurrentForCausalLM(PreTrainedModel, GenerationMixin):
     config_class = RecurrentLanguageConfig
     config: RecurrentLanguageConfig
     base_model_prefix = ""
-    reads_one_document_a_row = True
-    """Rows may not hold several documents: the state of one would run into the next."""
     _input_embed_layer = "embedding"
     _tied_weights_keys = {"lm_head.weight": "embedding.weight"}  # noqa: RUF012
     _no_split_modules = ["RecurrentForCausalLM"]  # noqa: RUF012
@@ -177,9 +176,9 @@ class RecurrentForCausalLM(PreTrainedModel, GenerationMixin):
         """
         return self._read(self.embedding(input_ids), None, None, need_state=False)[0][-1]
 
-    def output_layer(self) -> tuple[Tensor, None, float, None]:
+    def output_layer(self) -> OutputLayer:
         """How hidden states become logits: the matrix [V, E], no bias, a scale of 1, no cap."""
-        return self.lm_head.weight, None, 1.0, None
+        return OutputLayer(self.lm_head.weight)
 
     def _read(
         self,
@@ -306,27 +305,17 @@ class RecurrentForCausalLM(PreTrainedModel, GenerationMixin):
 
 
 def build_language_rnn(
-    *,
-    tokenizer: Any,
-    cell: Cell = "gru",
-    hidden_size: int = 512,
-    embedding_size: int | None = None,
-    layers: int = 1,
-    dropout: float = 0.1,
-    seed: int = 0,
+    student: LanguageRNN, tokenizer: Any, *, seed: int = 0
 ) -> RecurrentForCausalLM:
     """A fresh recurrent language model with random weights.
 
+    Of a large vocabulary nearly all weights and most of the work are in the embeddings, so a state
+    wider than these is cheap.
+
     Args:
+        student: Its sizes.
         tokenizer: The teacher's; gives the size of the vocabulary and the special tokens. Without a
             begin token, texts begin with the end token; without padding, the end token pads.
-        cell: `gru` or `lstm`.
-        hidden_size: Width of the recurrent state.
-        embedding_size: Width of a token embedding; None means `hidden_size`. Of a large vocabulary
-            nearly all weights and most of the work are here, so a state wider than the embedding is
-            cheap.
-        layers: Recurrent layers.
-        dropout: Share of values dropped while training.
         seed: Of the random weights; the global random state is left as it was.
 
     Returns:
@@ -335,11 +324,11 @@ def build_language_rnn(
     end = tokenizer.eos_token_id
     config = RecurrentLanguageConfig(
         vocab_size=len(tokenizer),
-        embedding_size=hidden_size if embedding_size is None else embedding_size,
-        hidden_size=hidden_size,
-        layers=layers,
-        cell=cell,
-        dropout=dropout,
+        embedding_size=student.width,
+        hidden_size=student.hidden_size,
+        layers=student.layers,
+        cell=student.cell,
+        dropout=student.dropout,
         bos_token_id=end if tokenizer.bos_token_id is None else tokenizer.bos_token_id,
         eos_token_id=end,
         pad_token_id=end if tokenizer.pad_token_id is None else tokenizer.pad_token_id,

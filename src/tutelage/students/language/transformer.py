@@ -13,6 +13,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tutelage.students.classifier.transformer import REFERENCE_STD, REFERENCE_WIDTH
+from tutelage.students.language.specs import LanguageTransformer
 
 HEAD_WIDTH = 64
 CHANNELS_MULTIPLE = 32
@@ -20,28 +21,18 @@ CHANNELS_MULTIPLE = 32
 
 
 def build_language_transformer(
-    *,
+    student: LanguageTransformer,
     tokenizer: Any,
-    layers: int = 6,
-    hidden_size: int = 384,
-    heads: int | None = None,
-    kv_heads: int | None = None,
-    intermediate_size: int | None = None,
-    sequence_length: int = 512,
+    *,
+    sequence_length: int,
     tie: bool = True,
     seed: int = 0,
 ) -> LlamaForCausalLM:
     """A fresh Llama with random weights.
 
     Args:
+        student: Its sizes.
         tokenizer: The teacher's; gives the vocabulary and the special tokens.
-        layers: Transformer layers.
-        hidden_size: Width of the vector that runs through all layers; must divide into the heads.
-        heads: Attention heads; None means one for about every 64 of the width.
-        kv_heads: Heads of keys and values, which must divide the heads; None means as many as
-            heads.
-        intermediate_size: Feed-forward channels; None means 8/3 of the width, rounded up to a
-            multiple of 32, which with the gate are the weights of a plain part four times as wide.
         sequence_length: Longest text in tokens.
         tie: The output matrix is the embedding matrix. With a vocabulary of tens of thousands, a
             small model is mostly this matrix.
@@ -57,14 +48,7 @@ def build_language_transformer(
         / width), to keep the size of activations at small widths.
     """
     config = language_transformer_config(
-        len(tokenizer),
-        layers=layers,
-        hidden_size=hidden_size,
-        heads=heads,
-        kv_heads=kv_heads,
-        intermediate_size=intermediate_size,
-        sequence_length=sequence_length,
-        tie=tie,
+        student, len(tokenizer), tie=tie, max_position_embeddings=sequence_length
     )
     config.bos_token_id = tokenizer.bos_token_id
     config.eos_token_id = tokenizer.eos_token_id
@@ -75,27 +59,18 @@ def build_language_transformer(
 
 
 def language_transformer_config(
-    vocabulary: int,
-    *,
-    layers: int = 6,
-    hidden_size: int = 384,
-    heads: int | None = None,
-    kv_heads: int | None = None,
-    intermediate_size: int | None = None,
-    sequence_length: int = 512,
-    tie: bool = True,
+    student: LanguageTransformer, vocabulary: int, *, tie: bool = True, **settings: Any
 ) -> LlamaConfig:
-    """The configuration of such a model, without special tokens.
+    """The configuration of such a model, without special tokens and longest text.
+
+    Without a width given, the feed-forward part has 8/3 of the width, rounded up to a multiple of
+    32, which with the gate are the weights of a plain part four times as wide.
 
     Args:
+        student: Its sizes.
         vocabulary: Number of tokens.
-        layers: See `build_language_transformer`, as all others.
-        hidden_size: Width.
-        heads: Attention heads, or None.
-        kv_heads: Heads of keys and values, or None.
-        intermediate_size: Feed-forward channels, or None.
-        sequence_length: Longest text in tokens.
         tie: One matrix for input and output.
+        **settings: Others, as `LlamaConfig` takes them.
 
     Returns:
         The configuration, all sizes filled in.
@@ -104,18 +79,13 @@ def language_transformer_config(
         ValueError: Sizes that do not divide.
 
     Example:
-        >>> config = language_transformer_config(1000, hidden_size=384)
+        >>> config = language_transformer_config(LanguageTransformer(hidden_size=384), 1000)
         >>> config.num_attention_heads, config.intermediate_size
         (6, 1024)
     """
-    heads = heads or _default_heads(hidden_size)
-    kv_heads = kv_heads or heads
-    if hidden_size % heads or (hidden_size // heads) % 2:
-        raise ValueError(
-            f"hidden_size {hidden_size} does not divide into {heads} heads of an even width, which "
-            "rotary positions "
-            "need: change one of them"
-        )
+    hidden_size = student.hidden_size
+    heads = student.heads or _default_heads(hidden_size)
+    kv_heads = student.kv_heads or heads
     if heads % kv_heads:
         raise ValueError(
             f"{heads} heads cannot share {kv_heads} kv_heads evenly: change one of them"
@@ -124,15 +94,15 @@ def language_transformer_config(
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=hidden_size,
-        num_hidden_layers=layers,
+        num_hidden_layers=student.layers,
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
-        intermediate_size=intermediate_size or channels,
-        max_position_embeddings=sequence_length,
+        intermediate_size=student.intermediate_size or channels,
         initializer_range=REFERENCE_STD * math.sqrt(REFERENCE_WIDTH / hidden_size),
         tie_word_embeddings=tie,
         bos_token_id=None,
         eos_token_id=None,
+        **settings,
     )
 
 

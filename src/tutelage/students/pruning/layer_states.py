@@ -55,7 +55,7 @@ def run_layers(
     Raises:
         ValueError: The model has no such layer.
     """
-    backbone = getattr(model, "base_model", model)
+    backbone = model.base_model
     layers = backbone.config.num_hidden_layers
     if not 0 <= layer <= layers:
         raise ValueError(

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from tutelage.errors import ModelError
 from tutelage.models.rebuilding import rebuild
+from tutelage.students.language.pruned import Choice, Pruned
 from tutelage.students.pruning.importance import Importance, measure_importance
 from tutelage.students.pruning.plan import PrunedSizes, plan_pruning, pruned_config
-
-Choice = Literal["even", "influence"]
 
 AXES: Mapping[str, tuple[str, ...]] = {
     "embed_tokens": ("vocabulary", "hidden"),
@@ -46,7 +45,7 @@ def prune(
     language_model: Any,
     *,
     layers: int | None = None,
-    choice: Choice = "even",
+    choice: Choice = Pruned.choice,
     hidden_size: int | None = None,
     heads: int | None = None,
     intermediate_size: int | None = None,

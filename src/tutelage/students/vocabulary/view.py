@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tutelage.models.final_states import final_states, output_layer
+from tutelage.models.final_states import final_states
+from tutelage.models.output import OutputLayer, output_layer
 from tutelage.students.vocabulary.cutting import GONE
 from tutelage.students.vocabulary.spelling import Spelled, VocabularyMap
 from tutelage.types import Document
@@ -32,9 +33,6 @@ class TeacherView:
         vocabulary: Between the teacher's tokens and its own.
         teacher_vocabulary: How many ids the teacher's tokenizer makes.
     """
-
-    reads_one_document_a_row = True
-    """`final_states` asks `hidden_states` then, and puts one document in each row."""
 
     def __init__(self, model: Any, vocabulary: VocabularyMap, *, teacher_vocabulary: int) -> None:
         self.model = model
@@ -77,7 +75,7 @@ class TeacherView:
         ends = torch.from_numpy(np.stack([row.ends for row in rows])).to(states.device)
         return states.gather(1, ends[:, :, None].expand(-1, -1, states.shape[-1]))
 
-    def output_layer(self) -> tuple[Tensor, Tensor, float, float | None]:
+    def output_layer(self) -> OutputLayer:
         """As of any student: the matrix [V, H] has a row for each of the teacher's tokens.
 
         Those that were taken out have a bias of minus infinity, of which a soft cap makes the
@@ -90,7 +88,7 @@ class TeacherView:
             (self.teacher_vocabulary,), -torch.inf, dtype=weight.dtype, device=weight.device
         )
         bias[self.kept] = 0.0 if own.bias is None else own.bias.detach()
-        return weight, bias, own.scale, own.cap
+        return OutputLayer(weight, bias, own.scale, own.cap)
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits over the teacher's vocabulary, float32 [P, V], minus infinity where the student
@@ -99,7 +97,7 @@ class TeacherView:
         Args:
             states: From `hidden_states`, [P, H].
         """
-        return self._laid_out(self._logits(states))
+        return self._laid_out(output_layer(self.model).logits(states))
 
     @torch.no_grad()
     def spelled_nats(self, document: Document) -> dict[int, float]:
@@ -119,13 +117,13 @@ class TeacherView:
             return {}
         spelled = self.vocabulary.spell(document.token_ids)
         states = final_states(self.model, self._padded([spelled]))[0]
-        found = {}
+        own, found = output_layer(self.model), {}
         for place in gone:
             token = int(places[place])
             rows = np.arange(int(spelled.starts[token]), int(spelled.ends[token]) + 1)
             labels = torch.from_numpy(spelled.ids[rows]).to(states.device)
             logprobs = torch.log_softmax(
-                self._logits(states[torch.from_numpy(rows - 1).to(states.device)]), dim=-1
+                own.logits(states[torch.from_numpy(rows - 1).to(states.device)]), dim=-1
             )
             found[place] = float(-logprobs.gather(-1, labels[:, None]).double().sum())
         return found
@@ -185,11 +183,3 @@ class TeacherView:
         for place, row in enumerate(rows):
             ids[place, : len(row.ids)] = row.ids
         return torch.from_numpy(ids).to(self.model.device)
-
-    def _logits(self, states: Tensor) -> Tensor:
-        own = output_layer(self.model)
-        logits = (
-            torch.nn.functional.linear(states.to(own.weight.dtype), own.weight, own.bias).float()
-            * own.scale
-        )
-        return logits if own.cap is None else torch.tanh(logits / own.cap) * own.cap

@@ -93,7 +93,7 @@ def estimate_run(recipe: Recipe, data: Prepared, *, root: Path) -> dict[str, Any
         epochs = train.epochs
         transfer = len(rows) + copies * len(data.train)
         student_steps = max(1, -(-transfer // train.batch_size)) * epochs
-        body, total = _student_weights(student)
+        body, total = student.spec(labels=recipe.task.labels).weights()
         operations = 6.0 * body * epochs * (rough_tokens(rows) + copies * rough_tokens(data.train))
         training_seconds += runs * (operations / (0.3 * rate) + 0.006 * student_steps)
         steps += runs * student_steps
@@ -129,23 +129,3 @@ def describe(recipe: Recipe, data: Prepared, estimate: dict[str, Any]) -> str:
             "Times are rough: within a factor of two on a quiet machine.",
         ]
     )
-
-
-def _student_weights(student: Any) -> tuple[float, float]:
-    """Weights multiplied at every token, and all weights."""
-    if student.kind == "pretrained":
-        from tutelage.models import model_facts
-
-        weights = model_facts(str(student.model)).parameters
-        return weights, weights
-    hidden = student.hidden_size
-    if student.kind == "rnn":
-        directions = 2 if student.bidirectional else 1
-        body = directions * student.layers * 4 * hidden * (hidden + student.embedding_size)
-        width = student.embedding_size
-    else:
-        body = student.layers * (
-            4 * hidden**2 + 2 * hidden * (student.intermediate_size or 4 * hidden)
-        )
-        width = hidden
-    return body, body + width * student.tokenizer.vocabulary_size

@@ -9,8 +9,8 @@ from tutelage.data import Prepared, prepare
 from tutelage.errors import Problem, RecipeError
 from tutelage.runs import fingerprint
 from tutelage.tasks.classification.recipe import Recipe
-from tutelage.tasks.classification.teaching import assignment_of, teacher_spec
 from tutelage.tasks.inputs import inputs_fingerprint
+from tutelage.teachers.spec import ClassAssignment
 from tutelage.types import Example
 
 
@@ -24,12 +24,12 @@ def classification_inputs(recipe: Recipe) -> str:
     """
     data = recipe.data
     named = [data.train, data.validation, data.test, *data.unlabeled]
-    students = [one.model for one in recipe.students.values() if one.kind == "pretrained"]
+    models = [student.model for student in recipe.students.values() if student.kind == "pretrained"]
     return inputs_fingerprint(
         recipe,
         files=[file for file in named if isinstance(file, Path)],
-        teacher=teacher_spec(recipe).inputs(assignment_of(recipe)),
-        models=map(str, students),
+        models=map(str, models),
+        besides=recipe.teacher.spec().sources(ClassAssignment(recipe.task.labels)),
     )
 
 

@@ -29,6 +29,7 @@ from tutelage.types import SILENT, Example, Progress
 
 if TYPE_CHECKING:
     from tutelage.students import Predictor
+    from tutelage.teachers.teacher import LocalClassifier
 
 THROUGHPUT_BATCH = 32
 
@@ -88,7 +89,7 @@ def evaluate_run(
     folder: RunFolder,
     data: Prepared,
     store: TargetStore,
-    teacher: Deferred[Any],
+    teacher: Deferred[LocalClassifier],
     *,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
@@ -156,7 +157,7 @@ def evaluate_run(
         for metrics in same:
             metrics.update(cost)
     evaluation["devices"] = {
-        "teacher": device_name(teacher.get().language_model.device),
+        "teacher": device_name(teacher.get().device),
         "students": device_name(next(iter(students.values())).model.device),
     }
     write_predictions(
@@ -209,11 +210,9 @@ def labels_of(examples: Sequence[Example]) -> np.ndarray:
     )
 
 
-def _teacher_answers(teacher: Any) -> Callable[[Sequence[str]], np.ndarray]:
+def _teacher_answers(teacher: LocalClassifier) -> Callable[[Sequence[str]], np.ndarray]:
     """The teacher as it would be deployed, whose cost is measured."""
-    from tutelage.teachers import ClassifierTeacher
-
-    deployed = teacher.for_new_texts() if isinstance(teacher, ClassifierTeacher) else teacher
+    deployed = teacher.for_new_texts()
     return lambda texts: deployed.label([Example(text=text) for text in texts])
 
 

@@ -13,7 +13,6 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
-    model_validator,
 )
 
 from tutelage.config.specs import section
@@ -22,10 +21,12 @@ from tutelage.config.values import (
     DataFiles,
     FileOrShare,
     FrozenList,
+    Overrides,
     Section,
     not_yet,
     refusal,
 )
+from tutelage.data.augmentation import Augmentation as AugmentationSpec
 from tutelage.losses.objective import Objective as ObjectiveSpec
 from tutelage.losses.table import PARAMETERS
 
@@ -58,41 +59,10 @@ class Task(Section):
         return labels
 
 
-class Augmentation(Section):
+class Augmentation(section(AugmentationSpec)):
     """More texts for the teacher to label, made from the training texts by masking words and taking
     n-grams.
     """
-
-    copies: int = Field(ge=1)
-    """How many new texts to try to make from each training text."""
-
-    word_mask: float = Field(default=0.1, ge=0, le=1)
-    """The probability that a word is replaced by `mask_token`."""
-
-    ngram: float = Field(default=0.25, ge=0, le=1)
-    """The probability that a new text is cut down to one n-gram of its words."""
-
-    ngram_min: int = Field(default=1, ge=1)
-    """The fewest words of such an n-gram."""
-
-    ngram_max: int = Field(default=5, ge=1)
-    """The most words of such an n-gram."""
-
-    mask_token: str = Field(default="[MASK]", min_length=1)
-    """What a masked word becomes."""
-
-    @model_validator(mode="after")
-    def _range_in_order(self) -> Augmentation:
-        if self.ngram_min > self.ngram_max:
-            raise refusal(
-                f"ngram_min ({self.ngram_min}) is above ngram_max ({self.ngram_max}); exchange them"
-            )
-        if self.word_mask == 0 and self.ngram == 0:
-            raise refusal(
-                "word_mask and ngram are both 0, so no new text can be made; raise one or drop "
-                "`augment`"
-            )
-        return self
 
 
 class Data(Section):
@@ -217,19 +187,11 @@ class Evaluate(Section):
     """Test rows timed one by one for the latency."""
 
 
-class ScheduleOverrides(Schedule):
+class ScheduleOverrides(Overrides, Schedule):
     """Keys of `train` that one student sets for itself; keys that were not given follow `train`."""
 
-    @model_serializer(mode="wrap")
-    def _only_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
 
-
-class ObjectiveOverrides(Objective):
+class ObjectiveOverrides(Overrides, Objective):
     """Keys of `objective` that one student sets for itself; keys that were not given follow
     `objective`.
     """
-
-    @model_serializer(mode="wrap")
-    def _only_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}

@@ -1,36 +1,29 @@
-"""The students section: small transformers, recurrent networks, and models that exist already."""
+"""The students section of a classification recipe, read from the specs of `students.kinds`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from tutelage.config.values import ModelName, Section, refusal
+from tutelage.config.specs import one_of, section
+from tutelage.config.values import ModelName
+from tutelage.students.classifier.fresh import FreshStudent, TokenizerKind
+from tutelage.students.classifier.student import ClassifierStudent
+from tutelage.students.kinds import CLASSIFIERS, Kind
 from tutelage.tasks.classification.sections import ObjectiveOverrides, ScheduleOverrides
 
-Embeddings = Literal["random", "teacher", "teacher_contextual"]
+_VOCABULARY = ("tokenizer", "vocabulary_size", "lowercase")
+_EMBEDDINGS = ("embeddings", "embeddings_layer")
 
 
-class TokenizerSpec(Section):
-    """Where the student's vocabulary comes from."""
-
-    kind: Literal["wordpiece", "bpe", "word", "teacher"] = "wordpiece"
-    """Trained on the data (wordpiece, bpe, whole words), or the teacher's own, trimmed to what the
-    data uses."""
-
-    vocabulary_size: int = Field(default=8000, ge=16)
-    """The most tokens of a trained vocabulary."""
-
-    lowercase: bool = True
-    """Whether capital letters are set aside; has no effect on the teacher's tokenizer."""
-
-
-class StudentSpec(Section):
+class StudentSection(section(FreshStudent, omit=("labels", *_VOCABULARY, *_EMBEDDINGS))):
     """What every student may say."""
 
-    max_length: int = Field(default=128, ge=2)
-    """The most tokens of one text; longer texts are cut."""
+    spec_class = None  # that of the kind
+
+    kind: str
+    """The kind of student."""
 
     train: ScheduleOverrides | None = None
     """Keys of the `train` section that hold for this student only."""
@@ -38,95 +31,64 @@ class StudentSpec(Section):
     objective: ObjectiveOverrides | None = None
     """Keys of the `objective` section that hold for this student only."""
 
+    def spec(self, **more: Any) -> ClassifierStudent:
+        """The student described; `labels` are those of the task."""
+        return super().spec(**more)
 
-class TransformerSpec(StudentSpec):
-    """A transformer encoder with fresh weights."""
-
-    kind: Literal["transformer"]
-    """The kind of student."""
-
-    layers: int = Field(default=4, ge=1)
-    """Transformer blocks."""
-
-    hidden_size: int = Field(default=192, ge=1)
-    """The width of a token's vector."""
-
-    heads: int | None = Field(default=None, ge=1)
-    """Attention heads; must divide `hidden_size`. None: about one for every 32 of the width."""
-
-    intermediate_size: int | None = Field(default=None, ge=1)
-    """The width inside each block's feed-forward part; None: twice `hidden_size`, the part being
-    gated."""
-
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """The probability that a value is dropped during training."""
-
-    tokenizer: TokenizerSpec = Field(default_factory=TokenizerSpec)
-    """Where the vocabulary comes from."""
-
-    embeddings: Embeddings = "random"
-    """The first token embeddings: random, the teacher's, or what a layer of the teacher makes of
-    each token (teacher_contextual); the last two reduced by PCA."""
-
-    embeddings_layer: int | None = Field(default=None, ge=0)
-    """The teacher's layer that `teacher_contextual` reads; None: one just above the middle."""
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> TransformerSpec:
-        if self.heads is not None and self.hidden_size % self.heads:
-            raise refusal(
-                f"hidden_size {self.hidden_size} cannot be divided among {self.heads} heads; "
-                "change one of them"
-            )
-        return self
+    def key_of(self, option: str) -> str:
+        """The key of an option of the spec, from here on."""
+        return option
 
 
-class RecurrentSpec(StudentSpec):
-    """A GRU or LSTM over token embeddings, pooled over positions."""
+class TokenizerSpec(
+    section(FreshStudent, omit=("labels", "max_length", "tokenizer", *_EMBEDDINGS))
+):
+    """Where the student's vocabulary comes from."""
 
-    kind: Literal["rnn"]
-    """The kind of student."""
+    spec_class = None  # three options of a student, and no spec
 
-    cell: Literal["gru", "lstm"] = "gru"
-    """The recurrent cell."""
-
-    hidden_size: int = Field(default=128, ge=1)
-    """The width of the state, for each direction."""
-
-    embedding_size: int = Field(default=128, ge=1)
-    """The width of a token's vector."""
-
-    layers: int = Field(default=1, ge=1)
-    """Recurrent layers."""
-
-    bidirectional: bool = True
-    """Whether the text is also read backwards."""
-
-    pooling: Literal["mean", "max", "mean_max", "attention", "last"] = "mean_max"
-    """How the states of all positions become one vector."""
-
-    dropout: float = Field(default=0.3, ge=0, lt=1)
-    """The probability that a value is dropped during training."""
-
-    tokenizer: TokenizerSpec = Field(default_factory=TokenizerSpec)
-    """Where the vocabulary comes from."""
-
-    embeddings: Embeddings = "random"
-    """The first token embeddings: random, the teacher's, or what a layer of the teacher makes of
-    each token (teacher_contextual); the last two reduced by PCA."""
-
-    embeddings_layer: int | None = Field(default=None, ge=0)
-    """The teacher's layer that `teacher_contextual` reads; None: one just above the middle."""
+    kind: TokenizerKind = FreshStudent.tokenizer
+    """Trained on the data (wordpiece, bpe, whole words), or the teacher's own, trimmed to what the
+    data uses."""
 
 
-class PretrainedSpec(StudentSpec):
-    """A sequence classifier or encoder that exists already."""
+class FreshSection(StudentSection):
+    """What every student with fresh weights may say."""
 
-    kind: Literal["pretrained"]
-    """The kind of student."""
+    if TYPE_CHECKING:
+        tokenizer: TokenizerSpec
 
-    model: ModelName
-    """A folder or a hub id."""
+    def spec_values(self) -> dict[str, Any]:
+        """The options, those of the tokenizer among them."""
+        vocabulary = self.tokenizer.model_dump(exclude={"kind"})
+        return {**super().spec_values(), **vocabulary, "tokenizer": self.tokenizer.kind}
+
+    def key_of(self, option: str) -> str:
+        """The key of an option of the spec, from here on."""
+        return f"tokenizer.{option}" if option in TokenizerSpec.model_fields else option
 
 
-Student = Annotated[TransformerSpec | RecurrentSpec | PretrainedSpec, Field(discriminator="kind")]
+def _section(kind: Kind) -> type[StudentSection]:
+    if issubclass(kind.spec, FreshStudent):
+        return section(
+            kind.spec,
+            name=kind.section,
+            kind=kind.word,
+            omit=("labels", "vocabulary_size", "lowercase"),
+            base=FreshSection,
+            extra={"tokenizer": (TokenizerSpec, Field(default_factory=TokenizerSpec))},
+        )
+    return section(
+        kind.spec,
+        name=kind.section,
+        kind=kind.word,
+        omit=("labels",),
+        base=StudentSection,
+        extra={"model": ModelName},
+    )
+
+
+if TYPE_CHECKING:
+    Student = StudentSection
+else:
+    Student = one_of(*map(_section, CLASSIFIERS))

@@ -5,17 +5,19 @@ labels alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from tutelage.data import Prepared
-from tutelage.models import model_fingerprint
 from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import Deferred
-from tutelage.students import RNN, Pretrained, Transformer
 from tutelage.students.classifier.fresh import FreshStudent, contextual_layer
+from tutelage.students.classifier.student import ClassifierStudent
 from tutelage.targets import TargetStore
 from tutelage.tasks.classification.distilling import distill
 from tutelage.tasks.classification.recipe import Recipe
+from tutelage.tasks.classification.teaching import assignment_of, teacher_spec
+from tutelage.teachers.teacher import OwnWeights
 from tutelage.train import TrainSettings
 from tutelage.types import SILENT, Example, Progress
 
@@ -43,8 +45,7 @@ def student_fingerprint(
         rows_print: Of the transfer set, and the rows it was made of.
         control: Whether it learns from labels alone.
     """
-    student = recipe.students[name]
-    weights = model_fingerprint(str(student.model)) if student.kind == "pretrained" else None
+    weights = student_spec(recipe, name).starts_from()
     return fingerprint(
         "student",
         weights, control, teacher_print, rows_print,
@@ -59,7 +60,7 @@ def train_student(
     transfer: Sequence[Example],
     data: Prepared,
     store: TargetStore,
-    teacher: Deferred[Any],
+    teacher: Deferred[OwnWeights],
     *,
     control: bool,
     progress: Progress = SILENT,
@@ -83,7 +84,7 @@ def train_student(
         objective=recipe.objective_for(name).spec(),
         settings=TrainSettings(**recipe.train_for(name).model_dump()),
         out=(folder.controls_path if control else folder.students_path) / name,
-        language_model=_language_model(teacher) if spec.needs_language_model else None,
+        language_model=_teacher_for(spec, recipe, teacher),
         vocabulary_texts=vocabulary_texts(data),
         cache=folder.teacher_path / "embeddings",
         progress=progress,
@@ -130,21 +131,16 @@ def word_layers(recipe: Recipe, facts: ModelFacts | None) -> tuple[int, ...]:
     return tuple(sorted(layer for layer in found if layer is not None))
 
 
-def student_spec(recipe: Recipe, name: str) -> RNN | Transformer | Pretrained:
+def student_spec(recipe: Recipe, name: str) -> ClassifierStudent:
     """The student that a recipe describes under a name."""
-    section = recipe.students[name]
-    own = section.model_dump(exclude={"kind", "train", "objective", "tokenizer"})
-    labels = recipe.task.labels
-    if section.kind == "pretrained":
-        return Pretrained(labels=labels, **own)
-    tokenizer = section.tokenizer
-    words = {
-        "tokenizer": tokenizer.kind,
-        "vocabulary_size": tokenizer.vocabulary_size,
-        "lowercase": tokenizer.lowercase,
-    }
-    return (
-        RNN(labels=labels, **own, **words)
-        if section.kind == "rnn"
-        else Transformer(labels=labels, **own, **words)
-    )
+    return recipe.students[name].spec(labels=recipe.task.labels)
+
+
+def _teacher_for(spec: ClassifierStudent, recipe: Recipe, teacher: Deferred[Any]) -> Any:
+    """What a student needs of the teacher's language model: all of it, its tokenizer, or None."""
+    if spec.needs_weights:
+        return _language_model(teacher)
+    if not spec.needs_tokenizer:
+        return None
+    tokenizer = teacher_spec(recipe).tokenizer(assignment_of(recipe))
+    return SimpleNamespace(model=None, tokenizer=tokenizer)

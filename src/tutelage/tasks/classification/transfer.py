@@ -18,14 +18,7 @@ def transfer_set(recipe: Recipe, data: Prepared) -> list[Example]:
     settings = recipe.data.augment
     if settings is not None:
         texts = augment(
-            [example.text for example in data.train],
-            copies=settings.copies,
-            word_mask=settings.word_mask,
-            ngram=settings.ngram,
-            ngram_min=settings.ngram_min,
-            ngram_max=settings.ngram_max,
-            mask_token=settings.mask_token,
-            seed=recipe.train.seed,
+            [example.text for example in data.train], settings.spec(), seed=recipe.train.seed
         )
         examples += [
             Example(text=text, source=AUGMENTED, row=row) for row, text in enumerate(texts, start=1)

@@ -32,7 +32,7 @@ from tutelage.tasks.language.data import read_language_data, teacher_tokenizer
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.student_checking import language_student_problems
 from tutelage.tasks.language.teaching import assignment_of, teacher_problems, teacher_spec
-from tutelage.tasks.language.training import trims_vocabulary, used_ids
+from tutelage.tasks.language.training import used_ids
 from tutelage.teachers.spec import SCORING_SHARE
 from tutelage.types import SILENT, Document, Progress
 
@@ -152,8 +152,9 @@ def estimate_language_run(
     for name, student in recipe.students.items():
         section = recipe.train_for(name)
         # Tokens that the tokenizer itself needs come on top, some hundreds.
-        tokens = len(used_ids(data)) if trims_vocabulary(student) else None
-        parameters = language_parameters(student, config, vocabulary=tokens)
+        spec = student.spec()
+        tokens = len(used_ids(data)) if spec.trims_vocabulary else None
+        parameters = language_parameters(spec, config, vocabulary=tokens)
         read = section.token_budget or section.epochs * train
         training_seconds += runs * 6.0 * parameters * read / (TRAINING_SHARE * rate)
         training_seconds += runs * 2.0 * parameters * test / (SCORING_SHARE * rate)
@@ -161,7 +162,7 @@ def estimate_language_run(
         student_bytes += runs * 4 * parameters
         largest = max(largest, parameters)
         # Weights, gradients and two moments; adapters need the last three for a few weights only.
-        least = max(least, (16 if student.lora is None else 4) * parameters)
+        least = max(least, (16 if spec.lora is None else 4) * parameters)
     targets = recipe.targets
     each = 0.0
     if targets.kind == "sampled":

@@ -9,7 +9,6 @@ from typing import Any
 
 from tutelage.data import PreparedDocuments, prepare_documents
 from tutelage.errors import Problem, RecipeError
-from tutelage.models.identity import writes_the_date
 from tutelage.runs import fingerprint
 from tutelage.tasks.inputs import inputs_fingerprint
 from tutelage.tasks.language.recipe import LanguageRecipe
@@ -24,7 +23,7 @@ def language_inputs(recipe: LanguageRecipe) -> str:
         OSError: A file cannot be read.
         ModelError: A model is not there.
     """
-    data, teacher = recipe.data, str(recipe.teacher.model)
+    data, teacher = recipe.data, teacher_spec(recipe)
     students = [
         student.model for student in recipe.students.values() if student.kind == "pretrained"
     ]
@@ -32,10 +31,12 @@ def language_inputs(recipe: LanguageRecipe) -> str:
     return inputs_fingerprint(
         recipe,
         files=[file for file in (data.train, data.validation, data.test) if isinstance(file, Path)],
-        teacher=teacher_spec(recipe).inputs(assignment_of(recipe)),
         models=map(str, students),
-        # Tomorrow the same rows are rendered into other documents.
-        besides=date.today().isoformat() if rendered and writes_the_date(teacher) else None,
+        besides=[
+            teacher.sources(assignment_of(recipe)),
+            # Tomorrow the same rows are rendered into other documents.
+            date.today().isoformat() if rendered and teacher.writes_the_date() else None,
+        ],
     )
 
 

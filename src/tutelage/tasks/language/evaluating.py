@@ -13,7 +13,7 @@ from tutelage.runs.stages import Deferred
 from tutelage.targets import TargetStore, inspect
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.training import load_judged_student, settings_of
-from tutelage.teachers import CausalTeacher
+from tutelage.teachers.teacher import LocalLanguageModel
 from tutelage.types import SILENT, Document, Progress
 
 PROMPT_TOKENS = 24
@@ -43,7 +43,7 @@ def evaluate_language_run(
     recipe: LanguageRecipe,
     folder: RunFolder,
     data: PreparedDocuments,
-    teacher: Deferred[CausalTeacher],
+    teacher: Deferred[LocalLanguageModel],
     *,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:

@@ -28,7 +28,8 @@ from tutelage.tasks.language.student_checking import require_language_students
 from tutelage.tasks.language.teaching import load_teacher, teacher_fingerprint
 from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
 from tutelage.tasks.task import Fingerprints, Student
-from tutelage.teachers import CausalTeacher, label_documents
+from tutelage.teachers import label_documents
+from tutelage.teachers.teacher import HiddenStates
 from tutelage.train import LiveTargets, StoredTargets, TargetSource
 from tutelage.types import SILENT, Document, Progress
 
@@ -51,8 +52,8 @@ class LanguageJob:
         self.tokenizer: Any = teacher_tokenizer(recipe)
         self.data: PreparedDocuments = prepare_language_data(recipe, self.tokenizer)
         require_language_students(recipe, self.data, self.tokenizer)
-        self._store: TargetStore | None = None
         self._teacher = Deferred(lambda: load_teacher(recipe))
+        self._store: TargetStore | None = None
         self._source: TargetSource | None = None
 
     @property
@@ -164,7 +165,7 @@ def _written_by(folder: RunFolder) -> str | None:
 
 def write_token_targets(
     recipe: LanguageRecipe,
-    teacher: Deferred[CausalTeacher],
+    teacher: Deferred[HiddenStates],
     documents: Sequence[Document],
     *,
     out: Path,

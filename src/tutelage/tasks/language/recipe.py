@@ -17,7 +17,7 @@ from tutelage.tasks.language.sections import (
     SampledTargetsSpec,
     TokenTargets,
 )
-from tutelage.tasks.language.students import LanguageStudent
+from tutelage.tasks.language.students import AnyLanguageStudent
 from tutelage.tasks.objectives import laid_over
 from tutelage.tasks.teachers import TokenTeacher
 
@@ -40,7 +40,7 @@ class LanguageRecipe(Section):
     targets: TokenTargets = Field(default_factory=lambda: SampledTargetsSpec(kind="sampled"))
     """What the teacher writes down."""
 
-    students: Annotated[Mapping[PlainName, LanguageStudent], Field(min_length=1)]
+    students: Annotated[Mapping[PlainName, AnyLanguageStudent], Field(min_length=1)]
     """The small models by name; all learn from the same targets."""
 
     objective: LanguageObjective = Field(default_factory=LanguageObjective)

@@ -41,12 +41,7 @@ def _no_hidden_states(
     student: dict[str, Any], name: str, kind: str, source: Source
 ) -> Iterator[Problem]:
     weight = student.get("hidden_weight", 0)
-    if (
-        student.get("kind") == "pruned"
-        and isinstance(weight, (int, float))
-        and weight > 0
-        and kind in _WITHOUT_STATES
-    ):
+    if isinstance(weight, (int, float)) and weight > 0 and kind in _WITHOUT_STATES:
         keys = ("students", name, "hidden_weight")
         message = f"`{dotted(keys)}`: {kind} targets hold no hidden states; choose targets of kind hidden or live"
         yield Problem(source.where(keys), message)
@@ -55,8 +50,7 @@ def _no_hidden_states(
 def _no_whole_distributions(
     student: dict[str, Any], name: str, kind: str, source: Source
 ) -> Iterator[Problem]:
-    trims = student.get("kind") == "pruned" and student.get("vocabulary") == "corpus"
-    if trims and kind in _WITHOUT_STATES:
+    if student.get("vocabulary") == "corpus" and kind in _WITHOUT_STATES:
         keys = ("students", name, "vocabulary")
         yield Problem(
             source.where(keys),

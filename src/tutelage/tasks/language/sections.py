@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from tutelage.config.specs import section
-from tutelage.config.values import DataFile, FileOrShare, Section, refusal
+from tutelage.config.values import DataFile, FileOrShare, Overrides, Section, refusal
 from tutelage.losses.objective import Objective, Weight
 
 
@@ -259,19 +259,11 @@ class LanguageEvaluate(Section):
     """Tokens written after each of them."""
 
 
-class LanguageScheduleOverrides(LanguageSchedule):
+class LanguageScheduleOverrides(Overrides, LanguageSchedule):
     """Keys of `train` that one student sets for itself; keys that were not given follow `train`."""
 
-    @model_serializer(mode="wrap")
-    def _only_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
 
-
-class LanguageObjectiveOverrides(LanguageObjective):
+class LanguageObjectiveOverrides(Overrides, LanguageObjective):
     """Keys of `objective` that one student sets for itself; keys that were not given follow
     `objective`.
     """
-
-    @model_serializer(mode="wrap")
-    def _only_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}

@@ -6,17 +6,20 @@ In: a recipe with its data. Out: problems. Configurations and tokenizers are rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from tutelage.data import PreparedDocuments
-from tutelage.errors import ModelError, Problem, RecipeError
-from tutelage.models import load_tokenizer, model_config, require_same_tokenizer
-from tutelage.models.reading import read_config
-from tutelage.students import language_parameters, needed_ids
+from tutelage.errors import Problem, RecipeError
+from tutelage.models import context_tokens
+from tutelage.students.language.pretrained import writes_no_text
+from tutelage.students.language.student import Teaching
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.teaching import teacher_spec
-from tutelage.tasks.language.training import trims_vocabulary, used_ids
+from tutelage.tasks.language.training import used_ids
+
+COMPARED_TEXTS = 20
+"""Training documents on which the tokenizers of teacher and student are compared."""
 
 
 def require_language_students(
@@ -40,7 +43,7 @@ def language_student_problems(
     """
     problems: list[Problem] = []
     config = teacher_spec(recipe).config()
-    context = getattr(config, "max_position_embeddings", None)
+    context = context_tokens(config)
     if context is not None and recipe.task.sequence_length > context:
         problems.append(
             Problem(
@@ -50,106 +53,30 @@ def language_student_problems(
             )
         )
     section = recipe.teacher
-    if reason := _no_language_model(
-        str(section.model), trust_remote_code=section.trust_remote_code
-    ):
+    if reason := writes_no_text(str(section.model), trust_remote_code=section.trust_remote_code):
         return [*problems, Problem("teacher.model", reason)]
     problems += _tokens_without_rows(data, config, tokenizer)
-    texts = [tokenizer.decode(document.token_ids) for document in data.train[:20]]
+    teaching = Teaching(
+        config=config,
+        tokenizer=tokenizer,
+        texts=[tokenizer.decode(document.token_ids) for document in data.train[:COMPARED_TEXTS]],
+        used_ids=used_ids(data),
+        sequence_length=recipe.task.sequence_length,
+    )
     for name, student in recipe.students.items():
-        where = f"students.{name}"
-        if student.kind == "pretrained":
-            problems += [
-                Problem(f"{where}.model", reason)
-                for reason in _pretrained_problems(
-                    recipe, str(student.model), config, tokenizer, texts, name=name
-                )
-            ]
-        else:
-            problems += _size_problems(student, config, where)
-        rowless = len(tokenizer) > config.vocab_size
-        if trims_vocabulary(student):
-            try:
-                needed_ids(tokenizer, used_ids(data), config=config)
-            except ModelError as error:
-                problems.append(Problem(f"{where}.vocabulary", str(error)))
-            if rowless:
-                problems.append(
-                    Problem(
-                        f"{where}.vocabulary",
-                        f"the teacher has rows for {config.vocab_size:,} of the {len(tokenizer):,} "
-                        "tokens of its "
-                        "tokenizer only: resize its embeddings and save it again, or set "
-                        "vocabulary: full",
-                    )
-                )
-        if (
-            student.kind == "rnn" or student.kind == "transformer"
-        ) and student.embeddings == "teacher":
-            width = getattr(student, "embedding_size", None) or student.hidden_size
-            if rowless:
-                problems.append(
-                    Problem(
-                        f"{where}.embeddings",
-                        f"the teacher has embeddings for {config.vocab_size:,} of the "
-                        f"{len(tokenizer):,} tokens of its "
-                        "tokenizer only: resize and save it again, or set embeddings: random",
-                    )
-                )
-            if width > config.hidden_size:
-                problems.append(
-                    Problem(
-                        where,
-                        f"is {width} wide but the teacher's embeddings have {config.hidden_size} "
-                        "values, and none can "
-                        "be made up: take a narrower student or embeddings: random",
-                    )
-                )
-        if getattr(student, "hidden_weight", 0.0) and recipe.targets.kind not in ("hidden", "live"):
+        spec = student.spec()
+        for option, message in spec.problems(teaching, name=name):
+            where = f"students.{name}.{option}" if option else f"students.{name}"
+            problems.append(Problem(where, message))
+        if spec.hidden_weight and recipe.targets.kind not in ("hidden", "live"):
             problems.append(
                 Problem(
-                    f"{where}.hidden_weight",
+                    f"students.{name}.hidden_weight",
                     "needs the teacher's hidden states, which targets of kind "
-                    f"{recipe.targets.kind} do not hold: set "
-                    "targets.kind to hidden or live",
+                    f"{recipe.targets.kind} do not hold: set targets.kind to hidden or live",
                 )
             )
     return problems
-
-
-def _pretrained_problems(
-    recipe: LanguageRecipe,
-    model: str,
-    teacher: Any,
-    tokenizer: Any,
-    texts: Sequence[str],
-    *,
-    name: str,
-) -> Iterator[str]:
-    """Why a model with weights cannot be a student."""
-    try:
-        require_same_tokenizer(tokenizer, load_tokenizer(model), texts, name=name)
-        config = model_config(model)
-    except ModelError as error:
-        yield str(error)
-        return
-    if reason := _no_language_model(model):
-        yield reason
-        return
-    tokens = min(len(tokenizer), teacher.vocab_size)
-    if config.vocab_size < tokens:
-        yield (
-            f"has {config.vocab_size:,} rows in its output matrix, but the teacher speaks of "
-            f"{tokens:,} tokens: save "
-            "the student's model and its tokenizer together"
-        )
-    reads = getattr(config, "max_position_embeddings", None)
-    if reads is not None and recipe.task.sequence_length > reads:
-        yield (
-            f"reads at most {reads} tokens but task.sequence_length is "
-            f"{recipe.task.sequence_length}: lower it, or "
-            "take a student that reads more"
-        )
 
 
 def _tokens_without_rows(data: PreparedDocuments, config: Any, tokenizer: Any) -> Iterator[Problem]:
@@ -168,30 +95,3 @@ def _tokens_without_rows(data: PreparedDocuments, config: Any, tokenizer: Any) -
                 "has none: resize the model's embeddings and save it again",
             )
             return
-
-
-def _no_language_model(spec: str, *, trust_remote_code: bool = False) -> str | None:
-    """Why a model does not predict next tokens; None: it does."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
-
-    whole = read_config(spec, trust_remote_code=trust_remote_code)
-    for config in (
-        whole,
-        whole.get_text_config(),
-    ):  # of a model that sees, too, either may be the known one
-        own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-        reads_both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(
-            config, "is_decoder", False
-        )
-        if own_code or (type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not reads_both_ways):
-            return None
-    return f"is of the kind {whole.model_type}, which does not predict a text token by token: give a causal language model"
-
-
-def _size_problems(student: Any, config: Any, where: str) -> list[Problem]:
-    """Why there can be no student of such sizes."""
-    try:
-        language_parameters(student, config)
-    except (ModelError, ValueError) as error:
-        return [Problem(where, str(error))]
-    return []

@@ -5,34 +5,32 @@ alone.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from tutelage.data import PreparedDocuments
-from tutelage.models import load_language_student, load_tokenizer, model_fingerprint
+from tutelage.models import (
+    load_language_student,
+    load_tokenizer,
+)
+from tutelage.models.tokenizers import padding_id
 from tutelage.runs import RunFolder, fingerprint, seed_sequence
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.students import (
     TeacherView,
     VocabularyMap,
     add_lora,
-    build_language_rnn,
-    build_language_transformer,
-    language_embeddings,
     merge_lora,
-    prune,
     save_model,
-    set_language_embeddings,
     trim_vocabulary,
 )
-from tutelage.tasks.language.data import documents_fingerprint
+from tutelage.tasks.language.data import documents_fingerprint, teacher_tokenizer
 from tutelage.tasks.language.recipe import LanguageRecipe
-from tutelage.tasks.language.students import LanguageStudent
-from tutelage.tasks.language.teaching import teacher_spec
-from tutelage.teachers import CausalTeacher
+from tutelage.tasks.language.teaching import assignment_of, teacher_spec
+from tutelage.teachers.teacher import LocalLanguageModel
 from tutelage.train import LanguageTrainSettings, TargetSource, train_language_model
 from tutelage.train.steps.tokens.trimmed_targets import TrimmedTargets
 from tutelage.types import SILENT, Progress
@@ -52,8 +50,8 @@ def language_student_fingerprint(
     nobody depends on the test documents.
     """
     student = recipe.students[name]
-    weights = model_fingerprint(str(student.model)) if student.kind == "pretrained" else None
-    made_from = teacher_spec(recipe).weights() if control else targets_print
+    weights = student.spec().starts_from()
+    made_from = teacher_spec(recipe).weights(assignment_of(recipe)) if control else targets_print
     return fingerprint(
         "language student",
         STAGE_VERSION, weights, control, made_from, student, recipe.task,
@@ -67,7 +65,7 @@ def train_language_student(
     folder: RunFolder,
     data: PreparedDocuments,
     source: TargetSource | None,
-    teacher: Deferred[CausalTeacher],
+    teacher: Deferred[LocalLanguageModel],
     *,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
@@ -82,32 +80,30 @@ def train_language_student(
         folder: The run.
         data: Its documents.
         source: Where soft targets come from; None trains the control.
-        teacher: Loaded if the student is made from it.
+        teacher: Loaded if the student is made from its weights.
         progress: Where bars and talk go.
 
     Returns:
         Facts for the stage: best step, best validation loss, steps.
     """
     out = (folder.controls_path if source is None else folder.students_path) / name
-    model = build_language_student(recipe, name, data, teacher, progress=progress)
-    tokenizer, vocabulary, padding = (
-        teacher.get().tokenizer,
-        teacher.get().vocabulary,
-        teacher.get().padding_id,
-    )
+    spec = recipe.students[name].spec()
+    tokenizer = teacher_tokenizer(recipe)
+    model = build_language_student(recipe, name, data, teacher, tokenizer, progress=progress)
+    whole = teacher_vocabulary(recipe, tokenizer)
+    vocabulary, padding = whole, padding_id(tokenizer, whole)
     train, validation = data.train, data.validation
-    section = recipe.students[name]
-    if trims_vocabulary(section):
-        model, tokenizer = trim_to_documents(model, tokenizer, data)
-        tokens = VocabularyMap(teacher.get().tokenizer, tokenizer)
-        vocabulary, padding = len(tokens.kept), int(tokenizer.pad_token_id)
-        progress.say(f"{name}: {vocabulary:,} of {teacher.get().vocabulary:,} tokens are kept")
+    if spec.trims_vocabulary:
+        model, trimmed = trim_to_documents(model, tokenizer, data)
+        tokens = VocabularyMap(tokenizer, trimmed)
+        tokenizer, vocabulary, padding = trimmed, len(tokens.kept), int(trimmed.pad_token_id)
+        progress.say(f"{name}: {vocabulary:,} of {whole:,} tokens are kept")
         train = [tokens.document(document) for document in train]
         validation = [tokens.document(document) for document in validation]
         source = None if source is None else TrimmedTargets(source, tokens)
-    if section.lora is not None:
+    if spec.lora is not None:
         seed = seed_sequence(recipe.train.seed, "lora", name)
-        model = add_lora(model, rank=section.lora.rank, alpha=section.lora.alpha, seed=seed)
+        model = add_lora(model, rank=spec.lora.rank, alpha=spec.lora.alpha, seed=seed)
     if recipe.targets.kind != "live":
         teacher.release()  # its answers are stored: nobody asks it while students train
     result = train_language_model(
@@ -117,14 +113,14 @@ def train_language_student(
         validation,
         source=source,
         objective=recipe.objective_for(name).spec(),
-        hidden_weight=getattr(section, "hidden_weight", 0.0),
+        hidden_weight=spec.hidden_weight,
         settings=settings_of(recipe, name),
         out=out,
         vocabulary=vocabulary,
         progress=progress,
         title=f"Training {name}" if source is not None else f"Training {name} on the text alone",
     )
-    if section.lora is not None:
+    if spec.lora is not None:
         model = merge_lora(model)
     save_model(model, tokenizer, out)
     return {
@@ -140,7 +136,8 @@ def build_language_student(
     recipe: LanguageRecipe,
     name: str,
     data: PreparedDocuments,
-    teacher: Deferred[CausalTeacher],
+    teacher: Deferred[LocalLanguageModel],
+    tokenizer: Any,
     *,
     progress: Progress = SILENT,
 ) -> Any:
@@ -151,59 +148,25 @@ def build_language_student(
         recipe: The recipe.
         name: Which student.
         data: Text for ranking what is pruned.
-        teacher: What is pruned, and whose embeddings are reduced.
+        teacher: Loaded if the student is made from its weights.
+        tokenizer: The teacher's.
         progress: Told what takes time.
     """
-    section = recipe.students[name]
-    seed = seed_sequence(recipe.train.seed, "student", name)
-    tokenizer = teacher.get().tokenizer
-    match section.kind:
-        case "pruned":
-            progress.say(f"{name}: pruning the teacher")
-            return prune(
-                teacher.get().language_model.model,
-                layers=section.layers,
-                choice=section.choice,
-                hidden_size=section.hidden_size,
-                heads=section.heads,
-                intermediate_size=section.intermediate_size,
-                calibration=calibration_ids(data),
-                seed=seed,
-            )
-        case "transformer":
-            model = build_language_transformer(
-                tokenizer=tokenizer,
-                layers=section.layers,
-                hidden_size=section.hidden_size,
-                heads=section.heads,
-                kv_heads=section.kv_heads,
-                intermediate_size=section.intermediate_size,
-                sequence_length=recipe.task.sequence_length,
-                seed=seed,
-            )
-        case "rnn":
-            model = build_language_rnn(
-                tokenizer=tokenizer,
-                cell=section.cell,
-                hidden_size=section.hidden_size,
-                embedding_size=section.embedding_size,
-                layers=section.layers,
-                dropout=section.dropout,
-                seed=seed,
-            )
-        case "pretrained":
-            return load_language_student(str(section.model))
-    if section.embeddings == "teacher":
-        width = int(cast(Any, model.get_input_embeddings()).weight.shape[1])
-        set_language_embeddings(
-            model, language_embeddings(teacher.get().language_model, width=width)
-        )
-    return model
+    spec = recipe.students[name].spec()
+    return spec.build(
+        tokenizer,
+        sequence_length=recipe.task.sequence_length,
+        language_model=teacher.get().language_model if spec.needs_weights else None,
+        calibration=calibration_ids(data) if spec.needs_weights else (),
+        seed=seed_sequence(recipe.train.seed, "student", name),
+        say=lambda text: progress.say(f"{name}: {text}"),
+    )
 
 
-def trims_vocabulary(section: LanguageStudent) -> bool:
-    """Whether a student has only the tokens that the documents use."""
-    return section.kind == "pruned" and section.vocabulary == "corpus"
+def teacher_vocabulary(recipe: LanguageRecipe, tokenizer: Any) -> int:
+    """How many tokens the teacher speaks of, told without its weights."""
+    config = teacher_spec(recipe).config()
+    return min(len(tokenizer), config.vocab_size)
 
 
 def used_ids(data: PreparedDocuments) -> NDArray[np.int64]:
@@ -243,7 +206,7 @@ def trim_to_documents(model: Any, tokenizer: Any, data: PreparedDocuments) -> tu
 
 
 def load_judged_student(
-    recipe: LanguageRecipe, name: str, group: Path, teacher: CausalTeacher
+    recipe: LanguageRecipe, name: str, group: Path, teacher: LocalLanguageModel
 ) -> Any:
     """A trained student, or a control, as evaluation asks it: in the teacher's ids.
 
@@ -254,10 +217,8 @@ def load_judged_student(
         teacher: Whose ids they are.
     """
     folder = str(group / name)
-    model = load_language_student(folder).to(
-        teacher.language_model.device
-    )  # both are timed on the same device
-    if not trims_vocabulary(recipe.students[name]):
+    model = load_language_student(folder).to(teacher.device)  # both are timed on the same device
+    if not recipe.students[name].spec().trims_vocabulary:
         return model
     tokens = VocabularyMap(teacher.tokenizer, load_tokenizer(folder))
     return TeacherView(model, tokens, teacher_vocabulary=teacher.vocabulary)

@@ -10,7 +10,7 @@ import torch
 
 from tutelage.data.chat import has_chat_template, render_prompt
 from tutelage.errors import DataError
-from tutelage.models import load_language_student, load_tokenizer
+from tutelage.models import context_tokens, load_language_student, load_tokenizer
 from tutelage.tasks.language.recipe import LanguageRecipe
 
 NEW_TOKENS = 64
@@ -56,7 +56,7 @@ class Writer:
             DataError: The text leaves no room for a token.
         """
         ids = self._ids(text)
-        longest = getattr(self.model.config, "max_position_embeddings", None)
+        longest = context_tokens(self.model.config)
         room = self.new_tokens if longest is None else min(self.new_tokens, longest - len(ids))
         if room < 1:
             raise DataError(

@@ -18,7 +18,8 @@ from torch import Tensor
 from tutelage.targets import HiddenTargets, read_output_matrix, write_output_matrix
 from tutelage.targets.manifest import OUTPUT_FILE
 from tutelage.teachers.causal.distributions import entropies
-from tutelage.teachers.causal.teacher import CHUNK_ELEMENTS, CausalTeacher
+from tutelage.teachers.causal.teacher import CHUNK_ELEMENTS
+from tutelage.teachers.teacher import HiddenStates
 from tutelage.types import SILENT, Document, Progress
 
 GATE_POSITIONS = 512
@@ -50,7 +51,7 @@ from reviews 5.6e-4; from random ids 1.5e-3; none 7e-3."""
 
 @torch.inference_mode()
 def prepare_matrix(
-    teacher: CausalTeacher, documents: Sequence[Document], out: Path, *, progress: Progress = SILENT
+    teacher: HiddenStates, documents: Sequence[Document], out: Path, *, progress: Progress = SILENT
 ) -> Tensor:
     """Write the output matrix beside the targets, and say what rounding will cost.
 
@@ -94,7 +95,7 @@ def prepare_matrix(
 
 
 @torch.inference_mode()
-def channel_sizes(teacher: CausalTeacher) -> Tensor:
+def channel_sizes(teacher: HiddenStates) -> Tensor:
     """Root mean square of each channel over a fixed text, coarsely rounded, float32 [H]: the same
     on every call.
     """
@@ -108,7 +109,7 @@ def channel_sizes(teacher: CausalTeacher) -> Tensor:
 
 
 @torch.inference_mode()
-def hidden_targets(teacher: CausalTeacher, states: Tensor, channels: Tensor) -> HiddenTargets:
+def hidden_targets(teacher: HiddenStates, states: Tensor, channels: Tensor) -> HiddenTargets:
     """The states of one document in 8 bits a value, with the entropies of their distributions.
 
     Args:
@@ -139,7 +140,7 @@ def quantise(states: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _say_what_rounding_costs(
-    teacher: CausalTeacher, states: Tensor, channels: Tensor, progress: Progress
+    teacher: HiddenStates, states: Tensor, channels: Tensor, progress: Progress
 ) -> None:
     chunk = states[: max(1, CHUNK_ELEMENTS // teacher.vocabulary)]
     codes, scales = quantise(chunk / channels)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
-from tutelage.teachers.local import LocalModel
+from tutelage.teachers.local import LocalModel, local_tokenizer
 from tutelage.teachers.spec import Effort, TokenAssignment, scoring_seconds
 from tutelage.types import SILENT, Progress
 
@@ -48,11 +48,11 @@ class CausalTeacherSpec(LocalModel):
         facts = model_facts(self.model, trust_remote_code=self.trust_remote_code)
         return facts if facts.parameters else replace(facts, parameters=_weights_of(self.config()))
 
-    def tokenizer(self, assignment: TokenAssignment) -> Any:
+    def tokenizer(self, assignment: TokenAssignment, *, convert: bool = True) -> Any:
         """The model's; it spells the documents."""
-        from tutelage.models import load_tokenizer
-
-        return load_tokenizer(self.model, trust_remote_code=self.trust_remote_code)
+        return local_tokenizer(
+            self.model, trust_remote_code=self.trust_remote_code, convert=convert
+        )
 
     def config(self) -> Any:
         """The text configuration of the model, which its students are held against."""
@@ -69,31 +69,33 @@ class CausalTeacherSpec(LocalModel):
             return [Problem("model", str(error))]
         return []
 
-    def weights(self) -> tuple[str, str]:
+    def sources(self, assignment: TokenAssignment) -> str:
+        """The weights."""
+        from tutelage.models.identity import model_fingerprint
+
+        return model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
+
+    def weights(self, assignment: TokenAssignment) -> tuple[str, str]:
         """Names the weights and their precision: what a student that is cut from them depends on,
         whatever it learns from.
         """
-        from tutelage.models import model_fingerprint
+        return self.sources(assignment), self.dtype
 
-        known = model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
-        return known, self.dtype
+    def writes_the_date(self) -> bool:
+        """Whether its chat template may write today's date into what it renders."""
+        from tutelage.models.identity import writes_the_date
+
+        return writes_the_date(self.model)
 
     def fingerprint(self, assignment: TokenAssignment) -> str:
         """Names the weights and their precision."""
-        return fingerprint("causal teacher", STAGE_VERSION, *self.weights())
-
-    def inputs(self, assignment: TokenAssignment) -> list[str]:
-        """Names the files of the model."""
-        from tutelage.models.identity import model_fingerprint
-
-        del assignment
-        return [model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)]
+        return fingerprint("causal teacher", STAGE_VERSION, *self.weights(assignment))
 
     def estimate(
         self, assignment: TokenAssignment, *, texts: int, tokens: float, rate: float
     ) -> Effort:
         """Reading every token once."""
-        from tutelage.models.loading import choose_dtype
+        from tutelage.models.compute import choose_dtype
 
         facts = self.facts(assignment)
         return Effort(
@@ -136,10 +138,11 @@ def _weights_of(config: Any) -> int:
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     from tutelage.models.rebuilding import empty_model
+    from tutelage.models.registration import register
 
-    if (
-        type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
-    ):  # transformers would ask on the terminal whether to run it
+    register()
+    # transformers would ask on the terminal whether to run code of its own.
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         return 0
     try:
         return sum(parameter.numel() for parameter in empty_model(config).parameters())

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from tutelage.errors import DataError, ModelError
 from tutelage.models.batching import length_batches, pad
+from tutelage.models.facts import context_tokens
 from tutelage.models.loading import LanguageModel
-from tutelage.models.output_head import OutputHead
-from tutelage.models.tokenizers import tokenizer_fingerprint
+from tutelage.models.output import output_layer
+from tutelage.models.tokenizers import padding_id, tokenizer_fingerprint
 from tutelage.runs import fingerprint
 from tutelage.types import Document
 
@@ -53,10 +54,8 @@ class CausalTeacher:
         self.language_model = language_model
         self.tokenizer = language_model.tokenizer
         self.batch_tokens = batch_tokens
-        self.head = OutputHead.of(language_model.model)
-        context = getattr(
-            language_model.model.config.get_text_config(), "max_position_embeddings", None
-        )
+        self.head = output_layer(language_model.model)
+        context = context_tokens(language_model.model.config)
         self.context = context if context is not None else sequence_length
         if sequence_length is not None and context is not None and sequence_length > context:
             raise ModelError(
@@ -85,8 +84,7 @@ class CausalTeacher:
         """Fills short rows, which nobody looks at: the padding token, or another where the model
         has no row for it.
         """
-        token = int(self.tokenizer.pad_token_id)
-        return token if token < self.vocabulary else 0
+        return padding_id(self.tokenizer, self.vocabulary)
 
     @property
     def parameters(self) -> int:
@@ -97,6 +95,11 @@ class CausalTeacher:
     def disk_bytes(self) -> int:
         """Size of the weights in the precision they are used in."""
         return self.language_model.disk_bytes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.language_model.device
 
     def hidden_states(self, documents: Sequence[Document]) -> list[Tensor]:
         """Final states, after the last norm, at the positions that predict trained tokens.
@@ -136,9 +139,7 @@ class CausalTeacher:
                     "(task.long_documents)"
                 )
         lengths = [len(document.token_ids) for document in documents]
-        yield from length_batches(
-            lengths, batch_tokens=self.batch_tokens, device=self.language_model.device
-        )
+        yield from length_batches(lengths, batch_tokens=self.batch_tokens, device=self.device)
 
     @torch.inference_mode()
     def read(self, documents: Sequence[Document]) -> list[Tensor]:
@@ -146,7 +147,7 @@ class CausalTeacher:
         ids_BT, _ = pad(
             [document.token_ids.tolist() for document in documents],
             self.padding_id,
-            device=self.language_model.device,
+            device=self.device,
         )
         states_BTH = self.language_model.model.base_model(
             input_ids=ids_BT, use_cache=False
@@ -174,10 +175,14 @@ class CausalTeacher:
     def _check_head(self) -> None:
         """Make sure that states times matrix are the model's own logits."""
         model: Any = self.language_model.model
-        ids = torch.arange(min(_PROBE_TOKENS, self.vocabulary), device=self.language_model.device)[
-            None
-        ]
+        ids = torch.arange(min(_PROBE_TOKENS, self.vocabulary), device=self.device)[None]
         states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         expected = model(input_ids=ids, use_cache=False).logits
         tolerance = _TOLERANCE if self.head.weight.dtype == torch.float32 else _BROAD_TOLERANCE
-        self.head.check(states, expected, tolerance=tolerance)
+        self.head.check(
+            states,
+            expected,
+            tolerance=tolerance,
+            name=self.language_model.name,
+            advice="take a stock causal language model as the teacher",
+        )

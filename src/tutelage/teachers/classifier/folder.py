@@ -14,8 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from tutelage.errors import ModelError
-from tutelage.models.loading import LanguageModel, load_language_model, model_fingerprint
-from tutelage.models.weights import folder_sha256, without_bars
+from tutelage.models.identity import model_fingerprint
+from tutelage.models.loading import LanguageModel, load_language_model
+from tutelage.models.pretrained import without_bars
+from tutelage.models.weights import folder_sha256
 from tutelage.runs import atomic_write_text, fingerprint
 from tutelage.teachers.classifier.features import Pooling
 from tutelage.teachers.classifier.finetuning import quiet_peft

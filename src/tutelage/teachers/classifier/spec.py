@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, MinLen
 from tutelage.errors import ModelError, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
-from tutelage.teachers.local import LocalReader
+from tutelage.teachers.local import LocalReader, local_tokenizer
 from tutelage.teachers.spec import ClassAssignment, Effort, rough_tokens, scoring_seconds
 from tutelage.types import SILENT, Progress
 
@@ -129,11 +129,11 @@ class ClassifierTeacherSpec(LocalReader):
 
         return model_facts(self._below(assignment), trust_remote_code=self.trust_remote_code)
 
-    def tokenizer(self, assignment: ClassAssignment) -> Any:
+    def tokenizer(self, assignment: ClassAssignment, *, convert: bool = True) -> Any:
         """The language model's."""
-        from tutelage.models.reading import read_tokenizer
-
-        return read_tokenizer(self._below(assignment), trust_remote_code=self.trust_remote_code)
+        return local_tokenizer(
+            self._below(assignment), trust_remote_code=self.trust_remote_code, convert=convert
+        )
 
     def problems(self, assignment: ClassAssignment) -> list[Problem]:
         """A model that is not there, or that classifies into other labels."""
@@ -143,15 +143,18 @@ class ClassifierTeacherSpec(LocalReader):
             return [Problem("model", str(error))]
         return []
 
-    def fingerprint(self, assignment: ClassAssignment) -> str:
-        """Names the weights, the options, and the rows that it is fitted to."""
-        from tutelage.models import model_fingerprint
-        from tutelage.teachers.classifier.folder import saved_teacher_fingerprint
+    def sources(self, assignment: ClassAssignment) -> str:
+        """The weights, or a saved teacher with those below it."""
+        from tutelage.models.identity import model_fingerprint
 
         if self._saved(assignment) is None:
-            weights = model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
-        else:
-            weights = saved_teacher_fingerprint(Path(self.model))
+            return model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
+        from tutelage.teachers.classifier.folder import saved_teacher_fingerprint
+
+        return saved_teacher_fingerprint(Path(self.model))
+
+    def fingerprint(self, assignment: ClassAssignment) -> str:
+        """Names the weights, the options, and the rows that it is fitted to."""
         options = asdict(self)
         for key in ("model", "batch_tokens"):
             del options[key]
@@ -160,23 +163,11 @@ class ClassifierTeacherSpec(LocalReader):
             "teacher",
             STAGE_VERSION,
             options,
-            weights,
+            self.sources(assignment),
             assignment.labels,
             [(example.example_id, example.label) for example in rows],
             assignment.groups if self.needs_labels else None,
         )
-
-    def inputs(self, assignment: ClassAssignment) -> list[str]:
-        """Names the files of the model, and those of a saved teacher that stands on it."""
-        from tutelage.models.identity import model_fingerprint
-
-        saved = self._saved(assignment)
-        if saved is None:
-            return [model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)]
-        from tutelage.teachers.classifier.folder import saved_teacher_fingerprint
-
-        below = [] if saved.method == "full" else [model_fingerprint(saved.model)]
-        return [saved_teacher_fingerprint(Path(self.model)), *below]
 
     def estimate(
         self, assignment: ClassAssignment, *, texts: int, tokens: float, rate: float
@@ -300,9 +291,11 @@ class ClassifierTeacherSpec(LocalReader):
         Raises:
             ModelError: It answers with other labels, or runs code that was not allowed.
         """
+        if not isinstance(self.fit, NoFit):
+            return None
         from tutelage.teachers.classifier.folder import is_saved_teacher, read_description
 
-        if not isinstance(self.fit, NoFit) or not is_saved_teacher(self.model):
+        if not is_saved_teacher(self.model):
             return None
         description = read_description(Path(self.model))
         if description.labels != assignment.labels:
@@ -347,6 +340,6 @@ class ClassifierTeacherSpec(LocalReader):
             )
 
     def _value_bytes(self) -> int:
-        from tutelage.models.loading import choose_dtype
+        from tutelage.models.compute import choose_dtype
 
         return choose_dtype(self.dtype).itemsize

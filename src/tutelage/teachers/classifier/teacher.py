@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.special import log_softmax
 
 from tutelage.errors import ModelError
@@ -226,6 +227,11 @@ class ClassifierTeacher:
     def disk_bytes(self) -> int:
         """Bytes of the weights that `parameters` counts, in the precision they are used in."""
         return self._footprint[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.language_model.device
 
     @cached_property
     def _footprint(self) -> tuple[int, int]:

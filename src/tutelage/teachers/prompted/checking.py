@@ -62,7 +62,7 @@ def find_question(
     def read() -> tuple[Any, Any]:
         config = read_config(spec.model, trust_remote_code=spec.trust_remote_code)
         require_causal(config, name=spec.model)
-        return spec.tokenizer(assignment), config
+        return spec.tokenizer(assignment, convert=False), config
 
     found = attempt("model", read)
     options = attempt("shots", lambda: spec.prompt(assignment))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tutelage.errors import ModelError
+from tutelage.models.facts import context_tokens, continues_text
 from tutelage.teachers.prompted.prompts import Prompt, build_prompt
 from tutelage.teachers.prompted.trie import LabelTrie, begins_another, build_trie
 from tutelage.types import Example
@@ -120,30 +121,11 @@ def require_causal(config: Any, *, name: str) -> None:
     Raises:
         ModelError: It is an encoder, or an encoder with a decoder.
     """
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    )
-
-    kind = config.model_type
-    if (
-        kind not in CONFIG_MAPPING_NAMES
-    ):  # it brings its own code, which says by itself what it can do
-        return
-    decodes = getattr(config, "is_decoder", False) or getattr(config, "causal", False)
-    both_ways = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decodes
-    if (
-        kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-        or both_ways
-        or getattr(config, "is_encoder_decoder", False)
-    ):
+    if not continues_text(config):
         raise ModelError(
-            f"{name} is of the kind {kind}, which does not continue text from left to right, so it "
-            "cannot be asked "
-            "for a label in words. Take a causal language model, or fit this one: kind: classifier "
-            "with "
-            "fit: {method: head}, lora or full"
+            f"{name} is of the kind {config.model_type}, which does not continue text from left to "
+            "right, so it cannot be asked for a label in words. Take a causal language model, or "
+            "fit this one: kind: classifier with fit: {method: head}, lora or full"
         )
 
 
@@ -186,7 +168,7 @@ def _continuation(tokenizer: Any, beginning: Sequence[int], prompt: str, more: s
 
 def _room_for_text(config: Any, prompt_tokens: int, trie: LabelTrie, max_length: int) -> int:
     """Tokens of a text that fit beside the prompt in the model's context, at most `max_length`."""
-    context: Any = getattr(config.get_text_config(), "max_position_embeddings", None)
+    context = context_tokens(config)
     if context is None:
         return max_length
     longest_label = max(len(path) for path in trie.paths)

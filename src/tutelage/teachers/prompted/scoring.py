@@ -25,9 +25,10 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
+from tutelage.models.attention import asks_for_its_attention
 from tutelage.models.batching import length_batches, pad
 from tutelage.models.loading import LanguageModel
-from tutelage.models.output_head import OutputHead
+from tutelage.models.output import output_layer
 from tutelage.teachers.prompted.shared_prefix import freeze, run_after_prefix
 from tutelage.teachers.prompted.trie import LabelTrie
 
@@ -68,7 +69,7 @@ class LabelScorer:
         self._score_elements = score_elements
         self._model = language_model.model
         self._backbone = self._model.base_model
-        self._head = OutputHead.of(self._model)
+        self._head = output_layer(self._model)
         self._padding = language_model.tokenizer.pad_token_id
         device = language_model.device
         tokens = sorted({token for _, token in trie.edges})
@@ -255,8 +256,14 @@ class LabelScorer:
         finally:
             hook.remove()
         tolerance = 1e-3 if self.language_model.dtype == torch.float32 else 0.25
-        self._head.check(seen[0], output.logits[0, -1], tolerance=tolerance)
-        standard = bool(getattr(self._model, "_supports_attention_backend", False))
+        self._head.check(
+            seen[0],
+            output.logits[0, -1],
+            tolerance=tolerance,
+            name=self.language_model.name,
+            advice="use kind: classifier with it",
+        )
+        standard = asks_for_its_attention(self._model)
         if reuse_prefix and standard and len(self.prefix) >= _SHORTEST_PREFIX:
             self._cache = freeze(cache)
         if self._cache is not None and not self._agree(probe, tolerance):

@@ -14,16 +14,16 @@ processor's cache.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface
 from transformers.cache_utils import Cache, DynamicLayer
+
+from tutelage.models.attention import attending_by
 
 _NAME = "tutelage_shared_prefix"
 
@@ -97,24 +97,12 @@ def run_after_prefix(
     argument = (
         "cache" if "cache" in inspect.signature(backbone.forward).parameters else "past_key_values"
     )
-    with _attention(backbone, _Active(cast("list[SharedPrefixLayer]", cache.layers), seen)):
-        options = {argument: cache, "use_cache": True}
-        return backbone(input_ids=ids, position_ids=positions, **options).last_hidden_state
-
-
-@contextmanager
-def _attention(backbone: Any, active: _Active) -> Iterator[None]:
-    """Let the model attend through `_attend` inside; its own choice of attention is restored
-    afterwards.
-    """
-    AttentionInterface.register(_NAME, _attend)
-    config = backbone.config
-    before, token = config._attn_implementation, _ACTIVE.set(active)
-    config._attn_implementation = _NAME
+    token = _ACTIVE.set(_Active(cast("list[SharedPrefixLayer]", cache.layers), seen))
     try:
-        yield
+        with attending_by(backbone, _NAME, _attend):
+            options = {argument: cache, "use_cache": True}
+            return backbone(input_ids=ids, position_ids=positions, **options).last_hidden_state
     finally:
-        config._attn_implementation = before
         _ACTIVE.reset(token)
 
 

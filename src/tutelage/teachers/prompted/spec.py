@@ -16,7 +16,7 @@ from annotated_types import Ge, MinLen
 from tutelage.errors import ModelError, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
-from tutelage.teachers.local import LocalReader
+from tutelage.teachers.local import LocalReader, local_tokenizer
 from tutelage.teachers.spec import ClassAssignment, Effort, scoring_seconds
 from tutelage.types import SILENT, Progress
 
@@ -76,11 +76,11 @@ class PromptedTeacherSpec(LocalReader):
 
         return model_facts(self.model, trust_remote_code=self.trust_remote_code)
 
-    def tokenizer(self, assignment: ClassAssignment) -> Any:
+    def tokenizer(self, assignment: ClassAssignment, *, convert: bool = True) -> Any:
         """The language model's."""
-        from tutelage.models.reading import read_tokenizer
-
-        return read_tokenizer(self.model, trust_remote_code=self.trust_remote_code)
+        return local_tokenizer(
+            self.model, trust_remote_code=self.trust_remote_code, convert=convert
+        )
 
     def problems(self, assignment: ClassAssignment) -> list[Problem]:
         """A model that does not continue text, a prompt that cannot be built, labels that are
@@ -96,9 +96,14 @@ class PromptedTeacherSpec(LocalReader):
             return []
         return missing_labels(self, assignment) or find_question(self, assignment)[1]
 
+    def sources(self, assignment: ClassAssignment) -> str:
+        """The weights."""
+        from tutelage.models.identity import model_fingerprint
+
+        return model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
+
     def fingerprint(self, assignment: ClassAssignment) -> str:
         """Names the weights, the options, and the rows that shots and calibration come from."""
-        from tutelage.models import model_fingerprint
         from tutelage.teachers.prompted.teacher import CALIBRATION_ROWS
 
         options = asdict(self)
@@ -108,19 +113,12 @@ class PromptedTeacherSpec(LocalReader):
             "teacher",
             STAGE_VERSION,
             options,
-            model_fingerprint(self.model, trust_remote_code=self.trust_remote_code),
+            self.sources(assignment),
             assignment.labels,
             [(example.example_id, example.label) for example in assignment.rows],
             assignment.groups,
             *([CALIBRATION_ROWS] if self.reads_rows_to_calibrate else []),
         )
-
-    def inputs(self, assignment: ClassAssignment) -> list[str]:
-        """Names the files of the model."""
-        from tutelage.models.identity import model_fingerprint
-
-        del assignment
-        return [model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)]
 
     def estimate(
         self, assignment: ClassAssignment, *, texts: int, tokens: float, rate: float

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+import torch
 from scipy.special import log_softmax
 
 from tutelage.errors import ModelError
@@ -156,6 +157,11 @@ class PromptedTeacher:
         return self.language_model.disk_bytes
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.language_model.device
+
+    @property
     def prefix_tokens(self) -> int:
         """Prompt tokens that are run once for all texts; 0 where this model's keys and values
         cannot be shared.
@@ -220,6 +226,10 @@ class PromptedTeacher:
             )
         logprobs = self.calibration.apply(self._logprobs([example.text for example in examples]))
         return np.exp(logprobs).astype(np.float32)
+
+    def for_new_texts(self) -> PromptedTeacher:
+        """The teacher as it would be deployed: itself."""
+        return self
 
     def label_mass(self, examples: Sequence[Example]) -> np.ndarray:
         """How much of the model's probability falls on any label at all, before calibration,

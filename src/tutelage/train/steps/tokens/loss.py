@@ -23,7 +23,8 @@ from tutelage.losses import (
     hidden_matching,
     linear_divergence,
 )
-from tutelage.models.final_states import final_states, output_layer
+from tutelage.models.final_states import final_states
+from tutelage.models.output import output_layer
 from tutelage.train.steps.tokens.targets import TargetSource, TeacherSide
 from tutelage.types import Document
 

@@ -7,7 +7,7 @@ the other. Targets are found by content, so order, batching and packing never ma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from tutelage.errors import TargetsIncomplete
 from tutelage.losses import BucketTeacher, HiddenTeacher, SampledTeacher
+from tutelage.models.output import OutputLayer
 from tutelage.runs import fingerprint
 from tutelage.targets import HiddenTargets, SparseTargets, TargetStore
-from tutelage.teachers import CausalTeacher
+from tutelage.teachers.teacher import HiddenStates
 from tutelage.types import Document
 
 TeacherSide = BucketTeacher | HiddenTeacher | SampledTeacher
@@ -44,31 +45,6 @@ class TargetSource(Protocol):
     def teacher_side(self, documents: Sequence[Document], device: torch.device) -> TeacherSide:
         """The teacher's distributions at every trained position of the documents, in order."""
         ...
-
-
-@dataclass(frozen=True)
-class OutputTensors:
-    """The output matrix that a `hidden` store keeps, as tensors."""
-
-    weight: Tensor
-    """`[V, H]`."""
-    bias: Tensor | None
-    """`[V]`."""
-    scale: float
-    """Logits are multiplied by this."""
-    cap: float | None
-    """Logits become cap * tanh(logits / cap)."""
-    channels: Tensor | None
-    """What stored states are multiplied by to be the teacher's own, `[H]`."""
-
-    def to(self, device: torch.device) -> OutputTensors:
-        """The same there."""
-        moved = {
-            name: value.to(device)
-            for name in ("weight", "bias", "channels")
-            if (value := getattr(self, name)) is not None
-        }
-        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -111,36 +87,37 @@ class StoredTargets:
     def _hidden(self, found: Sequence[HiddenTargets], device: torch.device) -> HiddenTeacher:
         states = [torch.from_numpy(values.states).to(device) for values in found]
         scales = [torch.from_numpy(values.scales).to(device) for values in found]
-        output = self._output_on(device)
+        output, channels = self._output_on(device)
         hidden = torch.cat(states).float() * torch.cat(scales)[:, None]
-        if output.channels is not None:
-            hidden *= output.channels
-        return HiddenTeacher(
-            hidden, output.weight, bias=output.bias, scale=output.scale, cap=output.cap
-        )
+        if channels is not None:
+            hidden *= channels
+        return _hidden_side(hidden, output)
 
-    def _output_on(self, device: torch.device) -> OutputTensors:
-        """The teacher's output matrix where it is needed, brought there once."""
+    def _output_on(self, device: torch.device) -> tuple[OutputLayer, Tensor | None]:
+        """The teacher's output layer and channels where they are needed, brought there once."""
         if device not in self._placed:
-            self._placed[device] = self._output.to(device)
+            output, channels = self._output
+            there = None if channels is None else channels.to(device)
+            self._placed[device] = output.to(device), there
         return self._placed[device]
 
     @cached_property
-    def _placed(self) -> dict[torch.device, OutputTensors]:
+    def _placed(self) -> dict[torch.device, tuple[OutputLayer, Tensor | None]]:
         return {}
 
     @cached_property
-    def _output(self) -> OutputTensors:
-        """The teacher's output matrix, read once."""
+    def _output(self) -> tuple[OutputLayer, Tensor | None]:
+        """The teacher's output layer, read once, and what stored states are multiplied by to be the
+        teacher's own, [H].
+        """
         matrix = self.store.output_matrix()
         weight = torch.from_numpy(matrix.weight)
         bias = None if matrix.bias is None else torch.from_numpy(matrix.bias)
         channels = None if matrix.channels is None else torch.from_numpy(matrix.channels)
         if channels is not None:
-            weight = (
-                weight / channels
-            )  # so that states are the teacher's own, which hidden matching needs
-        return OutputTensors(weight, bias, matrix.scale, matrix.cap, channels)
+            # So that states are the teacher's own, which hidden matching needs.
+            weight = weight / channels
+        return OutputLayer(weight, bias, matrix.scale, matrix.cap), channels
 
 
 @dataclass(frozen=True)
@@ -149,7 +126,7 @@ class LiveTargets:
     again.
     """
 
-    teacher: CausalTeacher
+    teacher: HiddenStates
     """Who answers."""
 
     @property
@@ -169,12 +146,15 @@ class LiveTargets:
         """Final hidden states now, to be multiplied with the teacher's output matrix chunk by
         chunk.
         """
-        head = self.teacher.head
         hidden = torch.cat(self.teacher.hidden_states(documents)).to(device)
-        bias = None if head.bias is None else head.bias.detach().to(device)
-        return HiddenTeacher(
-            hidden, head.weight.detach().to(device), bias=bias, scale=head.scale, cap=head.cap
-        )
+        return _hidden_side(hidden, self.teacher.head.detach().to(device))
+
+
+def _hidden_side(hidden: Tensor, output: OutputLayer) -> HiddenTeacher:
+    """Final states and what makes logits of them, as the losses take them."""
+    return HiddenTeacher(
+        hidden, output.weight, bias=output.bias, scale=output.scale, cap=output.cap
+    )
 
 
 def sparse_side(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from tutelage.data.packing import length_batches
+from tutelage.models.batching import length_batches
 from tutelage.train.steps.tokens.loss import TokenLoss, micro_batch
 from tutelage.train.steps.tokens.targets import TargetSource
 from tutelage.types import Document
@@ -49,9 +48,10 @@ def validate_tokens(
     was_training = step.training
     step.eval()
     device = next(step.parameters()).device
-    lengths = np.array([len(document.token_ids) for document in documents])
+    lengths = [len(document.token_ids) for document in documents]
     loss = soft = hard = torch.zeros((), device=device)
-    for rows in length_batches(lengths, tokens=tokens):
+    for places in length_batches(lengths, batch_tokens=tokens):
+        rows = [[place] for place in places]
         batch = micro_batch(documents, rows, source=source, pad_id=pad_id, device=device)
         # One soft weight from beginning to end, however it moves in training: losses must be
         # comparable.

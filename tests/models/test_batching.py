@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,15 @@ def test_a_processor_gets_little_padding_and_an_accelerator_few_batches(lengths)
         )
     wide = list(length_batches(lengths, batch_tokens=10**6, device=torch.device("meta")))
     assert len(wide) == min(1, len(lengths))
+
+
+@given(LENGTHS, st.integers(1, 3000))
+def test_without_a_device_batches_are_as_full_as_can_be(lengths, budget):
+    batches = list(length_batches(lengths, batch_tokens=budget))
+    order = [index for batch in batches for index in batch]
+    assert [lengths[index] for index in order] == sorted(lengths, reverse=True)
+    for batch, following in itertools.pairwise(batches):
+        assert len(following) == 0 or lengths[batch[0]] * (len(batch) + 1) > budget
 
 
 def test_another_bound_is_kept():

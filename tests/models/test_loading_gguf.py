@@ -11,41 +11,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tests.models.gguf_files import write_gguf
 from transformers import AutoModelForCausalLM
 
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory
 from tutelage.models import load_language_model, model_facts, model_fingerprint
+from tutelage.models.gguf import convert_gguf
 from tutelage.models.reading import read_tokenizer
-from tutelage.models.weights import convert_gguf, file_sha256
+from tutelage.models.weights import file_sha256
 from tutelage.runs import cache_folder
 from tutelage.teachers import PromptedTeacher, extract_features
 from tutelage.types import Example
-
-
-def write_gguf(path: Path, architecture: str) -> Path:
-    """A GGUF file with a header, a vocabulary and one matrix of a layer, but no whole model."""
-    from gguf import GGUFWriter
-
-    writer = GGUFWriter(str(path), architecture)
-    writer.add_context_length(64)
-    writer.add_embedding_length(32)
-    writer.add_block_count(2)
-    writer.add_feed_forward_length(48)
-    writer.add_head_count(4)
-    writer.add_head_count_kv(2)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(["<|end|>", "a", "b", "ab"])
-    writer.add_token_merges(["a b"])
-    writer.add_bos_token_id(0)
-    writer.add_eos_token_id(0)
-    for name, shape in {"token_embd.weight": (4, 32), "blk.0.attn_q.weight": (32, 32)}.items():
-        writer.add_tensor(name, np.zeros(shape, dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
 
 def test_a_gguf_file_is_described_without_being_converted(tmp_path):
@@ -74,7 +50,7 @@ def test_a_gguf_file_that_would_not_fit_is_refused_before_it_is_unpacked(tmp_pat
     path = write_gguf(tmp_path / "tiny.gguf", "llama")
     with monkeypatch.context() as patch:
         patch.setattr(
-            "tutelage.models.weights.shutil.disk_usage",
+            "tutelage.models.gguf.shutil.disk_usage",
             lambda _: SimpleNamespace(free=4 * 36 * 32 - 1),
         )
         with pytest.raises(
@@ -83,7 +59,7 @@ def test_a_gguf_file_that_would_not_fit_is_refused_before_it_is_unpacked(tmp_pat
             load_language_model(str(path))
     assert list((cache_folder() / "models").iterdir()) == []
     monkeypatch.setattr(
-        "tutelage.models.weights.os.sysconf", lambda name: 36 if name == "SC_PAGE_SIZE" else 127
+        "tutelage.models.gguf.os.sysconf", lambda name: 36 if name == "SC_PAGE_SIZE" else 127
     )
     with pytest.raises(
         NotEnoughMemory, match=r"tiny\.gguf takes 0\.00 GB as float32 but this machine has 0\.00 GB"
@@ -100,17 +76,17 @@ def test_an_interrupted_conversion_leaves_nothing_half_read(tmp_path, monkeypatc
         (folder / "config.json").write_text("{}")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tutelage.models.weights._write_plain_copy", dies)
+    monkeypatch.setattr("tutelage.models.gguf._write_plain_copy", dies)
     with pytest.raises(KeyboardInterrupt):
         convert_gguf(path)
     assert list((cache_folder() / "models").iterdir()) == []
     monkeypatch.setattr(
-        "tutelage.models.weights._write_plain_copy",
+        "tutelage.models.gguf._write_plain_copy",
         lambda _path, folder: (folder / "config.json").write_text("{}"),
     )
     target = convert_gguf(path)
     assert target.name == file_sha256(path)
-    monkeypatch.setattr("tutelage.models.weights._write_plain_copy", dies)
+    monkeypatch.setattr("tutelage.models.gguf._write_plain_copy", dies)
     assert convert_gguf(path) == target
 
 

@@ -16,9 +16,9 @@ import torch
 from transformers import LlamaForCausalLM
 
 from tutelage.errors import ModelError
-from tutelage.models import load_language_model, model_facts, model_fingerprint
-from tutelage.models import loading as loading_module
-from tutelage.models.loading import choose_dtype, locate
+from tutelage.models import compute, load_language_model, model_facts, model_fingerprint
+from tutelage.models.compute import choose_dtype
+from tutelage.models.finding import locate
 from tutelage.models.reading import read_tokenizer
 from tutelage.models.weights import file_sha256
 from tutelage.runs import cache_folder
@@ -262,9 +262,9 @@ def test_a_package_unpacked_in_the_cache_is_found():
 
 
 def test_auto_is_bfloat16_only_where_hardware_multiplies_it(monkeypatch):
-    monkeypatch.setattr(loading_module, "has_fast_bfloat16", lambda: True)
+    monkeypatch.setattr(compute, "has_fast_bfloat16", lambda: True)
     assert choose_dtype("auto") == torch.bfloat16
-    monkeypatch.setattr(loading_module, "has_fast_bfloat16", lambda: False)
+    monkeypatch.setattr(compute, "has_fast_bfloat16", lambda: False)
     assert choose_dtype("auto") == torch.float32
     assert choose_dtype("bfloat16") == torch.bfloat16
     with pytest.raises(ValueError, match="dtype='half' given; expected auto, float32 or bfloat16"):

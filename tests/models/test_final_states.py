@@ -26,8 +26,8 @@ from transformers import (
 )
 
 from tutelage.errors import ModelError
-from tutelage.models import document_attention
-from tutelage.models.final_states import final_states, output_layer, packs, positions_within
+from tutelage.models import OutputLayer, document_attention, output_layer, packs
+from tutelage.models.final_states import final_states, positions_within
 from tutelage.students.language.lora import add_lora
 
 LENGTHS = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=3)
@@ -41,8 +41,6 @@ def model(request):
 class Recurrent(nn.Module):
     """What is known here of a recurrent student."""
 
-    reads_one_document_a_row = True
-
     def __init__(self):
         super().__init__()
         self.embedding = nn.Embedding(60, 6)
@@ -51,7 +49,7 @@ class Recurrent(nn.Module):
         return self.embedding(input_ids).cumsum(1)
 
     def output_layer(self):
-        return self.embedding.weight, None, 1.0, None
+        return OutputLayer(self.embedding.weight)
 
 
 def packed(rows, *, vocabulary=60, seed=0):

@@ -1,0 +1,91 @@
+"""What every kind of student that classifies can do, whichever it is: the one Protocol that the
+task asks.
+
+A kind is a frozen dataclass whose options are those of a recipe (see `config.specs`); it imports
+neither torch nor transformers before it is asked for a model or for what is in files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tutelage.errors import ModelError
+from tutelage.types import SILENT, Progress
+
+if TYPE_CHECKING:
+    from tutelage.models import ModelFacts
+
+
+class ClassifierStudent(Protocol):
+    """A description of a student: builds it, knows its size, and what is wrong with it."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Class names in the order of the logits."""
+        ...
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether `build` must be given the teacher's language model with its weights."""
+        ...
+
+    @property
+    def needs_tokenizer(self) -> bool:
+        """Whether `build` must be given the teacher's language model, if only for its tokenizer."""
+        ...
+
+    def build(
+        self,
+        texts: Iterable[str],
+        *,
+        language_model: Any = None,
+        seed: int = 0,
+        cache: Path | None = None,
+        progress: Progress = SILENT,
+    ) -> tuple[Any, Any]:
+        """A fresh model, in training mode, and its tokenizer.
+
+        Args:
+            texts: What a vocabulary is made from.
+            language_model: The teacher's (`model`, `tokenizer`); without weights its model is None.
+            seed: Of the random weights; the global random state is left as it was.
+            cache: Folder where the teacher's vectors are kept between builds; None keeps nothing.
+            progress: Where bars go.
+
+        Raises:
+            ModelError: A language model is needed and none was given, or a folder cannot be used.
+        """
+        ...
+
+    def weights(self) -> tuple[float, float]:
+        """How many weights are multiplied at every token, and how many there are, roughly."""
+        ...
+
+    def problems(
+        self, facts: ModelFacts | None, tokenizer: Callable[[], Any]
+    ) -> Iterator[tuple[str, str]]:
+        """What would keep it from being built, told from configurations and tokenizers alone.
+
+        Args:
+            facts: Of the teacher's language model; None where it cannot be read.
+            tokenizer: Reads the teacher's tokenizer.
+
+        Returns:
+            Options that must change, each with the reason.
+        """
+        ...
+
+    def starts_from(self) -> str | None:
+        """The fingerprint of the weights of its own that it starts from; None: it has none."""
+        ...
+
+
+def refused(attempt: Callable[[], Any]) -> str | None:
+    """What an attempt was refused with; None if it was not."""
+    try:
+        attempt()
+    except (ModelError, ValueError) as error:
+        return str(error)
+    return None

@@ -1,0 +1,56 @@
+"""Which kinds of student there are: one list for each task, and the networks among them that are
+ours.
+
+A further kind is its own file and one line here: recipes read their sections from these lists, and
+transformers is told of the networks in them. Importing this file imports no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tutelage.students.classifier.specs import RNN, Pretrained, Transformer
+from tutelage.students.language.pretrained import LanguagePretrained
+from tutelage.students.language.pruned import Pruned
+from tutelage.students.language.specs import LanguageRNN, LanguageTransformer
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of student."""
+
+    word: str
+    """Its `kind` in a recipe."""
+    spec: type
+    """Its options, and what it knows about itself."""
+    section: str
+    """The name of its section, which is part of fingerprints and of the JSON schema."""
+    network: tuple[str, str] | None = None
+    """Where the classes of its configuration and of its model are, `module:name` within this room,
+    if transformers does not have them; `model_type` of the first is how a folder names them."""
+
+
+CLASSIFIERS = (
+    Kind("transformer", Transformer, "TransformerSpec"),
+    Kind(
+        "rnn",
+        RNN,
+        "RecurrentSpec",
+        ("classifier.configuration:RecurrentConfig", "classifier.rnn:RecurrentForSequenceClassification"),
+    ),
+    Kind("pretrained", Pretrained, "PretrainedSpec"),
+)  # fmt: skip
+"""Students that classify."""
+
+WRITERS = (
+    Kind("pruned", Pruned, "PrunedSpec"),
+    Kind("transformer", LanguageTransformer, "LanguageTransformerSpec"),
+    Kind(
+        "rnn",
+        LanguageRNN,
+        "LanguageRecurrentSpec",
+        ("language.configuration:RecurrentLanguageConfig", "language.rnn:RecurrentForCausalLM"),
+    ),
+    Kind("pretrained", LanguagePretrained, "LanguagePretrainedSpec"),
+)
+"""Students that write."""

@@ -1,0 +1,161 @@
+"""What is asked of a teacher: who it is, and, each by itself, what it can give.
+
+A kind of teacher has what it can give and nothing else; whoever needs something names the Protocol
+that has it. So a teacher behind an API, recorded answers or a mixture of teachers stand where a
+model in memory does, for as much as they know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from tutelage.types import Document, Example
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from tutelage.models import LanguageModel, OutputLayer
+
+
+class Teacher(Protocol):
+    """Anyone who writes soft targets: in any order, with no state between calls."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names everything that the soft targets depend on: weights or served model, prompt, number
+        format.
+        """
+        ...
+
+
+class ClassProbabilities(Teacher, Protocol):
+    """Says how likely each class is."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the soft targets."""
+        ...
+
+    def label(self, examples: Sequence[Example]) -> np.ndarray:
+        """Soft targets, float32 [B, C], each row summing to 1."""
+        ...
+
+
+class TokenDistributions(Teacher, Protocol):
+    """Says how likely every token is next.
+
+    A distribution comes in two steps, so that nothing of size tokens x vocabulary is ever held: the
+    states of whole documents, and logits of a chunk of them.
+    """
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer, of transformers."""
+        ...
+
+    @property
+    def tokenizer_fingerprint(self) -> str:
+        """Names the tokenizer by what it does to text."""
+        ...
+
+    @property
+    def vocabulary(self) -> int:
+        """How many ids a distribution is over."""
+        ...
+
+    @property
+    def padding_id(self) -> int:
+        """Fills short rows, which nobody looks at."""
+        ...
+
+    @property
+    def context(self) -> int | None:
+        """Tokens of the longest document that it reads; None: there is no end."""
+        ...
+
+    def batches(self, documents: Sequence[Document]) -> Iterator[list[int]]:
+        """Places of documents in batches for `read`, longest first.
+
+        Raises:
+            DataError: A document is longer than the teacher reads.
+        """
+        ...
+
+    def read(self, documents: Sequence[Document]) -> list[torch.Tensor]:
+        """For each document of a batch float32 [P, H], of which `logits` makes distributions, P its
+        trained tokens.
+        """
+        ...
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits over the vocabulary, float32 [..., V]."""
+        ...
+
+
+class HiddenStates(TokenDistributions, Protocol):
+    """Has final hidden states and the output layer that makes logits of them."""
+
+    @property
+    def head(self) -> OutputLayer:
+        """What multiplies its states; may have more rows than the vocabulary."""
+        ...
+
+    def hidden_states(self, documents: Sequence[Document]) -> list[torch.Tensor]:
+        """As `read`, of documents in any order and number."""
+        ...
+
+
+@runtime_checkable
+class LabelMass(Protocol):
+    """Knows how much of its probability falls on the labels at all."""
+
+    def label_mass(self, examples: Sequence[Example]) -> np.ndarray:
+        """Share of probability on any label, float32 [B]."""
+        ...
+
+
+class Cost(Protocol):
+    """Knows what an answer takes here."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights that run for an answer."""
+        ...
+
+    @property
+    def disk_bytes(self) -> int:
+        """Their size in the number format that they are used in."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        ...
+
+
+class OwnWeights(Protocol):
+    """Has its language model in memory, which students can be cut from or start from."""
+
+    @property
+    def language_model(self) -> LanguageModel:
+        """The model and its tokenizer."""
+        ...
+
+
+class LocalClassifier(ClassProbabilities, Cost, OwnWeights, Protocol):
+    """A teacher of classes that runs on this machine."""
+
+    def for_new_texts(self) -> ClassProbabilities:
+        """The teacher as it would be deployed, whose answers are timed."""
+        ...
+
+
+class LocalLanguageModel(HiddenStates, Cost, OwnWeights, Protocol):
+    """A teacher of tokens that runs on this machine."""
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens that it reads at once, padding included."""
+        ...

@@ -30,12 +30,9 @@ def another_version(monkeypatch):
 
     def upgrade():
         monkeypatch.setattr(transformers, "__version__", "5.999.1")
-        transformers_was_tested.cache_clear()
 
-    transformers_was_tested.cache_clear()
     yield upgrade
     monkeypatch.undo()
-    transformers_was_tested.cache_clear()
 
 
 def test_the_version_that_the_tests_run_with_is_one_of_the_tested():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +18,12 @@ from tutelage.teachers.classifier import reading
 from tutelage.teachers.classifier.reading import ReadModel, TextReadings
 from tutelage.types import SILENT, Example, example_id
 
-OPTIONS = {"layers": [1], "pooling": ("mean", "last"), "batch_tokens": 200, "max_length": 512}
+OPTIONS: dict[str, Any] = {
+    "layers": [1],
+    "pooling": ("mean", "last"),
+    "batch_tokens": 200,
+    "max_length": 512,
+}
 
 
 @pytest.fixture
@@ -86,10 +94,10 @@ def test_a_killed_reading_goes_on_with_the_rest(
     expected = whole.features(backbone, texts, **OPTIONS)
     read_texts.clear()
 
-    def die(content, path=None):
+    def die(path, content):
         if sum(read_texts.values()) > 25:
             raise KeyboardInterrupt
-        return write(content, path)
+        write(path, content)
 
     write = reading.atomic_write_bytes
     monkeypatch.setattr(reading, "atomic_write_bytes", die)
@@ -119,7 +127,7 @@ def test_a_damaged_part_is_read_again(backbone, labelled, tmp_path, read_texts, 
     second.write_bytes(second.read_bytes()[:100])
     third.with_name(".half.tmp").write_bytes(b"half")
     said = []
-    watch = type("Watch", (), {"bar": SILENT.bar, "say": lambda _, line: said.append(line)})()
+    watch: Any = SimpleNamespace(bar=SILENT.bar, say=said.append)
     read_texts.clear()
     again = readings_in(tmp_path, texts)
     found = again.features(backbone, texts, **OPTIONS, progress=watch)
@@ -148,7 +156,7 @@ def test_other_options_and_other_models_are_other_features(
             atol=1e-4,
         )
     # Read three times, but every word counts once.
-    (words,) = readings.words(backbone, texts, layer=1) or ()
+    (words,) = list(readings.words(backbone, texts, layer=1) or [])
     assert words.counts.sum() == sum(len(text.split()) for text in texts)
 
 
@@ -206,5 +214,5 @@ def test_a_word_that_was_cut_is_left_out(backbone, tmp_path):
     ids = backbone.tokenizer(text)["input_ids"]
     readings = readings_in(tmp_path, [text])
     readings.features(backbone, [text], **OPTIONS | {"max_length": len(ids) - 1})
-    (words,) = readings.words(backbone, [text], layer=1) or ()
+    (words,) = list(readings.words(backbone, [text], layer=1) or [])
     assert list(words.spellings) == ["good", " product"]

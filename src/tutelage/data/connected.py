@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def connected(keys: Sequence[Sequence[Hashable]]) -> NDArray[np.int64]:
@@ -22,6 +24,7 @@ def connected(keys: Sequence[Sequence[Hashable]]) -> NDArray[np.int64]:
         >>> connected([["a"], ["b"], ["c", "a"], ["b", "d"]]).tolist()
         [0, 1, 0, 1]
     """
+    import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

@@ -8,17 +8,14 @@ aside, and the stock path is taken: slower, and right.
 
 from __future__ import annotations
 
-from functools import cache
-
 TESTED_TRANSFORMERS = ((5, 24),)
 """Major and minor numbers of the versions that the tests ran with; `pyproject.toml` ends where
 they end."""
 
 
-@cache
 def transformers_was_tested() -> bool:
     """True if the installed transformers is a version that the tests ran with."""
-    from transformers import __version__
+    import transformers
 
-    major, minor, *_ = __version__.split(".")
+    major, minor, *_ = transformers.__version__.split(".")
     return (int(major), int(minor)) in TESTED_TRANSFORMERS

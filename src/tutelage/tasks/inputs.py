@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tutelage.models.identity import model_fingerprint
 from tutelage.runs import fingerprint, fingerprint_file
 from tutelage.runs.stages import STAGE_VERSION
 
@@ -22,7 +21,7 @@ def inputs_fingerprint(
     recipe: object,
     *,
     files: Iterable[Path],
-    models: Iterable[str],
+    weights: Iterable[str],
     besides: object = None,
 ) -> str:
     """The fingerprint of everything that a run of a recipe depends on.
@@ -30,7 +29,7 @@ def inputs_fingerprint(
     Args:
         recipe: All of it.
         files: The data files that it names.
-        models: The models that its students start from.
+        weights: Names of those that its students start from.
         besides: What else the stages depend on, such as what the teacher knows.
 
     Raises:
@@ -43,7 +42,7 @@ def inputs_fingerprint(
         {name: _version(name) for name in _PACKAGES},
         recipe,
         [fingerprint_file(path) for path in files],
-        [model_fingerprint(name) for name in models],
+        list(weights),
         besides,
     )
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 BATCH_TOKENS = 2048
 """Tokens run at once, padding included."""
@@ -118,13 +119,16 @@ def _padded_states(
 
 
 def _begun(backbone: Any, begin: int, layer: int, layers: int) -> DynamicCache | None:
-    """What attention keeps of a first token, if it is a model that keeps such things."""
+    """What attention keeps of a first token, if it is a model that keeps just this: none with
+    recurrent layers or sliding windows.
+    """
     if _cache_argument(backbone) is None:
         return None
     cache = DynamicCache()
     ids = torch.tensor([[begin]], device=next(backbone.parameters()).device)
     _states_after(backbone, ids, None, layer=layer, layers=layers, cache=cache)
-    return cache if cache.get_seq_length() == 1 else None
+    is_plain = all(type(of_layer) is DynamicLayer for of_layer in cache.layers)
+    return cache if cache.layers and is_plain else None
 
 
 def _cache_argument(backbone: Any) -> str | None:
@@ -136,9 +140,8 @@ def _cache_argument(backbone: Any) -> str | None:
 def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
     """The same token before each of several rows."""
     copy = DynamicCache()
-    of_layers: list[Any] = list(cache.layers)
-    for number, of_layer in enumerate(of_layers):
-        keys, values = (part.expand(rows, -1, -1, -1) for part in (of_layer.keys, of_layer.values))
+    for number, of_layer in enumerate(cast("list[Any]", cache.layers)):
+        keys, values = (kept.expand(rows, -1, -1, -1) for kept in (of_layer.keys, of_layer.values))
         copy.update(keys, values, number)
     return copy
 
@@ -174,8 +177,9 @@ def _states_after(
     cache: DynamicCache | None = None,
 ) -> Tensor:
     """hidden_states[layer], leaving the forward pass as soon as they are there."""
-    name = _cache_argument(backbone)
-    keeping: dict[str, Any] = {"use_cache": False} if cache is None or not name else {name: cache}
+    keeping: dict[str, Any] = {"use_cache": False}
+    if cache is not None and (argument := _cache_argument(backbone)) is not None:
+        keeping = {argument: cache}
     stacks = [
         module
         for module in backbone.modules()

@@ -29,7 +29,7 @@ def classification_inputs(recipe: Recipe) -> str:
     return inputs_fingerprint(
         recipe,
         files=[file for file in named if isinstance(file, Path)],
-        models=filter(None, weights),
+        weights=filter(None, weights),
         besides=recipe.teacher.spec().sources(ClassAssignment(recipe.task.labels)),
     )
 

@@ -29,7 +29,7 @@ def language_inputs(recipe: LanguageRecipe) -> str:
     return inputs_fingerprint(
         recipe,
         files=[file for file in (data.train, data.validation, data.test) if isinstance(file, Path)],
-        models=filter(None, weights),
+        weights=filter(None, weights),
         besides=[
             teacher.sources(assignment_of(recipe)),
             # Tomorrow the same rows are rendered into other documents.

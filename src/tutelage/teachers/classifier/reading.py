@@ -145,30 +145,30 @@ class TextReadings:
         if not self._word_layers or not is_context.any() or not language_model.tokenizer.is_fast:
             return extract_features(language_model, texts, **options), None
         del options["max_length"]
-        contexts, others = np.flatnonzero(is_context), np.flatnonzero(~is_context)
+        contexts, others = (
+            np.flatnonzero(is_context).tolist(),
+            np.flatnonzero(~is_context).tolist(),
+        )
         rows, ends = encode(
-            language_model,
-            [texts[n] for n in contexts.tolist()],
-            max_length=max_length,
-            with_ends=True,
+            language_model, [texts[n] for n in contexts], max_length=max_length, with_ends=True
         )
         sums = WordSums()
-        for n, of_text in zip(contexts.tolist(), ends, strict=True):
+        for n, of_text in zip(contexts, ends, strict=True):
             sums.announce(texts[n], of_text)
         found = []
         for batch, features, states in read_batches(
             language_model, rows, also=self._word_layers, **options
         ):
-            found.append((contexts[batch], features))
+            found.append(([contexts[n] for n in batch], features))
             sums.add(batch, states)
-        if len(others):
-            rest = [texts[n] for n in others.tolist()]
+        if others:
+            rest = [texts[n] for n in others]
             features = extract_features(language_model, rest, max_length=max_length, **options)
             found.append((others, features))
         out = np.zeros((len(texts), found[0][1].shape[1]), dtype=np.float32)
         for rows, features in found:
             out[rows] = features
-        return out, ([ids[n] for n in contexts.tolist()], sums)
+        return out, ([ids[n] for n in contexts], sums)
 
     def _keep(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tutelage.config.source import Source
 from tutelage.config.values import nearest
 from tutelage.errors import Problem
-from tutelage.tasks.objectives import objective_problems
+from tutelage.tasks.recipe import objective_problems
 
 
 def classification_problems(source: Source) -> list[Problem]:

@@ -29,6 +29,8 @@ from tutelage.config.values import (
 from tutelage.data.augmentation import Augmentation as AugmentationSpec
 from tutelage.losses.objective import Objective as ObjectiveSpec
 from tutelage.losses.table import PARAMETERS
+from tutelage.tasks.recipe import OwnObjective
+from tutelage.train.settings import TrainSettings
 
 
 class Task(Section):
@@ -121,45 +123,8 @@ class Objective(section(ObjectiveSpec, omit=("soft_weight_final",))):
         }
 
 
-class Schedule(Section):
+class Schedule(section(TrainSettings, omit=("seed",))):
     """How a student is trained, without the seed, which is one for the whole run."""
-
-    epochs: int = Field(default=10, ge=1)
-    """Passes over the transfer set."""
-
-    batch_size: int = Field(default=64, ge=1)
-    """Examples in one step of the optimizer's inner loop."""
-
-    learning_rate: float = Field(default=5e-4, gt=0)
-    """The highest learning rate of AdamW, reached after warm-up, then lowered along a cosine."""
-
-    embedding_learning_rate: float | None = Field(default=None, gt=0)
-    """The same for token embeddings; None: equal to `learning_rate`."""
-
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled weight decay of AdamW."""
-
-    warmup_share: float = Field(default=0.1, ge=0, le=1)
-    """The share of all steps during which the learning rate rises."""
-
-    clip_norm: float = Field(default=1.0, gt=0)
-    """The largest norm of the gradient."""
-
-    patience: int | None = Field(default=None, ge=1)
-    """Stop after so many epochs without a better validation loss; None: train all epochs."""
-
-    word_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """The probability that an input token is hidden from the student during training."""
-
-    ema_decay: float | None = Field(default=None, gt=0, lt=1)
-    """The decay of a moving average of the weights that is evaluated instead of them; None: no
-    average."""
-
-    checkpoint_every_steps: int = Field(default=200, ge=1)
-    """Optimizer steps between two checkpoints."""
-
-    gradient_accumulation: int = Field(default=1, ge=1)
-    """Batches whose gradients are added before one optimizer step."""
 
 
 class Train(Schedule):
@@ -191,7 +156,7 @@ class ScheduleOverrides(Overrides, Schedule):
     """Keys of `train` that one student sets for itself; keys that were not given follow `train`."""
 
 
-class ObjectiveOverrides(Overrides, Objective):
+class ObjectiveOverrides(OwnObjective, Objective):
     """Keys of `objective` that one student sets for itself; keys that were not given follow
     `objective`.
     """

@@ -13,7 +13,7 @@ from typing import Any
 from tutelage.config.source import Source
 from tutelage.errors import Problem
 from tutelage.losses.table import TOKEN_KINDS
-from tutelage.tasks.objectives import dotted, mapping, objective_problems
+from tutelage.tasks.recipe import dotted, mapping, objective_problems
 
 
 def language_problems(source: Source) -> list[Problem]:

@@ -237,5 +237,4 @@ def calibration_ids(data: PreparedDocuments) -> list[torch.Tensor]:
 
 def settings_of(recipe: LanguageRecipe, name: str) -> LanguageTrainSettings:
     """How one student is trained."""
-    values = recipe.train_for(name).model_dump()
-    return LanguageTrainSettings(sequence_length=recipe.task.sequence_length, **values)
+    return recipe.train_for(name).spec(sequence_length=recipe.task.sequence_length)

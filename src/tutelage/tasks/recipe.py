@@ -1,14 +1,17 @@
-"""The objective of a recipe, whichever its task: its keys, how a student's own lie over the common
-ones, and whether they have a meaning and the targets serve them.
+"""What recipes have in common, whichever their task: the sections in the order of the flow, how a
+student's own keys lie over the common ones, and whether an objective has a meaning and the targets
+serve it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
 from tutelage.config.source import Keys, Source
+from tutelage.config.values import FrozenList, Overrides, PlainName, Section, not_yet
 from tutelage.errors import Problem
+from tutelage.export import FORMATS
 from tutelage.losses.table import (
     DIVERGENCES,
     PARAMETERS,
@@ -18,27 +21,85 @@ from tutelage.losses.table import (
     serves,
 )
 
-_Section = TypeVar("_Section", bound=Any)
+_OTHER_VERSIONS = tuple(
+    name for name in ("onnx", "onnx_int8", "gguf") if name not in FORMATS
+)  # formats that are planned
+
+Format = Annotated[
+    Literal[tuple(FORMATS)], not_yet(_OTHER_VERSIONS, "is not available in this version")
+]
+"""A format that students are saved in."""
 
 
-def laid_over(common: _Section, own: Any | None) -> _Section:
-    """The `objective` section as it holds for one student: its own keys over the common ones.
+class AnyRecipe(Section):
+    """Everything a run needs to know; each task says what its sections are."""
 
-    A student's own `divergence` also sets the common parameters aside: they belong to another.
+    name: PlainName
+    """Names the run folder; left out: the name of the recipe file."""
 
-    Args:
-        common: The section of the recipe.
-        own: That of the student; None: it has none.
+    task: Any
+    """What the student must be able to do."""
 
-    Returns:
-        All keys.
-    """
-    if own is None:
-        return common
-    given = {key: getattr(own, key) for key in own.model_fields_set}
-    if "divergence" in given:
-        given = {**dict.fromkeys(PARAMETERS), **given}
-    return common.model_copy(update=given)
+    data: Any
+    """What is learned from."""
+
+    teacher: Any
+    """The large model."""
+
+    targets: Any
+    """What the teacher writes down."""
+
+    students: Mapping[str, Any]
+    """The small models by name; all learn from the same targets."""
+
+    objective: Any
+    """What training minimises."""
+
+    train: Any
+    """How students are trained."""
+
+    evaluate: Any
+    """What the report compares."""
+
+    export: Annotated[tuple[Format, ...], FrozenList] = ("transformers",)
+    """The formats each student is saved in."""
+
+    def train_for(self, student: str) -> Any:
+        """The `train` section as it holds for one student: its own keys over the common ones.
+
+        Args:
+            student: A name in `students`.
+
+        Returns:
+            All keys, with the seed of the run.
+        """
+        return self._laid_over("train", student)
+
+    def objective_for(self, student: str) -> Any:
+        """The `objective` section as it holds for one student: its own keys over the common ones.
+
+        Args:
+            student: A name in `students`.
+
+        Returns:
+            All keys.
+        """
+        return self._laid_over("objective", student)
+
+    def _laid_over(self, name: str, student: str) -> Any:
+        common, own = getattr(self, name), getattr(self.students[student], name)
+        return common if own is None else common.model_copy(update=own.given())
+
+
+class OwnObjective(Overrides):
+    """Keys of `objective` that one student sets for itself."""
+
+    def given(self) -> dict[str, Any]:
+        """The keys that were given; a `divergence` sets the common parameters aside: they belong to
+        another.
+        """
+        given = super().given()
+        return {**dict.fromkeys(PARAMETERS), **given} if "divergence" in given else given
 
 
 def objective_problems(source: Source, targets: Any) -> list[Problem]:

@@ -1,11 +1,14 @@
 """What recipes have in common, whichever their task: the sections in the order of the flow, how a
-student's own keys lie over the common ones, and whether an objective has a meaning and the targets
-serve it.
+student's own keys lie over the common ones, whether an objective has a meaning and the targets
+serve it; and the fingerprint of a recipe with the bytes of its files. Equal inputs make equal
+stages, so with it a finished run is known to be finished before data is read, and without torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tutelage.config.source import Keys, Source
@@ -20,6 +23,8 @@ from tutelage.losses.table import (
     kinds_that_serve,
     serves,
 )
+from tutelage.runs import fingerprint, fingerprint_file
+from tutelage.runs.stages import STAGE_VERSION
 
 _OTHER_VERSIONS = tuple(
     name for name in ("onnx", "onnx_int8", "gguf") if name not in FORMATS
@@ -190,3 +195,44 @@ def _not_served(objective: _Written, kind: Any, source: Source) -> Iterator[Prob
             "temperature 1; choose "
             f"targets of kind {kinds}, or loss_temperature: 1",
         )
+
+
+_PACKAGES = ("tutelage", "transformers", "tokenizers", "jinja2")
+"""What makes documents and fingerprints of the files: another version may make others."""
+
+
+def inputs_fingerprint(
+    recipe: object,
+    *,
+    files: Iterable[Path],
+    weights: Iterable[str],
+    besides: object = None,
+) -> str:
+    """The fingerprint of everything that a run of a recipe depends on.
+
+    Args:
+        recipe: All of it.
+        files: The data files that it names.
+        weights: Names of those that its students start from.
+        besides: What else the stages depend on, such as what the teacher knows.
+
+    Raises:
+        OSError: A file cannot be read.
+        ModelError: A model is not there.
+    """
+    return fingerprint(
+        "inputs",
+        STAGE_VERSION,
+        {name: _version(name) for name in _PACKAGES},
+        recipe,
+        [fingerprint_file(path) for path in files],
+        list(weights),
+        besides,
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

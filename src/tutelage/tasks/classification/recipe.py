@@ -1,4 +1,6 @@
-"""A whole classification recipe, as frozen objects in the order of the flow."""
+"""A whole classification recipe, as frozen objects in the order of the flow, and what its sections
+say against each other.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +9,20 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tutelage.config.source import Source
 from tutelage.config.values import PlainName
+from tutelage.errors import Problem
 from tutelage.tasks.classification.sections import (
     Data,
     Evaluate,
     Objective,
+    Student,
     Targets,
     Task,
     Train,
 )
-from tutelage.tasks.classification.students import Student
-from tutelage.tasks.recipe import AnyRecipe
-from tutelage.tasks.teachers import ClassTeacher
+from tutelage.tasks.recipe import AnyRecipe, objective_problems
+from tutelage.tasks.teachers import ClassTeacher, verbalizer_problems
 
 
 class Recipe(AnyRecipe):
@@ -37,3 +41,16 @@ class Recipe(AnyRecipe):
     objective: Objective = Field(default_factory=Objective)
     train: Train = Field(default_factory=Train)
     evaluate: Evaluate = Field(default_factory=Evaluate)
+
+
+def classification_problems(source: Source) -> list[Problem]:
+    """What does not fit together, told from raw values so that nothing hides it.
+
+    Args:
+        source: A classification recipe as it was read.
+
+    Returns:
+        An error for each verbalizer that does not fit the labels, and for each key of an objective
+        that has no meaning for its divergence.
+    """
+    return [*verbalizer_problems(source), *objective_problems(source, "class_probabilities")]

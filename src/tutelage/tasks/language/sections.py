@@ -1,17 +1,19 @@
-"""The sections of a causal_lm recipe: task, data, teacher, targets, objective, train, evaluate.
-
-Students, which come in more kinds, have a file of their own.
+"""The sections of a causal_lm recipe: task, data, targets, objective, train, evaluate, and students,
+read from the specs of `students.kinds`. Teachers stand in `tasks.teachers`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tutelage.config.specs import section
-from tutelage.config.values import DataFile, FileOrShare, Overrides, Section, refusal
+from tutelage.config.specs import one_of, section
+from tutelage.config.values import DataFile, FileOrShare, ModelName, Overrides, Section, refusal
 from tutelage.losses.objective import Objective, Weight
+from tutelage.students.kinds import WRITERS, Kind
+from tutelage.students.language.student import LanguageStudent, Lora
 from tutelage.targets.kinds import HiddenOptions, SampledOptions, TopKOptions
 from tutelage.tasks.recipe import OwnObjective
 from tutelage.train.settings import LanguageTrainSettings
@@ -194,3 +196,44 @@ class LanguageObjectiveOverrides(OwnObjective, LanguageObjective):
     """Keys of `objective` that one student sets for itself; keys that were not given follow
     `objective`.
     """
+
+
+class LoraSpec(section(Lora)):
+    """Train low-rank additions to the weights only, and add them to the weights at the end."""
+
+
+class LanguageStudentSection(Section):
+    """What every student may say."""
+
+    kind: str
+    """The kind of student."""
+
+    lora: LoraSpec | None = None
+    """Train low-rank additions only; None: all weights."""
+
+    train: LanguageScheduleOverrides | None = None
+    """Keys of the `train` section that hold for this student only."""
+
+    objective: LanguageObjectiveOverrides | None = None
+    """Keys of the `objective` section that hold for this student only."""
+
+    def spec(self, **more: Any) -> LanguageStudent:
+        """The student described."""
+        return super().spec(**more)
+
+
+def _section(kind: Kind) -> type[LanguageStudentSection]:
+    named = any(option.name == "model" for option in fields(kind.spec))
+    return section(
+        kind.spec,
+        name=kind.section,
+        kind=kind.word,
+        base=LanguageStudentSection,
+        extra={"model": ModelName} if named else {},
+    )
+
+
+if TYPE_CHECKING:
+    AnyLanguageStudent = LanguageStudentSection
+else:
+    AnyLanguageStudent = one_of(*map(_section, WRITERS))

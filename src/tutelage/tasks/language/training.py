@@ -27,9 +27,13 @@ from tutelage.students import (
     save_model,
     trim_vocabulary,
 )
-from tutelage.tasks.language.data import documents_fingerprint, teacher_tokenizer
+from tutelage.tasks.language.data import (
+    assignment_of,
+    documents_fingerprint,
+    teacher_spec,
+    teacher_tokenizer,
+)
 from tutelage.tasks.language.recipe import LanguageRecipe
-from tutelage.tasks.language.teaching import assignment_of, teacher_spec
 from tutelage.teachers.teacher import LocalLanguageModel
 from tutelage.train import LanguageTrainSettings, TargetSource, train_language_model
 from tutelage.train.steps.tokens.trimmed_targets import TrimmedTargets

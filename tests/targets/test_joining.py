@@ -13,8 +13,8 @@ from tests.targets.token_targets import assert_same, documents, lookup, name, op
 from tutelage.errors import TargetsCorrupt, TargetsMismatch
 from tutelage.targets import TargetStore, checking, inspect, read_manifest, reader, verify
 from tutelage.targets import writer as writer_module
-from tutelage.targets.joining import PartSize
 from tutelage.targets.manifest import Part
+from tutelage.targets.parts import PartSize
 
 LENGTHS = [3, 0, 7, 1, 12, 5, 0, 2, 4, 6]
 

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from tutelage.runs import Finished, RunFolder, find_stages, lock
+from tutelage.runs.folder import RunFolder, find_stages
+from tutelage.runs.finished import Finished
+from tutelage.runs.locks import lock
 from tutelage.types import Progress
 
 STAGE_VERSION = 3

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from tutelage.errors import ShapeMismatch, TargetsCorrupt
-from tutelage.targets.ids import ID_FIELD, Ids, id_column, read_id_column, refuse_other_columns
+from tutelage.targets.rows import ID_FIELD, Ids, id_column, read_id_column, refuse_other_columns
 
 ROW_SUM_TOLERANCE = 1e-4
 

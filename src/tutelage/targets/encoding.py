@@ -8,6 +8,7 @@ stored in.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,10 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tutelage.errors import TargetsCorrupt
 from tutelage.targets.classes import ClassProbabilities
 from tutelage.targets.hidden import Hidden
-from tutelage.targets.ids import Ids
 from tutelage.targets.manifest import Manifest
+from tutelage.targets.rows import Ids
 from tutelage.targets.sparse import Sparse
 from tutelage.targets.sparse_rules import SparseRules
 
@@ -125,3 +127,16 @@ def encoder_for(manifest: Manifest) -> TargetEncoder:
             raise ValueError(
                 f"targets of kind {kind!r} were asked for; this version knows {', '.join(KINDS)}"
             )
+
+
+def encoder_of(folder: Path, manifest: Manifest) -> TargetEncoder:
+    """The encoder of a store.
+
+    Raises:
+        TargetsCorrupt: The manifest names a kind, labels or an encoding that this version cannot
+            read.
+    """
+    try:
+        return encoder_for(manifest)
+    except ValueError as error:
+        raise TargetsCorrupt(f"{folder} cannot be read: {error}") from error

@@ -17,16 +17,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tutelage.errors import ShapeMismatch, TargetsCorrupt
-from tutelage.targets.ids import (
+from tutelage.targets.rows import (
     ID_FIELD,
     STATISTICS,
+    HiddenTargets,
     Ids,
     id_column,
     read_id_column,
     refuse_other_columns,
 )
 from tutelage.targets.sparse_part import Lists, gather_lists
-from tutelage.targets.values import HiddenTargets
 
 ROW_GROUP_BYTES = 2**20
 """About what looking one document up reads."""

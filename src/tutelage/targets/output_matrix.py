@@ -20,8 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tutelage.errors import ShapeMismatch, TargetsCorrupt, TargetsIncomplete, TargetsMismatch
 from tutelage.runs import atomic_write_bytes
-from tutelage.targets.folder import refuse_other_things
-from tutelage.targets.manifest import FILE, OUTPUT_FILE, read_manifest
+from tutelage.targets.manifest import FILE, OUTPUT_FILE, read_manifest, refuse_other_things
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.targets import sticks
+from tutelage.targets.rows import SparseTargets
 from tutelage.targets.sparse_rules import SparseRules
-from tutelage.targets.values import SparseTargets
 
 ENTROPY_CODES = 127
 """The largest code of an entropy. For 49,152 ids a step is 0.1 nats at 3.5 nats and finer below;

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import TargetsCorrupt, TargetsIncomplete, TargetsMismatch
-from tutelage.targets.encoding import LoadedPart, TargetEncoder, encoder_for
-from tutelage.targets.ids import Ids, as_ids, from_ids, no_ids
+from tutelage.targets.encoding import LoadedPart, TargetEncoder, encoder_of
 from tutelage.targets.manifest import Manifest, read_manifest
 from tutelage.targets.output_matrix import OutputMatrix, output_problem, read_output_matrix
-from tutelage.targets.parts import read_part
+from tutelage.targets.parts import advice, read_part
+from tutelage.targets.rows import Ids, as_ids, from_ids, no_ids
 
 _SHOWN_IDS = 3
 _ROWS_AT_A_TIME = 256
@@ -263,28 +263,6 @@ def _index_of(folder: Path, manifest: Manifest, encoder: TargetEncoder) -> Index
             "same, holds too"
         )
     return Index(ids, owners, rows, tuple(parts), tuple(broken))
-
-
-def encoder_of(folder: Path, manifest: Manifest) -> TargetEncoder:
-    """The encoder of a store.
-
-    Raises:
-        TargetsCorrupt: The manifest names a kind, labels or an encoding that this version cannot
-            read.
-    """
-    try:
-        return encoder_for(manifest)
-    except ValueError as error:
-        raise TargetsCorrupt(f"{folder} cannot be read: {error}") from error
-
-
-def advice(folder: Path) -> str:
-    """What to do about parts that cannot be used."""
-    return (
-        f"Remove what is left of the parts named here, keep {folder / 'manifest.json'}, and run: "
-        "tutelage label "
-        "recipe.yaml (only their rows are labelled again)"
-    )
 
 
 def _refuse_incomplete(folder: Path, manifest: Manifest) -> None:

@@ -14,12 +14,18 @@ from numpy.typing import NDArray
 
 from tutelage.errors import ShapeMismatch, TargetsCorrupt
 from tutelage.targets.contexts import Contexts, Entries
-from tutelage.targets.ids import ID_FIELD, STATISTICS, Ids, id_column, refuse_other_columns
 from tutelage.targets.packing import Packed, concatenate, pack_targets
 from tutelage.targets.ranks import RankTable, pack_bits, split_ranks
+from tutelage.targets.rows import (
+    ID_FIELD,
+    STATISTICS,
+    Ids,
+    SparseTargets,
+    id_column,
+    refuse_other_columns,
+)
 from tutelage.targets.sparse_part import CONTEXT_COLUMNS, SparsePart, gather_lists
 from tutelage.targets.sparse_rules import SparseRules
-from tutelage.targets.values import SparseTargets
 
 ZSTD_LEVEL = 15
 """Splits blocks where the bytes change: 1.2 % less than 3, more than 19, and 200,000 positions a

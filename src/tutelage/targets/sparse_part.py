@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from tutelage.errors import TargetsCorrupt
 from tutelage.targets.contexts import Contexts, Entries
-from tutelage.targets.ids import Ids, read_id_column
 from tutelage.targets.packing import Packed, each_alone, sorted_within, unpack_targets
 from tutelage.targets.ranks import RankTable, join_ranks, read_bits
+from tutelage.targets.rows import Ids, SparseTargets, read_id_column
 from tutelage.targets.sparse_rules import SparseRules
-from tutelage.targets.values import SparseTargets
 
 CONTEXT_COLUMNS = {
     "contexts": pa.uint8(),

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tutelage.errors import ShapeMismatch
 from tutelage.targets import sticks
-from tutelage.targets.values import SparseTargets
+from tutelage.targets.rows import SparseTargets
 
 LARGEST_VOCABULARY = 2**20 - 16
 """More ids than any tokenizer has; their buckets (see `targets.ranks`) fit a byte."""

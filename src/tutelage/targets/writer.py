@@ -17,13 +17,11 @@ import pyarrow as pa
 from tutelage.errors import RunExists, TargetsCorrupt, TargetsError, TargetsIncomplete
 from tutelage.runs import lock
 from tutelage.targets.encoding import encoder_for
-from tutelage.targets.folder import refuse_other_things
-from tutelage.targets.ids import as_ids
-from tutelage.targets.joining import PartSize, join_parts
-from tutelage.targets.manifest import FILE, Manifest, write_manifest
+from tutelage.targets.manifest import FILE, Manifest, refuse_other_things, write_manifest
 from tutelage.targets.output_matrix import output_digest, output_shape
-from tutelage.targets.parts import write_part
+from tutelage.targets.parts import PartSize, join_parts, write_part
 from tutelage.targets.resuming import remove_strays, resume
+from tutelage.targets.rows import as_ids
 
 IdWithTargets = tuple[bytes, Any]
 """A content id and a packed row."""

@@ -21,7 +21,7 @@ from tutelage.errors import ModelError, NotEnoughDisk
 from tutelage.models.gguf import gguf_shapes
 from tutelage.models.weights import file_sha256
 from tutelage.runs import atomic_write_json, cache_folder, lock
-from tutelage.runs.locks import LOCK_FILE
+from tutelage.runs.files import LOCK_FILE
 
 _PIECE = re.compile(r"(?P<file>.+)\.(?:part[-_]?)?(?P<number>\d+)")
 _WEIGHTS = (".gguf", ".safetensors")

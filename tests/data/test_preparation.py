@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tutelage.data import Prepared, prepare, validate
+from tutelage.data import Prepared, check_parts, prepare
 from tutelage.errors import RecipeError
 from tutelage.types import Example
 
@@ -220,7 +220,10 @@ def test_files_with_one_name_are_told_apart(tmp_path: Path) -> None:
 
 def test_validate_takes_plain_examples() -> None:
     train = [Example(f"t{n}", label=n % 2) for n in range(40)]
-    assert validate(train, [Example(f"x{n}", label=n % 2) for n in range(100)], labels=LABELS) == []
     assert (
-        str(validate([], train, labels=LABELS)[0]) == "train: no row is left to train on; add rows"
+        check_parts(train, [Example(f"x{n}", label=n % 2) for n in range(100)], labels=LABELS) == []
+    )
+    assert (
+        str(check_parts([], train, labels=LABELS)[0])
+        == "train: no row is left to train on; add rows"
     )

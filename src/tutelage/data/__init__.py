@@ -2,7 +2,8 @@
 
 Comes in: data files. Goes out: lists of `Example` or `Document` that are known to be usable, or
 every problem with its file and row. Documents are arrays, so what makes them is imported when it is
-first asked for; `data.collate` and `data.packed` need torch and are imported by their full names.
+first asked for; `data.collate` needs torch and is
+imported by its full name.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tutelage.data.augmentation import augment
 from tutelage.data.preparation import Prepared, prepare
 from tutelage.data.splits import split
 from tutelage.data.tables import Table, read_examples, read_table
-from tutelage.data.validation import validate
+from tutelage.data.validation import check_parts
 
 if TYPE_CHECKING:
     from tutelage.data.document_preparation import (
@@ -33,6 +34,7 @@ __all__ = [
     "PreparedDocuments",
     "Table",
     "augment",
+    "check_parts",
     "micro_batches",
     "pack",
     "prepare",
@@ -43,7 +45,6 @@ __all__ = [
     "read_table",
     "split",
     "split_documents",
-    "validate",
 ]
 
 _WITH_ARRAYS = {

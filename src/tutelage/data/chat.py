@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tutelage.data.columns import is_missing, is_whole
-from tutelage.data.problems import shown
+from tutelage.data.rows import is_missing, is_whole, shown
 from tutelage.errors import DataError
 
 Message = Mapping[str, Any]

@@ -10,10 +10,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from tutelage.data.connected import members
 from tutelage.data.documents import DocumentTable, read_document_table
 from tutelage.data.preparation import short_names
 from tutelage.data.rendering import Columns, TrainOn
+from tutelage.data.splits import members
 from tutelage.data.tokenizing import LongDocuments
 from tutelage.errors import Problem, RecipeError
 from tutelage.types import Document

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data.chat import changes_daily, has_chat_template
-from tutelage.data.columns import check_columns
 from tutelage.data.formats import read_rows
-from tutelage.data.problems import ROWS_SHOWN, Problems
 from tutelage.data.rendering import Columns, Renderer, TrainOn, without_nulls_of_parquet
+from tutelage.data.rows import ROWS_SHOWN, Problems, check_columns
 from tutelage.data.tokenizing import LongDocuments, Tokens, cut, tokenize
 from tutelage.errors import DataError, Problem
 from tutelage.types import Document

@@ -11,30 +11,15 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tutelage.data.problems import Problems, nearest, shown
+from tutelage.data.rows import Problems, Rows, shown
+from tutelage.errors import nearest
 
 _MOST_FIELD_CHARACTERS = 2**31 - 1
 """The csv module refuses fields above 131,072 characters unless told otherwise; whole documents are
 longer."""
-
-
-@dataclass
-class Rows:
-    """The rows of a file before any meaning is looked at."""
-
-    columns: list[str] = field(default_factory=list)
-    """The columns, in the order of the file; empty when the file could not be read at all."""
-
-    values: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    """For each readable row its number, counted from 1 without the header, and its values by
-    column."""
-
-    hint: str = ""
-    """A sentence for the case that a column is missing: what may be wrong with the file."""
 
 
 def read_rows(path: Path, problems: Problems, *, fields: Sequence[str]) -> Rows:

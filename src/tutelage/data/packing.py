@@ -1,17 +1,27 @@
-"""Which documents share a row, a micro-batch, a step: plans by index, made from lengths alone.
+"""Which documents share a row, a micro-batch, a step, and their rows as tensors.
 
-In: the lengths of documents, in tokens. Out: lists of indexes that hold every document exactly
-once. The same seed and epoch always give the same plan, so a killed run goes on where it was.
+Plans are lists of indexes, made from lengths alone, that hold every document exactly once. The same
+seed and epoch always give the same plan, so a killed run goes on where it was. `collate_packed`
+makes of documents and the rows they share one rectangle of tokens, the positions whose states
+predict a trained token, and those tokens: the only place where targets are shifted against the
+tokens they belong to, and the only one here that needs torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.runs import seed_sequence
+from tutelage.types import Document
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Row = list[int]
 """Indexes of the documents that lie behind each other in one row."""
@@ -215,3 +225,87 @@ def _steps(runs: Iterable[list[Row]], sizes: NDArray[np.int64], budget: int) -> 
             steps.append(list(run))
             tokens = size
     return steps
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedBatch:
+    """B rows of T tokens, in which documents lie behind each other, and their P trained tokens."""
+
+    input_ids: Tensor
+    """Tokens, int64 `[B, T]`; rows are filled up on the right."""
+    position_ids: Tensor
+    """The place of each token in its document, int64 `[B, T]`; 0 on padding."""
+    segments: Tensor
+    """The number of the document within its row, from 1, int32 `[B, T]`; 0 on padding."""
+    positions: Tensor
+    """Where in the flattened `[B * T]` states the distribution of each trained token is, int64
+    `[P]`: one place before the token itself."""
+    labels: Tensor
+    """The trained tokens, int64 `[P]`."""
+    documents: list[int]
+    """The documents in the order in which their trained tokens lie in `positions` and `labels`."""
+
+    def to(self, device: torch.device | str) -> PackedBatch:
+        """The same batch on another device."""
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            position_ids=self.position_ids.to(device),
+            segments=self.segments.to(device),
+            positions=self.positions.to(device),
+            labels=self.labels.to(device),
+        )
+
+
+def collate_packed(
+    documents: Sequence[Document], rows: Sequence[Sequence[int]], *, pad_id: int
+) -> PackedBatch:
+    """Put documents into rows.
+
+    Args:
+        documents: All documents.
+        rows: For each of the B >= 1 rows the indexes of its documents, in order.
+        pad_id: Fills the right of shorter rows.
+
+    Returns:
+        The tensors, on the CPU. The trained token t of a document that starts at place s of row b
+        is predicted by the state at b * T + s + t - 1; its first token is never trained, so that
+        state is always of the same document.
+
+    Raises:
+        ValueError: The first token of a document is to be trained.
+    """
+    import torch
+
+    width = max(1, max(sum(len(documents[index].token_ids) for index in row) for row in rows))
+    ids_BT = np.full((len(rows), width), pad_id, dtype=np.int64)
+    position_ids_BT = np.zeros((len(rows), width), dtype=np.int64)
+    segments_BT = np.zeros((len(rows), width), dtype=np.int32)
+    positions, labels, order = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], []
+    for place, row in enumerate(rows):
+        start = 0
+        for segment, index in enumerate(row, start=1):
+            document = documents[index]
+            stop = start + len(document.token_ids)
+            ids_BT[place, start:stop] = document.token_ids
+            position_ids_BT[place, start:stop] = np.arange(stop - start)
+            segments_BT[place, start:stop] = segment
+            trained = np.flatnonzero(document.trained)
+            if len(trained) and not trained[0]:
+                raise ValueError(
+                    f"the first token of document {index} is to be trained, but nothing comes "
+                    "before it that could "
+                    "predict it; expected trained[0] to be False"
+                )
+            positions.append(place * width + start + trained - 1)
+            labels.append(document.token_ids[trained].astype(np.int64))
+            order.append(index)
+            start = stop
+    return PackedBatch(
+        input_ids=torch.from_numpy(ids_BT),
+        position_ids=torch.from_numpy(position_ids_BT),
+        segments=torch.from_numpy(segments_BT),
+        positions=torch.from_numpy(np.concatenate(positions)),
+        labels=torch.from_numpy(np.concatenate(labels)),
+        documents=order,
+    )

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tutelage.data.problems import shown
+from tutelage.data.rows import shown
 from tutelage.data.splits import split
 from tutelage.data.tables import Table, read_table
-from tutelage.data.validation import validate
+from tutelage.data.validation import check_parts
 from tutelage.errors import Problem, RecipeError
 from tutelage.types import Example
 
@@ -107,7 +107,7 @@ def prepare(
     parts, found = _divide(whole, aside, seed=seed)
     part_names = tuple(part.name for part in (parts["train"], parts["validation"], parts["test"]))
     problems += found
-    problems += validate(
+    problems += check_parts(
         parts["train"].examples,
         parts["test"].examples,
         validation=parts["validation"].examples,

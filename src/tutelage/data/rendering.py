@@ -15,9 +15,7 @@ from tutelage.data.chat import (
     render_chat,
     without_nulls,
 )
-from tutelage.data.columns import text_usable
-from tutelage.data.formats import Rows
-from tutelage.data.problems import Problems
+from tutelage.data.rows import Problems, Rows, text_usable
 from tutelage.data.tokenizing import Trainable
 from tutelage.errors import DataError
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tutelage.data.columns import check_columns, is_missing, text_usable
-from tutelage.data.formats import Rows, read_rows
-from tutelage.data.problems import Problems, nearest, shown
-from tutelage.errors import DataError, Problem
+from tutelage.data.formats import read_rows
+from tutelage.data.rows import Problems, Rows, check_columns, is_missing, shown, text_usable
+from tutelage.errors import DataError, Problem, nearest
 from tutelage.types import Example
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tutelage.data.problems import shown
+from tutelage.data.rows import shown
 from tutelage.errors import Problem
 from tutelage.types import Example
 
@@ -18,7 +18,7 @@ FEW_ROWS_OF_CLASS = 10
 """Below this a class can hardly be learned, which deserves a warning."""
 
 
-def validate(
+def check_parts(
     train: Sequence[Example],
     test: Sequence[Example],
     *,

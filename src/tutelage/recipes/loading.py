@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from tutelage.config.problems import explain
+from tutelage.config.problems import in_words
 from tutelage.config.source import Keys, read_source
 from tutelage.errors import Problem, RecipeError
 from tutelage.tasks import KINDS, task_named
@@ -57,7 +57,7 @@ def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe | Langua
     except ValidationError as error:
         errors = error.errors(include_url=False)
         words: dict[Keys, Sequence[str]] = {("task", "kind"): tuple(KINDS)}
-        problems += explain(errors, source, recipe=task.recipe, words=words)
+        problems += in_words(errors, source, recipe=task.recipe, words=words)
         recipe = None
     if recipe is None or problems:
         raise RecipeError(sorted(problems, key=_by_line))

@@ -4,7 +4,7 @@ resumable.
 
 from tutelage.targets.checking import export_jsonl, inspect, jsonl_lines, verify
 from tutelage.targets.classes import ClassProbabilities
-from tutelage.targets.encoding import KINDS, TargetEncoder
+from tutelage.targets.encoding import STORE_KINDS, TargetEncoder
 from tutelage.targets.manifest import FORMAT, Manifest, Part, read_manifest
 from tutelage.targets.merging import merge
 from tutelage.targets.output_matrix import OutputMatrix, read_output_matrix, write_output_matrix
@@ -14,7 +14,7 @@ from tutelage.targets.writer import TargetWriter
 
 __all__ = [
     "FORMAT",
-    "KINDS",
+    "STORE_KINDS",
     "ClassProbabilities",
     "HiddenTargets",
     "Manifest",

@@ -20,18 +20,18 @@ from tutelage.errors import TargetsCorrupt
 from tutelage.targets.classes import ClassProbabilities
 from tutelage.targets.hidden import Hidden
 from tutelage.targets.manifest import Manifest
-from tutelage.targets.rows import Ids
+from tutelage.targets.rows import ContentIds
 from tutelage.targets.sparse import Sparse
 from tutelage.targets.sparse_rules import SparseRules
 
-KINDS = ("class_probabilities", "hidden", "sampled", "top_k")
+STORE_KINDS = ("class_probabilities", "hidden", "sampled", "top_k")
 """What a target can be."""
 
 
 class LoadedPart(Protocol):
     """The rows of one part, in the order of the file."""
 
-    ids: Ids
+    ids: ContentIds
     """Content ids `[N]`."""
     positions: int
     """Distributions in all rows."""
@@ -72,7 +72,7 @@ class TargetEncoder(Protocol):
         """How many distributions packed rows hold."""
         ...
 
-    def encode(self, ids: Ids, rows: Sequence[Any]) -> pa.Table:
+    def encode(self, ids: ContentIds, rows: Sequence[Any]) -> pa.Table:
         """Ids and packed rows, at least one, as a table."""
         ...
 
@@ -125,7 +125,7 @@ def encoder_for(manifest: Manifest) -> TargetEncoder:
             return Hidden(manifest.encoding)
         case kind:
             raise ValueError(
-                f"targets of kind {kind!r} were asked for; this version knows {', '.join(KINDS)}"
+                f"targets of kind {kind!r} were asked for; this version knows {', '.join(STORE_KINDS)}"
             )
 
 

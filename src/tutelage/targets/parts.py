@@ -27,7 +27,7 @@ from tutelage.errors import TargetsCorrupt
 from tutelage.runs import atomic_write_bytes
 from tutelage.targets.encoding import LoadedPart, TargetEncoder
 from tutelage.targets.manifest import Manifest, Part
-from tutelage.targets.rows import Ids
+from tutelage.targets.rows import ContentIds
 
 METADATA_KEY = b"tutelage"
 """Where a part repeats what its rows depend on, so that it can be understood, and recognised,
@@ -40,7 +40,7 @@ def write_part(
     *,
     manifest: Manifest,
     encoder: TargetEncoder,
-    ids: Ids,
+    ids: ContentIds,
     rows: Sequence[Any],
 ) -> Part:
     """Write packed rows as one Parquet file: under a temporary name, synced, renamed.

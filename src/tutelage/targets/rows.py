@@ -21,7 +21,7 @@ from tutelage.types import EXAMPLE_ID_BYTES
 
 _ID_DTYPE = np.dtype(f"S{EXAMPLE_ID_BYTES}")
 
-Ids = NDArray[np.bytes_]
+ContentIds = NDArray[np.bytes_]
 """Content ids `[N]`, 16 bytes each. Compare whole arrays only: numpy cuts trailing zeros off a
 single element."""
 
@@ -31,7 +31,7 @@ STATISTICS: dict[str, Any] = {"write_statistics": ["example_id"]}
 """Of the other columns of token targets, smallest and largest values would tell nothing."""
 
 
-def as_ids(ids: Sequence[bytes]) -> Ids:
+def as_ids(ids: Sequence[bytes]) -> ContentIds:
     """Content ids as one array `[N]`.
 
     Raises:
@@ -52,7 +52,7 @@ def as_ids(ids: Sequence[bytes]) -> Ids:
     return np.frombuffer(b"".join(ids), _ID_DTYPE)
 
 
-def from_ids(ids: Ids) -> list[bytes]:
+def from_ids(ids: ContentIds) -> list[bytes]:
     """The ids of an array as bytes, each whole."""
     content = ids.tobytes()
     return [
@@ -61,19 +61,19 @@ def from_ids(ids: Ids) -> list[bytes]:
     ]
 
 
-def no_ids() -> Ids:
+def no_ids() -> ContentIds:
     """An array of no ids."""
     return np.empty(0, _ID_DTYPE)
 
 
-def id_column(ids: Ids) -> pa.Array:
+def id_column(ids: ContentIds) -> pa.Array:
     """Ids as the column of a part."""
     return pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(EXAMPLE_ID_BYTES), len(ids), [None, pa.py_buffer(ids.tobytes())]
     )
 
 
-def read_id_column(column: pa.ChunkedArray) -> Ids:
+def read_id_column(column: pa.ChunkedArray) -> ContentIds:
     """The ids of a part's column.
 
     Raises:

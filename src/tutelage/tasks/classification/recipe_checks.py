@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tutelage.config.source import Source
-from tutelage.config.values import nearest
-from tutelage.errors import Problem
+from tutelage.errors import Problem, nearest
 from tutelage.tasks.objectives import objective_problems
 
 

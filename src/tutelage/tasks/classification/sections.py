@@ -17,8 +17,8 @@ from pydantic import (
 
 from tutelage.config.specs import section
 from tutelage.config.values import (
-    DataFile,
-    DataFiles,
+    DataPath,
+    DataPaths,
     FileOrShare,
     FrozenList,
     Overrides,
@@ -68,7 +68,7 @@ class Augmentation(section(AugmentationSpec)):
 class Data(Section):
     """Where the examples are, and which columns hold what."""
 
-    train: DataFile
+    train: DataPath
     """The training file: csv, tsv, jsonl or parquet, with labels for some or all rows."""
 
     validation: FileOrShare = 0.1
@@ -78,7 +78,7 @@ class Data(Section):
     test: FileOrShare
     """A file, or the share of train that is set aside for the final evaluation."""
 
-    unlabeled: DataFiles = ()
+    unlabeled: DataPaths = ()
     """Files of texts that only the teacher speaks about; label columns in them are ignored."""
 
     text_field: str = Field(default="text", min_length=1)

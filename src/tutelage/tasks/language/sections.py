@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from tutelage.config.specs import section
-from tutelage.config.values import DataFile, FileOrShare, Overrides, Section, refusal
+from tutelage.config.values import DataPath, FileOrShare, Overrides, Section, refusal
 from tutelage.losses.objective import Objective, Weight
 
 
@@ -31,7 +31,7 @@ class LanguageTask(Section):
 class LanguageData(Section):
     """Where the documents are, and which columns hold what."""
 
-    train: DataFile
+    train: DataPath
     """The training file: csv, tsv, jsonl or parquet; for messages jsonl or parquet."""
 
     validation: FileOrShare = 0.05

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
-from tutelage.data.connected import connected
+from tutelage.data.splits import connected
 from tutelage.errors import ModelError
 from tutelage.models.loading import LanguageModel
 from tutelage.teachers.classifier.features import Pooling

@@ -15,17 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tutelage.data.packed import PackedBatch, collate_packed
+from tutelage.data.packing import PackedBatch, collate_packed
 from tutelage.losses import (
     HiddenTeacher,
     LinearLoss,
     Objective,
+    TeacherSide,
     hidden_matching,
     linear_divergence,
 )
 from tutelage.models.final_states import final_states
 from tutelage.models.output import output_layer
-from tutelage.train.steps.tokens.targets import TargetSource, TeacherSide
+from tutelage.train.steps.tokens.targets import TargetSource
 from tutelage.types import Document
 
 

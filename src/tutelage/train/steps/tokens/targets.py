@@ -16,14 +16,12 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import TargetsIncomplete
-from tutelage.losses import BucketTeacher, HiddenTeacher, SampledTeacher
+from tutelage.losses import BucketTeacher, HiddenTeacher, SampledTeacher, TeacherSide
 from tutelage.models.output import OutputLayer
 from tutelage.runs import fingerprint
 from tutelage.targets import HiddenTargets, SparseTargets, TargetStore
 from tutelage.teachers.teacher import HiddenStates
 from tutelage.types import Document
-
-TeacherSide = BucketTeacher | HiddenTeacher | SampledTeacher
 
 
 class TargetSource(Protocol):

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import TargetsMismatch
-from tutelage.losses import HiddenTeacher
+from tutelage.losses import HiddenTeacher, TeacherSide
 from tutelage.runs import fingerprint
 from tutelage.students import VocabularyMap
-from tutelage.train.steps.tokens.targets import TargetSource, TeacherSide
+from tutelage.train.steps.tokens.targets import TargetSource
 from tutelage.types import Document
 
 

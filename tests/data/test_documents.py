@@ -192,7 +192,8 @@ def test_conversations_that_cannot_be_used(
     path = write(tmp_path, [{"m": TURNS}, {"m": TURNS[:1]}, {"m": TURNS[1:]}, {"m": "hi"}])
     assert found(path, tokenizer, Columns(messages="m")) == [
         "error: train.jsonl, row 2: no message is of the assistant, so there is nothing to learn; add its answer, or set data.train_on: all",  # noqa: E501
-        "error: train.jsonl, row 3: the assistant speaks first; put what it answers before it, as a message of the user",
+        "error: train.jsonl, row 3: the assistant speaks first; put what it answers before it, as "
+        "a message of the user",
         "error: train.jsonl, row 4: `m` is 'hi' (str); expected a list of {role, content}",
     ]
     assert (

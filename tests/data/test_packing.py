@@ -86,7 +86,8 @@ def test_an_epoch_holds_every_document_once_within_the_budgets(
 ) -> None:
     most, lengths = case
     settings = {
-        "tokens_per_step": step, "tokens_per_micro_batch": micro, "sequence_length": most, "pack": together, "seed": 5,
+        "tokens_per_step": step, "tokens_per_micro_batch": micro, "sequence_length": most,
+        "pack": together, "seed": 5,
         "epoch": epoch,
     }  # fmt: skip
     steps = micro_batches(lengths, **settings)
@@ -167,7 +168,8 @@ def test_what_a_step_holds_does_not_depend_on_micro_batches(
 
     def held(micro: int) -> list[list[int]]:
         steps = micro_batches(
-            lengths, tokens_per_step=step, tokens_per_micro_batch=micro, sequence_length=most, pack=together, seed=1,
+            lengths, tokens_per_step=step, tokens_per_micro_batch=micro, sequence_length=most,
+            pack=together, seed=1,
             epoch=0,
         )  # fmt: skip
         return [

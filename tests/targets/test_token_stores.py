@@ -181,7 +181,8 @@ def test_inspect_agrees_with_the_definitions(tmp_path):
     }
     assert {key: facts.pop(key) for key in expected} == pytest.approx(expected)
     assert facts == {
-        "kind": "sampled", "rows": 2, "positions": 40, "bytes": size, "teacher": "t1", "tokenizer": "k1",
+        "kind": "sampled", "rows": 2, "positions": 40, "bytes": size, "teacher": "t1",
+        "tokenizer": "k1",
         "complete": True, "vocabulary_size": VOCABULARY, "encoding": {"threshold": 0.05},
     }  # fmt: skip
 

@@ -2,8 +2,7 @@
 
 Comes in: data files. Goes out: lists of `Example` or `Document` that are known to be usable, or
 every problem with its file and row. Documents are arrays, so what makes them is imported when it is
-first asked for; `data.collate` needs torch and is
-imported by its full name.
+first asked for; `data.collate` needs torch and is imported by its full name.
 """
 
 from __future__ import annotations

@@ -69,9 +69,9 @@ def augment(texts: Sequence[str], how: Augmentation, *, seed: int = 0) -> list[s
             on its neighbours, unless a neighbour gave the same new text first.
 
     Returns:
-        At most `how.copies` new texts for each text, in the order of the texts. None of them is one of
-        `texts` (also when spaces are set aside), none is there twice, and each has at least one
-        word that is not masked.
+        At most `how.copies` new texts for each text, in the order of the texts. None of them is
+        one of `texts` (also when spaces are set aside), none is there twice, and each has at least
+        one word that is not masked.
 
     Source: Tang et al. 2019 (arXiv:1903.12136), on data augmentation for distillation. Their
         replacement of words by others of the same part of speech is left out, since it needs a

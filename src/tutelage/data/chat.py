@@ -135,7 +135,10 @@ def messages_problem(value: Any) -> str | None:
         if not isinstance(message, dict):
             return f"has as message {number} {shown(message)}; expected {{role, content}}"
         if not isinstance(message.get("role"), str):
-            return f"has no `role` in message {number} (its keys are {', '.join(message)}); expected {{role, content}}"
+            return (
+                f"has no `role` in message {number} (its keys are {', '.join(message)}); expected "
+                f"{{role, content}}"
+            )
         content = message.get("content")
         if content is not None and not isinstance(content, (str, list)):
             return f"has {shown(content)} as content of message {number}; expected text"

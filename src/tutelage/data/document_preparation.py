@@ -243,7 +243,10 @@ def _leaks_and_small_parts(parts: Mapping[str, _Part]) -> list[Problem]:
     problems = []
     num_test = len({(document.source, document.row) for document in parts["test"].documents})
     if 0 < num_test < FEW_TEST_DOCUMENTS:
-        message = f"intervals over {num_test} test document{'s' * (num_test > 1)} say little; more rows say more"
+        message = (
+            f"intervals over {num_test} test document{'s' * (num_test > 1)} say little; more rows "
+            f"say more"
+        )
         problems.append(Problem(parts["test"].name, message, "warning"))
     for seen, held in (("train", "validation"), ("train", "test"), ("validation", "test")):
         known = {document.example_id: document for document in parts[seen].documents}

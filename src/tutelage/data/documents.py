@@ -224,5 +224,8 @@ def _nothing_to_learn(rows: Sequence[int], source: str, sequence_length: int) ->
         return []
     named = ", ".join(str(number) for number in rows[:ROWS_SHOWN])
     more = f" and {len(rows) - ROWS_SHOWN:,} more" if len(rows) > ROWS_SHOWN else ""
-    message = f"nothing of row{'s' if len(rows) > 1 else ''} {named}{more} trains within {sequence_length:,} tokens; left out"
+    message = (
+        f"nothing of row{'s' if len(rows) > 1 else ''} {named}{more} trains within "
+        f"{sequence_length:,} tokens; left out"
+    )
     return [Problem(source, message, "warning")]

@@ -158,7 +158,10 @@ def _records(text: str, separator: str, problems: Problems) -> Iterator[tuple[in
     finally:
         csv.field_size_limit(before)
     if broken is not None:
-        advice = "a field that starts with a quote must end with one, and a quote inside it is written twice"
+        advice = (
+            "a field that starts with a quote must end with one, and a quote inside it is written "
+            "twice"
+        )
         problems.add_file(
             f"the record that ends here cannot be read ({broken}); {advice}", line=reader.line_num
         )
@@ -186,7 +189,10 @@ def _read_jsonl(path: Path, problems: Problems) -> Rows:
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
-            message = f"line {line_number} is not JSON ({error.msg}, column {error.colno}); write one object a line"
+            message = (
+                f"line {line_number} is not JSON ({error.msg}, column {error.colno}); write one "
+                f"object a line"
+            )
             problems.add("that are not JSON", number, message)
             continue
         except (RecursionError, ValueError) as error:
@@ -195,7 +201,10 @@ def _read_jsonl(path: Path, problems: Problems) -> Rows:
             )
             continue
         if not isinstance(value, dict):
-            message = f'line {line_number} holds {shown(value)}; expected an object such as {{"text": "..."}}'
+            message = (
+                f'line {line_number} holds {shown(value)}; expected an object such as {{"text": '
+                f'"..."}}'
+            )
             problems.add("that are not JSON objects", number, message)
             continue
         columns.update(dict.fromkeys(value))

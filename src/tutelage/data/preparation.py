@@ -163,7 +163,10 @@ def _divide(
             kept, kept_share = [kept[position] for position in stay], kept_share - given
         labelled = [example for example in examples if example.label is not None]
         if labelled and (num_bare := len(examples) - len(labelled)):
-            message = f"{num_bare:,} {role} row{'s have' if num_bare > 1 else ' has'} no label and {role} needs one; left out"
+            message = (
+                f"{num_bare:,} {role} row{'s have' if num_bare > 1 else ' has'} no label and "
+                f"{role} needs one; left out"
+            )
             problems.append(Problem(name, message, "warning"))
         parts[role] = _Part(name, labelled or examples)
     groups = None if whole.groups is None else [whole.groups[position] for position in kept]

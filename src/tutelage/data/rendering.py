@@ -121,7 +121,10 @@ class Renderer:
     ) -> Trainable | None:
         by_turns = self.train_on == "response"
         if by_turns and not any(message["role"] == "assistant" for message in messages):
-            message = "no message is of the assistant, so there is nothing to learn; add its answer, or set data.train_on: all"
+            message = (
+                "no message is of the assistant, so there is nothing to learn; add its answer, or "
+                "set data.train_on: all"
+            )
             problems.add("without an answer", number, message)
             return None
         try:

@@ -1,5 +1,5 @@
-"""The rows of a data file, whether what stands in their columns can be used, and the problems found,
-collected row by row without flooding the person who reads them.
+"""The rows of a data file, whether what stands in their columns can be used, and the problems of
+the file, collected row by row without flooding the person who reads them.
 """
 
 from __future__ import annotations
@@ -126,17 +126,26 @@ def text_usable(text: Any, number: int, field: str, problems: Problems) -> TypeG
         problems: Takes what is wrong.
     """
     if is_missing(text):
-        message = f"`{field}` is missing{' (NaN)' if text is not None else ''}; delete the row or fill it in"
+        message = (
+            f"`{field}` is missing{' (NaN)' if text is not None else ''}; delete the row or fill "
+            f"it in"
+        )
         problems.add("with a missing text", number, message)
     elif not isinstance(text, str):
-        message = f"`{field}` is {shown(text)} ({type(text).__name__}); expected text: write it as a string"
+        message = (
+            f"`{field}` is {shown(text)} ({type(text).__name__}); expected text: write it as a "
+            f"string"
+        )
         problems.add("whose text is not a string", number, message)
     elif not text.strip():
         problems.add(
             "with an empty text", number, f"`{field}` is empty; delete the row or fill it in"
         )
     elif not is_whole(text):
-        message = f"`{field}` holds half of a character (a lone surrogate): a text was cut inside it; write it again"
+        message = (
+            f"`{field}` holds half of a character (a lone surrogate): a text was cut inside it; "
+            f"write it again"
+        )
         problems.add("with a broken character", number, message)
     else:
         return True

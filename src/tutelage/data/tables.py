@@ -182,7 +182,10 @@ def _label_value(
         return int(value)  # whole numbers become floats when a table had empty cells
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    message = f"`{field}` is {shown(value)} ({type(value).__name__}); expected the name of a label, or its index"
+    message = (
+        f"`{field}` is {shown(value)} ({type(value).__name__}); expected the name of a label, or "
+        f"its index"
+    )
     problems.add("whose label is neither text nor a whole number", number, message)
     return _BROKEN_VALUE
 
@@ -205,7 +208,10 @@ def _label_index(row: _Row, names: Sequence[str], problems: Problems) -> int | N
         return row.label
     listed = ", ".join(names)
     if isinstance(row.label, int):
-        message = f"the label {row.label} is not an index from 0 to {len(names) - 1}; the labels are {listed}"
+        message = (
+            f"the label {row.label} is not an index from 0 to {len(names) - 1}; the labels are "
+            f"{listed}"
+        )
     else:
         guess = nearest(row.label, list(names))
         meant = (

@@ -100,7 +100,10 @@ def _missing_classes(
     scarce = [
         f"{label} ({counts[i]})" for i, label in enumerate(labels) if counts[i] < FEW_ROWS_OF_CLASS
     ]
-    message = f"fewer than {FEW_ROWS_OF_CLASS} training rows of {', '.join(scarce)}; it will hardly be learned"
+    message = (
+        f"fewer than {FEW_ROWS_OF_CLASS} training rows of {', '.join(scarce)}; it will hardly be "
+        f"learned"
+    )
     return [Problem(name, message, "warning")] if scarce else []
 
 
@@ -109,7 +112,10 @@ def _small_or_lopsided(test: Sequence[Example], labels: Sequence[str], name: str
     problems = []
     if counts.total() < FEW_TEST_ROWS:
         margin = min(100 / counts.total() ** 0.5, 50)
-        message = f"{counts.total()} test rows tell an accuracy to about {margin:.0f} points; more rows tell it better"
+        message = (
+            f"{counts.total()} test rows tell an accuracy to about {margin:.0f} points; more rows "
+            f"tell it better"
+        )
         problems.append(Problem(name, message, "warning"))
     if absent := [label for index, label in enumerate(labels) if not counts[index]]:
         problems.append(

@@ -44,8 +44,8 @@ class Objective:
     """
 
     divergence: DivergenceName = "forward_kl"
-    """The distance from the student's distribution to the teacher's. Class probabilities serve every
-    one, not so all targets over tokens."""
+    """The distance from the student's distribution to the teacher's. Class probabilities serve
+    every one, not so all targets over tokens."""
 
     alpha: Share | None = None
     """Of skew_forward_kl and skew_reverse_kl (None: 0.1) and of alpha_beta (None: 0.2)."""

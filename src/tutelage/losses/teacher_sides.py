@@ -2,8 +2,8 @@
 samples or buckets.
 
 All speak about the same P trained positions, in the same order as the student's states. P
-positions, K kept entries, V vocabulary, H width of the teacher's states. `require_fit` refuses sides
-that do not fit each other before the chunked loss computes anything.
+positions, K kept entries, V vocabulary, H width of the teacher's states. `require_fit` refuses
+sides that do not fit each other before the chunked loss computes anything.
 """
 
 from __future__ import annotations

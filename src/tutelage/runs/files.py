@@ -1,5 +1,6 @@
-"""Files and folders that a kill leaves usable: small files are either old or new, never half (written
-beside, synced, renamed), and a folder has one writer at a time, whose lock goes with its process.
+"""Files and folders that a kill leaves usable: small files are either old or new, never half
+(written beside, synced, renamed), and a folder has one writer at a time, whose lock goes with its
+process.
 """
 
 from __future__ import annotations

@@ -99,7 +99,8 @@ class Stages:
             return self._record(name, "kept", stage.seconds)
         if folder is not None and self._take_over(name, fingerprint, folder, files, is_whole):
             return self._record(name, "reused", stage.seconds)
-        stage.withdraw()  # killed during the work, the old record must not vouch for what the work left
+        # Killed during the work, the old record must not vouch for what the work left.
+        stage.withdraw()
         started = time.monotonic()
         facts = dict(work() or {})
         seconds = time.monotonic() - started
@@ -126,7 +127,8 @@ class Stages:
             with ExitStack() as held:
                 try:
                     held.enter_context(lock(sibling.path))
-                except OSError as error:  # RunExists among them: what cannot be locked may change while it is read
+                except OSError as error:
+                    # RunExists among them: what cannot be locked may change while it is read.
                     self.progress.say(
                         f"{name}: not reused from {sibling.path}, which cannot be locked ({error})"
                     )
@@ -134,7 +136,8 @@ class Stages:
                 if not done.is_done(fingerprint) or not all(path.exists() for path in theirs):
                     continue
                 facts, seconds = done.facts, done.seconds
-                stage.withdraw()  # killed in between, the old record must not vouch for the new files
+                # Killed in between, the old record must not vouch for the new files.
+                stage.withdraw()
                 source = sibling.path / folder.relative_to(self.folder.path)
                 link_tree(source, folder, staging=self.folder.path / ".stages" / ".taken")
             if is_whole():

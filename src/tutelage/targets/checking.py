@@ -1,5 +1,5 @@
-"""Looking at a target store without using it: its numbers, samples, whether every part is whole, and
-its rows as lines of JSON, for programs that would rather not read Parquet.
+"""Looking at a target store without using it: its numbers, samples, whether every part is whole,
+and its rows as lines of JSON, for programs that would rather not read Parquet.
 """
 
 from __future__ import annotations

@@ -125,7 +125,8 @@ def encoder_for(manifest: Manifest) -> TargetEncoder:
             return Hidden(manifest.encoding)
         case kind:
             raise ValueError(
-                f"targets of kind {kind!r} were asked for; this version knows {', '.join(STORE_KINDS)}"
+                f"targets of kind {kind!r} were asked for; this version knows "
+                f"{', '.join(STORE_KINDS)}"
             )
 
 

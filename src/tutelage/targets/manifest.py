@@ -153,7 +153,8 @@ def _from_record(folder: Path, record: dict[str, Any]) -> Manifest:
     passed over.
     """
     kinds: dict[str, Any] = {
-        "kind": str, "teacher": str, "labels": list, "tokenizer": str, "vocabulary_size": int, "encoding": dict,
+        "kind": str, "teacher": str, "labels": list, "tokenizer": str, "vocabulary_size": int,
+        "encoding": dict,
         "seed": int, "complete": bool, "expected_rows": int | None, "parts": list, "format": int,
     }  # fmt: skip
     values = {name: _typed(folder, record, name, kind) for name, kind in kinds.items()}

@@ -162,7 +162,10 @@ def output_problem(folder: Path, digest: str) -> str | None:
     if found is None:
         return f"{folder / OUTPUT_FILE} is missing"
     if found != digest:
-        return f"{folder / OUTPUT_FILE} is damaged: its SHA-256 is {found[:12]}..., not {digest[:12]}... as written"
+        return (
+            f"{folder / OUTPUT_FILE} is damaged: its SHA-256 is {found[:12]}..., not "
+            f"{digest[:12]}... as written"
+        )
     return None
 
 

@@ -1,5 +1,5 @@
-"""Parts of a target store: written whole or not at all, read only if they are what the manifest says,
-and put together where they are small.
+"""Parts of a target store: written whole or not at all, read only if they are what the manifest
+says, and put together where they are small.
 
 In: a folder, a manifest, and rows or the entries of parts. Out: the entries, or the rows.
 

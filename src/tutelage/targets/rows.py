@@ -1,6 +1,6 @@
-"""What a row of a store is: the content id that it is found by, as an array and as a Parquet column,
-and what a teacher says about the tokens of one document, as a few ids with their log-probabilities
-or as hidden states.
+"""What a row of a store is: the content id that it is found by, as an array and as a Parquet
+column, and what a teacher says about the tokens of one document, as a few ids with their
+log-probabilities or as hidden states.
 
 There is one target for each trained token, in order; P is their number. Arrays are numpy; nothing
 here needs torch.

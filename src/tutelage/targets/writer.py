@@ -123,7 +123,8 @@ class TargetWriter:
             _with_output(folder, encoding or {}) if kind == "hidden" else dict(encoding or {})
         )
         fresh = Manifest(
-            kind=kind, teacher=teacher, labels=tuple(labels), tokenizer=tokenizer, vocabulary_size=vocabulary_size,
+            kind=kind, teacher=teacher, labels=tuple(labels), tokenizer=tokenizer,
+            vocabulary_size=vocabulary_size,
             encoding=encoding, seed=seed,
         )  # fmt: skip
         encoder_for(fresh)

@@ -1,5 +1,5 @@
-"""Both KL against a mixture of the two sides: forward, whose gradient is bounded, and reverse, whose
-value is.
+"""Both KL against a mixture of the two sides: forward, whose gradient is bounded, and reverse,
+whose value is.
 """
 
 from __future__ import annotations

@@ -164,7 +164,8 @@ evaluate: {baselines: false}
         "`causal_lm`?",
         "1: `task.sequence_length` is 1; expected a number greater than or equal to 2",
         "1: `task.long_documents` is 'cut'; expected one of refuse, split, truncate",
-        "3: `data.train`: corpus.txt is not in a format that can be read; expected a file ending in .csv, .tsv, .jsonl, .parquet",  # noqa: E501
+        "3: `data.train`: corpus.txt is not in a format that can be read; expected a file ending "
+        "in .csv, .tsv, .jsonl, .parquet",
         "5: unknown key `messages_feild` in `data`; did you mean `messages_field`?",
         "6: `teacher.kind`: `prompted` is a teacher of the task classification; use causal_lm",
         "6: unknown key `max_length` in `teacher`; known here: kind, model, dtype, "
@@ -174,13 +175,19 @@ evaluate: {baselines: false}
         "did you mean `pruned`?",
         "10: `students.b`: nothing is taken out; give layers, hidden_size, heads, "
         "intermediate_size or vocabulary",
-        "11: unknown key `bidirectional` in `students.c`; known here: kind, lora, train, objective, cell, hidden_size, embedding_size, layers, dropout, embeddings",  # noqa: E501
+        "11: unknown key `bidirectional` in `students.c`; known here: kind, lora, train, "
+        "objective, cell, hidden_size, embedding_size, layers, dropout, embeddings",
         "12: unknown key `seed` in `students.d.train`; it belongs in `train`",
-        "12: `students.d.objective.divergence` is 'kl'; expected one of forward_kl, reverse_kl, jensen_shannon, skew_forward_kl, skew_reverse_kl, total_variation, alpha_beta, adaptive_kl",  # noqa: E501
-        "13: `objective.divergence` is 'hellinger'; expected one of forward_kl, reverse_kl, jensen_shannon, skew_forward_kl, skew_reverse_kl, total_variation, alpha_beta, adaptive_kl",  # noqa: E501
+        "12: `students.d.objective.divergence` is 'kl'; expected one of forward_kl, reverse_kl, "
+        "jensen_shannon, skew_forward_kl, skew_reverse_kl, total_variation, alpha_beta, "
+        "adaptive_kl",
+        "13: `objective.divergence` is 'hellinger'; expected one of forward_kl, reverse_kl, "
+        "jensen_shannon, skew_forward_kl, skew_reverse_kl, total_variation, alpha_beta, "
+        "adaptive_kl",
         "13: `objective.loss_temperature` is 0; expected a number greater than 0",
         "14: `train`: epochs (2) and token_budget (10) both say when to stop; remove one",
-        "15: unknown key `baselines` in `evaluate`; known here: control, bootstrap_samples, generation_prompts, generation_tokens",  # noqa: E501
+        "15: unknown key `baselines` in `evaluate`; known here: control, bootstrap_samples, "
+        "generation_prompts, generation_tokens",
     ]
 
 
@@ -199,8 +206,10 @@ evaluate: {baselines: false}
          "`teacher.kind` is missing; expected kind: causal_lm"),
         ("teacher: {kind: causal_lm, model: owner/name}", "",
          "expected teacher: {kind: causal_lm, model: ...}"),
-        ("layers: 10}", "layers: 10, hidden_size: 64, hidden_weight: 1}\ntargets: {kind: live}", "5: `students.half`: hidden_weight compares states of equal width"),  # noqa: E501
-        ("kind: pruned, layers: 10", "kind: transformer, hidden_size: 100, heads: 3", "100 does not divide into 3 heads of an even width"),  # noqa: E501
+        ("layers: 10}", "layers: 10, hidden_size: 64, hidden_weight: 1}\ntargets: {kind: live}",
+         "5: `students.half`: hidden_weight compares states of equal width"),
+        ("kind: pruned, layers: 10", "kind: transformer, hidden_size: 100, heads: 3",
+         "100 does not divide into 3 heads of an even width"),
         ("kind: pruned, layers: 10", "kind: transformer, hidden_size: 101",
          "101 does not divide into heads of an even width"),
         ("kind: pruned, layers: 10", "kind: transformer, heads: 6, kv_heads: 4",

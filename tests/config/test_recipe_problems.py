@@ -40,16 +40,19 @@ train:
 export: [onnx]
 """
     assert problems(tmp_path, text) == [
-        "reviews.yaml:1: `task.kind` is 'clasification'; expected one of classification, causal_lm; did you mean `classification`?",  # noqa: E501
+        "reviews.yaml:1: `task.kind` is 'clasification'; expected one of classification, "
+        "causal_lm; did you mean `classification`?",
         'reviews.yaml:1: `task.labels.2` is 3; expected text; put it in quotes: "3"',
         "reviews.yaml:2: `data.train` is missing; expected a csv, tsv, jsonl or parquet file",
         "reviews.yaml:3: unknown key `trian` in `data`; did you mean `train`?",
         "reviews.yaml:4: `data.validation`: 0.7 is not a share of train; expected a number above 0 "
         "and at most 0.5, or a file",
-        "reviews.yaml:5: `data.test`: hub:imdb:test: hub: files are not available in this version; download to csv, jsonl, parquet",  # noqa: E501
+        "reviews.yaml:5: `data.test`: hub:imdb:test: hub: files are not available in this version; "
+        "download to csv, jsonl, parquet",
         "reviews.yaml:6: `teacher.kind` is 'promptd'; expected one of prompted, classifier; did "
         "you mean `prompted`?",
-        "reviews.yaml:8: `students.small net`: the name 'small net' is not usable; expected letters, digits, - and _ (it names a folder)",  # noqa: E501
+        "reviews.yaml:8: `students.small net`: the name 'small net' is not usable; expected "
+        "letters, digits, - and _ (it names a folder)",
         "reviews.yaml:11: `students.gru.cell` is 'rnn'; expected one of gru, lstm",
         "reviews.yaml:12: unknown key `seed` in `students.gru.train`; it belongs in `train`",
         "reviews.yaml:12: unknown key `epohcs` in `students.gru.train`; did you mean `epochs`?",
@@ -124,9 +127,14 @@ def test_refused(tmp_path: Path, section: str, message: str) -> None:
         ("owner/name", "m, verbalizers: {bad: [x, y], good: y}",
          "`y` stands for both bad and good"),
         ("owner/name", "m, verbalizers: {bad: [], good: y}", "expected at least one entry"),
-        ("kind: prompted, model: owner/name", "kind: classifier, model: m, fit: {rank: 4}", "has no `method`; expected one of head"),  # noqa: E501
-        ("kind: prompted, model: owner/name", "kind: classifier, model: m, fit: {method: head, rank: 4}", "unknown key `rank` in `teacher.fit`"),  # noqa: E501
-        ("kind: prompted, model: owner/name", "kind: classifier, model: m, fit: {method: head, cross_fit: 1}", "one fold leaves nothing"),  # noqa: E501
+        ("kind: prompted, model: owner/name", "kind: classifier, model: m, fit: {rank: 4}",
+         "has no `method`; expected one of head"),
+        ("kind: prompted, model: owner/name",
+         "kind: classifier, model: m, fit: {method: head, rank: 4}",
+         "unknown key `rank` in `teacher.fit`"),
+        ("kind: prompted, model: owner/name",
+         "kind: classifier, model: m, fit: {method: head, cross_fit: 1}",
+         "one fold leaves nothing"),
         ("gru: {kind: rnn}", "{}", "`students` is {}; expected at least one entry"),
         ("gru: {kind: rnn}", "t: {kind: transformer, hidden_size: 100, heads: 3}",
          "cannot be divided among 3 heads"),

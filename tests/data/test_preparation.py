@@ -166,7 +166,8 @@ def test_one_class_missing_from_train(tmp_path: Path) -> None:
     train = write(tmp_path, [(f"t{n}", "bad") for n in range(50)])
     test = write(tmp_path, many(100, "x"), "test.csv")
     assert errors(train, LABELS, test=test) == [
-        "train.csv: no training row is labelled good (rows by label: bad 45, good 0); add rows of it, or remove it from task.labels"  # noqa: E501
+        "train.csv: no training row is labelled good (rows by label: bad 45, good 0); add rows of "
+        "it, or remove it from task.labels"
     ]
     assert warnings(prepare(train, LABELS, test=test, labels_required=False))[0].startswith(
         "train.csv: no training row is labelled"

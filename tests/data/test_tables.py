@@ -207,7 +207,8 @@ def test_rows_of_one_kind_are_capped_and_counted(tmp_path: Path) -> None:
 
 def test_missing_column_names_the_existing_and_the_nearest(tmp_path: Path) -> None:
     assert found(tmp_path, "Texts,label\na,neutral\n") == [
-        "train.csv: no column `text`; did you mean `Texts`? The columns are `Texts`, `label`. Name the right one in the recipe: "  # noqa: E501
+        "train.csv: no column `text`; did you mean `Texts`? The columns are `Texts`, `label`. Name "
+        "the right one in the recipe: "
         "text_field, label_field or group_field under data"
     ]
     assert found(tmp_path, "text,lable\na,neutral\n") == []
@@ -245,7 +246,8 @@ def test_a_quote_that_never_closes_does_not_swallow_the_file(tmp_path: Path) -> 
     [
         (
             b"text,label\ncaf\xe9,neutral\nok,neutral\n\xff,x\n",
-            r"train.csv, line 2: byte 14 (0xe9) is not UTF-8 (1 more lines are broken too); save the file as UTF-8, for instance "  # noqa: E501
+            r"train.csv, line 2: byte 14 (0xe9) is not UTF-8 (1 more lines are broken too); save "
+            r"the file as UTF-8, for instance "
             "if it is Windows-1252: iconv -f WINDOWS-1252 -t UTF-8 train.csv > utf8.csv",
         ),
         (b"\xef\xbb\xbftext\n\xe9\n", "train.csv, line 2: byte 8 (0xe9) is not UTF-8; save"),

@@ -6,9 +6,9 @@ bits as they are.
    its rank; frequent ids have small ones. A large part has more orders, one for each context (see
    `targets.contexts`).
 2. rank + 16 is written like a small floating-point number: a bucket (4 bits of mantissa, the rest
-   exponent), and `bucket >> 4` bits of remainder. A bucket fits a byte for vocabularies up to 1,048,560 ids.
-   Buckets have a skewed distribution that zstd makes use of; the remainders have none, and are
-   packed as they are.
+   exponent), and `bucket >> 4` bits of remainder. A bucket fits a byte for vocabularies up to
+   1,048,560 ids. Buckets have a skewed distribution that zstd makes use of; the remainders have
+   none, and are packed as they are.
 """
 
 from __future__ import annotations

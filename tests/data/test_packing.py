@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.data.packing import micro_batches, pack
+from tutelage.data.documents.packing import micro_batches, pack
 
 lengths_up_to = st.integers(1, 64).flatmap(
     lambda most: st.tuples(st.just(most), st.lists(st.integers(1, most), max_size=60))

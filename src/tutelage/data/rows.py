@@ -5,8 +5,10 @@ the file, collected row by row without flooding the person who reads them.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from tutelage.errors import Problem, nearest
@@ -164,3 +166,11 @@ def is_whole(text: str) -> bool:
 def is_missing(value: Any) -> bool:
     """Whether a cell is empty: null, or the NaN that tables put in its place."""
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def short_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """The file name where it is the only one of its kind among the paths, otherwise the whole
+    path.
+    """
+    different = Counter(path.name for path in dict.fromkeys(paths))
+    return {path: path.name if different[path.name] == 1 else str(path) for path in paths}

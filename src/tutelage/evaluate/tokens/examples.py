@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from tutelage.data.packing import collate_packed
+from tutelage.data.documents.packing import collate_packed
 from tutelage.evaluate.tokens.scores import TokenScores
 from tutelage.models.final_states import final_states
 from tutelage.models.output import output_layer

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tutelage.data.packing import collate_packed
+from tutelage.data.documents.packing import collate_packed
 from tutelage.models.batching import length_batches
 from tutelage.models.final_states import final_states
 from tutelage.models.output import output_layer

@@ -23,7 +23,7 @@ from tutelage.train import TrainResult, TrainSettings, train_classifier
 from tutelage.types import SILENT, Example, Progress
 
 if TYPE_CHECKING:
-    from tutelage.data.collate import EncodedSet
+    from tutelage.data.examples.collate import EncodedSet
     from tutelage.models import LanguageModel
 
 
@@ -160,7 +160,7 @@ def encode(tokenizer: Any, examples: Sequence[Example], store: TargetStore | Non
     Returns:
         N rows, labels -100 where nobody labelled.
     """
-    from tutelage.data.collate import EncodedSet
+    from tutelage.data.examples.collate import EncodedSet
 
     input_ids = tokenizer([example.text for example in examples], truncation=True)["input_ids"]
     labels = np.array(

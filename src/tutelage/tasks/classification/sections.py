@@ -26,7 +26,7 @@ from tutelage.config.values import (
     not_yet,
     refusal,
 )
-from tutelage.data.augmentation import Augmentation as AugmentationSpec
+from tutelage.data.examples.augmentation import Augmentation as AugmentationSpec
 from tutelage.losses.objective import Objective as ObjectiveSpec
 from tutelage.losses.table import PARAMETERS
 

@@ -8,7 +8,7 @@ import torch
 from tests.train.tiny import PAD, TinyStudent, tiny_rows
 from tests.train.tiny_training import FAST, same_weights, train
 
-from tutelage.data.collate import collate
+from tutelage.data.examples.collate import collate
 from tutelage.errors import DataError
 from tutelage.losses import ForwardKL
 from tutelage.train.steps.classes.validation import validate

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tutelage.data.collate import EncodedSet
+from tutelage.data.examples.collate import EncodedSet
 from tutelage.errors import DataError
 from tutelage.train.steps.classes.noise import WordDropout
 

@@ -10,7 +10,7 @@ import torch
 from tests.train.tiny import CLASSES, PAD, TinyStudent, tiny_rows
 from tests.train.tiny_training import FAST, Listening, records, same_weights, train
 
-from tutelage.data.collate import EncodedSet
+from tutelage.data.examples.collate import EncodedSet
 from tutelage.errors import TrainingDiverged
 from tutelage.losses import ForwardKL
 from tutelage.train.checkpoints import read_newest

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.data.collate import EncodedSet
+from tutelage.data.examples.collate import EncodedSet
 from tutelage.errors import DataError
 from tutelage.runs import seed_sequence
 

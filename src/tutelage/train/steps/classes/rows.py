@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.data.collate import EncodedSet, collate
+from tutelage.data.examples.collate import EncodedSet, collate
 from tutelage.errors import DataError
 from tutelage.train.steps.classes.noise import WordDropout
 from tutelage.train.steps.classes.order import parts

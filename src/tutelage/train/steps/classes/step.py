@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tutelage.data.collate import EncodedSet, collate
+from tutelage.data.examples.collate import EncodedSet, collate
 from tutelage.losses import Objective, reduce
 from tutelage.train.guard import guessing_times
 from tutelage.train.loop import TrainResult, train

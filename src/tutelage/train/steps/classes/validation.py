@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tutelage.data.collate import EncodedSet, collate
+from tutelage.data.examples.collate import EncodedSet, collate
 from tutelage.losses import Objective
 
 BATCH = 256

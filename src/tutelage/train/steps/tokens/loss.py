@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tutelage.data.packing import PackedBatch, collate_packed
+from tutelage.data.documents.packing import PackedBatch, collate_packed
 from tutelage.losses import (
     HiddenTeacher,
     LinearLoss,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tutelage.data.rows import shown
+from tutelage.data.examples.tables import Table, read_table
+from tutelage.data.examples.validation import check_parts
+from tutelage.data.rows import short_names, shown
 from tutelage.data.splits import split
-from tutelage.data.tables import Table, read_table
-from tutelage.data.validation import check_parts
 from tutelage.errors import Problem, RecipeError
 from tutelage.types import Example
 
@@ -207,11 +207,3 @@ def _facts(part: _Part, labels: Sequence[str]) -> dict[str, Any]:
         "labelled": counts.total(),
         "label_counts": {label: counts[index] for index, label in enumerate(labels)},
     }
-
-
-def short_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """The file name where it is the only one of its kind among the paths, otherwise the whole
-    path.
-    """
-    different = Counter(path.name for path in dict.fromkeys(paths))
-    return {path: path.name if different[path.name] == 1 else str(path) for path in paths}

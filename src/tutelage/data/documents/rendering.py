@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tutelage.data.chat import (
+from tutelage.data.documents.chat import (
     Message,
     has_chat_template,
     messages_problem,
     render_chat,
     without_nulls,
 )
+from tutelage.data.documents.tokenizing import Trainable
 from tutelage.data.rows import Problems, Rows, text_usable
-from tutelage.data.tokenizing import Trainable
 from tutelage.errors import DataError
 
 TrainOn = Literal["response", "all"]

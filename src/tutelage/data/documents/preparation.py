@@ -10,11 +10,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from tutelage.data.documents import DocumentTable, read_document_table
-from tutelage.data.preparation import short_names
-from tutelage.data.rendering import Columns, TrainOn
+from tutelage.data.documents.rendering import Columns, TrainOn
+from tutelage.data.documents.tables import DocumentTable, read_document_table
+from tutelage.data.documents.tokenizing import LongDocuments
+from tutelage.data.rows import short_names
 from tutelage.data.splits import members
-from tutelage.data.tokenizing import LongDocuments
 from tutelage.errors import Problem, RecipeError
 from tutelage.types import Document
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tutelage.data.chat import changes_daily, has_chat_template
+from tutelage.data.documents.chat import changes_daily, has_chat_template
+from tutelage.data.documents.rendering import Columns, Renderer, TrainOn, without_nulls_of_parquet
+from tutelage.data.documents.tokenizing import LongDocuments, Tokens, cut, tokenize
 from tutelage.data.formats import read_rows
-from tutelage.data.rendering import Columns, Renderer, TrainOn, without_nulls_of_parquet
 from tutelage.data.rows import ROWS_SHOWN, Problems, check_columns
-from tutelage.data.tokenizing import LongDocuments, Tokens, cut, tokenize
 from tutelage.errors import DataError, Problem
 from tutelage.types import Document
 

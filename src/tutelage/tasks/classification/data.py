@@ -24,11 +24,12 @@ def classification_inputs(recipe: Recipe) -> str:
     """
     data = recipe.data
     named = [data.train, data.validation, data.test, *data.unlabeled]
-    models = [student.model for student in recipe.students.values() if student.kind == "pretrained"]
+    labels = recipe.task.labels
+    weights = [student.spec(labels=labels).starts_from() for student in recipe.students.values()]
     return inputs_fingerprint(
         recipe,
         files=[file for file in named if isinstance(file, Path)],
-        models=map(str, models),
+        models=filter(None, weights),
         besides=recipe.teacher.spec().sources(ClassAssignment(recipe.task.labels)),
     )
 

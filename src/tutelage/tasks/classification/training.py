@@ -74,7 +74,7 @@ def train_student(
         Facts for the stage: best step, best validation loss, steps.
     """
     spec = student_spec(recipe, name)
-    if not spec.needs_language_model:
+    if not spec.needs_weights:
         teacher.release()
     done = distill(
         spec,

@@ -24,14 +24,12 @@ def language_inputs(recipe: LanguageRecipe) -> str:
         ModelError: A model is not there.
     """
     data, teacher = recipe.data, teacher_spec(recipe)
-    students = [
-        student.model for student in recipe.students.values() if student.kind == "pretrained"
-    ]
+    weights = [student.spec().starts_from() for student in recipe.students.values()]
     rendered = data.messages_field is not None or data.prompt_field is not None
     return inputs_fingerprint(
         recipe,
         files=[file for file in (data.train, data.validation, data.test) if isinstance(file, Path)],
-        models=map(str, students),
+        models=filter(None, weights),
         besides=[
             teacher.sources(assignment_of(recipe)),
             # Tomorrow the same rows are rendered into other documents.

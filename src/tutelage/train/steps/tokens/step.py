@@ -15,7 +15,8 @@ from torch import Tensor
 
 from tutelage.losses import Objective
 from tutelage.models import has_fast_bfloat16
-from tutelage.models.final_states import output_layer, packs
+from tutelage.models.final_states import packs
+from tutelage.models.output import output_layer
 from tutelage.train.guard import guessing_times
 from tutelage.train.loop import TrainResult, train
 from tutelage.train.schedule import learning_rate_scale, soft_weight_at

@@ -42,7 +42,7 @@ class TargetWriter:
     which is itself replaced atomically. A kill loses at most the rows in hand; opening the store
     again removes what the manifest does not name and goes on. Leaving the context keeps what is in
     hand, also on Ctrl-C. Small parts of `sampled` and `top_k` are put together, which takes bytes
-    away (`targets.joining`). Only one process writes a store at a time.
+    away (`targets.parts`). Only one process writes a store at a time.
     """
 
     def __init__(

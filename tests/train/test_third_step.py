@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import TrainingDiverged
 from tutelage.train import Course, LoopSettings, Step, TrainResult, train
-from tutelage.train.checkpoints import read_newest
+from tutelage.train.journal import read_newest
 
 SETTINGS = LoopSettings(
     epochs=4,

@@ -63,7 +63,7 @@ def compare_language_models(
             if other != name
         ]
         for against, more, other_scores in opponents:
-            for metric in ("nats_per_token", "bits_per_byte", "kl", "top1_agreement", "acceptance"):
+            for metric in COMPARED:
                 difference = judge.difference(metric, scores, other_scores)
                 if difference is not None:
                     row = {

@@ -13,12 +13,12 @@ from tests.train.tiny_training import FAST, Listening, records, same_weights, tr
 from tutelage.data.collate import EncodedSet
 from tutelage.errors import TrainingDiverged
 from tutelage.losses import ForwardKL
-from tutelage.train.checkpoints import read_newest
-from tutelage.train.steps.classes.validation import validate
+from tutelage.train.journal import read_newest
+from tutelage.train.steps.classes.step import validate_rows
 
 
 def test_it_learns_and_writes_what_it_learnt(tmp_path):
-    before = validate(TinyStudent(), tiny_rows(40, seed=1), ForwardKL(), pad_id=PAD)
+    before = validate_rows(TinyStudent(), tiny_rows(40, seed=1), ForwardKL(), pad_id=PAD)
     progress = Listening()
     model, result = train(
         tmp_path, progress=progress, settings=replace(FAST, learning_rate=3e-2, epochs=9)
@@ -56,7 +56,7 @@ def test_the_first_record_is_the_mean_cost_of_its_rows(tmp_path):
     rows = tiny_rows(48)
     settings = replace(FAST, epochs=1, batch_size=48)
     train(tmp_path, model=TinyStudent(dropout=0.0), rows=rows, settings=settings)
-    expected = validate(TinyStudent(dropout=0.0), rows, ForwardKL(), pad_id=PAD).loss
+    expected = validate_rows(TinyStudent(dropout=0.0), rows, ForwardKL(), pad_id=PAD).loss
     assert records(tmp_path)[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -73,7 +73,7 @@ def test_the_best_weights_are_left_in_the_model(tmp_path):
     ]
     assert result.best_step < result.steps
     assert result.best_validation_loss == min(losses) < losses[-1]
-    assert validate(model, wrong, ForwardKL(), pad_id=PAD).loss == result.best_validation_loss
+    assert validate_rows(model, wrong, ForwardKL(), pad_id=PAD).loss == result.best_validation_loss
 
 
 def test_patience_ends_a_run(tmp_path):
@@ -98,7 +98,7 @@ def test_patience_ends_a_run(tmp_path):
 def test_what_is_validated_is_what_is_saved(tmp_path, ema_decay):
     model, result = train(tmp_path, settings=replace(FAST, ema_decay=ema_decay))
     assert (
-        validate(model, tiny_rows(40, seed=1), ForwardKL(), pad_id=PAD).loss
+        validate_rows(model, tiny_rows(40, seed=1), ForwardKL(), pad_id=PAD).loss
         == result.best_validation_loss
     )
     found = read_newest(tmp_path / "checkpoints")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.teachers.conftest import LABELS
 
 from tutelage.teachers import ClassifierTeacher, PromptedTeacher, label
 from tutelage.teachers.teacher import (
@@ -16,6 +17,7 @@ from tutelage.teachers.teacher import (
     WordMemory,
     device_of,
 )
+from tutelage.types import Example
 
 
 class Recorded:

@@ -12,9 +12,9 @@ from tests.train.tiny_training import FAST, Listening, records, same_weights, tr
 
 from tutelage.data.collate import EncodedSet
 from tutelage.errors import TrainingDiverged
-from tutelage.losses import ForwardKL
+from tutelage.losses import ForwardKL, ReverseKL
 from tutelage.train.journal import read_newest
-from tutelage.train.steps.classes.step import validate_rows
+from tutelage.train.steps.classes.step import TIMES_GUESSING_A_CLASS, validate_rows
 
 
 def test_it_learns_and_writes_what_it_learnt(tmp_path):
@@ -216,3 +216,14 @@ def test_a_stock_encoder_is_trained(tmp_path):
         record["validation_loss"] for record in records(tmp_path) if "validation_loss" in record
     ]
     assert result.best_validation_loss == min(losses) < 0.9 * losses[0]
+
+
+def test_a_loss_that_began_far_above_guessing_has_not_exploded(tmp_path):
+    rows = tiny_rows()
+    sure = np.full_like(rows.teacher_probs, 1e-37)
+    sure[:, 0] = 1.0
+    objective = ReverseKL(loss_temperature=2.0, soft_weight=1.0)
+    _, result = train(tmp_path, rows=replace(rows, teacher_probs=sure), objective=objective)
+    first = records(tmp_path)[0]["train_loss"]
+    assert first > TIMES_GUESSING_A_CLASS * np.log(CLASSES) * 2.0**2
+    assert result.best_validation_loss < first

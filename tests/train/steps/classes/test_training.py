@@ -12,7 +12,7 @@ from tests.train.tiny_training import FAST, Listening, records, same_weights, tr
 
 from tutelage.data.collate import EncodedSet
 from tutelage.errors import TrainingDiverged
-from tutelage.losses import ForwardKL, ReverseKL
+from tutelage.losses import ForwardKL, Objective
 from tutelage.train.journal import read_newest
 from tutelage.train.steps.classes.step import TIMES_GUESSING_A_CLASS, validate_rows
 
@@ -222,7 +222,7 @@ def test_a_loss_that_began_far_above_guessing_has_not_exploded(tmp_path):
     rows = tiny_rows()
     sure = np.full_like(rows.teacher_probs, 1e-37)
     sure[:, 0] = 1.0
-    objective = ReverseKL(loss_temperature=2.0, soft_weight=1.0)
+    objective = Objective("reverse_kl", loss_temperature=2.0, soft_weight=1.0)
     _, result = train(tmp_path, rows=replace(rows, teacher_probs=sure), objective=objective)
     first = records(tmp_path)[0]["train_loss"]
     assert first > TIMES_GUESSING_A_CLASS * np.log(CLASSES) * 2.0**2

@@ -1,5 +1,5 @@
-"""What the flow asks of a kind of teacher before, while and after it is made, whatever the kind; and
-the options that all teachers share whose weights are loaded here.
+"""What the flow asks of a kind of teacher before, while and after it is made, whatever the kind;
+and the options that all teachers share whose weights are loaded here.
 
 A kind of teacher is a frozen spec with its options (the recipe's `teacher` section is read from
 them) that answers these questions about itself. Nothing here or in a spec's module imports torch:

@@ -10,8 +10,8 @@ changes.
 
 The cost of a step is divided by the size of the *whole* step, over accumulated batches and
 processes, so neither changes what is learned. Nothing waits for a number of the current step unless
-it is the first, is recorded, or a checkpoint follows; then a loss or gradient that is not a number stops the run
-before it reaches the weights.
+it is the first, is recorded, or a checkpoint follows; then a loss or gradient that is not a number
+stops the run before it reaches the weights.
 """
 
 from __future__ import annotations

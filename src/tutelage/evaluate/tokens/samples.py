@@ -1,5 +1,5 @@
-"""What the numbers of language models are made of, for people to look at: the same prompts continued
-by every model, distributions at single tokens, and scores of single documents.
+"""What the numbers of language models are made of, to be looked at: the same prompts continued by
+every model, distributions at single tokens, and scores of single documents.
 """
 
 from __future__ import annotations

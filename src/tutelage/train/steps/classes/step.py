@@ -1,5 +1,5 @@
-"""One optimizer step of a classifier student, and its validation: encoded rows with soft targets, an
-objective.
+"""One optimizer step of a classifier student, and its validation: encoded rows with soft targets,
+an objective.
 
 rows of the step -> batches with word dropout -> logits -> objective -> sum / rows of the step
 """

@@ -1,5 +1,5 @@
-"""What the teacher says about the documents of a batch, from a store or from the teacher itself, over
-all its tokens or those that a student has.
+"""What the teacher says about the documents of a batch, from a store or from the teacher itself,
+over all its tokens or those that a student has.
 
 In: documents. Out: the teacher side of the loss over their trained positions, one document after
 the other. Targets are found by content, so order, batching and packing never matter. For a student

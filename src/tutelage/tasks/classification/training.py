@@ -17,7 +17,7 @@ from tutelage.targets import TargetStore
 from tutelage.tasks.classification.distilling import distill
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.classification.teaching import assignment_of, teacher_spec
-from tutelage.teachers.teacher import OwnWeights
+from tutelage.teachers.teacher import OwnWeights, Teacher, WordMemory
 from tutelage.train import TrainSettings
 from tutelage.types import SILENT, Example, Progress
 
@@ -60,7 +60,7 @@ def train_student(
     transfer: Sequence[Example],
     data: Prepared,
     store: TargetStore,
-    teacher: Deferred[OwnWeights],
+    teacher: Deferred[Teacher],
     *,
     control: bool,
     progress: Progress = SILENT,
@@ -96,17 +96,15 @@ def train_student(
     }
 
 
-def _language_model(teacher: Deferred[Any]) -> Any:
+def _language_model(teacher: Deferred[Teacher]) -> Any:
     """The teacher's language model, with what it remembers of words if it does; from here on only
     whoever has it keeps it in memory.
     """
-    from tutelage.teachers import ClassifierTeacher
-    from tutelage.teachers.classifier.reading import ReadModel
-
     loaded = teacher.get()
     teacher.release()
-    if isinstance(loaded, ClassifierTeacher) and loaded.readings is not None:
-        return ReadModel(loaded.language_model, loaded.readings)
+    if isinstance(loaded, WordMemory):
+        return loaded.with_words()
+    assert isinstance(loaded, OwnWeights)  # `student_problems` refuses a teacher without
     return loaded.language_model
 
 
@@ -136,7 +134,7 @@ def student_spec(recipe: Recipe, name: str) -> ClassifierStudent:
     return recipe.students[name].spec(labels=recipe.task.labels)
 
 
-def _teacher_for(spec: ClassifierStudent, recipe: Recipe, teacher: Deferred[Any]) -> Any:
+def _teacher_for(spec: ClassifierStudent, recipe: Recipe, teacher: Deferred[Teacher]) -> Any:
     """What a student needs of the teacher's language model: all of it, its tokenizer, or None."""
     if spec.needs_weights:
         return _language_model(teacher)

@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
-from tutelage.teachers.local import LocalModel, local_tokenizer
-from tutelage.teachers.spec import Effort, TokenAssignment, scoring_seconds
+from tutelage.teachers.spec import (
+    Effort,
+    LocalModel,
+    TokenAssignment,
+    local_tokenizer,
+    scoring_seconds,
+)
 from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:

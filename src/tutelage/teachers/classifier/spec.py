@@ -14,8 +14,14 @@ from annotated_types import Ge, Gt, MinLen
 from tutelage.errors import ModelError, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
-from tutelage.teachers.local import LocalReader, local_tokenizer
-from tutelage.teachers.spec import ClassAssignment, Effort, rough_tokens, scoring_seconds
+from tutelage.teachers.spec import (
+    ClassAssignment,
+    Effort,
+    LocalReader,
+    local_tokenizer,
+    rough_tokens,
+    scoring_seconds,
+)
 from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:

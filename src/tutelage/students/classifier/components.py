@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tutelage.models.compute import one_thread
+from tutelage.models.computing import one_thread
 
 
 def principal_components(

@@ -13,9 +13,8 @@ from typing import Any
 
 from tutelage.errors import ModelError
 from tutelage.models.facts import context_tokens
-from tutelage.models.pretrained import UNREADABLE, from_pretrained
+from tutelage.models.pretrained import UNREADABLE, from_pretrained, register
 from tutelage.models.reading import model_folder, read_config, read_tokenizer
-from tutelage.models.registration import register
 from tutelage.students.classifier.labels import are_generic, label_names
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tutelage.models.rebuilding import empty_model
+from tutelage.models.loading import empty_model
 from tutelage.students.language.student import LanguageStudent
 
 

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tutelage.errors import ModelError
-from tutelage.models.rebuilding import changed_config, rebuild
+from tutelage.models.loading import changed_config, rebuild
 from tutelage.students.vocabulary.trimming import merges_of
 
 GONE = -1

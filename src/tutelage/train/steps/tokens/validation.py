@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tutelage.models.batching import length_batches
+from tutelage.models.computing import length_batches
 from tutelage.train.steps.tokens.loss import TokenLoss, micro_batch
 from tutelage.train.steps.tokens.targets import TargetSource
 from tutelage.types import Document

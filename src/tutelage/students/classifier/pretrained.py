@@ -15,7 +15,7 @@ from tutelage.errors import ModelError
 from tutelage.models.facts import context_tokens
 from tutelage.models.pretrained import UNREADABLE, from_pretrained, register
 from tutelage.models.reading import model_folder, read_config, read_tokenizer
-from tutelage.students.classifier.labels import are_generic, label_names
+from tutelage.students.configurations import are_generic, label_names
 
 
 def load_pretrained(

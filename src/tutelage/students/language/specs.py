@@ -167,7 +167,7 @@ class LanguageRNN(Adaptable):
 
     def config(self, teacher: Any, *, vocabulary: int | None = None) -> Any:
         """That of such a network."""
-        from tutelage.students.language.configuration import RecurrentLanguageConfig
+        from tutelage.students.configurations import RecurrentLanguageConfig
 
         return RecurrentLanguageConfig(
             vocab_size=_tokens(teacher.get_text_config(), vocabulary),
@@ -195,7 +195,7 @@ def _tokens(whole: Any, vocabulary: int | None) -> int:
 
 def _with_embeddings(student: LanguageStudent, model: Any, language_model: Any) -> Any:
     """The model, with the teacher's embeddings reduced to its width where they are asked for."""
-    from tutelage.students.language.embeddings import language_embeddings, set_language_embeddings
+    from tutelage.students.vocabulary.embeddings import language_embeddings, set_language_embeddings
 
     if student.needs_weights:
         width = int(model.get_input_embeddings().weight.shape[1])

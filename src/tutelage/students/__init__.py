@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from tutelage.models import OutputLayer, load_language_student, output_layer, packs
     from tutelage.models.final_states import final_states
     from tutelage.students.classifier.predict import Predictor
-    from tutelage.students.classifier.pretrained import load_pretrained
+    from tutelage.students.classifier.pretrained import Pretrained, load_pretrained
     from tutelage.students.classifier.rnn import RecurrentForSequenceClassification, build_rnn
-    from tutelage.students.classifier.specs import RNN, Pretrained, Transformer
+    from tutelage.students.classifier.specs import RNN, Transformer
     from tutelage.students.classifier.transformer import build_transformer
     from tutelage.students.configurations import RecurrentConfig, RecurrentLanguageConfig
     from tutelage.students.language.lora import add_lora, merge_lora
     from tutelage.students.language.rnn import RecurrentForCausalLM, build_language_rnn
-    from tutelage.students.language.sizes import language_parameters
+    from tutelage.students.language.student import language_parameters
     from tutelage.students.language.transformer import build_language_transformer
     from tutelage.students.pruning.plan import plan_pruning
     from tutelage.students.pruning.pruning import prune
@@ -82,7 +82,7 @@ __all__ = [
 _NAMES = {
     "OutputLayer": "models",
     "Predictor": "students.classifier.predict",
-    "Pretrained": "students.classifier.specs",
+    "Pretrained": "students.classifier.pretrained",
     "RNN": "students.classifier.specs",
     "RecurrentConfig": "students.configurations",
     "RecurrentForCausalLM": "students.language.rnn",
@@ -98,7 +98,7 @@ _NAMES = {
     "build_transformer": "students.classifier.transformer",
     "final_states": "models.final_states",
     "language_embeddings": "students.vocabulary.embeddings",
-    "language_parameters": "students.language.sizes",
+    "language_parameters": "students.language.student",
     "load_language_student": "models",
     "load_pretrained": "students.classifier.pretrained",
     "merge_lora": "students.language.lora",

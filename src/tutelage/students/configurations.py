@@ -1,5 +1,5 @@
-"""Configuration of the recurrent student, as it lies in the `config.json` of a saved one. Needs no
-torch.
+"""What stands in the `config.json` of a student: class names as transformers holds them, and the
+shapes of the recurrent networks, which are classes of ours. Needs no torch.
 """
 
 from __future__ import annotations

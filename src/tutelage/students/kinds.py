@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tutelage.students.classifier.specs import RNN, Pretrained, Transformer
+from tutelage.students.classifier.pretrained import Pretrained
+from tutelage.students.classifier.specs import RNN, Transformer
 from tutelage.students.language.pretrained import LanguagePretrained
 from tutelage.students.language.pruned import Pruned
 from tutelage.students.language.specs import LanguageRNN, LanguageTransformer
@@ -36,7 +37,7 @@ CLASSIFIERS = (
         "rnn",
         RNN,
         "RecurrentSpec",
-        ("classifier.configuration:RecurrentConfig", "classifier.rnn:RecurrentForSequenceClassification"),
+        ("configurations:RecurrentConfig", "classifier.rnn:RecurrentForSequenceClassification"),
     ),
     Kind("pretrained", Pretrained, "PretrainedSpec"),
 )  # fmt: skip
@@ -49,7 +50,7 @@ WRITERS = (
         "rnn",
         LanguageRNN,
         "LanguageRecurrentSpec",
-        ("language.configuration:RecurrentLanguageConfig", "language.rnn:RecurrentForCausalLM"),
+        ("configurations:RecurrentLanguageConfig", "language.rnn:RecurrentForCausalLM"),
     ),
     Kind("pretrained", LanguagePretrained, "LanguagePretrainedSpec"),
 )

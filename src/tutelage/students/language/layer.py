@@ -1,4 +1,5 @@
-"""One layer of the recurrent language model, and how it passes over padding.
+"""One layer of the recurrent language model, how it passes over padding, and the form of what the
+model answers.
 
 In: vectors of every token and the state to start from. Out: vectors of every token and the state
 after the last one. A cell reads a row from left to right and cannot skip, so rows with padding in

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Lt
 
 from tutelage.students.classifier.specs import Cell
+from tutelage.students.language.lora import Adaptable
 from tutelage.students.language.student import (
-    Adaptable,
     LanguageStudent,
     Teaching,
     given,

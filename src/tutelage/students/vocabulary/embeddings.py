@@ -1,8 +1,8 @@
 """First embeddings of a student, taken from its teacher.
 
 In: the student's tokenizer and the teacher's language model. Out: a matrix with one row per student
-token: what the teacher makes of the token's text, reduced to the student's width by principal
-components.
+token: what the teacher makes of the token's text, or, where both have one vocabulary, the teacher's
+own row; reduced to the student's width by principal components.
 """
 
 from __future__ import annotations

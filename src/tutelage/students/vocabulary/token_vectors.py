@@ -1,7 +1,9 @@
-"""What a teacher makes of each token of a student, before it is reduced to the student's width.
+"""What the tokens of a student say, and what a teacher makes of each, before it is reduced to the
+student's width.
 
-In: the student's tokenizer, the teacher's language model, perhaps running text. Out: a vector of
-the teacher's width for each token that has text.
+In: the student's tokenizer, the teacher's language model, perhaps running text. Out: a text for
+each token, with a leading space where the token starts a word; a vector of the teacher's width for
+each token that has text.
 """
 
 from __future__ import annotations

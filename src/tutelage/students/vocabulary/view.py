@@ -1,8 +1,10 @@
 """A student with fewer tokens, as if it read and wrote those of its teacher.
 
-In: a model over a trimmed vocabulary, and the map to the teacher's. Out: something that is asked in
-the teacher's ids like any other student. A token that was taken out is spelled when it is read, and
-has the probability zero when it is to be written: as one token the student never writes it.
+In: the two tokenizers, of which one was trimmed from the other, and a model over the trimmed
+vocabulary. Out: a table in both directions, and something that is asked in the teacher's ids like
+any other student. A token that was taken out is spelled in pieces that say the same bytes when it
+is read, and has the probability zero when it is to be written: as one token the student never
+writes it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tutelage.config.specs import one_of, section
 from tutelage.config.values import ModelName, Section
 from tutelage.students.kinds import WRITERS, Kind
-from tutelage.students.language.student import LanguageStudent, Lora
+from tutelage.students.language.lora import Lora
+from tutelage.students.language.student import LanguageStudent
 from tutelage.tasks.language.sections import LanguageObjectiveOverrides, LanguageScheduleOverrides
 
 

@@ -17,7 +17,7 @@ from tutelage.students.language.specs import LanguageRNN, LanguageTransformer
 
 
 @dataclass(frozen=True)
-class Kind:
+class StudentKind:
     """A kind of student."""
 
     word: str
@@ -32,26 +32,26 @@ class Kind:
 
 
 CLASSIFIERS = (
-    Kind("transformer", Transformer, "TransformerSpec"),
-    Kind(
+    StudentKind("transformer", Transformer, "TransformerSpec"),
+    StudentKind(
         "rnn",
         RNN,
         "RecurrentSpec",
         ("configurations:RecurrentConfig", "classifier.rnn:RecurrentForSequenceClassification"),
     ),
-    Kind("pretrained", Pretrained, "PretrainedSpec"),
+    StudentKind("pretrained", Pretrained, "PretrainedSpec"),
 )  # fmt: skip
 """Students that classify."""
 
 WRITERS = (
-    Kind("pruned", Pruned, "PrunedSpec"),
-    Kind("transformer", LanguageTransformer, "LanguageTransformerSpec"),
-    Kind(
+    StudentKind("pruned", Pruned, "PrunedSpec"),
+    StudentKind("transformer", LanguageTransformer, "LanguageTransformerSpec"),
+    StudentKind(
         "rnn",
         LanguageRNN,
         "LanguageRecurrentSpec",
         ("configurations:RecurrentLanguageConfig", "language.rnn:RecurrentForCausalLM"),
     ),
-    Kind("pretrained", LanguagePretrained, "LanguagePretrainedSpec"),
+    StudentKind("pretrained", LanguagePretrained, "LanguagePretrainedSpec"),
 )
 """Students that write."""

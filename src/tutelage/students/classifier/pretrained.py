@@ -22,7 +22,7 @@ from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
-    from tutelage.students.vocabulary.token_vectors import LanguageModel
+    from tutelage.students.vocabulary.token_vectors import ModelWithTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Pretrained:
         self,
         texts: Iterable[str] = (),
         *,
-        language_model: LanguageModel | None = None,
+        language_model: ModelWithTokenizer | None = None,
         seed: int = 0,
         cache: Path | None = None,
         progress: Progress = SILENT,
@@ -69,6 +69,10 @@ class Pretrained:
                 self.model, labels=self.labels, max_length=self.max_length
             )
         return model.train(), tokenizer
+
+    def reads_layer(self, layers: int) -> None:
+        """None: its embeddings are its own."""
+        del layers
 
     def weights(self) -> tuple[float, float]:
         """All weights, twice: which of them are embeddings is not known from headers."""

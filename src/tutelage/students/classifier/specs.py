@@ -21,10 +21,10 @@ from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
-    from tutelage.students.vocabulary.token_vectors import LanguageModel
+    from tutelage.students.vocabulary.token_vectors import ModelWithTokenizer
 
-Cell = Literal["gru", "lstm"]
-Pooling = Literal["mean", "max", "mean_max", "attention", "last"]
+RecurrentCell = Literal["gru", "lstm"]
+RecurrentPooling = Literal["mean", "max", "mean_max", "attention", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Transformer(FreshStudent):
         self,
         texts: Iterable[str],
         *,
-        language_model: LanguageModel | None = None,
+        language_model: ModelWithTokenizer | None = None,
         seed: int = 0,
         cache: Path | None = None,
         progress: Progress = SILENT,
@@ -117,7 +117,7 @@ class RNN(FreshStudent):
     width_option: ClassVar[str] = "embedding_size"
     spread: ClassVar[float] = 0.5  # a recurrent cell reads its embeddings as they are
 
-    cell: Cell = "gru"
+    cell: RecurrentCell = "gru"
     """The recurrent cell."""
 
     hidden_size: Annotated[int, Ge(1)] = 128
@@ -132,7 +132,7 @@ class RNN(FreshStudent):
     bidirectional: bool = True
     """Whether the text is also read backwards."""
 
-    pooling: Pooling = "mean_max"
+    pooling: RecurrentPooling = "mean_max"
     """How the states of all positions become one vector."""
 
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.3
@@ -142,7 +142,7 @@ class RNN(FreshStudent):
         self,
         texts: Iterable[str],
         *,
-        language_model: LanguageModel | None = None,
+        language_model: ModelWithTokenizer | None = None,
         seed: int = 0,
         cache: Path | None = None,
         progress: Progress = SILENT,

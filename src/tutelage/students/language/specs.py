@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
 
-from tutelage.students.classifier.specs import Cell
+from tutelage.students.classifier.specs import RecurrentCell
 from tutelage.students.language.lora import Adaptable
 from tutelage.students.language.student import (
     LanguageStudent,
@@ -21,7 +21,7 @@ from tutelage.students.language.student import (
     size_problems,
 )
 
-Embeddings = Literal["random", "teacher"]
+LanguageEmbeddings = Literal["random", "teacher"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class LanguageTransformer(Adaptable):
     intermediate_size: Annotated[int, Ge(1)] | None = None
     """The width inside each block's feed-forward part; None: about 8/3 of `hidden_size`."""
 
-    embeddings: Embeddings = "random"
+    embeddings: LanguageEmbeddings = "random"
     """The first token embeddings: random, or the teacher's reduced by PCA."""
 
     @property
@@ -112,7 +112,7 @@ class LanguageRNN(Adaptable):
     trims_vocabulary: bool = field(default=False, init=False)
     hidden_weight: float = field(default=0.0, init=False)
 
-    cell: Cell = "gru"
+    cell: RecurrentCell = "gru"
     """The recurrent cell."""
 
     hidden_size: Annotated[int, Ge(1)] = 512
@@ -127,7 +127,7 @@ class LanguageRNN(Adaptable):
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
     """The probability that a value is dropped during training."""
 
-    embeddings: Embeddings = "random"
+    embeddings: LanguageEmbeddings = "random"
     """The first token embeddings: random, or the teacher's reduced by PCA."""
 
     @property

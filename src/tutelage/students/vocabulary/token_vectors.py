@@ -28,7 +28,7 @@ OCCURRENCES_FOR_HALF = 3
 own."""
 
 
-class LanguageModel(Protocol):
+class ModelWithTokenizer(Protocol):
     """What is asked of a teacher here: a transformers model and its tokenizer."""
 
     model: Any
@@ -97,7 +97,7 @@ def token_pieces(tokenizer: Any, teacher_tokenizer: Any) -> list[list[int]]:
 
 def token_vectors(
     tokenizer: Any,
-    language_model: LanguageModel,
+    language_model: ModelWithTokenizer,
     pieces: Sequence[Sequence[int]],
     rows: Sequence[int],
     *,

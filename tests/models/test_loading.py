@@ -151,7 +151,8 @@ def test_names_that_lead_nowhere_are_refused(tmp_path):
         locate(str(tmp_path / "a.txt"))
     with pytest.raises(
         ModelError,
-        match=r"no Python package of that name is installed\. Install it: pip install no-such-thing",
+        match=r"no Python package of that name is installed\. "
+        r"Install it: pip install no-such-thing",
     ):
         locate("package:no_such_thing")
     assert locate("owner/name") is None

@@ -11,7 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tutelage.models.computing import one_thread
 
-SENTENCE = "good bad film movie it's don't awful great the a plot acting very not boring wonderful , . ! naïve"
+SENTENCE = (
+    "good bad film movie it's don't awful great the a plot acting very not boring wonderful , . ! "
+    "naïve"
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

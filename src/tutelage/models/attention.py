@@ -1,5 +1,5 @@
-"""The attention of a model: what it is called, another one in its place for a while, and the one that
-keeps documents of a packed row apart.
+"""The attention of a model: what it is called, another one in its place for a while, and the one
+that keeps documents of a packed row apart.
 
 transformers keeps the first two in private attributes, so they are read and set here and nowhere
 else, with the versions that the tests ran with. With another one nothing is known of any model,

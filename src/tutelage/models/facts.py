@@ -1,4 +1,4 @@
-"""What a model is and which one, told from its configuration and its files before anything is loaded.
+"""What a model is and which one, told from its configuration and its files before it is loaded.
 
 In: a model's name as a recipe writes it, or its configuration. Out: a `ModelFacts`, how much it
 reads, whether it continues text, and a fingerprint of the bytes that decide what it says: what

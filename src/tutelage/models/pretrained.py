@@ -1,5 +1,5 @@
-"""The one door to `from_pretrained` of transformers: configurations, tokenizers and models, those of
-our recurrent students among them.
+"""The one door to `from_pretrained` of transformers: configurations, tokenizers and models, our
+recurrent students among them.
 
 In: where a model lies. Out: what transformers makes of it, or what to say about it where
 transformers refuses. Code that comes with a model runs only where the caller says so by name, here

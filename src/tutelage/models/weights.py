@@ -1,5 +1,5 @@
-"""Weight files on disk: what they are called, what they hash to, the shapes in their headers, and GGUF
-files turned into plain safetensors folders, once.
+"""Weight files on disk: what they are called, what they hash to, the shapes in their headers, and
+GGUF files turned into plain safetensors folders, once.
 
 In: the path of a model folder or file. Out: a fingerprint of the bytes that decide what the model
 says (weights, configuration, tokenizer), or why the folder is no model; of a .gguf file a folder

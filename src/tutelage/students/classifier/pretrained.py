@@ -1,5 +1,5 @@
-"""The student that has weights already: any model of transformers with an encoder or a classifier in
-it.
+"""The student that has weights already: any model of transformers with an encoder or a classifier
+in it.
 
 In: a folder, a hub id or `package:NAME`, class names. Out: a sequence classifier for those classes
 and its tokenizer. Importing this file imports no torch.

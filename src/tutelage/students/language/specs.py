@@ -213,8 +213,8 @@ def _embedding_problems(
     if teaching.has_tokens_without_rows:
         yield (
             "embeddings",
-            f"the teacher has embeddings for {config.vocab_size:,} of the {len(tokenizer):,} tokens "
-            "of its tokenizer only: resize and save it again, or set embeddings: random",
+            f"the teacher has embeddings for {config.vocab_size:,} of the {len(tokenizer):,} "
+            "tokens of its tokenizer only: resize and save it again, or set embeddings: random",
         )
     if width > config.hidden_size:
         yield (

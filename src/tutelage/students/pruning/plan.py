@@ -14,7 +14,8 @@ from tutelage.errors import ModelError
 from tutelage.models.loading import changed_config
 
 FAMILIES = (
-    "llama", "mistral", "ministral", "qwen2", "qwen3", "smollm3", "granite", "gemma", "gemma2", "gemma3_text",
+    "llama", "mistral", "ministral", "qwen2", "qwen3", "smollm3", "granite", "gemma", "gemma2",
+    "gemma3_text",
 )  # fmt: skip
 """Model types whose layers are an attention and a gated feed-forward part between norms, and
 nothing else."""

@@ -48,7 +48,8 @@ def student_fingerprint(
     return fingerprint(
         "student",
         weights, control, teacher_print, rows_print,
-        recipe.students[name], recipe.train_for(name), recipe.objective_for(name), recipe.task.labels,
+        recipe.students[name], recipe.train_for(name), recipe.objective_for(name),
+        recipe.task.labels,
     )  # fmt: skip
 
 

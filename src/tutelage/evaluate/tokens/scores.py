@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from tutelage.data.documents.packing import collate_packed
-from tutelage.models.batching import length_batches
+from tutelage.models.computing import length_batches
 from tutelage.models.final_states import final_states
 from tutelage.models.output import output_layer
 from tutelage.students import TeacherView

@@ -17,7 +17,7 @@ from tutelage.tasks.classification.sections import (
     Task,
     Train,
 )
-from tutelage.tasks.classification.students import Student
+from tutelage.tasks.classification.students import AnyStudent
 from tutelage.tasks.objectives import laid_over
 from tutelage.tasks.teachers import ClassTeacher
 
@@ -40,7 +40,7 @@ class Recipe(Section):
     targets: Targets = Field(default_factory=Targets)
     """What the teacher writes down."""
 
-    students: Annotated[Mapping[PlainName, Student], Field(min_length=1)]
+    students: Annotated[Mapping[PlainName, AnyStudent], Field(min_length=1)]
     """The small models by name; all learn from the same targets."""
 
     objective: Objective = Field(default_factory=Objective)

@@ -41,12 +41,18 @@ def _verbalizer_problems(source: Source) -> list[Problem]:
                 )
             )
     if absent := [str(label) for label in labels if label not in verbalizers]:
-        message = f"`teacher.verbalizers` has no word for {', '.join(absent)}; give every label a word, or drop the section"
+        message = (
+            f"`teacher.verbalizers` has no word for {', '.join(absent)}; give every label a word, "
+            "or drop the section"
+        )
         problems.append(Problem(source.where(keys), message))
     owner: dict[str, str] = {}
     for label, words in verbalizers.items():
         for word in words if isinstance(words, list) else [words]:
             if isinstance(word, str) and owner.setdefault(word, label) != label:
-                message = f"`teacher.verbalizers`: `{word}` stands for both {owner[word]} and {label}; choose another"
+                message = (
+                    f"`teacher.verbalizers`: `{word}` stands for both {owner[word]} and {label}; "
+                    "choose another"
+                )
                 problems.append(Problem(source.where((*keys, label)), message))
     return problems

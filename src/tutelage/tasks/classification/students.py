@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -10,7 +11,7 @@ from tutelage.config.specs import one_of, section
 from tutelage.config.values import ModelName
 from tutelage.students.classifier.fresh import FreshStudent, TokenizerKind
 from tutelage.students.classifier.student import ClassifierStudent
-from tutelage.students.kinds import CLASSIFIERS, Kind
+from tutelage.students.kinds import CLASSIFIERS, StudentKind
 from tutelage.tasks.classification.sections import ObjectiveOverrides, ScheduleOverrides
 
 _VOCABULARY = ("tokenizer", "vocabulary_size", "lowercase")
@@ -68,8 +69,9 @@ class FreshSection(StudentSection):
         return f"tokenizer.{option}" if option in TokenizerSpec.model_fields else option
 
 
-def _section(kind: Kind) -> type[StudentSection]:
-    if issubclass(kind.spec, FreshStudent):
+def _section(kind: StudentKind) -> type[StudentSection]:
+    options = {option.name for option in fields(kind.spec)}
+    if "tokenizer" in options:
         return section(
             kind.spec,
             name=kind.section,
@@ -84,11 +86,11 @@ def _section(kind: Kind) -> type[StudentSection]:
         kind=kind.word,
         omit=("labels",),
         base=StudentSection,
-        extra={"model": ModelName},
+        extra={"model": ModelName} if "model" in options else {},
     )
 
 
 if TYPE_CHECKING:
-    Student = StudentSection
+    AnyStudent = StudentSection
 else:
-    Student = one_of(*map(_section, CLASSIFIERS))
+    AnyStudent = one_of(*map(_section, CLASSIFIERS))

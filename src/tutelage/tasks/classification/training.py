@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from tutelage.data import Prepared
 from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import Deferred
-from tutelage.students.classifier.fresh import FreshStudent, contextual_layer
 from tutelage.students.classifier.student import ClassifierStudent
 from tutelage.targets import TargetStore
 from tutelage.tasks.classification.distilling import distill
@@ -49,7 +48,8 @@ def student_fingerprint(
     return fingerprint(
         "student",
         weights, control, teacher_print, rows_print,
-        recipe.students[name], recipe.train_for(name), recipe.objective_for(name), recipe.task.labels,
+        recipe.students[name], recipe.train_for(name), recipe.objective_for(name),
+        recipe.task.labels,
     )  # fmt: skip
 
 
@@ -123,9 +123,7 @@ def word_layers(recipe: Recipe, facts: ModelFacts | None) -> tuple[int, ...]:
     if facts is None or facts.layers is None:
         return ()
     specs = [student_spec(recipe, name) for name in recipe.students]
-    found = {
-        contextual_layer(spec, facts.layers) for spec in specs if isinstance(spec, FreshStudent)
-    }
+    found = {spec.reads_layer(facts.layers) for spec in specs}
     return tuple(sorted(layer for layer in found if layer is not None))
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from tutelage.config.specs import one_of, section
 from tutelage.config.values import ModelName, Section
-from tutelage.students.kinds import WRITERS, Kind
-from tutelage.students.language.student import LanguageStudent, Lora
+from tutelage.students.kinds import WRITERS, StudentKind
+from tutelage.students.language.lora import Lora
+from tutelage.students.language.student import LanguageStudent
 from tutelage.tasks.language.sections import LanguageObjectiveOverrides, LanguageScheduleOverrides
 
 
@@ -36,7 +37,7 @@ class LanguageStudentSection(Section):
         return super().spec(**more)
 
 
-def _section(kind: Kind) -> type[LanguageStudentSection]:
+def _section(kind: StudentKind) -> type[LanguageStudentSection]:
     named = any(option.name == "model" for option in fields(kind.spec))
     return section(
         kind.spec,

@@ -16,7 +16,7 @@ from tutelage.models import (
     load_language_student,
     load_tokenizer,
 )
-from tutelage.models.tokenizers import padding_id
+from tutelage.models.reading import padding_id
 from tutelage.runs import RunFolder, fingerprint, seed_sequence
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.students import (

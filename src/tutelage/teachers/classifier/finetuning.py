@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ModelError, TrainingDiverged
-from tutelage.models.batching import length_batches, pad, readable_tokens
+from tutelage.models.computing import length_batches, pad, readable_tokens
 from tutelage.models.loading import LanguageModel
 from tutelage.types import SILENT, Progress
 

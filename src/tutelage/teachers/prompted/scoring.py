@@ -26,7 +26,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
 from tutelage.models.attention import asks_for_its_attention
-from tutelage.models.batching import length_batches, pad
+from tutelage.models.computing import length_batches, pad
 from tutelage.models.loading import LanguageModel
 from tutelage.models.output import output_layer
 from tutelage.teachers.prompted.questions import LabelTrie

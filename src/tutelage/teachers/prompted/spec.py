@@ -103,7 +103,7 @@ class PromptedTeacherSpec(LocalReader):
 
     def sources(self, assignment: ClassAssignment) -> str:
         """The weights."""
-        from tutelage.models.identity import model_fingerprint
+        from tutelage.models.facts import model_fingerprint
 
         return model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
 

@@ -24,7 +24,7 @@ from tutelage.losses import (
     hidden_matching,
     linear_divergence,
 )
-from tutelage.models.batching import length_batches
+from tutelage.models.computing import length_batches
 from tutelage.models.final_states import final_states
 from tutelage.models.output import output_layer
 from tutelage.train.steps.tokens.targets import TargetSource

@@ -11,9 +11,8 @@ import sys
 import pytest
 
 from tutelage.cli.commands import COMMANDS
-from tutelage.cli.failures import explain
 from tutelage.cli.main import build_parser, main
-from tutelage.cli.terminal import TerminalProgress, counted, format_seconds
+from tutelage.cli.terminal import TerminalProgress, counted, explain, format_seconds
 from tutelage.errors import (
     DataError,
     NotEnoughDisk,

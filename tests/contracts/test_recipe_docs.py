@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tutelage.losses.table import TABLE
-from tutelage.recipes.schema import schema
+from tutelage.recipes.loading import schema
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "recipe.md"
 

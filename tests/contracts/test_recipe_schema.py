@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tutelage.recipes.schema import schema
+from tutelage.recipes.loading import schema
 
 SCHEMA_FILE = Path(__file__).parent / "golden" / "recipe_schema.json"
 

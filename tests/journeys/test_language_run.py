@@ -27,8 +27,7 @@ from tutelage.runs.stages import Deferred
 from tutelage.students import language_embeddings
 from tutelage.targets import TargetStore
 from tutelage.tasks.language import checking as language_checking
-from tutelage.tasks.language.data import prepare_language_data, teacher_tokenizer
-from tutelage.tasks.language.teaching import load_teacher
+from tutelage.tasks.language.data import load_teacher, prepare_language_data, teacher_tokenizer
 from tutelage.tasks.language.training import build_language_student
 from tutelage.types import SILENT
 

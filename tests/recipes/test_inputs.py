@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tutelage.recipes.loading import load_recipe
-from tutelage.tasks.classification.data import data_fingerprint, prepare_data
+from tutelage.tasks.classification.data import data_fingerprint, prepare_data, transfer_set
 from tutelage.tasks.classification.recipe import Recipe
-from tutelage.tasks.classification.transfer import transfer_set
 
 RECIPE = """\
 task: {kind: classification, labels: [a, b]}

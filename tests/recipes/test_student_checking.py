@@ -15,9 +15,8 @@ from tutelage.models import ModelFacts
 from tutelage.recipes.loading import load_recipe
 from tutelage.recipes.run import run
 from tutelage.students import train_tokenizer
-from tutelage.tasks.classification.checking import check_recipe
+from tutelage.tasks.classification.checking import check_recipe, require_students, student_problems
 from tutelage.tasks.classification.recipe import Recipe
-from tutelage.tasks.classification.student_checking import require_students, student_problems
 from tutelage.teachers.spec import LocalModel
 
 TEXTS = [f"a {word} film number {number}" for number in range(20) for word in ("good", "bad")]

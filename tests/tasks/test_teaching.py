@@ -11,8 +11,8 @@ from tutelage.config import dump_recipe
 from tutelage.recipes.loading import load_recipe
 from tutelage.tasks.classification.data import prepare_data
 from tutelage.tasks.classification.teaching import teacher_fingerprint
-from tutelage.tasks.language.teaching import assignment_of, teacher_spec
-from tutelage.tasks.language.teaching import teacher_fingerprint as language_teacher_fingerprint
+from tutelage.tasks.language.data import assignment_of, teacher_spec
+from tutelage.tasks.language.data import teacher_fingerprint as language_teacher_fingerprint
 
 # As the versions before the specs computed them. Another value here means that every finished run
 # fits its teacher and writes its targets again.

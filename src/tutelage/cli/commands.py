@@ -8,9 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tutelage.cli import failures
 from tutelage.cli.targets import targets
-from tutelage.cli.terminal import counted, format_seconds, progress_for, write_result
+from tutelage.cli.terminal import (
+    counted,
+    format_seconds,
+    progress_for,
+    vars_of,
+    write_result,
+)
 from tutelage.errors import Problem, RecipeError
 
 
@@ -62,7 +67,7 @@ def check(options: argparse.Namespace) -> int:
     found = task_named(recipe.task.kind).check(recipe, root=Path("runs"), progress=progress)
     errors = [problem for problem in found.problems if problem.severity == "error"]
     if options.json:
-        problems = [failures.vars_of(problem) for problem in found.problems]
+        problems = [vars_of(problem) for problem in found.problems]
         write_result(
             json.dumps(
                 {"ok": not errors, "problems": problems, "estimate": found.estimate},

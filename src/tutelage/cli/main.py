@@ -227,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)
     from tutelage.cli.commands import COMMANDS
-    from tutelage.cli.failures import explain
+    from tutelage.cli.terminal import explain
 
     try:
         return COMMANDS[options.command](options)

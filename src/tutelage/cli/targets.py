@@ -137,13 +137,12 @@ def _decoder(
     Raises:
         TargetsMismatch: The tokenizer that was asked for is another one.
     """
-    name = options.tokenizer or _teacher_of(options.store)
-    if name is None:
-        return None
     try:
-        from tutelage.models import load_tokenizer, tokenizer_fingerprint
+        name, tokenizer = _tokenizer(options)
+        if tokenizer is None:
+            return None
+        from tutelage.models import tokenizer_fingerprint
 
-        tokenizer = load_tokenizer(name)
         found = tokenizer_fingerprint(tokenizer)
     except (TutelageError, ImportError) as error:
         if options.tokenizer:
@@ -152,24 +151,39 @@ def _decoder(
         return None
     if found == fingerprint:
         return tokenizer.decode
-    message = f"{name} has tokenizer {found}, but the store was written for {fingerprint}, whose ids name other words"
+    message = (
+        f"{name} has tokenizer {found}, but the store was written for {fingerprint}, whose ids "
+        "name other words"
+    )
     if options.tokenizer:
         raise TargetsMismatch(f"{message}. Give the teacher's own: --tokenizer FOLDER")
     progress_for(quiet=quiet).say(f"Ids are not spelled: {message}")
     return None
 
 
-def _teacher_of(run: Path) -> str | None:
-    """The teacher that the recipe of a run folder names."""
+def _tokenizer(options: argparse.Namespace) -> tuple[str, Any]:
+    """The tokenizer that was asked for, or that of the teacher in the recipe of a run folder, with
+    words for whose it is; None where there is none.
+    """
+    from tutelage.models import load_tokenizer
     from tutelage.recipes.loading import load_recipe
+    from tutelage.teachers.spec import TokenAssignment
 
-    inside = run / "recipe.yaml"
+    if options.tokenizer:
+        return options.tokenizer, load_tokenizer(options.tokenizer)
+    inside = options.store / "recipe.yaml"
     if not inside.is_file():
-        return None
+        return "", None
     try:
-        return str(load_recipe(inside).teacher.model)
+        recipe = load_recipe(inside)
     except RecipeError:
-        return None
+        return "", None
+    teacher = recipe.teacher.spec()
+    if not teacher.has_weights:
+        return "", None
+    # Only language models write targets of tokens.
+    assignment = TokenAssignment(recipe.task.sequence_length)
+    return f"the teacher of {inside}", teacher.tokenizer(assignment)
 
 
 def _spelled(sample: dict[str, Any]) -> str:

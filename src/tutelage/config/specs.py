@@ -49,8 +49,9 @@ def section(
         base: What every section of this sort has besides. Options that it declares are its own.
         extra: Keys to add, or options whose type in a recipe is another: a type (the default stays
             that of the spec), or a type and a default. A nested spec is given as its own section.
-        own_first: Whether the spec's own options come before those that it inherits. The order is
-            that in which a recipe is written out, and a run belongs to its recipe's text.
+        own_first: Whether the options that the spec itself declares come first, in the order in
+            which it does, then those that it inherits. The order is that in which a recipe is
+            written out, and a run belongs to its recipe's text.
 
     Returns:
         The class. `made.spec(**more)` is the spec with the values of the section, and `more` for
@@ -67,8 +68,9 @@ def section(
     """
     others = dict(extra or {})
     made: dict[str, Any] = {} if kind is None else {"kind": (Literal[kind], ...)}
-    own = vars(spec)["__annotations__"] if own_first else ()
-    for option in sorted(fields(spec), key=lambda one: one.name not in own):
+    own = list(vars(spec).get("__annotations__", ())) if own_first else []
+    order = {key: place for place, key in enumerate(own)}
+    for option in sorted(fields(spec), key=lambda one: order.get(one.name, len(own))):
         key = option.name
         if not option.init or key in omit or (key in base.model_fields and key not in others):
             continue

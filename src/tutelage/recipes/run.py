@@ -11,20 +11,29 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from tutelage.config import dump_recipe
 from tutelage.errors import RecipeError
-from tutelage.recipes.exporting import export_students
+from tutelage.export import export, needs_work
 from tutelage.recipes.finished import find_finished, known_inputs, record_finished
-from tutelage.recipes.provenance import write_provenance
 from tutelage.report import write_report
-from tutelage.runs import RunFolder, atomic_write_text, fingerprint, lock, open_run
+from tutelage.runs import (
+    RunFolder,
+    atomic_write_json,
+    atomic_write_text,
+    fingerprint,
+    lock,
+    open_run,
+    provenance,
+)
 from tutelage.runs.stages import StageOutcome, Stages, all_done
 from tutelage.tasks import task_named
+from tutelage.tasks.task import Job, Student
 from tutelage.types import SILENT, Progress
 
 Until = Literal["label", "train", "evaluate", "report"]
@@ -192,3 +201,68 @@ def require_one_process() -> None:
             "version. Start it without a launcher; for several processes call "
             "tutelage.train.train_classifier from a script of your own"
         )
+
+
+def export_students(
+    recipe: Any,
+    students: Mapping[Student, str],
+    folder: RunFolder,
+    stages: Stages,
+    progress: Progress,
+) -> None:
+    """Do what `export:` of a recipe says; a format that was made for the same weights is kept.
+
+    Args:
+        recipe: Its `export` names formats.
+        students: What is trained, with the fingerprint of each.
+        folder: The run.
+        stages: Its stages.
+        progress: Told what is written.
+    """
+    for student, student_print in students.items():
+        for name in recipe.export:
+            if not student.is_control and needs_work(name):
+                place = folder.path / student.stage
+                stages.do(
+                    f"exports/{student.name}/{name}",
+                    fingerprint("export", name, student_print),
+                    work=partial(_written, name, place, progress),
+                    leaves=place / "export" / name,
+                )
+
+
+def _written(name: str, student: Path, progress: Progress) -> Mapping[str, Any]:
+    progress.say(f"{student.name}: writing {name}")
+    out = student / "export" / name
+    shutil.rmtree(out, ignore_errors=True)
+    return export(name, student, out)
+
+
+def write_provenance(
+    recipe: Any, folder: RunFolder, job: Job, *, seconds: Sequence[StageOutcome]
+) -> dict[str, Any]:
+    """Write provenance.json and give its content.
+
+    Args:
+        recipe: The recipe.
+        folder: The run.
+        job: Says what its data and stages are.
+        seconds: What became of each stage, and how long it took.
+    """
+    prints = job.fingerprints
+    record = {
+        **provenance(),
+        "name": recipe.name,
+        "seed": recipe.train.seed,
+        "fingerprints": {
+            "teacher": prints.teacher,
+            "targets": prints.targets,
+            "evaluation": prints.evaluation,
+        },
+        "data": job.data_facts,
+        "warnings": [str(warning) for warning in job.warnings],
+        "seconds": {stage.name: round(stage.seconds, 3) for stage in seconds},
+        "teacher": dict(folder.stage("teacher").facts),
+    }
+    atomic_write_json(folder.provenance_path, record)
+    return record

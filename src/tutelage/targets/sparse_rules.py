@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -13,15 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from tutelage.errors import ShapeMismatch
 from tutelage.targets import sticks
+from tutelage.targets.kinds import MOST_COUNTED, MOST_ENTRIES, SampledOptions, TopKOptions
 from tutelage.targets.rows import SparseTargets
 
 LARGEST_VOCABULARY = 2**20 - 16
 """More ids than any tokenizer has; their buckets (see `targets.ranks`) fit a byte."""
-MOST_ENTRIES = 256
-"""A position of kind `sampled` is expected to have no more; more are possible, and cost a
-little."""
 SUM_TOLERANCE = 1e-3
-_MOST_COUNTED = 2**16 - 1
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,8 @@ class SparseRules:
                 f"{self.kind}; expected the "
                 f"number of ids of the tokenizer, 2 to {LARGEST_VOCABULARY:,}"
             )
-        names = {"sampled": ("threshold", "budget"), "top_k": ("k",)}[self.kind]
+        options = {"sampled": SampledOptions, "top_k": TopKOptions}[self.kind]
+        names = [option.name for option in fields(options)]
         given = [name for name in names if self.encoding.get(name) is not None]
         if len(given) != 1:
             raise ValueError(
@@ -65,9 +63,9 @@ class SparseRules:
             raise ValueError(
                 f"threshold={value!r} was given; expected a probability between 0 and 1"
             )
-        if given[0] != "threshold" and not (whole and 1 <= value <= _MOST_COUNTED):
+        if given[0] != "threshold" and not (whole and 1 <= value <= MOST_COUNTED):
             raise ValueError(
-                f"{given[0]}={value!r} was given; expected a whole number, 1 to {_MOST_COUNTED:,}"
+                f"{given[0]}={value!r} was given; expected a whole number, 1 to {MOST_COUNTED:,}"
             )
 
     @property
@@ -150,10 +148,10 @@ class SparseRules:
         entropies: NDArray[np.float32],
     ) -> str:
         """What is wrong with one document, in words."""
-        if len(counts) and (counts.min() < 1 or counts.max() > _MOST_COUNTED):
+        if len(counts) and (counts.min() < 1 or counts.max() > MOST_COUNTED):
             return (
                 f"have a position with {counts.min():,} to {counts.max():,} entries; expected 1 to "
-                f"{_MOST_COUNTED:,}"
+                f"{MOST_COUNTED:,}"
             )
         if (
             (heads < 0).any()

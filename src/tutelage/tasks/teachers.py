@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 from pydantic import AfterValidator, Field
 
 from tutelage.config.ranges import annotations_of
+from tutelage.config.source import Source
 from tutelage.config.specs import section
 from tutelage.config.values import ModelName, PromptTemplate, Words, not_yet, refusal
+from tutelage.errors import Problem, nearest
 from tutelage.teachers.causal.spec import CausalTeacherSpec
 from tutelage.teachers.classifier.spec import (
     ClassifierTeacherSpec,
@@ -72,6 +74,49 @@ CLASS_TEACHERS = (
     ),
 )
 """Those that can say how likely each class of a text is."""
+
+
+def verbalizer_problems(source: Source) -> list[Problem]:
+    """Words of a prompted teacher must speak about exactly the task's labels.
+
+    Args:
+        source: A classification recipe as it was read.
+    """
+    labels, verbalizers = source.at("task", "labels"), source.at("teacher", "verbalizers")
+    if not isinstance(labels, list) or not isinstance(verbalizers, dict):
+        return []
+    keys, problems = ("teacher", "verbalizers"), []
+    for label in verbalizers:
+        if label not in labels:
+            guess = nearest(label, [one for one in labels if isinstance(one, str)])
+            meant = (
+                f"did you mean `{guess}`?"
+                if guess
+                else f"the labels are {', '.join(map(str, labels))}"
+            )
+            problems.append(
+                Problem(
+                    source.where((*keys, label)),
+                    f"`teacher.verbalizers`: no label `{label}`; {meant}",
+                )
+            )
+    if absent := [str(label) for label in labels if label not in verbalizers]:
+        message = (
+            f"`teacher.verbalizers` has no word for {', '.join(absent)}; give every label a word, "
+            "or drop the section"
+        )
+        problems.append(Problem(source.where(keys), message))
+    owner: dict[str, str] = {}
+    for label, words in verbalizers.items():
+        for word in words if isinstance(words, list) else [words]:
+            if isinstance(word, str) and owner.setdefault(word, label) != label:
+                message = (
+                    f"`teacher.verbalizers`: `{word}` stands for both {owner[word]} and {label}; "
+                    "choose another"
+                )
+                problems.append(Problem(source.where((*keys, label)), message))
+    return problems
+
 
 TOKEN_TEACHERS = (
     _teacher(

@@ -1,7 +1,8 @@
-"""`tutelage check`: every problem of a recipe and its data at once, and what a run would take.
+"""`tutelage check`: every problem of a recipe, its data and its students at once, and what a run
+would take.
 
-In: a recipe. Out: problems, and an estimate of time and disk. Nothing is trained, converted or
-written.
+In: a recipe. Out: problems, and an estimate of time and disk. Configurations and tokenizers are
+read, weights are not; nothing is trained, converted or written.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data import Prepared
-from tutelage.errors import ModelError, NotEnoughDisk, Problem
+from tutelage.errors import ModelError, NotEnoughDisk, Problem, RecipeError
+from tutelage.models import ModelFacts
 from tutelage.runs import cache_folder
 from tutelage.tasks.classification.data import read_data
 from tutelage.tasks.classification.recipe import Recipe
@@ -48,7 +50,7 @@ def check_recipe(
         Every problem found, and an estimate, rough on purpose: within a factor of two on a quiet
         machine.
     """
-    from tutelage.tasks.classification.student_checking import student_problems
+    from tutelage.tasks.classification.checking import student_problems
 
     progress.say("Reading data")
     data, problems = read_data(recipe)
@@ -129,3 +131,45 @@ def describe(recipe: Recipe, data: Prepared, estimate: dict[str, Any]) -> str:
             "Times are rough: within a factor of two on a quiet machine.",
         ]
     )
+
+
+def require_students(recipe: Recipe, facts: ModelFacts | None) -> None:
+    """Refuse a recipe with students that cannot be built.
+
+    Raises:
+        RecipeError: Every one of their problems.
+    """
+    problems = student_problems(recipe, facts)
+    if problems:
+        raise RecipeError(problems)
+
+
+def student_problems(recipe: Recipe, facts: ModelFacts | None) -> list[Problem]:
+    """Everything about the students that would be refused once they are built.
+
+    Args:
+        recipe: From `tutelage.load_recipe`.
+        facts: Of the teacher's language model; None where it cannot be read, which is a problem of
+            its own.
+
+    Returns:
+        One problem for each key that must change.
+    """
+    teacher, assignment = teacher_spec(recipe), assignment_of(recipe)
+    problems = []
+    for name, section in recipe.students.items():
+        spec, where = section.spec(labels=recipe.task.labels), f"students.{name}"
+        if (spec.needs_weights or spec.needs_tokenizer) and not teacher.has_weights:
+            problems.append(
+                Problem(
+                    where,
+                    f"is made from the teacher's weights or vocabulary, but a {teacher.kind} "
+                    "teacher has none here: take embeddings: random and a tokenizer of its own",
+                )
+            )
+            continue
+        found = spec.problems(facts, lambda: teacher.tokenizer(assignment, convert=False))
+        problems += [
+            Problem(f"{where}.{section.key_of(option)}", message) for option, message in found
+        ]
+    return problems

@@ -1,15 +1,17 @@
-"""What a classification recipe starts from: its files, and its data, read and checked."""
+"""What a classification recipe starts from: its files; its data, read and checked; the texts that
+students learn from.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from tutelage.data import Prepared, prepare
+from tutelage.data import Prepared, augment, prepare
 from tutelage.errors import Problem, RecipeError
 from tutelage.runs import fingerprint
 from tutelage.tasks.classification.recipe import Recipe
-from tutelage.tasks.inputs import inputs_fingerprint
+from tutelage.tasks.recipe import inputs_fingerprint
 from tutelage.teachers.spec import ClassAssignment
 from tutelage.types import Example
 
@@ -93,3 +95,34 @@ def rows_fingerprint(*splits: Sequence[Example]) -> str:
 def recipe_hash(recipe: Recipe) -> str:
     """The fingerprint of a whole recipe."""
     return fingerprint(recipe)
+
+
+AUGMENTED = "augmented"
+"""Source of texts that were made from training texts."""
+
+
+def transfer_set(recipe: Recipe, data: Prepared) -> list[Example]:
+    """The texts that students learn from: labelled rows, unlabeled rows, augmented copies; each
+    text once.
+    """
+    examples = [*data.train, *data.unlabeled]
+    settings = recipe.data.augment
+    if settings is not None:
+        texts = augment(
+            [example.text for example in data.train], settings.spec(), seed=recipe.train.seed
+        )
+        examples += [
+            Example(text=text, source=AUGMENTED, row=row) for row, text in enumerate(texts, start=1)
+        ]
+    judged = {example.example_id for example in (*data.validation, *data.test)}
+    examples = [
+        example
+        for example in examples
+        if example.source != AUGMENTED or example.example_id not in judged
+    ]
+    unique: dict[bytes, Example] = {}
+    for example in examples:
+        known = unique.get(example.example_id)
+        if known is None or (known.label is None and example.label is not None):
+            unique[example.example_id] = example
+    return list(unique.values())

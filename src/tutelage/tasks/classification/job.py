@@ -15,16 +15,16 @@ from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.students.classifier.fresh import contexts_of
 from tutelage.targets import TargetStore, read_manifest
 from tutelage.targets.resuming import open_whole, remove_broken_parts
-from tutelage.tasks.classification.checking import estimate_run
+from tutelage.tasks.classification.checking import estimate_run, require_students
 from tutelage.tasks.classification.data import (
     data_fingerprint,
     prepare_data,
     recipe_hash,
     rows_fingerprint,
+    transfer_set,
 )
 from tutelage.tasks.classification.evaluating import evaluate_run, held_out_quality
 from tutelage.tasks.classification.recipe import Recipe
-from tutelage.tasks.classification.student_checking import require_students
 from tutelage.tasks.classification.teaching import (
     fit_teacher,
     load_teacher,
@@ -40,7 +40,6 @@ from tutelage.tasks.classification.training import (
     vocabulary_texts,
     word_layers,
 )
-from tutelage.tasks.classification.transfer import transfer_set
 from tutelage.tasks.estimates import require_disk, still_to_write
 from tutelage.tasks.task import Fingerprints, Student
 from tutelage.teachers.spec import Reading

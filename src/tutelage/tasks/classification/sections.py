@@ -1,12 +1,10 @@
-"""The sections of a classification recipe that have one form only: task, data, targets, objective,
-train, evaluate.
-
-Teachers and students, which come in kinds, have files of their own.
+"""The sections of a classification recipe: task, data, targets, objective, train, evaluate, and
+students, read from the specs of `students.kinds`. Teachers stand in `tasks.teachers`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -15,12 +13,13 @@ from pydantic import (
     model_serializer,
 )
 
-from tutelage.config.specs import section
+from tutelage.config.specs import one_of, section
 from tutelage.config.values import (
     DataPath,
     DataPaths,
     FileOrShare,
     FrozenList,
+    ModelName,
     Overrides,
     Section,
     not_yet,
@@ -29,6 +28,11 @@ from tutelage.config.values import (
 from tutelage.data.examples.augmentation import Augmentation as AugmentationSpec
 from tutelage.losses.objective import Objective as ObjectiveSpec
 from tutelage.losses.table import PARAMETERS
+from tutelage.students.classifier.fresh import FreshStudent, TokenizerKind
+from tutelage.students.classifier.student import ClassifierStudent
+from tutelage.students.kinds import CLASSIFIERS, StudentKind
+from tutelage.tasks.recipe import OwnObjective
+from tutelage.train.settings import TrainSettings
 
 
 class Task(Section):
@@ -121,45 +125,8 @@ class Objective(section(ObjectiveSpec, omit=("soft_weight_final",))):
         }
 
 
-class Schedule(Section):
+class Schedule(section(TrainSettings, omit=("seed",))):
     """How a student is trained, without the seed, which is one for the whole run."""
-
-    epochs: int = Field(default=10, ge=1)
-    """Passes over the transfer set."""
-
-    batch_size: int = Field(default=64, ge=1)
-    """Examples in one step of the optimizer's inner loop."""
-
-    learning_rate: float = Field(default=5e-4, gt=0)
-    """The highest learning rate of AdamW, reached after warm-up, then lowered along a cosine."""
-
-    embedding_learning_rate: float | None = Field(default=None, gt=0)
-    """The same for token embeddings; None: equal to `learning_rate`."""
-
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled weight decay of AdamW."""
-
-    warmup_share: float = Field(default=0.1, ge=0, le=1)
-    """The share of all steps during which the learning rate rises."""
-
-    clip_norm: float = Field(default=1.0, gt=0)
-    """The largest norm of the gradient."""
-
-    patience: int | None = Field(default=None, ge=1)
-    """Stop after so many epochs without a better validation loss; None: train all epochs."""
-
-    word_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """The probability that an input token is hidden from the student during training."""
-
-    ema_decay: float | None = Field(default=None, gt=0, lt=1)
-    """The decay of a moving average of the weights that is evaluated instead of them; None: no
-    average."""
-
-    checkpoint_every_steps: int = Field(default=200, ge=1)
-    """Optimizer steps between two checkpoints."""
-
-    gradient_accumulation: int = Field(default=1, ge=1)
-    """Batches whose gradients are added before one optimizer step."""
 
 
 class Train(Schedule):
@@ -191,7 +158,88 @@ class ScheduleOverrides(Overrides, Schedule):
     """Keys of `train` that one student sets for itself; keys that were not given follow `train`."""
 
 
-class ObjectiveOverrides(Overrides, Objective):
+class ObjectiveOverrides(OwnObjective, Objective):
     """Keys of `objective` that one student sets for itself; keys that were not given follow
     `objective`.
     """
+
+
+_VOCABULARY = ("tokenizer", "vocabulary_size", "lowercase")
+_EMBEDDINGS = ("embeddings", "embeddings_layer")
+
+
+class StudentSection(section(FreshStudent, omit=("labels", *_VOCABULARY, *_EMBEDDINGS))):
+    """What every student may say."""
+
+    spec_class = None  # that of the kind
+
+    kind: str
+    """The kind of student."""
+
+    train: ScheduleOverrides | None = None
+    """Keys of the `train` section that hold for this student only."""
+
+    objective: ObjectiveOverrides | None = None
+    """Keys of the `objective` section that hold for this student only."""
+
+    def spec(self, **more: Any) -> ClassifierStudent:
+        """The student described; `labels` are those of the task."""
+        return super().spec(**more)
+
+    def key_of(self, option: str) -> str:
+        """The key of an option of the spec, from here on."""
+        return option
+
+
+class TokenizerSpec(
+    section(FreshStudent, omit=("labels", "max_length", "tokenizer", *_EMBEDDINGS))
+):
+    """Where the student's vocabulary comes from."""
+
+    spec_class = None  # three options of a student, and no spec
+
+    kind: TokenizerKind = FreshStudent.tokenizer
+    """Trained on the data (wordpiece, bpe, whole words), or the teacher's own, trimmed to what the
+    data uses."""
+
+
+class FreshSection(StudentSection):
+    """What every student with fresh weights may say."""
+
+    if TYPE_CHECKING:
+        tokenizer: TokenizerSpec
+
+    def spec_values(self) -> dict[str, Any]:
+        """The options, those of the tokenizer among them."""
+        vocabulary = self.tokenizer.model_dump(exclude={"kind"})
+        return {**super().spec_values(), **vocabulary, "tokenizer": self.tokenizer.kind}
+
+    def key_of(self, option: str) -> str:
+        """The key of an option of the spec, from here on."""
+        return f"tokenizer.{option}" if option in TokenizerSpec.model_fields else option
+
+
+def _section(kind: StudentKind) -> type[StudentSection]:
+    if issubclass(kind.spec, FreshStudent):
+        return section(
+            kind.spec,
+            name=kind.section,
+            kind=kind.word,
+            omit=("labels", "vocabulary_size", "lowercase"),
+            base=FreshSection,
+            extra={"tokenizer": (TokenizerSpec, Field(default_factory=TokenizerSpec))},
+        )
+    return section(
+        kind.spec,
+        name=kind.section,
+        kind=kind.word,
+        omit=("labels",),
+        base=StudentSection,
+        extra={"model": ModelName},
+    )
+
+
+if TYPE_CHECKING:
+    AnyStudent = StudentSection
+else:
+    AnyStudent = one_of(*map(_section, CLASSIFIERS))

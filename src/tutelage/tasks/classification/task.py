@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tutelage.config.source import Source
 from tutelage.errors import Problem
-from tutelage.tasks.classification.recipe import Recipe
-from tutelage.tasks.classification.recipe_checks import classification_problems
+from tutelage.tasks.classification.recipe import Recipe, classification_problems
 from tutelage.tasks.classification.template import TEMPLATE
 from tutelage.types import Progress
 

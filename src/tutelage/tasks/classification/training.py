@@ -17,7 +17,6 @@ from tutelage.tasks.classification.distilling import distill
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.classification.teaching import assignment_of, teacher_spec
 from tutelage.teachers.teacher import OwnWeights, Teacher, WordMemory
-from tutelage.train import TrainSettings
 from tutelage.types import SILENT, Example, Progress
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def train_student(
         None if control else store,
         validation=data.validation,
         objective=recipe.objective_for(name).spec(),
-        settings=TrainSettings(**recipe.train_for(name).model_dump()),
+        settings=recipe.train_for(name).spec(),
         out=(folder.controls_path if control else folder.students_path) / name,
         language_model=_teacher_for(spec, recipe, teacher),
         vocabulary_texts=vocabulary_texts(data),

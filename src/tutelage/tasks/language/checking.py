@@ -28,10 +28,15 @@ from tutelage.tasks.estimates import (
     require_memory,
     total_memory_bytes,
 )
-from tutelage.tasks.language.data import read_language_data, teacher_tokenizer
+from tutelage.tasks.language.data import (
+    assignment_of,
+    read_language_data,
+    teacher_problems,
+    teacher_spec,
+    teacher_tokenizer,
+)
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.student_checking import language_student_problems
-from tutelage.tasks.language.teaching import assignment_of, teacher_problems, teacher_spec
 from tutelage.tasks.language.training import used_ids
 from tutelage.teachers.spec import SCORING_SHARE
 from tutelage.types import SILENT, Document, Progress

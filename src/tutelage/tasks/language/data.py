@@ -1,19 +1,26 @@
-"""What a causal_lm recipe starts from: its files, the teacher's tokenizer, documents read with it."""
+"""What a causal_lm recipe starts from: its files, its teacher (asked what its kind knows about
+itself), documents read with the teacher's tokenizer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tutelage.data import PreparedDocuments, prepare_documents
 from tutelage.errors import Problem, RecipeError
 from tutelage.runs import fingerprint
-from tutelage.tasks.inputs import inputs_fingerprint
 from tutelage.tasks.language.recipe import LanguageRecipe
-from tutelage.tasks.language.teaching import assignment_of, teacher_spec
+from tutelage.tasks.recipe import inputs_fingerprint
+from tutelage.teachers.spec import TokenAssignment, placed
 from tutelage.types import Document
+
+if TYPE_CHECKING:
+    from tutelage.models import ModelFacts
+    from tutelage.teachers import CausalTeacher
+    from tutelage.teachers.causal.spec import CausalTeacherSpec
 
 
 def language_inputs(recipe: LanguageRecipe) -> str:
@@ -90,3 +97,45 @@ def read_language_data(
 def documents_fingerprint(*splits: Sequence[Document]) -> str:
     """The fingerprint of splits: documents by content, in order."""
     return fingerprint([[document.example_id for document in split] for split in splits])
+
+
+def teacher_spec(recipe: LanguageRecipe) -> CausalTeacherSpec:
+    """The teacher's kind with its options."""
+    return recipe.teacher.spec()
+
+
+def assignment_of(recipe: LanguageRecipe) -> TokenAssignment:
+    """What the teacher shall read."""
+    return TokenAssignment(recipe.task.sequence_length)
+
+
+def teacher_problems(recipe: LanguageRecipe) -> list[Problem]:
+    """Everything that keeps the teacher from reading, at its place in the recipe."""
+    return placed("teacher", teacher_spec(recipe).problems(assignment_of(recipe)))
+
+
+def teacher_fingerprint(recipe: LanguageRecipe) -> str:
+    """The fingerprint of what the teacher depends on.
+
+    Raises:
+        ModelError: The model is not there.
+    """
+    return teacher_spec(recipe).fingerprint(assignment_of(recipe))
+
+
+def teacher_facts(recipe: LanguageRecipe) -> ModelFacts:
+    """Size and shape of the teacher's language model, from files' headers.
+
+    Raises:
+        ModelError: The model is not there or cannot be read.
+    """
+    return teacher_spec(recipe).facts(assignment_of(recipe))
+
+
+def load_teacher(recipe: LanguageRecipe) -> CausalTeacher:
+    """The teacher, loaded.
+
+    Raises:
+        ModelError: It cannot be loaded, or reads fewer tokens than the recipe asks for.
+    """
+    return teacher_spec(recipe).load(None, assignment_of(recipe))

@@ -19,13 +19,14 @@ from tutelage.tasks.estimates import require_disk, require_memory, still_to_writ
 from tutelage.tasks.language.checking import estimate_language_run
 from tutelage.tasks.language.data import (
     documents_fingerprint,
+    load_teacher,
     prepare_language_data,
+    teacher_fingerprint,
     teacher_tokenizer,
 )
 from tutelage.tasks.language.evaluating import evaluate_language_run, held_out_targets
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.student_checking import require_language_students
-from tutelage.tasks.language.teaching import load_teacher, teacher_fingerprint
 from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
 from tutelage.tasks.task import Fingerprints, Student
 from tutelage.teachers import label_documents

@@ -1,14 +1,20 @@
-"""A whole causal_lm recipe, as frozen objects in the order of the flow."""
+"""A whole causal_lm recipe, as frozen objects in the order of the flow, and what its sections say
+about each other: whether the targets can serve the objectives.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from tutelage.config.values import FrozenList, PlainName, Section, not_yet
+from tutelage.config.source import Source
+from tutelage.config.values import PlainName
+from tutelage.errors import Problem
+from tutelage.losses.table import TOKEN_KINDS
 from tutelage.tasks.language.sections import (
+    AnyLanguageStudent,
     LanguageData,
     LanguageEvaluate,
     LanguageObjective,
@@ -17,83 +23,70 @@ from tutelage.tasks.language.sections import (
     SampledTargetsSpec,
     TokenTargets,
 )
-from tutelage.tasks.language.students import AnyLanguageStudent
-from tutelage.tasks.objectives import laid_over
+from tutelage.tasks.recipe import AnyRecipe, dotted, mapping, objective_problems
 from tutelage.tasks.teachers import TokenTeacher
 
 
-class LanguageRecipe(Section):
+class LanguageRecipe(AnyRecipe):
     """Everything a run of the task causal_lm needs to know; read from a file by `load_recipe`."""
 
-    name: PlainName
-    """Names the run folder; left out: the name of the recipe file."""
-
     task: LanguageTask
-    """What the student must be able to do."""
 
     data: LanguageData
     """The documents."""
 
     teacher: TokenTeacher
-    """The large model."""
-
     targets: TokenTargets = Field(default_factory=lambda: SampledTargetsSpec(kind="sampled"))
-    """What the teacher writes down."""
-
     students: Annotated[Mapping[PlainName, AnyLanguageStudent], Field(min_length=1)]
-    """The small models by name; all learn from the same targets."""
-
     objective: LanguageObjective = Field(default_factory=LanguageObjective)
-    """What training minimises."""
-
     train: LanguageTrain = Field(default_factory=LanguageTrain)
-    """How students are trained."""
-
     evaluate: LanguageEvaluate = Field(default_factory=LanguageEvaluate)
-    """What the report compares."""
 
-    export: Annotated[
-        tuple[
-            Annotated[
-                Literal["transformers"],
-                not_yet(("onnx", "onnx_int8", "gguf"), "is not available in this version"),
-            ],
-            ...,
-        ],
-        FrozenList,
-    ] = ("transformers",)
-    """The formats each student is saved in."""
 
-    def train_for(self, student: str) -> LanguageTrain:
-        """The `train` section as it holds for one student: the student's own keys over the common
-        ones.
+def language_problems(source: Source) -> list[Problem]:
+    """Hold the objective of every student against the targets.
 
-        A student's own `epochs` also sets a common `token_budget` aside, and the other way round.
+    Args:
+        source: A causal_lm recipe as it was read.
 
-        Args:
-            student: A name in `students`.
+    Returns:
+        An error for each objective that the targets cannot serve exactly or without bias, each key
+        that has no meaning for its divergence, and each student that needs hidden states or whole
+        distributions where there are none.
+    """
+    targets = mapping(source.values.get("targets"))
+    kind = targets.get("kind", "sampled")
+    found = dict.fromkeys(objective_problems(source, kind))
+    for name, student in mapping(source.values.get("students")).items():
+        if kind in TOKEN_KINDS:
+            found |= dict.fromkeys(_no_hidden_states(mapping(student), name, kind, source))
+            found |= dict.fromkeys(_no_whole_distributions(mapping(student), name, kind, source))
+    return list(found)
 
-        Returns:
-            All keys, with the seed of the run.
-        """
-        own = self.students[student].train
-        if own is None:
-            return self.train
-        given = {key: getattr(own, key) for key in own.model_fields_set}
-        if "epochs" in given:
-            given.setdefault("token_budget", None)
-        if given.get("token_budget") is not None:
-            given["epochs"] = 1
-        return self.train.model_copy(update=given)
 
-    def objective_for(self, student: str) -> LanguageObjective:
-        """The `objective` section as it holds for one student: the student's own keys over the
-        common ones.
+def _no_hidden_states(
+    student: dict[str, Any], name: str, kind: str, source: Source
+) -> Iterator[Problem]:
+    weight = student.get("hidden_weight", 0)
+    if isinstance(weight, (int, float)) and weight > 0 and kind in _WITHOUT_STATES:
+        keys = ("students", name, "hidden_weight")
+        message = f"`{dotted(keys)}`: {kind} targets hold no hidden states; choose targets of kind hidden or live"
+        yield Problem(source.where(keys), message)
 
-        Args:
-            student: A name in `students`.
 
-        Returns:
-            All keys.
-        """
-        return laid_over(self.objective, self.students[student].objective)
+def _no_whole_distributions(
+    student: dict[str, Any], name: str, kind: str, source: Source
+) -> Iterator[Problem]:
+    if student.get("vocabulary") == "corpus" and kind in _WITHOUT_STATES:
+        keys = ("students", name, "vocabulary")
+        yield Problem(
+            source.where(keys),
+            f"`{dotted(keys)}`: {kind} targets cannot give the teacher's distribution over its "
+            "tokens exactly or "
+            "without bias, since they do not say how much of it that is; choose targets of kind "
+            "hidden or live, or "
+            "vocabulary: full",
+        )
+
+
+_WITHOUT_STATES = ("sampled", "top_k")

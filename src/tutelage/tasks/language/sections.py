@@ -1,17 +1,22 @@
-"""The sections of a causal_lm recipe: task, data, teacher, targets, objective, train, evaluate.
-
-Students, which come in more kinds, have a file of their own.
+"""The sections of a causal_lm recipe: task, data, targets, objective, train, evaluate, and students,
+read from the specs of `students.kinds`. Teachers stand in `tasks.teachers`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tutelage.config.specs import section
-from tutelage.config.values import DataPath, FileOrShare, Overrides, Section, refusal
+from tutelage.config.specs import one_of, section
+from tutelage.config.values import DataPath, FileOrShare, ModelName, Overrides, Section, refusal
 from tutelage.losses.objective import Objective, Weight
+from tutelage.students.kinds import WRITERS, StudentKind
+from tutelage.students.language.student import LanguageStudent, Lora
+from tutelage.targets.kinds import HiddenOptions, SampledOptions, TopKOptions
+from tutelage.tasks.recipe import OwnObjective
+from tutelage.train.settings import LanguageTrainSettings
 
 
 class LanguageTask(Section):
@@ -87,20 +92,21 @@ class LanguageData(Section):
         return self
 
 
-class SampledTargetsSpec(Section):
+class TokenTargetsSection(Section):
+    """What the teacher writes down for each token."""
+
+    kind: str
+    """The kind of targets."""
+
+    def encoding(self) -> dict[str, Any]:
+        """What the store is told."""
+        return self.spec().encoding()
+
+
+class SampledTargetsSpec(section(SampledOptions, kind="sampled", base=TokenTargetsSection)):
     """Likely tokens with their exact probability, and a fair sample of the others: unbiased, and
     the fewest bytes.
     """
-
-    kind: Literal["sampled"]
-    """The kind of targets."""
-
-    threshold: float | None = Field(default=0.05, gt=0, lt=1)
-    """Tokens at least so probable are kept exactly; lower keeps more. None where `budget` is
-    given."""
-
-    budget: int | None = Field(default=None, ge=1, le=256)
-    """Keep so many tokens at every position, in place of a threshold."""
 
     @model_validator(mode="before")
     @classmethod
@@ -109,47 +115,15 @@ class SampledTargetsSpec(Section):
             return {"threshold": None, **values}
         return values
 
-    @model_validator(mode="after")
-    def _one_of_two(self) -> SampledTargetsSpec:
-        if (self.threshold is None) == (self.budget is None):
-            said = (
-                "neither threshold nor budget is"
-                if self.budget is None
-                else "threshold and budget are both"
-            )
-            raise refusal(f"{said} given; expected one of them")
-        return self
 
-    def encoding(self) -> dict[str, Any]:
-        """What the store is told: `{"threshold": ...}` or `{"budget": ...}`."""
-        return {"threshold": self.threshold} if self.budget is None else {"budget": self.budget}
-
-
-class TopKTargetsSpec(Section):
+class TopKTargetsSpec(section(TopKOptions, kind="top_k", base=TokenTargetsSection)):
     """The k most likely tokens and the mass of the rest, trained as k + 1 buckets."""
 
-    kind: Literal["top_k"]
-    """The kind of targets."""
 
-    k: int = Field(default=50, ge=1, le=65_535)
-    """How many tokens."""
-
-    def encoding(self) -> dict[str, Any]:
-        """What the store is told: `{"k": ...}`."""
-        return {"k": self.k}
-
-
-class HiddenTargetsSpec(Section):
+class HiddenTargetsSpec(section(HiddenOptions, kind="hidden", base=TokenTargetsSection)):
     """The teacher's last hidden states in 8 bits, and its output matrix once: any divergence, many
     bytes.
     """
-
-    kind: Literal["hidden"]
-    """The kind of targets."""
-
-    def encoding(self) -> dict[str, Any]:
-        """What the store is told: `{"bits": 8}`."""
-        return {"bits": 8}
 
 
 class LiveTargetsSpec(Section):
@@ -174,64 +148,8 @@ class LanguageObjective(section(Objective)):
     """The weight of the soft targets; the next token of the text weighs the rest."""
 
 
-class LanguageSchedule(Section):
+class LanguageSchedule(section(LanguageTrainSettings, omit=("seed", "sequence_length", "betas"))):
     """How a student is trained, without the seed, which is one for the whole run."""
-
-    epochs: int = Field(default=1, ge=1)
-    """Passes over the training documents; not to be given together with `token_budget`."""
-
-    token_budget: int | None = Field(default=None, ge=1)
-    """Train on so many tokens, repeated ones counted again, in place of `epochs`; None: epochs
-    count."""
-
-    batch_tokens: int = Field(default=8192, ge=1)
-    """The most tokens in one optimizer step; a single longer document is a step of its own."""
-
-    micro_batch_tokens: int = Field(default=2048, ge=1)
-    """The most tokens that go through the student at once; a matter of memory that changes no
-    result but for rounding and the draws of dropout."""
-
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """The highest learning rate of AdamW, reached after warm-up."""
-
-    embedding_learning_rate: float | None = Field(default=None, gt=0)
-    """The same for token embeddings; None: equal to `learning_rate`."""
-
-    schedule: Literal["cosine", "wsd"] = "cosine"
-    """How the learning rate falls: along a cosine, or held and lowered at the end (warm-up, stable,
-    decay)."""
-
-    decay_share: float = Field(default=0.2, ge=0, le=1)
-    """The share of all steps over which wsd lowers the learning rate and the soft weight becomes
-    final."""
-
-    warmup_share: float = Field(default=0.05, ge=0, le=1)
-    """The share of all steps during which the learning rate rises."""
-
-    weight_decay: float = Field(default=0.1, ge=0)
-    """Decoupled weight decay of AdamW."""
-
-    clip_norm: float = Field(default=1.0, gt=0)
-    """The largest norm of the gradient."""
-
-    evaluate_every_steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps between two looks at the validation loss; None: after each epoch."""
-
-    checkpoint_every_steps: int = Field(default=100, ge=1)
-    """Optimizer steps between two checkpoints."""
-
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """The number format of matrix products; auto: bfloat16 where the machine is fast at it."""
-
-    @model_validator(mode="after")
-    def _epochs_or_budget(self) -> LanguageSchedule:
-        # epochs: 1 is what a recipe with a budget is written out with.
-        if self.token_budget is not None and self.epochs != 1:
-            raise refusal(
-                f"epochs ({self.epochs}) and token_budget ({self.token_budget:,}) both say when to "
-                "stop; remove one"
-            )
-        return self
 
 
 class LanguageTrain(LanguageSchedule):
@@ -262,8 +180,60 @@ class LanguageEvaluate(Section):
 class LanguageScheduleOverrides(Overrides, LanguageSchedule):
     """Keys of `train` that one student sets for itself; keys that were not given follow `train`."""
 
+    def given(self) -> dict[str, Any]:
+        """The keys that were given; `epochs` sets a common `token_budget` aside, and the other way
+        round.
+        """
+        given = super().given()
+        if "epochs" in given:
+            given.setdefault("token_budget", None)
+        if given.get("token_budget") is not None:
+            given["epochs"] = 1
+        return given
 
-class LanguageObjectiveOverrides(Overrides, LanguageObjective):
+
+class LanguageObjectiveOverrides(OwnObjective, LanguageObjective):
     """Keys of `objective` that one student sets for itself; keys that were not given follow
     `objective`.
     """
+
+
+class LoraSpec(section(Lora)):
+    """Train low-rank additions to the weights only, and add them to the weights at the end."""
+
+
+class LanguageStudentSection(Section):
+    """What every student may say."""
+
+    kind: str
+    """The kind of student."""
+
+    lora: LoraSpec | None = None
+    """Train low-rank additions only; None: all weights."""
+
+    train: LanguageScheduleOverrides | None = None
+    """Keys of the `train` section that hold for this student only."""
+
+    objective: LanguageObjectiveOverrides | None = None
+    """Keys of the `objective` section that hold for this student only."""
+
+    def spec(self, **more: Any) -> LanguageStudent:
+        """The student described."""
+        return super().spec(**more)
+
+
+def _section(kind: StudentKind) -> type[LanguageStudentSection]:
+    named = any(option.name == "model" for option in fields(kind.spec))
+    return section(
+        kind.spec,
+        name=kind.section,
+        kind=kind.word,
+        base=LanguageStudentSection,
+        extra={"model": ModelName} if named else {},
+    )
+
+
+if TYPE_CHECKING:
+    AnyLanguageStudent = LanguageStudentSection
+else:
+    AnyLanguageStudent = one_of(*map(_section, WRITERS))

@@ -14,8 +14,8 @@ from tutelage.errors import Problem, RecipeError
 from tutelage.models import context_tokens
 from tutelage.students.language.pretrained import writes_no_text
 from tutelage.students.language.student import Teaching
+from tutelage.tasks.language.data import teacher_spec
 from tutelage.tasks.language.recipe import LanguageRecipe
-from tutelage.tasks.language.teaching import teacher_spec
 from tutelage.tasks.language.training import used_ids
 
 COMPARED_TEXTS = 20

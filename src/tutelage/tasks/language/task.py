@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tutelage.config.source import Source
 from tutelage.errors import Problem
-from tutelage.tasks.language.recipe import LanguageRecipe
-from tutelage.tasks.language.recipe_checks import language_problems
+from tutelage.tasks.language.recipe import LanguageRecipe, language_problems
 from tutelage.tasks.language.template import TEMPLATE
 from tutelage.types import Progress
 

@@ -27,9 +27,13 @@ from tutelage.students import (
     save_model,
     trim_vocabulary,
 )
-from tutelage.tasks.language.data import documents_fingerprint, teacher_tokenizer
+from tutelage.tasks.language.data import (
+    assignment_of,
+    documents_fingerprint,
+    teacher_spec,
+    teacher_tokenizer,
+)
 from tutelage.tasks.language.recipe import LanguageRecipe
-from tutelage.tasks.language.teaching import assignment_of, teacher_spec
 from tutelage.teachers.teacher import HiddenStates, OwnWeights, device_of
 from tutelage.train import LanguageTrainSettings, TargetSource, train_language_model
 from tutelage.train.steps.tokens.targets import TrimmedTargets
@@ -243,5 +247,4 @@ def calibration_ids(data: PreparedDocuments) -> list[torch.Tensor]:
 
 def settings_of(recipe: LanguageRecipe, name: str) -> LanguageTrainSettings:
     """How one student is trained."""
-    values = recipe.train_for(name).model_dump()
-    return LanguageTrainSettings(sequence_length=recipe.task.sequence_length, **values)
+    return recipe.train_for(name).spec(sequence_length=recipe.task.sequence_length)

@@ -24,11 +24,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tutelage.targets import SparseTargets
+from tutelage.targets.kinds import MOST_ENTRIES
 from tutelage.teachers.causal.distributions import BLOCK, Distributions, few_at_a_time
 
-MOST_ENTRIES = 256
-"""Entries up to which a tail is drawn beside its head; a very flat one gets larger steps instead of
-more."""
 NEGLIGIBLE_MASS = 1e-7
 """A tail of less mass, which float32 cannot tell from rounding, is added to the most likely
 token."""

@@ -4,9 +4,8 @@ import pytest
 from tutelage.report.reading import read_run
 from tutelage.report.tables import score_lines
 from tutelage.tasks.classification.report import WORDS
-from tutelage.tasks.classification.report.confusions import confusions
 from tutelage.tasks.classification.report.examples import choose_examples, find_disagreements
-from tutelage.tasks.classification.report.predictions import Predictions
+from tutelage.tasks.classification.report.predictions import Predictions, confusions
 
 
 def four_rows():

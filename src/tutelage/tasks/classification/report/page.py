@@ -4,25 +4,29 @@ terminal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from tutelage.report import formats
-from tutelage.report.curves import Learning
+from tutelage.report.curves import Learning, loss_charts
 from tutelage.report.measures import Evaluation, Measures
 from tutelage.report.origins import teacher_description
 from tutelage.report.plots import CostAxis, QualityAxis
 from tutelage.report.reading import Records
+from tutelage.report.svg import PAPER, SERIES, frame, inline_svg
 from tutelage.report.verdict import Verdict
 from tutelage.report.words import Layout, Names, Phrases
-from tutelage.tasks.classification.report.confusions import confusions
-from tutelage.tasks.classification.report.data_files import data_files
 from tutelage.tasks.classification.report.examples import choose_examples, find_disagreements
-from tutelage.tasks.classification.report.learning import learning_charts
 from tutelage.tasks.classification.report.measures import COST_AXES, MEASURES, NAMES, TERMS
-from tutelage.tasks.classification.report.predictions import Predictions, read_predictions
+from tutelage.tasks.classification.report.predictions import (
+    Predictions,
+    confusions,
+    read_predictions,
+)
 from tutelage.tasks.classification.report.verdict import reach_verdict
 
 DISAGREEMENT_CAP = 300
@@ -142,3 +146,113 @@ def _is_judged(evaluation: Evaluation) -> bool:
 
 
 WORDS = ClassificationWords()
+
+
+_SHOWN_COUNTS = 12
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One part of the data."""
+
+    part: str
+    """train, validation, test or unlabeled."""
+    file: str
+    """Its file name."""
+    rows: int
+    """Rows in it."""
+    labelled: int
+    """Rows with a gold label."""
+    counts: list[tuple[str, int, float]]
+    """The commonest labels: name, rows, share of the labelled rows."""
+    more: int
+    """How many labels are not listed."""
+
+    @property
+    def numbers(self) -> list[int]:
+        """What the table of the data shows."""
+        return [self.rows, self.labelled]
+
+
+def data_files(provenance: Mapping[str, Any]) -> list[DataFile]:
+    """The parts of the data in the order of their use."""
+    files = []
+    for part, facts in provenance.get("data", {}).items():
+        if not isinstance(facts, Mapping):
+            continue
+        counts = {
+            str(label): int(number) for label, number in (facts.get("label_counts") or {}).items()
+        }
+        labelled = int(facts.get("labelled") or 0)
+        ordered = sorted(counts.items(), key=lambda item: -item[1])[:_SHOWN_COUNTS]
+        names = facts.get("file") or ""
+        names = [names] if isinstance(names, str) else names
+        files.append(
+            DataFile(
+                part=str(part),
+                file=", ".join(Path(str(name)).name or str(name) for name in names),
+                rows=int(facts.get("rows") or 0),
+                labelled=labelled,
+                counts=[(label, number, number / max(labelled, 1)) for label, number in ordered],
+                more=max(0, len(counts) - _SHOWN_COUNTS),
+            )
+        )
+    return files
+
+
+def learning_charts(records: Records[Any]) -> list[Learning]:
+    """The charts of each student that was trained in this run."""
+    learning = []
+    for slot, name in enumerate(records.students):
+        soft, hard = records.student_curves.get(name, []), records.control_curves.get(name, [])
+        pictures = loss_charts(soft, hard, slot=slot, name=name, alone="labels alone")
+        if any("validation_accuracy" in row for row in [*soft, *hard]):
+            chart = validation_accuracy(soft, hard, slot=slot, key=f"learning-{slot}", name=name)
+            pictures.append(("Validation accuracy, %", chart))
+        if pictures:
+            learning.append(Learning(name, slot, pictures))
+    return learning
+
+
+def validation_accuracy(
+    soft: Sequence[Mapping[str, Any]],
+    hard: Sequence[Mapping[str, Any]],
+    *,
+    slot: int,
+    key: str,
+    name: str,
+) -> Markup:
+    """Validation accuracy per epoch, trained on soft targets (solid) and on labels alone
+    (dashed).
+    """
+    colour = SERIES[slot % 6]
+    figure, axes = frame(340, 210, left=44, right=12, top=12, bottom=42)
+    shown: list[float] = []
+    for records, style, face in ((hard, (0, (4, 2)), PAPER), (soft, "-", colour)):
+        points = [
+            (row["step"], 100 * row["validation_accuracy"])
+            for row in records
+            if row.get("validation_accuracy") is not None
+        ]
+        if points:
+            axes.plot(
+                *zip(*points, strict=True),
+                color=colour,
+                linestyle=style,
+                marker="o",
+                markersize=4.5,
+                markerfacecolor=face,
+            )
+            shown += [accuracy for _, accuracy in points]
+    if shown:
+        room = max(2.0, 0.12 * (max(shown) - min(shown)))
+        axes.set_ylim(max(0, min(shown) - room), min(100.5, max(shown) + room))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
+    axes.set_xlabel("optimiser step", fontsize=10.5)
+    return inline_svg(
+        figure,
+        key=key,
+        description=(
+            f"Validation accuracy of {name} by step, trained on soft targets and on labels alone."
+        ),
+    )

@@ -1,7 +1,10 @@
-"""The verdict on classifiers in plain words; a sentence says no more than its interval carries."""
+"""The verdict on classification students in plain words, and what speaks against believing or using
+it; a sentence says no more than its interval carries.
+"""
 
 from __future__ import annotations
 
+from tutelage.report import formats
 from tutelage.report.comparisons import cost_ratio, find_comparison
 from tutelage.report.formats import bracket, change, percent
 from tutelage.report.measures import Evaluation
@@ -9,11 +12,12 @@ from tutelage.report.verdict import (
     LargeNumber,
     StudentVerdict,
     Verdict,
+    calibration_caution,
+    poorly_calibrated,
     size_number,
     speed_clause,
     speed_number,
 )
-from tutelage.tasks.classification.report.cautions import find_cautions
 from tutelage.tasks.classification.report.measures import MEASURES, NAMES
 from tutelage.tasks.classification.report.sentences import (
     baseline_difference,
@@ -22,6 +26,7 @@ from tutelage.tasks.classification.report.sentences import (
     control_sentence,
     kept_share,
     kept_value,
+    signed_points,
     student_sentences,
 )
 
@@ -116,3 +121,39 @@ def large_numbers(evaluation: Evaluation, name: str, *, judged: bool) -> list[La
         points = change(difference["value"] * 100, 1)
         numbers.append(LargeNumber(points, caption, bracket(difference, scale=100)))
     return numbers
+
+
+_FEW_ROWS = 300
+"""Below this many gold labels an accuracy of 75 % is known to no better than about 5 points either
+way."""
+
+
+def find_cautions(evaluation: Evaluation, *, judged: bool) -> list[str]:
+    """What speaks against believing or using the result."""
+    cautions: list[str] = []
+    if not judged:
+        return cautions
+    labelled = evaluation.get("labelled_rows", evaluation["rows"])
+    teacher = evaluation["teacher"]["accuracy"]
+    if labelled < _FEW_ROWS:
+        cautions.append(
+            f"Only {formats.plural(labelled, 'test row')} with a gold label: every interval is "
+            "wide. More test rows would narrow them."
+        )
+    majority = evaluation.get("baselines", {}).get("majority")
+    if majority and teacher["value"] and majority["accuracy"]["value"] >= 0.8 * teacher["value"]:
+        share = percent(majority["accuracy"]["value"] / teacher["value"])
+        cautions.append(
+            f"Always answering the commonest label already gives {share} of the teacher’s "
+            "accuracy, so the share kept says little here. Look at macro F1."
+        )
+    cautions += [
+        f"The teacher itself is not clearly better than {NAMES.baseline(row['baseline']).title} "
+        f"(difference {signed_points(row['difference'])}): a better teacher comes first."
+        for row in evaluation.get("teacher_against_baselines", [])
+        if row["metric"] == "accuracy" and row["difference"]["low"] <= 0
+    ]
+    poorly = poorly_calibrated(evaluation)
+    if len(poorly) > len(evaluation["students"]):
+        poorly = ["the teacher and every student"]
+    return cautions + calibration_caution("Confidence is not to be taken at its word", poorly)

@@ -1,0 +1,238 @@
+"""What recipes have in common, whichever their task: the sections in the order of the flow, how a
+student's own keys lie over the common ones, whether an objective has a meaning and the targets
+serve it; and the fingerprint of a recipe with the bytes of its files. Equal inputs make equal
+stages, so with it a finished run is known to be finished before data is read, and without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tutelage.config.source import Keys, Source
+from tutelage.config.values import FrozenList, Overrides, PlainName, Section, not_yet
+from tutelage.errors import Problem
+from tutelage.export import FORMATS
+from tutelage.losses.table import (
+    DIVERGENCES,
+    PARAMETERS,
+    TABLE,
+    TARGET_KINDS,
+    kinds_that_serve,
+    serves,
+)
+from tutelage.runs import fingerprint, fingerprint_file
+from tutelage.runs.stages import STAGE_VERSION
+
+_OTHER_VERSIONS = tuple(
+    name for name in ("onnx", "onnx_int8", "gguf") if name not in FORMATS
+)  # formats that are planned
+
+Format = Annotated[
+    Literal[tuple(FORMATS)], not_yet(_OTHER_VERSIONS, "is not available in this version")
+]
+"""A format that students are saved in."""
+
+
+class AnyRecipe(Section):
+    """Everything a run needs to know; each task says what its sections are."""
+
+    name: PlainName
+    """Names the run folder; left out: the name of the recipe file."""
+
+    task: Any
+    """What the student must be able to do."""
+
+    data: Any
+    """What is learned from."""
+
+    teacher: Any
+    """The large model."""
+
+    targets: Any
+    """What the teacher writes down."""
+
+    students: Mapping[str, Any]
+    """The small models by name; all learn from the same targets."""
+
+    objective: Any
+    """What training minimises."""
+
+    train: Any
+    """How students are trained."""
+
+    evaluate: Any
+    """What the report compares."""
+
+    export: Annotated[tuple[Format, ...], FrozenList] = ("transformers",)
+    """The formats each student is saved in."""
+
+    def train_for(self, student: str) -> Any:
+        """The `train` section as it holds for one student: its own keys over the common ones.
+
+        Args:
+            student: A name in `students`.
+
+        Returns:
+            All keys, with the seed of the run.
+        """
+        return self._laid_over("train", student)
+
+    def objective_for(self, student: str) -> Any:
+        """The `objective` section as it holds for one student: its own keys over the common ones.
+
+        Args:
+            student: A name in `students`.
+
+        Returns:
+            All keys.
+        """
+        return self._laid_over("objective", student)
+
+    def _laid_over(self, name: str, student: str) -> Any:
+        common, own = getattr(self, name), getattr(self.students[student], name)
+        return common if own is None else common.model_copy(update=own.given())
+
+
+class OwnObjective(Overrides):
+    """Keys of `objective` that one student sets for itself."""
+
+    def given(self) -> dict[str, Any]:
+        """The keys that were given; a `divergence` sets the common parameters aside: they belong to
+        another.
+        """
+        given = super().given()
+        return {**dict.fromkeys(PARAMETERS), **given} if "divergence" in given else given
+
+
+def objective_problems(source: Source, targets: Any) -> list[Problem]:
+    """Hold the objective of every student against its divergence and against the targets.
+
+    Args:
+        source: A recipe as it was read, before its meaning is settled, so that no other mistake
+            hides these.
+        targets: The kind of its targets; nothing is held against one that there is not.
+
+    Returns:
+        An error for each key that has no meaning for its divergence, and for each objective that
+        the targets cannot serve exactly or without bias.
+    """
+    found: dict[Problem, None] = {}
+    for name, student in mapping(source.values.get("students")).items():
+        own = mapping(mapping(student).get("objective"))
+        objective = _Written(mapping(source.values.get("objective")), own, name)
+        found |= dict.fromkeys(_without_meaning(objective, source))
+        found |= dict.fromkeys(_not_served(objective, targets, source))
+    return list(found)
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A value of a recipe if it is a mapping of keys, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def dotted(keys: Keys) -> str:
+    """The way to a value as people write it."""
+    return ".".join(str(key) for key in keys)
+
+
+class _Written:
+    """The objective of one student as it was written, and where each key stands."""
+
+    def __init__(self, common: dict[str, Any], own: dict[str, Any], student: str) -> None:
+        if "divergence" in own:
+            common = {key: value for key, value in common.items() if key not in PARAMETERS}
+        self._own = own
+        self._student = student
+        self.values = {**common, **own}
+        self.divergence: Any = self.values.get("divergence", "forward_kl")
+
+    def keys(self, key: str) -> Keys:
+        return (
+            ("students", self._student, "objective", key)
+            if key in self._own
+            else ("objective", key)
+        )
+
+
+def _without_meaning(objective: _Written, source: Source) -> Iterator[Problem]:
+    if objective.divergence not in DIVERGENCES:
+        return
+    for key in PARAMETERS:
+        known = TABLE[objective.divergence].parameters
+        if objective.values.get(key) is None or key in known:
+            continue
+        keys = objective.keys(key)
+        owners = " and ".join(name for name in DIVERGENCES if key in TABLE[name].parameters)
+        yield Problem(
+            source.where(keys),
+            f"`{dotted(keys)}` has no meaning for {objective.divergence}, only for {owners}; "
+            "remove it",
+        )
+
+
+def _not_served(objective: _Written, kind: Any, source: Source) -> Iterator[Problem]:
+    if kind not in TARGET_KINDS:
+        return
+    if objective.divergence in DIVERGENCES and not serves(kind, objective.divergence):
+        keys = objective.keys("divergence")
+        yield Problem(
+            source.where(keys),
+            f"`{dotted(keys)}`: {kind} targets cannot serve {objective.divergence} exactly or "
+            "without bias; choose "
+            f"targets of kind {' or '.join(kinds_that_serve(objective.divergence))}, or "
+            f"{' or '.join(name for name in DIVERGENCES if serves(kind, name))}",
+        )
+    heat = objective.values.get("loss_temperature", 1.0)
+    if isinstance(heat, (int, float)) and not serves(kind, "forward_kl", loss_temperature=heat):
+        keys = objective.keys("loss_temperature")
+        kinds = " or ".join(kinds_that_serve("forward_kl", loss_temperature=heat))
+        yield Problem(
+            source.where(keys),
+            f"`{dotted(keys)}` is {heat:g}, but {kind} targets hold what the teacher said at "
+            "temperature 1; choose "
+            f"targets of kind {kinds}, or loss_temperature: 1",
+        )
+
+
+_PACKAGES = ("tutelage", "transformers", "tokenizers", "jinja2")
+"""What makes documents and fingerprints of the files: another version may make others."""
+
+
+def inputs_fingerprint(
+    recipe: object,
+    *,
+    files: Iterable[Path],
+    weights: Iterable[str],
+    besides: object = None,
+) -> str:
+    """The fingerprint of everything that a run of a recipe depends on.
+
+    Args:
+        recipe: All of it.
+        files: The data files that it names.
+        weights: Names of those that its students start from.
+        besides: What else the stages depend on, such as what the teacher knows.
+
+    Raises:
+        OSError: A file cannot be read.
+        ModelError: A model is not there.
+    """
+    return fingerprint(
+        "inputs",
+        STAGE_VERSION,
+        {name: _version(name) for name in _PACKAGES},
+        recipe,
+        [fingerprint_file(path) for path in files],
+        list(weights),
+        besides,
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

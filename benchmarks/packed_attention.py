@@ -20,7 +20,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from machine import RESULTS, keep, machine
-from tutelage.models import document_attention
+from tutelage.models import attention
 from tutelage.models.final_states import final_states
 
 LAYERS, TURNS = 6, 3
@@ -80,13 +80,13 @@ def main() -> int:
         "num_key_value_heads": 3,
     }
     model = LlamaForCausalLM(LlamaConfig(vocab_size=100, num_hidden_layers=LAYERS, **shape)).train()
-    cut = document_attention.attends_through_the_interface
+    cut = attention.attends_through_the_interface
     batches = {}
     for name, (rows, lengths) in BATCHES.items():
         spent: dict[str, list[float]] = {"mask": [], "documents": []}
         for _ in range(TURNS):
             for way, through in (("mask", lambda _model: False), ("documents", cut)):
-                document_attention.attends_through_the_interface = through
+                attention.attends_through_the_interface = through
                 spent[way].append(seconds(model, rows, lengths))
         mask, documents = min(spent["mask"]), min(spent["documents"])
         batches[name] = {

@@ -39,10 +39,10 @@ from tutelage.models import load_language_model
 from tutelage.recipes.demo.language import read_reviews
 from tutelage.teachers import CausalTeacher
 from tutelage.teachers.causal.teacher import CHUNK_ELEMENTS
-from tutelage.teachers.document_labelling import label_documents
+from tutelage.teachers.labelling import label_documents
 from tutelage.types import Document
 
-labelling = importlib.import_module("tutelage.teachers.document_labelling")
+labelling = importlib.import_module("tutelage.teachers.labelling")
 BAR = 0.8
 FIRST_REVIEW = 1000
 SEQUENCE_LENGTH = 512

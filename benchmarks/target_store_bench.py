@@ -34,7 +34,7 @@ from tutelage.teachers.causal.drawing import (
     split_by_document,
     uniforms,
 )
-from tutelage.teachers.document_labelling import label_documents
+from tutelage.teachers.labelling import label_documents
 from tutelage.train import LanguageTrainSettings, train_language_model
 from tutelage.train.steps.tokens.targets import StoredTargets
 from tutelage.types import Document

@@ -49,7 +49,7 @@ from tutelage.models import has_fast_bfloat16, load_language_model, load_languag
 from tutelage.recipes.demo.language import read_reviews
 from tutelage.students import prune, save_model
 from tutelage.teachers import CausalTeacher
-from tutelage.teachers.document_labelling import label_documents
+from tutelage.teachers.labelling import label_documents
 from tutelage.train import (
     LanguageTrainSettings,
     StoredTargets,

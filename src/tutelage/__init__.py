@@ -49,7 +49,7 @@ _NAMES = {
     "label": "tutelage.teachers",
     "load_recipe": "tutelage.recipes.loading",
     "read_examples": "tutelage.data",
-    "register": "tutelage.models.registration",
+    "register": "tutelage.models.pretrained",
 }
 _ROOMS = frozenset({"losses", "metrics", "students", "targets", "teachers"})
 

@@ -2,9 +2,11 @@
 
     TutelageError
     ├── RecipeError        (ValueError)          the recipe or its data is wrong; carries every
-    problem at once ├── DataError          (ValueError)          a data file cannot be used
-    ├── ModelError         (ValueError)          a model folder, weight file or model name cannot be
-    used ├── ShapeMismatch      (ValueError)          two arrays that must agree do not
+    │                                            problem at once
+    ├── DataError          (ValueError)          a data file cannot be used
+    ├── ModelError         (ValueError)          a model folder, weight file or model name cannot
+    │                                            be used
+    ├── ShapeMismatch      (ValueError)          two arrays that must agree do not
     ├── TargetsError       (ValueError)
     │   ├── TargetsMismatch                      made for another teacher, tokenizer or label list
     │   ├── TargetsIncomplete                    labelling has not finished, or a row has no targets
@@ -13,7 +15,8 @@
     ├── RunIncomplete      (FileNotFoundError)   a stage that must come first has not been done
     ├── TrainingDiverged   (ArithmeticError)     the loss is not a number or exploded
     ├── AssetError         (OSError)             weights or data could not be fetched or are not
-    what was expected ├── NotEnoughDisk      (OSError)             the estimate does not fit
+    │                                            what was expected
+    ├── NotEnoughDisk      (OSError)             the estimate does not fit
     ├── NotEnoughMemory    (MemoryError)         the estimate is more than the machine has
     └── MissingExtra       (ImportError)         an optional package is not installed
 
@@ -22,8 +25,9 @@ Every message answers three questions: what was given, what was expected, what t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +120,19 @@ class MissingExtra(TutelageError, ImportError):
         super().__init__(
             f"{purpose} needs {package}, which is not installed: pip install 'tutelage[{extra}]'"
         )
+
+
+def nearest(word: str, known: Collection[str], *, cutoff: float = 0.6) -> str | None:
+    """The known word most like `word`, for a message that guesses what was meant.
+
+    Args:
+        word: What was given; case is set aside.
+        known: What there is.
+        cutoff: From 0 to 1, how like it a word must be.
+
+    Returns:
+        None when nothing is that close.
+    """
+    folded = {candidate.casefold(): candidate for candidate in known}
+    match = get_close_matches(word.casefold(), list(folded), n=1, cutoff=cutoff)
+    return folded[match[0]] if match else None

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from tutelage.cli.main import build_parser, main
 from tutelage.cli.targets import ACTIONS
-from tutelage.models.tokenizers import tokenizer_fingerprint
+from tutelage.models.reading import tokenizer_fingerprint
 from tutelage.targets import TargetStore, jsonl_lines
 
 

@@ -11,7 +11,14 @@ import pytest
 
 @pytest.mark.parametrize("room", ["config", "data"])
 def test_importing_brings_nothing_heavy(room: str) -> None:
-    heavy = {"torch", "transformers", "numpy", "pyarrow", "sklearn", "tutelage.data.collate"}
+    heavy = {
+        "torch",
+        "transformers",
+        "numpy",
+        "pyarrow",
+        "sklearn",
+        "tutelage.data.examples.collate",
+    }
     code = f"import sys, tutelage.{room}; print(sorted({heavy!r} & set(sys.modules)))"
     assert (
         subprocess.run(

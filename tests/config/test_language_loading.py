@@ -164,43 +164,66 @@ evaluate: {baselines: false}
         "`causal_lm`?",
         "1: `task.sequence_length` is 1; expected a number greater than or equal to 2",
         "1: `task.long_documents` is 'cut'; expected one of refuse, split, truncate",
-        "3: `data.train`: corpus.txt is not in a format that can be read; expected a file ending in .csv, .tsv, .jsonl, .parquet",  # noqa: E501
+        "3: `data.train`: corpus.txt is not in a format that can be read; expected a file ending "
+        "in .csv, .tsv, .jsonl, .parquet",
         "5: unknown key `messages_feild` in `data`; did you mean `messages_field`?",
         "6: `teacher.kind`: `prompted` is a teacher of the task classification; use causal_lm",
         "6: unknown key `max_length` in `teacher`; known here: kind, model, dtype, "
         "trust_remote_code, batch_tokens",
         "7: `targets.kind` is 'class_probabilities'; expected one of sampled, top_k, hidden, live",
-        "9: `students.a.kind` is 'prunned'; expected one of pruned, transformer, rnn, pretrained; did you mean `pruned`?",
+        "9: `students.a.kind` is 'prunned'; expected one of pruned, transformer, rnn, pretrained; "
+        "did you mean `pruned`?",
         "10: `students.b`: nothing is taken out; give layers, hidden_size, heads, "
         "intermediate_size or vocabulary",
-        "11: unknown key `bidirectional` in `students.c`; known here: kind, lora, train, objective, cell, hidden_size, embedding_size, layers, dropout, embeddings",  # noqa: E501
+        "11: unknown key `bidirectional` in `students.c`; known here: kind, lora, train, "
+        "objective, cell, hidden_size, embedding_size, layers, dropout, embeddings",
         "12: unknown key `seed` in `students.d.train`; it belongs in `train`",
-        "12: `students.d.objective.divergence` is 'kl'; expected one of forward_kl, reverse_kl, jensen_shannon, skew_forward_kl, skew_reverse_kl, total_variation, alpha_beta, adaptive_kl",  # noqa: E501
-        "13: `objective.divergence` is 'hellinger'; expected one of forward_kl, reverse_kl, jensen_shannon, skew_forward_kl, skew_reverse_kl, total_variation, alpha_beta, adaptive_kl",  # noqa: E501
+        "12: `students.d.objective.divergence` is 'kl'; expected one of forward_kl, reverse_kl, "
+        "jensen_shannon, skew_forward_kl, skew_reverse_kl, total_variation, alpha_beta, "
+        "adaptive_kl",
+        "13: `objective.divergence` is 'hellinger'; expected one of forward_kl, reverse_kl, "
+        "jensen_shannon, skew_forward_kl, skew_reverse_kl, total_variation, alpha_beta, "
+        "adaptive_kl",
         "13: `objective.loss_temperature` is 0; expected a number greater than 0",
         "14: `train`: epochs (2) and token_budget (10) both say when to stop; remove one",
-        "15: unknown key `baselines` in `evaluate`; known here: control, bootstrap_samples, generation_prompts, generation_tokens",  # noqa: E501
+        "15: unknown key `baselines` in `evaluate`; known here: control, bootstrap_samples, "
+        "generation_prompts, generation_tokens",
     ]
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("train: train.jsonl", "train: t.jsonl, text_field: null", "no column is named; name one of text_field"),
-        ("train: train.jsonl", "train: t.jsonl, text_field: a, messages_field: b", "text_field and messages_field are given"),
-        ("train: train.jsonl", "train: t.jsonl, response_field: b", "response_field is given without prompt_field"),
-        ("train: train.jsonl", "train: t.jsonl, label_field: b", "unknown key `label_field` in `data`; did you mean"),
-        ("kind: causal_lm, model: owner/name", "model: m", "`teacher.kind` is missing; expected kind: causal_lm"),
-        ("teacher: {kind: causal_lm, model: owner/name}", "", "expected teacher: {kind: causal_lm, model: ...}"),
-        ("layers: 10}", "layers: 10, hidden_size: 64, hidden_weight: 1}\ntargets: {kind: live}", "5: `students.half`: hidden_weight compares states of equal width"),  # noqa: E501
-        ("kind: pruned, layers: 10", "kind: transformer, hidden_size: 100, heads: 3", "100 does not divide into 3 heads of an even width"),  # noqa: E501
-        ("kind: pruned, layers: 10", "kind: transformer, hidden_size: 101", "101 does not divide into heads of an even width"),
-        ("kind: pruned, layers: 10", "kind: transformer, heads: 6, kv_heads: 4", "6 heads cannot share 4 kv_heads"),
-        ("layers: 10", "layers: 10, lora: {rank: 0}", "`students.half.lora.rank` is 0; expected a number greater"),
-        ("task:", "targets: {threshold: 0.1}\ntask:", "`targets` has no `kind`; expected one of sampled, top_k"),
-        ("task:", "targets: {kind: sampled, threshold: 0.1, budget: 3}\ntask:", "threshold and budget are both given"),
-        ("task:", "targets: {kind: sampled, threshold: null}\ntask:", "neither threshold nor budget is given"),
-        ("task:", "targets: {kind: sampled, k: 3}\ntask:", "unknown key `k` in `targets`; known here: kind, threshold, budget"),
+        ("train: train.jsonl", "train: t.jsonl, text_field: null",
+         "no column is named; name one of text_field"),
+        ("train: train.jsonl", "train: t.jsonl, text_field: a, messages_field: b",
+         "text_field and messages_field are given"),
+        ("train: train.jsonl", "train: t.jsonl, response_field: b",
+         "response_field is given without prompt_field"),
+        ("train: train.jsonl", "train: t.jsonl, label_field: b",
+         "unknown key `label_field` in `data`; did you mean"),
+        ("kind: causal_lm, model: owner/name", "model: m",
+         "`teacher.kind` is missing; expected kind: causal_lm"),
+        ("teacher: {kind: causal_lm, model: owner/name}", "",
+         "expected teacher: {kind: causal_lm, model: ...}"),
+        ("layers: 10}", "layers: 10, hidden_size: 64, hidden_weight: 1}\ntargets: {kind: live}",
+         "5: `students.half`: hidden_weight compares states of equal width"),
+        ("kind: pruned, layers: 10", "kind: transformer, hidden_size: 100, heads: 3",
+         "100 does not divide into 3 heads of an even width"),
+        ("kind: pruned, layers: 10", "kind: transformer, hidden_size: 101",
+         "101 does not divide into heads of an even width"),
+        ("kind: pruned, layers: 10", "kind: transformer, heads: 6, kv_heads: 4",
+         "6 heads cannot share 4 kv_heads"),
+        ("layers: 10", "layers: 10, lora: {rank: 0}",
+         "`students.half.lora.rank` is 0; expected a number greater"),
+        ("task:", "targets: {threshold: 0.1}\ntask:",
+         "`targets` has no `kind`; expected one of sampled, top_k"),
+        ("task:", "targets: {kind: sampled, threshold: 0.1, budget: 3}\ntask:",
+         "threshold and budget are both given"),
+        ("task:", "targets: {kind: sampled, threshold: null}\ntask:",
+         "neither threshold nor budget is given"),
+        ("task:", "targets: {kind: sampled, k: 3}\ntask:",
+         "unknown key `k` in `targets`; known here: kind, threshold, budget"),
     ],
 )  # fmt: skip
 def test_refused_inside(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -259,7 +282,8 @@ def test_what_is_not_served_is_said_beside_other_problems(tmp_path: Path) -> Non
         tmp_path, MINIMAL.replace("layers: 10", "layers: ten"), "objective.divergence=reverse_kl"
     )
     assert [problem.partition(";")[0] for problem in found] == [
-        "--set objective.divergence: `objective.divergence`: sampled targets cannot serve reverse_kl exactly or without bias",
+        "--set objective.divergence: `objective.divergence`: sampled targets cannot serve "
+        "reverse_kl exactly or without bias",
         "5: `students.half.layers` is 'ten'",
     ]
 

@@ -40,15 +40,19 @@ train:
 export: [onnx]
 """
     assert problems(tmp_path, text) == [
-        "reviews.yaml:1: `task.kind` is 'clasification'; expected one of classification, causal_lm; did you mean `classification`?",  # noqa: E501
+        "reviews.yaml:1: `task.kind` is 'clasification'; expected one of classification, "
+        "causal_lm; did you mean `classification`?",
         'reviews.yaml:1: `task.labels.2` is 3; expected text; put it in quotes: "3"',
         "reviews.yaml:2: `data.train` is missing; expected a csv, tsv, jsonl or parquet file",
         "reviews.yaml:3: unknown key `trian` in `data`; did you mean `train`?",
-        "reviews.yaml:4: `data.validation`: 0.7 is not a share of train; expected a number above 0 and at most 0.5, or a file",
-        "reviews.yaml:5: `data.test`: hub:imdb:test: hub: files are not available in this version; download to csv, jsonl, parquet",  # noqa: E501
+        "reviews.yaml:4: `data.validation`: 0.7 is not a share of train; expected a number above 0 "
+        "and at most 0.5, or a file",
+        "reviews.yaml:5: `data.test`: hub:imdb:test: hub: files are not available in this version; "
+        "download to csv, jsonl, parquet",
         "reviews.yaml:6: `teacher.kind` is 'promptd'; expected one of prompted, classifier; did "
         "you mean `prompted`?",
-        "reviews.yaml:8: `students.small net`: the name 'small net' is not usable; expected letters, digits, - and _ (it names a folder)",  # noqa: E501
+        "reviews.yaml:8: `students.small net`: the name 'small net' is not usable; expected "
+        "letters, digits, - and _ (it names a folder)",
         "reviews.yaml:11: `students.gru.cell` is 'rnn'; expected one of gru, lstm",
         "reviews.yaml:12: unknown key `seed` in `students.gru.train`; it belongs in `train`",
         "reviews.yaml:12: unknown key `epohcs` in `students.gru.train`; did you mean `epochs`?",
@@ -98,7 +102,8 @@ def test_refused(tmp_path: Path, section: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("kind: classification, ", "", "`task.kind` is missing; expected kind: classification or causal_lm"),
+        ("kind: classification, ", "",
+         "`task.kind` is missing; expected kind: classification or causal_lm"),
         ("[bad, good]", "[bad]", "there is 1 label; a classification needs at least two"),
         ("[bad, good]", "[bad, good, bad]", "the label 'bad' is listed 2 times"),
         ("[bad, good]", "[bad, ' good']", "the label ' good' is empty or has space around it"),
@@ -108,22 +113,33 @@ def test_refused(tmp_path: Path, section: str, message: str) -> None:
         ("train.csv,", "train.csv, validation: 0,", "0 is not a share of train"),
         ("train.csv,", "train.csv, validation: true,", "True is not a file"),
         ("train.csv,", "train.csv, augment: {word_mask: 0.1},", "`data.augment.copies` is missing"),
-        ("train.csv,", "train.csv, augment: {copies: 1, ngram_min: 7},", r"ngram_min (7) is above ngram_max (5)"),
-        ("train.csv,", "train.csv, augment: {copies: 1, ngram: 0, word_mask: 0},", "no new text can be made"),
+        ("train.csv,", "train.csv, augment: {copies: 1, ngram_min: 7},",
+         r"ngram_min (7) is above ngram_max (5)"),
+        ("train.csv,", "train.csv, augment: {copies: 1, ngram: 0, word_mask: 0},",
+         "no new text can be made"),
         (", model: owner/name", "", "`teacher.model` is missing; expected a folder"),
         ("owner/name", "owner/name, template: 'Review:'", "the template has no {text}"),
         ("owner/name", "owner/name, fit: {method: head}", "unknown key `fit` in `teacher`"),
         ("owner/name", "owner/name, chat: maybe", "expected one of auto, true, false"),
-        ("owner/name", "m, verbalizers: {bda: x, bad: z, good: y}", "no label `bda`; did you mean `bad`?"),
+        ("owner/name", "m, verbalizers: {bda: x, bad: z, good: y}",
+         "no label `bda`; did you mean `bad`?"),
         ("owner/name", "m, verbalizers: {bad: x}", "has no word for good"),
-        ("owner/name", "m, verbalizers: {bad: [x, y], good: y}", "`y` stands for both bad and good"),
+        ("owner/name", "m, verbalizers: {bad: [x, y], good: y}",
+         "`y` stands for both bad and good"),
         ("owner/name", "m, verbalizers: {bad: [], good: y}", "expected at least one entry"),
-        ("kind: prompted, model: owner/name", "kind: classifier, model: m, fit: {rank: 4}", "has no `method`; expected one of head"),  # noqa: E501
-        ("kind: prompted, model: owner/name", "kind: classifier, model: m, fit: {method: head, rank: 4}", "unknown key `rank` in `teacher.fit`"),  # noqa: E501
-        ("kind: prompted, model: owner/name", "kind: classifier, model: m, fit: {method: head, cross_fit: 1}", "one fold leaves nothing"),  # noqa: E501
+        ("kind: prompted, model: owner/name", "kind: classifier, model: m, fit: {rank: 4}",
+         "has no `method`; expected one of head"),
+        ("kind: prompted, model: owner/name",
+         "kind: classifier, model: m, fit: {method: head, rank: 4}",
+         "unknown key `rank` in `teacher.fit`"),
+        ("kind: prompted, model: owner/name",
+         "kind: classifier, model: m, fit: {method: head, cross_fit: 1}",
+         "one fold leaves nothing"),
         ("gru: {kind: rnn}", "{}", "`students` is {}; expected at least one entry"),
-        ("gru: {kind: rnn}", "t: {kind: transformer, hidden_size: 100, heads: 3}", "cannot be divided among 3 heads"),
-        ("gru: {kind: rnn}", "t: {kind: transformer, tokenizer: {kind: wordpeice}}", "did you mean `wordpiece`?"),
+        ("gru: {kind: rnn}", "t: {kind: transformer, hidden_size: 100, heads: 3}",
+         "cannot be divided among 3 heads"),
+        ("gru: {kind: rnn}", "t: {kind: transformer, tokenizer: {kind: wordpeice}}",
+         "did you mean `wordpiece`?"),
     ],
 )  # fmt: skip
 def test_refused_inside(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -183,5 +199,6 @@ def test_override_problems_point_at_the_override(tmp_path: Path) -> None:
 def test_an_overridden_section_has_no_lines_left(tmp_path: Path) -> None:
     text = MINIMAL.replace("  gru: {kind: rnn}", "  gru:\n    kind: pretrained\n    model: m\n")
     assert problems(tmp_path, text, "students.gru={kind: pretrained}") == [
-        "--set students.gru: `students.gru.model` is missing; expected a folder, a .gguf file, a hub id, or package:NAME"
+        "--set students.gru: `students.gru.model` is missing; expected a folder, a .gguf file, a "
+        "hub id, or package:NAME"
     ]

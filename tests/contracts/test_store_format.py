@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tutelage.targets import FORMAT, KINDS, TargetStore, TargetWriter, inspect, verify
+from tutelage.targets import FORMAT, STORE_KINDS, TargetStore, TargetWriter, inspect, verify
 from tutelage.types import example_id
 
 _spec = importlib.util.spec_from_file_location(
@@ -157,7 +157,7 @@ def test_the_golden_store_can_be_gone_on_with(tmp_path):
 
 
 def test_kinds_are_a_contract(tmp_path):
-    assert KINDS == ("class_probabilities", "hidden", "sampled", "top_k")
+    assert STORE_KINDS == ("class_probabilities", "hidden", "sampled", "top_k")
     with pytest.raises(
         ValueError,
         match="'logits' were asked for; this version knows class_probabilities, hidden, sam",

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.data import augment
-from tutelage.data.augmentation import Augmentation
+from tutelage.data.examples.augmentation import Augmentation
 
 texts = st.lists(st.text("ab cd\n", max_size=30), max_size=8)
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.tiny_tokenizer import make_tokenizer
 
-from tutelage.data.chat import messages_problem, render_chat, without_nulls
-from tutelage.data.tokenizing import Trainable, tokenize
+from tutelage.data.documents.chat import messages_problem, render_chat, without_nulls
+from tutelage.data.documents.tokenizing import Trainable, tokenize
 from tutelage.errors import DataError
 
 USER, ASSISTANT = "user", "assistant"

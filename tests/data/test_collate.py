@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.data.collate import EncodedSet, collate
+from tutelage.data.examples.collate import EncodedSet, collate
 from tutelage.errors import ShapeMismatch
 
 PAD = 9

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.data.connected import connected, members
+from tutelage.data.splits import connected, members
 
 keys = st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=3), max_size=25)
 

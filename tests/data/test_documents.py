@@ -150,14 +150,16 @@ def test_every_problem_at_once(tokenizer: Any, tmp_path: Path) -> None:
     path = write(tmp_path, rows)
     path.write_text(path.read_text() + "\nno json", encoding="utf-8")
     assert found(path, tokenizer, Columns(text="text")) == [
-        "error: train.jsonl: 1 of 2 documents has more than 64 tokens, the longest 83 (row 7); set task.long_documents to split or truncate, or raise task.sequence_length",  # noqa: E501
+        "error: train.jsonl: 1 of 2 documents has more than 64 tokens, the longest 83 (row 7); set "
+        "task.long_documents to split or truncate, or raise task.sequence_length",
         "error: train.jsonl, row 8: line 8 is not JSON (Expecting value, column 1); write one "
         "object a line",
         "error: train.jsonl, row 2: `text` is empty; delete the row or fill it in",
         "error: train.jsonl, row 3: `text` is missing; delete the row or fill it in",
         "error: train.jsonl, row 4: `text` is missing; delete the row or fill it in",
         "error: train.jsonl, row 5: `text` is 3 (int); expected text: write it as a string",
-        "error: train.jsonl, row 6: `text` holds half of a character (a lone surrogate): a text was cut inside it; write it again",  # noqa: E501
+        "error: train.jsonl, row 6: `text` holds half of a character (a lone surrogate): a text "
+        "was cut inside it; write it again",
     ]
 
 
@@ -191,8 +193,10 @@ def test_conversations_that_cannot_be_used(
 ) -> None:
     path = write(tmp_path, [{"m": TURNS}, {"m": TURNS[:1]}, {"m": TURNS[1:]}, {"m": "hi"}])
     assert found(path, tokenizer, Columns(messages="m")) == [
-        "error: train.jsonl, row 2: no message is of the assistant, so there is nothing to learn; add its answer, or set data.train_on: all",  # noqa: E501
-        "error: train.jsonl, row 3: the assistant speaks first; put what it answers before it, as a message of the user",
+        "error: train.jsonl, row 2: no message is of the assistant, so there is nothing to learn; "
+        "add its answer, or set data.train_on: all",
+        "error: train.jsonl, row 3: the assistant speaks first; put what it answers before it, as "
+        "a message of the user",
         "error: train.jsonl, row 4: `m` is 'hi' (str); expected a list of {role, content}",
     ]
     assert (

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.data.packed import collate_packed
+from tutelage.data.documents.packing import collate_packed
 from tutelage.types import Document
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.data.packing import micro_batches, pack
+from tutelage.data.documents.packing import micro_batches, pack
 
 lengths_up_to = st.integers(1, 64).flatmap(
     lambda most: st.tuples(st.just(most), st.lists(st.integers(1, most), max_size=60))
@@ -86,7 +86,8 @@ def test_an_epoch_holds_every_document_once_within_the_budgets(
 ) -> None:
     most, lengths = case
     settings = {
-        "tokens_per_step": step, "tokens_per_micro_batch": micro, "sequence_length": most, "pack": together, "seed": 5,
+        "tokens_per_step": step, "tokens_per_micro_batch": micro, "sequence_length": most,
+        "pack": together, "seed": 5,
         "epoch": epoch,
     }  # fmt: skip
     steps = micro_batches(lengths, **settings)
@@ -167,7 +168,8 @@ def test_what_a_step_holds_does_not_depend_on_micro_batches(
 
     def held(micro: int) -> list[list[int]]:
         steps = micro_batches(
-            lengths, tokens_per_step=step, tokens_per_micro_batch=micro, sequence_length=most, pack=together, seed=1,
+            lengths, tokens_per_step=step, tokens_per_micro_batch=micro, sequence_length=most,
+            pack=together, seed=1,
             epoch=0,
         )  # fmt: skip
         return [

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tutelage.data import Prepared, prepare, validate
+from tutelage.data import Prepared, check_parts, prepare
 from tutelage.errors import RecipeError
 from tutelage.types import Example
 
@@ -77,7 +77,8 @@ def test_files_for_every_part(tmp_path: Path) -> None:
         },
     }
     assert warnings(prepared) == [
-        "more.csv: 1 unlabeled row is also in validation or test, for instance 'x5' (more.csv, row 5); left out, so that the "
+        "more.csv: 1 unlabeled row is also in validation or test, for instance 'x5' (more.csv, row "
+        "5); left out, so that the "
         "test stays unseen"
     ]
 
@@ -134,11 +135,14 @@ def test_warnings_with_count_and_example(tmp_path: Path) -> None:
         "test.csv: 1 validation row has no label and validation needs one; left out",
         "train.csv: 2 texts have more than one label, for instance 't0': bad in row 1, good in row "
         "101",
-        "test.csv: 2 validation rows are also in train.csv, for instance 't4' (row 99, there row 5); the validation flatters "
+        "test.csv: 2 validation rows are also in train.csv, for instance 't4' (row 99, there row "
+        "5); the validation flatters "
         "the student: remove them from one side",
-        "test.csv: 2 test rows are also in train.csv, for instance 't4' (row 99, there row 5); the test flatters the student: "
+        "test.csv: 2 test rows are also in train.csv, for instance 't4' (row 99, there row 5); the "
+        "test flatters the student: "
         "remove them from one side",
-        "test.csv: 100 test rows are also in test.csv, for instance 'x0' (row 1, there row 1); the test flatters the student: "
+        "test.csv: 100 test rows are also in test.csv, for instance 'x0' (row 1, there row 1); the "
+        "test flatters the student: "
         "remove them from one side",
     ]
     assert len(prepared.test) == 100
@@ -153,7 +157,8 @@ def test_every_problem_of_every_file_at_once(tmp_path: Path) -> None:
         "train.csv, row 42: the label 'bda' is not one of bad, good; did you mean `bad`?",
         "test.csv, row 41: the label 'godo' is not one of bad, good; did you mean `good`?",
         "more.csv: the file has no rows; expected at least one example",
-        f"absent.csv: no such file: {tmp_path}/absent.csv; correct the path; relative paths start at the recipe's folder",
+        f"absent.csv: no such file: {tmp_path}/absent.csv; correct the path; relative paths start "
+        f"at the recipe's folder",
     ]
 
 
@@ -161,7 +166,8 @@ def test_one_class_missing_from_train(tmp_path: Path) -> None:
     train = write(tmp_path, [(f"t{n}", "bad") for n in range(50)])
     test = write(tmp_path, many(100, "x"), "test.csv")
     assert errors(train, LABELS, test=test) == [
-        "train.csv: no training row is labelled good (rows by label: bad 45, good 0); add rows of it, or remove it from task.labels"  # noqa: E501
+        "train.csv: no training row is labelled good (rows by label: bad 45, good 0); add rows of "
+        "it, or remove it from task.labels"
     ]
     assert warnings(prepare(train, LABELS, test=test, labels_required=False))[0].startswith(
         "train.csv: no training row is labelled"
@@ -220,7 +226,10 @@ def test_files_with_one_name_are_told_apart(tmp_path: Path) -> None:
 
 def test_validate_takes_plain_examples() -> None:
     train = [Example(f"t{n}", label=n % 2) for n in range(40)]
-    assert validate(train, [Example(f"x{n}", label=n % 2) for n in range(100)], labels=LABELS) == []
     assert (
-        str(validate([], train, labels=LABELS)[0]) == "train: no row is left to train on; add rows"
+        check_parts(train, [Example(f"x{n}", label=n % 2) for n in range(100)], labels=LABELS) == []
+    )
+    assert (
+        str(check_parts([], train, labels=LABELS)[0])
+        == "train: no row is left to train on; add rows"
     )

@@ -108,7 +108,10 @@ def test_only_a_newline_ends_a_json_line(tmp_path: Path) -> None:
 
 
 def test_labels_as_indexes_and_missing_labels(tmp_path: Path) -> None:
-    lines = '{"text": "a", "label": 2}\n{"text": "b", "label": null}\n{"text": "c"}\n{"text": "d", "label": " neutral "}\n'
+    lines = (
+        '{"text": "a", "label": 2}\n{"text": "b", "label": null}\n{"text": "c"}\n{"text": "d", '
+        '"label": " neutral "}\n'
+    )
     assert [
         one.label for one in read_examples(write(tmp_path, lines, "a.jsonl"), labels=LABELS)
     ] == [2, None, None, 1]
@@ -183,12 +186,14 @@ def test_every_bad_row_at_once(tmp_path: Path) -> None:
         "a.jsonl, row 4: `text` is missing; delete the row or fill it in",
         "a.jsonl, row 5: `text` is missing (NaN); delete the row or fill it in",
         "a.jsonl, row 8: `label` is True (bool); expected the name of a label, or its index",
-        "a.jsonl, row 10: `text` holds half of a character (a lone surrogate): a text was cut inside it; write it again",
+        "a.jsonl, row 10: `text` holds half of a character (a lone surrogate): a text was cut "
+        "inside it; write it again",
         "a.jsonl, row 6: the label 'Positve' is not one of negative, neutral, positive; did you "
         "mean `positive`?",
         "a.jsonl, row 7: the label 3 is not an index from 0 to 2; the labels are negative, "
         "neutral, positive",
-        "a.jsonl, row 9: the label 'spam' is not one of negative, neutral, positive; correct the row, or add the label to "
+        "a.jsonl, row 9: the label 'spam' is not one of negative, neutral, positive; correct the "
+        "row, or add the label to "
         "task.labels",
     ]
 
@@ -202,7 +207,8 @@ def test_rows_of_one_kind_are_capped_and_counted(tmp_path: Path) -> None:
 
 def test_missing_column_names_the_existing_and_the_nearest(tmp_path: Path) -> None:
     assert found(tmp_path, "Texts,label\na,neutral\n") == [
-        "train.csv: no column `text`; did you mean `Texts`? The columns are `Texts`, `label`. Name the right one in the recipe: "  # noqa: E501
+        "train.csv: no column `text`; did you mean `Texts`? The columns are `Texts`, `label`. Name "
+        "the right one in the recipe: "
         "text_field, label_field or group_field under data"
     ]
     assert found(tmp_path, "text,lable\na,neutral\n") == []
@@ -220,7 +226,8 @@ def test_ragged_rows(tmp_path: Path) -> None:
     table, problems = read(write(tmp_path, "text,label\na, b,neutral\n\nfine,neutral\nc\n"))
     assert [(one.text, one.row) for one in table.examples] == [("fine", 2)]
     assert problems == [
-        "train.csv, row 1: line 2 has 3 fields, the header has 2 (text, label); put text that holds the separator in quotes",
+        "train.csv, row 1: line 2 has 3 fields, the header has 2 (text, label); put text that "
+        "holds the separator in quotes",
         "train.csv, row 3: line 5 has 1 fields, the header has 2 (text, label); fill in the rest",
     ]
 
@@ -239,7 +246,8 @@ def test_a_quote_that_never_closes_does_not_swallow_the_file(tmp_path: Path) -> 
     [
         (
             b"text,label\ncaf\xe9,neutral\nok,neutral\n\xff,x\n",
-            r"train.csv, line 2: byte 14 (0xe9) is not UTF-8 (1 more lines are broken too); save the file as UTF-8, for instance "  # noqa: E501
+            r"train.csv, line 2: byte 14 (0xe9) is not UTF-8 (1 more lines are broken too); save "
+            r"the file as UTF-8, for instance "
             "if it is Windows-1252: iconv -f WINDOWS-1252 -t UTF-8 train.csv > utf8.csv",
         ),
         (b"\xef\xbb\xbftext\n\xe9\n", "train.csv, line 2: byte 8 (0xe9) is not UTF-8; save"),

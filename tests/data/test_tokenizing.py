@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.tiny_tokenizer import make_tokenizer
 
-from tutelage.data.tokenizing import Tokens, Trainable, cut, tokenize
+from tutelage.data.documents.tokenizing import Tokens, Trainable, cut, tokenize
 from tutelage.errors import DataError
 
 texts = st.text(

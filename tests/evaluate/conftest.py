@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.train.tiny_language import tiny_llama, tiny_student, tiny_teacher
 
-from tutelage.models.compute import one_thread
+from tutelage.models.computing import one_thread
 
 
 @pytest.fixture(autouse=True)

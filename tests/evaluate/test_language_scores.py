@@ -25,10 +25,10 @@ from tests.train.tiny_language import (
 
 from tutelage.evaluate.tokens import scores as language_scores
 from tutelage.evaluate.tokens.comparison import compare_language_models
-from tutelage.evaluate.tokens.examples import show_distributions, write_document_scores
+from tutelage.evaluate.tokens.samples import show_distributions, write_document_scores
 from tutelage.evaluate.tokens.scores import score_models
 from tutelage.metrics import equal_mass_bins
-from tutelage.models.compute import one_thread
+from tutelage.models.computing import one_thread
 from tutelage.types import Document
 
 DOCUMENTS = tiny_documents(20, share=0.7)

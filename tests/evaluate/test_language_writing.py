@@ -21,7 +21,7 @@ from tests.train.tiny_language import (
 from transformers import LlamaConfig
 
 from tutelage.evaluate.tokens.cost import cut_to_context, measure_language_speed, peak_memory_bytes
-from tutelage.evaluate.tokens.generation import continue_prompts, prompts_of
+from tutelage.evaluate.tokens.samples import continue_prompts, prompts_of
 from tutelage.students import build_language_rnn, save_model
 from tutelage.students.language.specs import LanguageRNN
 

@@ -18,7 +18,7 @@ from tutelage.recipes.loading import load_recipe
 from tutelage.recipes.run import run as run_recipe
 from tutelage.runs.folder import Stage
 from tutelage.targets import read_manifest, verify
-from tutelage.tasks.language.evaluating import target_facts
+from tutelage.tasks.language.evaluating import describe_targets
 from tutelage.teachers import CausalTeacher
 from tutelage.types import SILENT
 
@@ -97,7 +97,7 @@ def test_labelling_that_was_interrupted_goes_on(
     assert set(one) == set(other)
     # Nobody has the time of all the labelling that went on, so none is told.
     for run, told in ((outcome, False), (whole, True)):
-        assert ("seconds" in target_facts(recipe, run.folder)) == told
+        assert ("seconds" in describe_targets(recipe, run.folder)) == told
 
 
 def test_a_kill_after_training_and_before_its_record_costs_no_step(

@@ -29,7 +29,7 @@ def _nothing_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the teacher was loaded")
 
-    monkeypatch.setattr("tutelage.tasks.language.job.load_language_model", refuse)
+    monkeypatch.setattr("tutelage.models.load_language_model", refuse)
 
 
 def append(name: str, line: str | bytes) -> Callable[[Path], None]:

@@ -14,7 +14,7 @@ import pytest
 from tests.journeys.tiny_job import environment, run_here, sentences, tutelage, write_csv
 from tests.journeys.tiny_language_job import write_language_job, write_teacher
 
-from tutelage.data import tokenizing
+from tutelage.data.documents import tokenizing
 from tutelage.recipes.loading import load_recipe
 from tutelage.recipes.run import Outcome
 from tutelage.recipes.run import run as run_recipe

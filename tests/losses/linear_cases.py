@@ -64,7 +64,8 @@ class Case:
         )
 
 
-def plain(case: Case, hidden, weight, bias, *, divergence=FORWARD, temperature=1.0, soft_weight=0.8, total=1.0,
+def plain(case: Case, hidden, weight, bias, *, divergence=FORWARD, temperature=1.0,
+          soft_weight=0.8, total=1.0,
           weights=None, teacher=True, labels=None, **head):  # fmt: skip
     labels = case.labels if labels is None else labels
     logits = linear_logits(hidden, weight, bias=bias, **head)

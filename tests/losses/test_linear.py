@@ -31,7 +31,8 @@ def test_without_a_teacher_it_is_the_cross_entropy() -> None:
 def test_the_reported_sums_are_free_of_the_mix() -> None:
     case = Case(10)
     for soft_weight in (0.2, 0.9):
-        found = linear_divergence(case.hidden, case.weight, teacher=case.dense, labels=case.labels, total=4.0,
+        found = linear_divergence(case.hidden, case.weight, teacher=case.dense, labels=case.labels,
+                                  total=4.0,
                                   soft_weight=soft_weight)  # fmt: skip
         logits = linear_logits(case.hidden, case.weight)
         torch.testing.assert_close(found.soft, Divergence()(logits, case.logprobs).sum())
@@ -173,11 +174,13 @@ def test_what_a_kind_serves_is_what_recipes_believe(kind) -> None:
     for name in DIVERGENCES:
         divergence = Divergence(name)
         if serves(kind, name):
-            linear_divergence(case.hidden, case.weight, teacher=teacher, labels=case.labels, divergence=divergence,
+            linear_divergence(case.hidden, case.weight, teacher=teacher, labels=case.labels,
+                              divergence=divergence,
                               total=1.0)  # fmt: skip
             with pytest.raises(ValueError, match="at temperature 2 cannot be had"):
                 linear_divergence(case.hidden, case.weight, teacher=teacher, labels=case.labels,
-                                  divergence=divergence, loss_temperature=2.0, total=1.0)  # fmt: skip
+                                  divergence=divergence, loss_temperature=2.0,
+                                  total=1.0)  # fmt: skip
         else:
             with pytest.raises(ValueError, match="Use targets of kind hidden or live"):
                 linear_divergence(case.hidden, case.weight, teacher=teacher, labels=case.labels,

@@ -31,12 +31,15 @@ def test_value_and_gradients_equal_the_plain_loss(name, temperature, chunk) -> N
     for teacher in (case.dense, case.states):
         inputs = case.inputs()
         found = linear_divergence(
-            *inputs[:2], bias=inputs[2], teacher=teacher, labels=labels, divergence=divergence, total=5.0,
-            loss_temperature=temperature, soft_weight=0.7, weights=case.weights, chunk_positions=chunk,
+            *inputs[:2], bias=inputs[2], teacher=teacher, labels=labels, divergence=divergence,
+            total=5.0,
+            loss_temperature=temperature, soft_weight=0.7, weights=case.weights,
+            chunk_positions=chunk,
         )  # fmt: skip
         expected_inputs = case.inputs()
         expected = plain(
-            case, *expected_inputs, divergence=divergence, temperature=temperature, soft_weight=0.7, total=5.0,
+            case, *expected_inputs, divergence=divergence, temperature=temperature,
+            soft_weight=0.7, total=5.0,
             weights=case.weights, labels=labels,
         )  # fmt: skip
         torch.testing.assert_close(found.loss, expected, rtol=1e-9, atol=1e-12)
@@ -75,7 +78,8 @@ def test_sampled_targets_that_hold_everything_equal_dense_ones() -> None:
 def test_buckets_of_all_ids_equal_the_dense_divergence(name) -> None:
     case, divergence = Case(2), Divergence(name)
     inputs, plain_inputs = case.inputs(), case.inputs()
-    found = linear_divergence(*inputs[:2], bias=inputs[2], teacher=case.bucket(V), labels=case.labels,
+    found = linear_divergence(*inputs[:2], bias=inputs[2], teacher=case.bucket(V),
+                              labels=case.labels,
                               divergence=divergence, total=1.0)  # fmt: skip
     expected = plain(case, *plain_inputs, divergence=divergence)
     torch.testing.assert_close(found.loss, expected, rtol=1e-7, atol=1e-8)
@@ -95,7 +99,8 @@ def test_buckets_equal_their_float64_definition_and_their_own_finite_differences
     )
 
     def loss(hidden: torch.Tensor) -> torch.Tensor:
-        return linear_divergence(hidden, case.weight, teacher=padded, labels=case.labels, divergence=divergence,
+        return linear_divergence(hidden, case.weight, teacher=padded, labels=case.labels,
+                                 divergence=divergence,
                                  soft_weight=1.0, total=1.0).loss  # fmt: skip
 
     definition = getattr(reference, f"bucket_{name}")
@@ -113,8 +118,10 @@ def test_gradcheck_of_the_whole_thing_with_cap_scale_bias_and_padding() -> None:
 
     def loss(*inputs: torch.Tensor) -> torch.Tensor:
         return linear_divergence(
-            inputs[0], inputs[1], bias=inputs[2], teacher=case.dense, labels=case.labels.clamp_max(8), total=2.0,
-            logit_scale=0.7, soft_cap=3.0, vocabulary=9, divergence=Divergence("jensen_shannon"), loss_temperature=1.5,
+            inputs[0], inputs[1], bias=inputs[2], teacher=case.dense,
+            labels=case.labels.clamp_max(8), total=2.0,
+            logit_scale=0.7, soft_cap=3.0, vocabulary=9, divergence=Divergence("jensen_shannon"),
+            loss_temperature=1.5,
         ).loss  # fmt: skip
 
     assert torch.autograd.gradcheck(loss, tuple(case.inputs()))
@@ -223,7 +230,8 @@ def test_the_tail_is_not_drained(name) -> None:
     optimizer = torch.optim.Adam([logits], lr=0.1)
     for _ in range(400):
         optimizer.zero_grad()
-        linear_divergence(logits, identity, teacher=teacher, labels=case.labels, divergence=Divergence(name),
+        linear_divergence(logits, identity, teacher=teacher, labels=case.labels,
+                          divergence=Divergence(name),
                           soft_weight=1.0, total=1.0).loss.backward()  # fmt: skip
         optimizer.step()
     probs = logits.softmax(-1)

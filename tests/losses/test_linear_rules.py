@@ -82,9 +82,12 @@ def test_blocks_change_nothing(name, kind, type_, monkeypatch) -> None:
         monkeypatch.setattr(linear, "BLOCK_ELEMENTS", elements)
         inputs = case.inputs()
         loss = linear_divergence(
-            *inputs[:2], bias=inputs[2], teacher=case.teacher(kind), labels=case.labels.clamp_max(V - 2), total=3.0,
-            divergence=Divergence(name), loss_temperature=temperature, weights=case.weights, logit_scale=0.8,
-            soft_cap=4.0, vocabulary=V - 1 if kind in ("dense", "states") else None, chunk_positions=5,
+            *inputs[:2], bias=inputs[2], teacher=case.teacher(kind),
+            labels=case.labels.clamp_max(V - 2), total=3.0,
+            divergence=Divergence(name), loss_temperature=temperature, weights=case.weights,
+            logit_scale=0.8,
+            soft_cap=4.0, vocabulary=V - 1 if kind in ("dense", "states") else None,
+            chunk_positions=5,
         ).loss  # fmt: skip
         found.append([loss.detach(), *torch.autograd.grad(loss, inputs)])
     assert any(bool(value.any()) for value in found[0][1:])
@@ -100,7 +103,8 @@ def test_every_divergence_passes_gradcheck(name, kind) -> None:
 
     def loss(*inputs: torch.Tensor) -> torch.Tensor:
         return linear_divergence(
-            inputs[0], inputs[1], bias=inputs[2], teacher=case.teacher(kind), labels=case.labels, total=2.0,
+            inputs[0], inputs[1], bias=inputs[2], teacher=case.teacher(kind), labels=case.labels,
+            total=2.0,
             divergence=Divergence(name), soft_weight=0.6,
         ).loss  # fmt: skip
 
@@ -112,7 +116,8 @@ def test_never_negative_in_float32_and_zero_where_both_agree(name, kind) -> None
     """Losses that call themselves KL and fall below zero were clamped by others in most steps."""
     for gap in (0.0, 1e-3, 3.0):
         case = Case(2, dtype=torch.float32, positions=16, size=200, gap=gap)
-        soft = linear_divergence(case.hidden, case.weight, teacher=case.teacher(kind), labels=case.labels, total=1.0,
+        soft = linear_divergence(case.hidden, case.weight, teacher=case.teacher(kind),
+                                 labels=case.labels, total=1.0,
                                  divergence=Divergence(name)).soft  # fmt: skip
         assert float(soft) >= -16 * 2e-6
         if gap == 0.0:
@@ -124,7 +129,8 @@ def test_far_logits_give_finite_values_and_gradients(name, kind) -> None:
     case = Case(3, dtype=torch.float32)
     inputs = case.inputs()[:2]
     for scale in (1e3, 1e-3):
-        found = linear_divergence(*inputs, teacher=case.teacher(kind), labels=case.labels, total=1.0,
+        found = linear_divergence(*inputs, teacher=case.teacher(kind), labels=case.labels,
+                                  total=1.0,
                                   divergence=Divergence(name), logit_scale=scale)  # fmt: skip
         assert found.loss.isfinite()
         assert all(
@@ -138,7 +144,8 @@ def test_ids_that_the_teacher_rules_out_are_no_nans(name) -> None:
     logprobs = case.logprobs.clone()
     logprobs[:, 3] = -math.inf
     inputs = case.inputs()[:2]
-    found = linear_divergence(*inputs, teacher=DenseTeacher(logprobs.log_softmax(-1)), labels=case.labels, total=1.0,
+    found = linear_divergence(*inputs, teacher=DenseTeacher(logprobs.log_softmax(-1)),
+                              labels=case.labels, total=1.0,
                               divergence=Divergence(name))  # fmt: skip
     assert found.loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(found.loss, inputs))
@@ -155,7 +162,8 @@ def test_at_a_high_temperature_it_is_half_the_variance_of_the_logits_difference(
     here."""
     case, temperature = Case(5), 1e4
     inputs = case.inputs()[:2]
-    found = linear_divergence(*inputs, teacher=case.teacher(kind), labels=case.labels, loss_temperature=temperature,
+    found = linear_divergence(*inputs, teacher=case.teacher(kind), labels=case.labels,
+                              loss_temperature=temperature,
                               soft_weight=1.0, total=1.0).loss  # fmt: skip
     other = case.inputs()[:2]
     difference = other[0] @ other[1].T - case.logprobs
@@ -188,7 +196,8 @@ def test_a_student_with_fewer_rows_than_the_teacher_gives_the_rest_no_mass() -> 
     case = Case(7)
     narrow = case.weight[: V - 3]
     labels = case.labels.clamp_max(V - 4)
-    found = linear_divergence(case.hidden, narrow, teacher=case.teacher("states"), labels=labels, total=1.0,
+    found = linear_divergence(case.hidden, narrow, teacher=case.teacher("states"), labels=labels,
+                              total=1.0,
                               soft_weight=1.0, vocabulary=V - 3).loss  # fmt: skip
     expected = Divergence()(case.hidden @ narrow.T, case.logprobs[:, : V - 3].log_softmax(-1)).sum()
     torch.testing.assert_close(found, expected)
@@ -199,7 +208,8 @@ def test_a_student_with_fewer_rows_than_the_teacher_gives_the_rest_no_mass() -> 
 def test_gradients_are_handed_over_scaled_and_can_be_had_again() -> None:
     case = Case(8)
     inputs = case.inputs()
-    loss = linear_divergence(*inputs[:2], bias=inputs[2], teacher=case.teacher("states"), labels=case.labels,
+    loss = linear_divergence(*inputs[:2], bias=inputs[2], teacher=case.teacher("states"),
+                             labels=case.labels,
                              total=1.0).loss  # fmt: skip
     first = torch.autograd.grad(3 * loss, inputs, retain_graph=True)
     second = torch.autograd.grad(loss, inputs, retain_graph=True)
@@ -313,7 +323,8 @@ def test_bfloat16_is_no_worse_than_the_plain_bfloat16_loss(name) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         naive = plain(case)
         inputs = case.inputs()[:2]
-        loss = linear_divergence(*inputs, teacher=case.teacher("states"), labels=case.labels, divergence=divergence,
+        loss = linear_divergence(*inputs, teacher=case.teacher("states"), labels=case.labels,
+                                 divergence=divergence,
                                  soft_weight=1.0, total=1.0, chunk_positions=16).loss  # fmt: skip
     for mine, theirs, true in zip(torch.autograd.grad(loss, inputs), naive, exact, strict=True):
         error, naive_error = ((value.double() - true).norm() for value in (mine, theirs))

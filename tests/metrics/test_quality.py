@@ -195,7 +195,8 @@ def test_no_pairs_are_not_a_number(metric):
 def test_what_does_not_fit_is_refused(metric):
     with pytest.raises(
         ShapeMismatch,
-        match=r"shape \(200, 4\) and gold labels of shape \(3,\) were given; expected \[N, C\] and \[N\]",
+        match=r"shape \(200, 4\) and gold labels of shape \(3,\) were given; expected \[N, C\] and "
+        r"\[N\]",
     ):
         metric(PROBS, GOLD[:3])
     with pytest.raises(ShapeMismatch, match=r"probabilities of shape \(200,\)"):
@@ -216,6 +217,7 @@ def test_what_does_not_fit_is_refused(metric):
 def test_two_models_of_other_labels_are_refused(metric):
     with pytest.raises(
         ShapeMismatch,
-        match=r"teacher probabilities of shape \(200, 4\) and student .* \(200, 3\) .* the same labels",
+        match=r"teacher probabilities of shape \(200, 4\) and student .* \(200, 3\) .* the same "
+        r"labels",
     ):
         metric(PROBS, PROBS[:, :3])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.models.batching import FULL_ENOUGH_TOKENS, MOST_PADDING, length_batches, pad
+from tutelage.models.computing import FULL_ENOUGH_TOKENS, MOST_PADDING, length_batches, pad
 
 CPU = torch.device("cpu")
 LENGTHS = st.lists(st.integers(1, 200), max_size=80)

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from tutelage.errors import ModelError
-from tutelage.models import OutputLayer, document_attention, output_layer, packs
+from tutelage.models import OutputLayer, attention, output_layer, packs
 from tutelage.models.final_states import final_states, positions_within
 from tutelage.students.language.lora import add_lora
 
@@ -74,10 +74,10 @@ def packed(rows, *, vocabulary=60, seed=0):
 def attention_seen(model):
     """The masks that the first layer is given, one for each reading."""
     seen = []
-    attention = next(
+    block = next(
         module for name, module in model.named_modules() if name.endswith(("self_attn", "attn"))
     )
-    handle = attention.register_forward_pre_hook(
+    handle = block.register_forward_pre_hook(
         lambda _module, _args, settings: seen.append(settings["attention_mask"]), with_kwargs=True
     )
     try:
@@ -119,7 +119,7 @@ def test_attention_by_document_and_by_mask_are_the_same(name, rows, monkeypatch)
         for by_mask in (False, True):
             if by_mask:
                 monkeypatch.setattr(
-                    document_attention, "attends_through_the_interface", lambda _model: False
+                    attention, "attends_through_the_interface", lambda _model: False
                 )
             states = final_states(model, ids, positions, segments)
             states[segments > 0].square().sum().backward()

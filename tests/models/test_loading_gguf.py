@@ -16,9 +16,8 @@ from transformers import AutoModelForCausalLM
 
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory
 from tutelage.models import load_language_model, model_facts, model_fingerprint
-from tutelage.models.gguf import convert_gguf
 from tutelage.models.reading import read_tokenizer
-from tutelage.models.weights import file_sha256
+from tutelage.models.weights import convert_gguf, file_sha256
 from tutelage.runs import cache_folder
 from tutelage.teachers import PromptedTeacher, extract_features
 from tutelage.types import Example
@@ -50,7 +49,7 @@ def test_a_gguf_file_that_would_not_fit_is_refused_before_it_is_unpacked(tmp_pat
     path = write_gguf(tmp_path / "tiny.gguf", "llama")
     with monkeypatch.context() as patch:
         patch.setattr(
-            "tutelage.models.gguf.shutil.disk_usage",
+            "tutelage.models.weights.shutil.disk_usage",
             lambda _: SimpleNamespace(free=4 * 36 * 32 - 1),
         )
         with pytest.raises(
@@ -59,7 +58,7 @@ def test_a_gguf_file_that_would_not_fit_is_refused_before_it_is_unpacked(tmp_pat
             load_language_model(str(path))
     assert list((cache_folder() / "models").iterdir()) == []
     monkeypatch.setattr(
-        "tutelage.models.gguf.os.sysconf", lambda name: 36 if name == "SC_PAGE_SIZE" else 127
+        "tutelage.models.weights.os.sysconf", lambda name: 36 if name == "SC_PAGE_SIZE" else 127
     )
     with pytest.raises(
         NotEnoughMemory, match=r"tiny\.gguf takes 0\.00 GB as float32 but this machine has 0\.00 GB"
@@ -76,17 +75,17 @@ def test_an_interrupted_conversion_leaves_nothing_half_read(tmp_path, monkeypatc
         (folder / "config.json").write_text("{}")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tutelage.models.gguf._write_plain_copy", dies)
+    monkeypatch.setattr("tutelage.models.weights._write_plain_copy", dies)
     with pytest.raises(KeyboardInterrupt):
         convert_gguf(path)
     assert list((cache_folder() / "models").iterdir()) == []
     monkeypatch.setattr(
-        "tutelage.models.gguf._write_plain_copy",
+        "tutelage.models.weights._write_plain_copy",
         lambda _path, folder: (folder / "config.json").write_text("{}"),
     )
     target = convert_gguf(path)
     assert target.name == file_sha256(path)
-    monkeypatch.setattr("tutelage.models.gguf._write_plain_copy", dies)
+    monkeypatch.setattr("tutelage.models.weights._write_plain_copy", dies)
     assert convert_gguf(path) == target
 
 

@@ -88,9 +88,9 @@ def test_a_folder_of_pieces_and_whole_files_is_a_model(site, language_model, tmp
 
 def test_a_join_that_was_killed_goes_on_where_it_was(site, whole, monkeypatch):
     install_pieces(site, whole)
-    monkeypatch.setattr("tutelage.models.packages._BLOCK_BYTES", 64)
+    monkeypatch.setattr("tutelage.models.finding._BLOCK_BYTES", 64)
     with monkeypatch.context() as patch:
-        patch.setattr("tutelage.models.packages.file_sha256", killed_at_the_end)
+        patch.setattr("tutelage.models.finding.file_sha256", killed_at_the_end)
         with pytest.raises(KeyboardInterrupt):
             locate("package:big_model")
     (beside,) = (cache_folder() / "packages").rglob(".tiny.gguf.joining")
@@ -137,7 +137,7 @@ class Watched:
 
 
 def test_what_an_earlier_call_wrote_wrongly_is_found(site, whole, monkeypatch):
-    monkeypatch.setattr("tutelage.models.packages._BLOCK_BYTES", 64)
+    monkeypatch.setattr("tutelage.models.finding._BLOCK_BYTES", 64)
     install_pieces(site, whole)
     found = locate("package:big_model")
     assert found is not None
@@ -195,7 +195,7 @@ def test_a_missing_part_is_named(site, whole):
 def test_a_join_that_does_not_fit_is_refused(site, whole, monkeypatch):
     install_pieces(site, whole)
     monkeypatch.setattr(
-        "tutelage.models.packages.shutil.disk_usage", lambda _: SimpleNamespace(free=len(whole) - 1)
+        "tutelage.models.finding.shutil.disk_usage", lambda _: SimpleNamespace(free=len(whole) - 1)
     )
     with pytest.raises(
         NotEnoughDisk, match=r"package:big_model takes .* when its parts are joined"

@@ -13,10 +13,14 @@ import transformers
 from tests.students.test_fast_transformer import model_of
 from tests.students.tiny_causal_models import MODELS, built
 
-from tutelage.models.attention import asks_for_its_attention, attention_of
+from tutelage.models.attention import (
+    TESTED_TRANSFORMERS,
+    asks_for_its_attention,
+    attention_of,
+    transformers_was_tested,
+)
 from tutelage.models.final_states import final_states, packs
-from tutelage.models.rebuilding import rebuild
-from tutelage.models.versions import TESTED_TRANSFORMERS, transformers_was_tested
+from tutelage.models.loading import rebuild
 from tutelage.students.classifier.fast_transformer import has_known_shape
 from tutelage.teachers import PromptedTeacher
 from tutelage.types import Example

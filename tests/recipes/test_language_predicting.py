@@ -12,7 +12,7 @@ from tests.recipes.language_job import KNOWN, UNSEEN, texts, tiny_teacher
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tutelage.cli.main import main
-from tutelage.data.chat import render_chat, render_prompt
+from tutelage.data.documents.chat import render_chat, render_prompt
 from tutelage.errors import DataError
 from tutelage.recipes.predicting import load_student, student_folder, text_column
 from tutelage.students import build_language_rnn, save_model

@@ -17,7 +17,7 @@ from tutelage.recipes.run import run
 from tutelage.students import train_tokenizer
 from tutelage.tasks.classification.checking import check_recipe, require_students, student_problems
 from tutelage.tasks.classification.recipe import Recipe
-from tutelage.teachers.local import LocalModel
+from tutelage.teachers.spec import LocalModel
 
 TEXTS = [f"a {word} film number {number}" for number in range(20) for word in ("good", "bad")]
 RECIPE = """\

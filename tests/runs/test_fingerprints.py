@@ -61,7 +61,10 @@ def test_it_never_changes():
 
 
 def test_another_process_says_the_same():
-    code = "from tutelage.runs import fingerprint; print(fingerprint({'b', 'a', 'c'}, {'x': 1, 'y': 2}))"
+    code = (
+        "from tutelage.runs import fingerprint; print(fingerprint({'b', 'a', 'c'}, {'x': 1, 'y': "
+        "2}))"
+    )
     found = {
         subprocess.run(
             [sys.executable, "-c", code],
@@ -87,10 +90,14 @@ def test_mappings_have_no_order(mapping):
 
 def test_kinds_of_content_are_told_apart():
     contents = [
-        1, 1.0, True, "1", b"1", None, "", [], [1], [[1]], {}, {"1": 1}, {1: 1}, {1}, Path("1"), "None", ["a", "b"],
-        ["ab"], {"mapping": []}, {"path": "1"}, {"bytes": "31"}, float("nan"), float("inf"), 0.0, -0.0, 0, False,
-        Settings(1.0), OtherSettings(1.0), Settings(1.0, (1,)), Section(rate=1.0, path=Path("a")), Colour.RED, "red",
-        np.array([1, 2]), np.array([[1, 2]]), np.array([1, 2], np.int32), np.array([1.0, 2.0]), "\ud800",
+        1, 1.0, True, "1", b"1", None, "", [], [1], [[1]], {}, {"1": 1}, {1: 1}, {1}, Path("1"),
+        "None", ["a", "b"],
+        ["ab"], {"mapping": []}, {"path": "1"}, {"bytes": "31"}, float("nan"), float("inf"), 0.0,
+        -0.0, 0, False,
+        Settings(1.0), OtherSettings(1.0), Settings(1.0, (1,)), Section(rate=1.0, path=Path("a")),
+        Colour.RED, "red",
+        np.array([1, 2]), np.array([[1, 2]]), np.array([1, 2], np.int32), np.array([1.0, 2.0]),
+        "\ud800",
     ]  # fmt: skip
     found = [fingerprint(content) for content in contents]
     assert len(set(found)) == len(found)

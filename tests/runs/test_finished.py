@@ -1,4 +1,6 @@
-"""A finished call is believed only while its inputs, its stages and its files are what they were."""
+"""A finished call is believed only while its inputs, its stages and its files are what they
+were.
+"""
 
 from __future__ import annotations
 

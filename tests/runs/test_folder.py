@@ -76,7 +76,10 @@ def test_out_of_another_recipe_is_refused_with_what_changed(tmp_path):
         "  gru: {kind: rnn}", "  tiny: {kind: transformer}"
     )
     changes = r"\(students.gru.kind removed, students.tiny.kind added, train.epochs 3 → 10\)"
-    message = rf"another recipe {changes} .* --out .*mine-2: what is still the same is taken over from .*mine$"
+    message = (
+        rf"another recipe {changes} .* --out .*mine-2: what is still the same is taken over from "
+        rf".*mine$"
+    )
     with pytest.raises(RunExists, match=message):
         open_run(tmp_path, "reviews", changed, out=out)
     assert (out / "recipe.yaml").read_text("utf-8") == RECIPE

@@ -32,7 +32,8 @@ def test_another_process_is_refused_until_it_is_killed(tmp_path):
     with (
         pytest.raises(
             RunExists,
-            match=rf"run is being written by process {holder.pid}; .* Wait until it has finished, stop it",
+            match=rf"run is being written by process {holder.pid}; .* Wait until it has finished, "
+            rf"stop it",
         ),
         lock(folder),
     ):

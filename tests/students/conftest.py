@@ -9,9 +9,12 @@ from tests.students.tiny_causal_models import MODELS, built
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tutelage.models.compute import one_thread
+from tutelage.models.computing import one_thread
 
-SENTENCE = "good bad film movie it's don't awful great the a plot acting very not boring wonderful , . ! naïve"
+SENTENCE = (
+    "good bad film movie it's don't awful great the a plot acting very not boring wonderful , . ! "
+    "naïve"
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.students.classifier.components import principal_components
+from tutelage.students.vocabulary.embeddings import principal_components
 
 
 @settings(max_examples=25, deadline=None)

@@ -8,7 +8,7 @@ from tutelage.errors import ShapeMismatch
 from tutelage.students.classifier.rnn import build_rnn
 from tutelage.students.classifier.specs import RNN
 from tutelage.students.vocabulary.embeddings import set_embeddings, teacher_embeddings
-from tutelage.students.vocabulary.texts import token_texts
+from tutelage.students.vocabulary.token_vectors import token_texts
 from tutelage.students.vocabulary.training import train_tokenizer
 from tutelage.students.vocabulary.trimming import trim_tokenizer
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from tutelage.students.classifier import fast_rnn
-from tutelage.students.classifier.configuration import RecurrentConfig
 from tutelage.students.classifier.fast_rnn import FastRecurrent
 from tutelage.students.classifier.rnn import RecurrentForSequenceClassification
+from tutelage.students.configurations import RecurrentConfig
 
 SHAPES = list(
     itertools.product(

@@ -130,8 +130,8 @@ def test_a_transformer_student_needs_nothing_of_ours(folders, labels):
 ORDERS = {
     "tutelage first": "import tutelage; tutelage.register(); import transformers",
     "transformers first": "import transformers, tutelage; tutelage.register()",
-    "auto classes first": "from transformers import AutoConfig, AutoModelForSequenceClassification\n"
-    "import tutelage; tutelage.register()",
+    "auto classes first": "from transformers import AutoConfig, AutoModelForSequenceClassification"
+    "\nimport tutelage; tutelage.register()",
     "twice": "import tutelage; tutelage.register(); tutelage.register()",
     "after a student": "import tutelage.students.classifier.rnn, tutelage; tutelage.register()",
 }

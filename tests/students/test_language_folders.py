@@ -45,7 +45,7 @@ generate.tokenizer.pad_token_id = generate.tokenizer.eos_token_id
 prompts = ["Good film", "A very boring plot, and acting", "the"]
 together = generate(prompts, batch_size=3)
 alone = [generate(prompt) for prompt in prompts]
-print(json.dumps([[row[0]["generated_text"] for row in together], [row[0]["generated_text"] for row in alone]]))
+print(json.dumps([[row[0]["generated_text"] for row in rows] for rows in (together, alone)]))
 """
     together, alone = json.loads(python(code))
     assert together == alone

@@ -11,12 +11,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 
 from tutelage.errors import ModelError, ShapeMismatch
 from tutelage.models import load_language_student, output_layer
-from tutelage.students.language.embeddings import language_embeddings, set_language_embeddings
 from tutelage.students.language.pretrained import LanguagePretrained
 from tutelage.students.language.pruned import Pruned
-from tutelage.students.language.sizes import language_parameters
 from tutelage.students.language.specs import LanguageRNN, LanguageTransformer
+from tutelage.students.language.student import language_parameters
 from tutelage.students.language.transformer import build_language_transformer
+from tutelage.students.vocabulary.embeddings import language_embeddings, set_language_embeddings
 
 
 def test_loading(llama, tmp_path):

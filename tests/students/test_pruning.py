@@ -21,7 +21,7 @@ from transformers import (
 from tutelage.errors import ModelError
 from tutelage.models import load_language_student
 from tutelage.students.language.pruned import Pruned
-from tutelage.students.language.sizes import language_parameters
+from tutelage.students.language.student import language_parameters
 from tutelage.students.pruning.importance import measure_importance
 from tutelage.students.pruning.plan import plan_pruning
 from tutelage.students.pruning.pruning import prune

@@ -8,8 +8,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoModelForSequenceClassification
 
 import tutelage
-from tutelage.students.classifier.configuration import RecurrentConfig
 from tutelage.students.classifier.rnn import RecurrentForSequenceClassification, run_padded
+from tutelage.students.configurations import RecurrentConfig
 
 POOLINGS = ["mean", "max", "mean_max", "attention", "last"]
 

@@ -96,7 +96,8 @@ def language_of_two_kinds(chance: np.random.Generator, positions: int) -> Sparse
     counts = heads + TAIL
     probs = [[0.5] * head + [(1 - 0.5 * head) / TAIL] * TAIL for head in heads.tolist()]
     return SparseTargets(
-        counts.astype(np.uint16), heads, np.array(ids, np.int32), np.log(np.concatenate(probs)).astype(np.float32),
+        counts.astype(np.uint16), heads, np.array(ids, np.int32),
+        np.log(np.concatenate(probs)).astype(np.float32),
         np.full(positions, 3.0, np.float32),
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from tests.targets.token_targets import (
-    KINDS,
+    STORE_KINDS,
     assert_same,
     documents,
     name,
@@ -31,7 +31,7 @@ from tutelage.targets import (
 from tutelage.types import example_id
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORE_KINDS)
 def test_merging_changes_nothing(tmp_path, kind):
     values = documents(kind, [3, 0, 7, 1, 12, 5, 2])
     ids = [name(row) for row in range(len(values))]
@@ -155,7 +155,7 @@ def test_what_cannot_be_merged_is_named(tmp_path):
     assert {file.read_text() for file in (tmp_path / "things").iterdir()} == {"mine"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORE_KINDS)
 def test_exported_lines_say_what_lookup_says(tmp_path, kind):
     values = documents(kind, [3, 0, 5])
     path = write(tmp_path / "targets", kind, values)

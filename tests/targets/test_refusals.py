@@ -81,7 +81,8 @@ def test_a_kind_of_a_later_version_is_refused(store):
     edit_manifest(store, kind="logits")
     with pytest.raises(
         TargetsCorrupt,
-        match=r"cannot be read: targets of kind 'logits' .* knows class_probabilities, hidden, sampled, ",
+        match=r"cannot be read: targets of kind 'logits' .* knows class_probabilities, hidden, "
+        r"sampled, ",
     ):
         TargetStore.open(store)
     assert len(verify(store)) == 1
@@ -166,7 +167,8 @@ def test_rows_without_targets_are_counted_and_named(store):
         TargetStore.open(store).lookup([*IDS, *absent, absent[0]])
     with pytest.raises(
         TargetsIncomplete,
-        match=rf"for 1 of the 1 texts asked for \(content ids {absent[0].hex()}\): .*tutelage label",
+        match=rf"for 1 of the 1 texts asked for \(content ids {absent[0].hex()}\): .*tutelage "
+        rf"label",
     ):
         TargetStore.open(store).lookup(absent[:1])
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.targets.token_targets import KINDS, documents, name, open_writer, write
+from tests.targets.token_targets import STORE_KINDS, documents, name, open_writer, write
 
 from tutelage.errors import ShapeMismatch, TargetsCorrupt
 from tutelage.targets import (
@@ -181,7 +181,7 @@ def test_what_an_encoding_does_not_need_is_kept(tmp_path):
     assert read_manifest(path).encoding == {"budget": 2, "draw": "systematic"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORE_KINDS)
 def test_every_damaged_byte_is_noticed(tmp_path, kind):
     path = write(tmp_path / "targets", kind, documents(kind, [5, 3]))
     chance = np.random.default_rng(0)

@@ -97,7 +97,8 @@ def test_inspect_agrees_with_the_definitions(tmp_path):
     size = sum(part.stat().st_size for part in path.glob("*.parquet"))
     assert facts.pop("mean_entropy_nats") == pytest.approx(entropy, abs=1e-6)
     assert facts == {
-        "kind": "class_probabilities", "rows": 50, "positions": 50, "bytes": size, "bytes_per_position": size / 50,
+        "kind": "class_probabilities", "rows": 50, "positions": 50, "bytes": size,
+        "bytes_per_position": size / 50,
         "kept_mass": 1.0, "teacher": "t1", "tokenizer": "", "complete": True,
     }  # fmt: skip
     json.dumps(facts)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.targets.token_targets import (
-    KINDS,
+    STORE_KINDS,
     VOCABULARY,
     assert_same,
     documents,
@@ -74,7 +74,7 @@ def test_sparse_targets_come_back(tmp_path_factory, seed, lengths, kind):
                 )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORE_KINDS)
 @settings(max_examples=6, deadline=None)
 @given(
     order=st.permutations(range(len(LENGTHS))),
@@ -102,7 +102,7 @@ def test_order_batching_and_parts_never_matter(
     assert verify(folder / "targets") == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORE_KINDS)
 def test_the_same_documents_make_the_same_bytes(tmp_path, kind):
     values, ids = documents(kind, LENGTHS), [name(row) for row in range(len(LENGTHS))]
     there = write(tmp_path / "there", kind, values, ids)
@@ -114,7 +114,7 @@ def test_the_same_documents_make_the_same_bytes(tmp_path, kind):
         assert found.read_bytes() == (back / found.name).read_bytes()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORE_KINDS)
 def test_the_first_word_about_a_document_counts(tmp_path, kind):
     first, second = documents(kind, [4, 9])
     path = write(tmp_path / "targets", kind, [first, second], [name(0), name(0)])
@@ -128,7 +128,7 @@ def test_the_first_word_about_a_document_counts(tmp_path, kind):
     assert TargetStore.open(path).manifest.positions == 13
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORE_KINDS)
 def test_a_store_of_empty_documents(tmp_path, kind):
     path = write(tmp_path / "targets", kind, documents(kind, [0, 0, 0]))
     assert [len(value) for value in lookup(path, 3)] == [0, 0, 0]
@@ -144,7 +144,7 @@ def test_a_store_of_empty_documents(tmp_path, kind):
     assert TargetStore.open(path).lookup([]) == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORE_KINDS)
 def test_the_caller_may_reuse_its_arrays(tmp_path, kind):
     (value,) = documents(kind, [4])
     expected = lookup(write(tmp_path / "whole", kind, [value]), 1)
@@ -156,7 +156,7 @@ def test_the_caller_may_reuse_its_arrays(tmp_path, kind):
     assert_same(lookup(tmp_path / "targets", 1), expected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORE_KINDS)
 def test_a_part_is_closed_when_it_is_large(tmp_path, kind):
     path = write(tmp_path / "targets", kind, documents(kind, [50] * 6), bytes_per_part=1000)
     assert [part.rows for part in TargetStore.open(path).manifest.parts] != [6]
@@ -181,7 +181,8 @@ def test_inspect_agrees_with_the_definitions(tmp_path):
     }
     assert {key: facts.pop(key) for key in expected} == pytest.approx(expected)
     assert facts == {
-        "kind": "sampled", "rows": 2, "positions": 40, "bytes": size, "teacher": "t1", "tokenizer": "k1",
+        "kind": "sampled", "rows": 2, "positions": 40, "bytes": size, "teacher": "t1",
+        "tokenizer": "k1",
         "complete": True, "vocabulary_size": VOCABULARY, "encoding": {"threshold": 0.05},
     }  # fmt: skip
 

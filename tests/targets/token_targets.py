@@ -18,7 +18,7 @@ from tutelage.targets import (
 VOCABULARY, HIDDEN = 400, 6
 SETTINGS = {"teacher": "t1", "tokenizer": "k1", "vocabulary_size": VOCABULARY, "seed": 3}
 ENCODINGS = {"sampled": {"threshold": 0.05}, "top_k": {"k": 5}, "hidden": {}}
-KINDS = tuple(ENCODINGS)
+STORE_KINDS = tuple(ENCODINGS)
 
 
 def name(number: int) -> bytes:

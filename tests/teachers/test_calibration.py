@@ -14,7 +14,7 @@ from tutelage.teachers.prompted.calibration import (
     contextual,
     fit_temperature,
     fitted,
-    identity,
+    uncalibrated,
 )
 from tutelage.types import Example
 
@@ -79,7 +79,7 @@ def test_errors_say_what_to_do():
     with pytest.raises(DataError, match="no labelled rows; label some"):
         fitted(np.zeros((0, 3)), np.zeros(0, np.int64))
     with pytest.raises(ShapeMismatch, match="2 classes given, but this calibration is for 3"):
-        identity(3).apply(np.zeros((1, 2)))
+        uncalibrated(3).apply(np.zeros((1, 2)))
 
 
 def test_a_teacher_applies_each_kind(language_model, shots, examples):

@@ -15,7 +15,7 @@ from transformers import LlamaForSequenceClassification, LlamaModel
 
 from tutelage.errors import ModelError
 from tutelage.models import LanguageModel, load_language_model
-from tutelage.models.batching import readable_tokens
+from tutelage.models.computing import readable_tokens
 from tutelage.teachers import ClassifierTeacher
 from tutelage.teachers.classifier.finetuning import fine_tune, sequence_logprobs, with_lora
 from tutelage.types import Example

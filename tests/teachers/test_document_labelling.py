@@ -33,7 +33,7 @@ from tutelage.teachers import CausalTeacher
 from tutelage.teachers.causal import distributions as distributions_module
 from tutelage.teachers.causal.balancing import FINER
 from tutelage.teachers.causal.drawing import uniforms
-from tutelage.teachers.document_labelling import label_documents
+from tutelage.teachers.labelling import label_documents
 from tutelage.types import Document
 
 ENCODINGS = {"sampled": {"threshold": 0.05}, "top_k": {"k": 8}, "hidden": {}}

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 from tutelage.errors import ModelError
 from tutelage.teachers import PromptedTeacher, draw_shots
@@ -178,4 +177,7 @@ def test_a_model_that_does_not_continue_text_is_refused(kind, tokenizer):
 def test_a_decoder_of_an_encoders_kind_is_taken(tokenizer):
     require_causal(AutoConfig.for_model("bert", is_decoder=True), name="a")
     require_causal(AutoConfig.for_model("gpt2"), name="b")
-    require_causal(SimpleNamespace(model_type="of-its-own"), name="c")
+    own = PreTrainedConfig(auto_map={"AutoModelForCausalLM": "modeling.Own"})
+    require_causal(own, name="c")
+    with pytest.raises(ModelError, match="c is of the kind"):
+        require_causal(PreTrainedConfig(), name="c")

@@ -149,7 +149,9 @@ def test_other_options_and_other_models_are_other_features(
     assert readings.words(other, texts, layer=1) is None
     assert readings.words(backbone, texts, layer=2) is None
     assert readings.words(backbone, [*texts, "unread"], layer=1) is None
-    for options in (OPTIONS | {"layers": [2]}, OPTIONS | {"max_length": 3}):
+    changed: list[dict[str, Any]] = [{"layers": [2]}, {"max_length": 3}]
+    for change in changed:
+        options: dict[str, Any] = {**OPTIONS, **change}
         np.testing.assert_allclose(
             readings.features(backbone, texts, **options),
             extract_features(backbone, texts, **options),
@@ -213,6 +215,6 @@ def test_a_word_that_was_cut_is_left_out(backbone, tmp_path):
     text = "good product terrible"
     ids = backbone.tokenizer(text)["input_ids"]
     readings = readings_in(tmp_path, [text])
-    readings.features(backbone, [text], **OPTIONS | {"max_length": len(ids) - 1})
+    readings.features(backbone, [text], **{**OPTIONS, "max_length": len(ids) - 1})
     (words,) = list(readings.words(backbone, [text], layer=1) or [])
     assert list(words.spellings) == ["good", " product"]

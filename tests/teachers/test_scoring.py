@@ -15,8 +15,8 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHead
 from tutelage.errors import ModelError
 from tutelage.models import LanguageModel, OutputLayer
 from tutelage.teachers import PromptedTeacher
+from tutelage.teachers.prompted.questions import build_trie
 from tutelage.teachers.prompted.scoring import LabelScorer
-from tutelage.teachers.prompted.trie import build_trie
 from tutelage.types import Example
 
 LABELS = ("negative", "neutral", "positive")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tutelage.errors import ModelError
-from tutelage.teachers.prompted.trie import build_trie
+from tutelage.teachers.prompted.questions import build_trie
 
 
 def spelled(trie, spelling: int) -> list[int]:

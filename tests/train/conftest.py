@@ -4,7 +4,7 @@ teacher asked live."""
 import pytest
 from tests.train.tiny_language import tiny_teacher
 
-from tutelage.models.compute import one_thread
+from tutelage.models.computing import one_thread
 from tutelage.train import LiveTargets
 
 

@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from tutelage.train.checkpoints import read_newest, write_checkpoint
+from tutelage.train.journal import read_newest, write_checkpoint
 
 
 def write(folder, step):

@@ -5,8 +5,8 @@ import torch
 from tests.train.tiny import TinyStudent
 
 from tutelage.train import TrainSettings
-from tutelage.train.average import MovingAverage
 from tutelage.train.optimizer import adamw, optimizer_tensors, restore_optimizer, set_learning_rate
+from tutelage.train.state import MovingAverage
 
 
 def groups_of(settings: TrainSettings) -> dict[str, tuple[float, float]]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.train.schedule import decay_progress, learning_rate_scale, soft_weight_at
+from tutelage.train.optimizer import decay_progress, learning_rate_scale, soft_weight_at
 
 
 @given(total=st.integers(1, 300), share=st.floats(0, 1))

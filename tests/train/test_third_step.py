@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import TrainingDiverged
 from tutelage.train import Course, LoopSettings, Step, TrainResult, train
-from tutelage.train.checkpoints import read_newest
+from tutelage.train.journal import read_newest
 
 SETTINGS = LoopSettings(
     epochs=4,
@@ -135,6 +135,6 @@ def test_a_stopped_run_goes_on_and_leaves_the_same(tmp_path: Path, stop_at: int)
 
 
 def test_a_loss_above_the_ceiling_stops_before_the_weights_move(tmp_path: Path) -> None:
-    with pytest.raises(TrainingDiverged, match=r"at step 3 .*has exploded: it is above 0\.1"):
+    with pytest.raises(TrainingDiverged, match=r"at step 1 .*has exploded: it is above 0\.1"):
         trained(tmp_path, ceiling=0.1)
     assert read_newest(tmp_path / "checkpoints") is None

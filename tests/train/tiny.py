@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tutelage.data.collate import EncodedSet
+from tutelage.data.examples.collate import EncodedSet
 from tutelage.losses import ForwardKL
 from tutelage.train import TrainSettings, train_classifier
 

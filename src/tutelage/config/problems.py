@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from tutelage.config.source import Keys, Source
-from tutelage.config.values import REFUSED, nearest
-from tutelage.errors import Problem
+from tutelage.config.values import REFUSED
+from tutelage.errors import Problem, nearest
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -30,7 +30,7 @@ _EXPECTED = {
 }
 
 
-def explain(
+def in_words(
     errors: list[Any],
     source: Source,
     *,
@@ -48,10 +48,10 @@ def explain(
     Returns:
         One problem for each error, in the order of the file.
     """
-    return [_explain(error, source, recipe, words or {}) for error in errors]
+    return [_in_words(error, source, recipe, words or {}) for error in errors]
 
 
-def _explain(
+def _in_words(
     error: Mapping[str, Any],
     source: Source,
     recipe: type[BaseModel],

@@ -83,7 +83,10 @@ def read_source(path: Path, *, overrides: Sequence[str] = ()) -> Source:
     if node is not None:
         value = _Unfolding(source, path=path).value_of(node, ())
         if not isinstance(value, dict):
-            message = "a recipe is a mapping with the keys task, data, teacher, students; see `tutelage init`"
+            message = (
+                "a recipe is a mapping with the keys task, data, teacher, students; see `tutelage "
+                "init`"
+            )
             raise RecipeError([Problem(f"{path}:{node.start_mark.line + 1}", message)])
         source.values = value
     for override in overrides:
@@ -130,7 +133,10 @@ def _sentence(error: YAMLError) -> str:
         said = ", ".join(part for part in (error.context, error.problem) if part)
     else:
         said = str(error).splitlines()[0]
-    return f"not valid YAML: {said}; check the indentation, and quote text that holds any of : # {{ }} [ ] , & * ! | > % @"
+    return (
+        f"not valid YAML: {said}; check the indentation, and quote text that holds any of : # {{ "
+        f"}} [ ] , & * ! | > % @"
+    )
 
 
 class _Unfolding:

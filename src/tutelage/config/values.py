@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -83,13 +82,6 @@ class Overrides(Section):
 def refusal(message: str) -> PydanticCustomError:
     """The error to raise in a validator; the message reaches the person as it is."""
     return PydanticCustomError(REFUSED, "{message}", {"message": message})
-
-
-def nearest(word: str, known: list[str]) -> str | None:
-    """The known word most like `word` (case set aside), or None when nothing is close."""
-    folded = {candidate.casefold(): candidate for candidate in known}
-    match = get_close_matches(word.casefold(), list(folded), n=1, cutoff=0.6)
-    return folded[match[0]] if match else None
 
 
 def not_yet(values: tuple[str, ...], message: str) -> BeforeValidator:
@@ -183,13 +175,13 @@ def _words(value: object) -> object:
 _FILE_SCHEMA = {"type": "string", "format": "path"}
 _SHARE_SCHEMA = {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}
 
-DataFile = Annotated[Path, BeforeValidator(_data_file), WithJsonSchema(_FILE_SCHEMA)]
+DataPath = Annotated[Path, BeforeValidator(_data_file), WithJsonSchema(_FILE_SCHEMA)]
 FileOrShare = Annotated[
     Path | float,
     BeforeValidator(_file_or_share),
     WithJsonSchema({"anyOf": [_FILE_SCHEMA, _SHARE_SCHEMA]}),
 ]
-DataFiles = Annotated[
+DataPaths = Annotated[
     tuple[Path, ...],
     BeforeValidator(_data_files),
     WithJsonSchema({"anyOf": [_FILE_SCHEMA, {"type": "array", "items": _FILE_SCHEMA}]}),

@@ -1,8 +1,9 @@
 """Examples and documents: read, checked, split, made more of.
 
-Comes in: data files. Goes out: lists of `Example` or `Document` that are known to be usable, or
-every problem with its file and row. Documents are arrays, so what makes them is imported when it is
-first asked for; `data.collate` and `data.packed` need torch and are imported by their full names.
+Comes in: data files. Goes out: lists of `Example` (in `examples`) or of `Document` (in `documents`)
+that are known to be usable, or every problem with its file and row; what both share stands beside
+the two folders. Documents are arrays, so what makes them is imported when it is first asked for;
+`data.examples.collate` needs torch and is imported by its full name.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tutelage.data.augmentation import augment
-from tutelage.data.preparation import Prepared, prepare
+from tutelage.data.examples.augmentation import augment
+from tutelage.data.examples.preparation import Prepared, prepare
+from tutelage.data.examples.tables import Table, read_examples, read_table
+from tutelage.data.examples.validation import check_parts
 from tutelage.data.splits import split
-from tutelage.data.tables import Table, read_examples, read_table
-from tutelage.data.validation import validate
 
 if TYPE_CHECKING:
-    from tutelage.data.document_preparation import (
+    from tutelage.data.documents.packing import micro_batches, pack
+    from tutelage.data.documents.preparation import (
         PreparedDocuments,
         prepare_documents,
         split_documents,
     )
-    from tutelage.data.documents import DocumentTable, read_document_table, read_documents
-    from tutelage.data.packing import micro_batches, pack
-    from tutelage.data.rendering import Columns
+    from tutelage.data.documents.rendering import Columns
+    from tutelage.data.documents.tables import DocumentTable, read_document_table, read_documents
 
 __all__ = [
     "Columns",
@@ -33,6 +34,7 @@ __all__ = [
     "PreparedDocuments",
     "Table",
     "augment",
+    "check_parts",
     "micro_batches",
     "pack",
     "prepare",
@@ -43,19 +45,18 @@ __all__ = [
     "read_table",
     "split",
     "split_documents",
-    "validate",
 ]
 
 _WITH_ARRAYS = {
-    "Columns": "tutelage.data.rendering",
-    "DocumentTable": "tutelage.data.documents",
-    "PreparedDocuments": "tutelage.data.document_preparation",
-    "micro_batches": "tutelage.data.packing",
-    "pack": "tutelage.data.packing",
-    "prepare_documents": "tutelage.data.document_preparation",
-    "read_document_table": "tutelage.data.documents",
-    "read_documents": "tutelage.data.documents",
-    "split_documents": "tutelage.data.document_preparation",
+    "Columns": "tutelage.data.documents.rendering",
+    "DocumentTable": "tutelage.data.documents.tables",
+    "PreparedDocuments": "tutelage.data.documents.preparation",
+    "micro_batches": "tutelage.data.documents.packing",
+    "pack": "tutelage.data.documents.packing",
+    "prepare_documents": "tutelage.data.documents.preparation",
+    "read_document_table": "tutelage.data.documents.tables",
+    "read_documents": "tutelage.data.documents.tables",
+    "split_documents": "tutelage.data.documents.preparation",
 }
 
 

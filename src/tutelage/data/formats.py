@@ -11,30 +11,15 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tutelage.data.problems import Problems, nearest, shown
+from tutelage.data.rows import Problems, Rows, shown
+from tutelage.errors import nearest
 
 _MOST_FIELD_CHARACTERS = 2**31 - 1
 """The csv module refuses fields above 131,072 characters unless told otherwise; whole documents are
 longer."""
-
-
-@dataclass
-class Rows:
-    """The rows of a file before any meaning is looked at."""
-
-    columns: list[str] = field(default_factory=list)
-    """The columns, in the order of the file; empty when the file could not be read at all."""
-
-    values: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    """For each readable row its number, counted from 1 without the header, and its values by
-    column."""
-
-    hint: str = ""
-    """A sentence for the case that a column is missing: what may be wrong with the file."""
 
 
 def read_rows(path: Path, problems: Problems, *, fields: Sequence[str]) -> Rows:
@@ -173,7 +158,10 @@ def _records(text: str, separator: str, problems: Problems) -> Iterator[tuple[in
     finally:
         csv.field_size_limit(before)
     if broken is not None:
-        advice = "a field that starts with a quote must end with one, and a quote inside it is written twice"
+        advice = (
+            "a field that starts with a quote must end with one, and a quote inside it is written "
+            "twice"
+        )
         problems.add_file(
             f"the record that ends here cannot be read ({broken}); {advice}", line=reader.line_num
         )
@@ -201,7 +189,10 @@ def _read_jsonl(path: Path, problems: Problems) -> Rows:
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
-            message = f"line {line_number} is not JSON ({error.msg}, column {error.colno}); write one object a line"
+            message = (
+                f"line {line_number} is not JSON ({error.msg}, column {error.colno}); write one "
+                f"object a line"
+            )
             problems.add("that are not JSON", number, message)
             continue
         except (RecursionError, ValueError) as error:
@@ -210,7 +201,10 @@ def _read_jsonl(path: Path, problems: Problems) -> Rows:
             )
             continue
         if not isinstance(value, dict):
-            message = f'line {line_number} holds {shown(value)}; expected an object such as {{"text": "..."}}'
+            message = (
+                f'line {line_number} holds {shown(value)}; expected an object such as {{"text": '
+                f'"..."}}'
+            )
             problems.add("that are not JSON objects", number, message)
             continue
         columns.update(dict.fromkeys(value))

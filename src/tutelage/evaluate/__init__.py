@@ -1,11 +1,5 @@
 """What a student is worth: quality and cost beside the teacher's, and what simple methods reach.
 
-In come probabilities for the same test rows from every model, and callables that answer; out comes
-evaluation.json. Nothing here imports torch.
+`classes` judges rows, `tokens` judges documents, `cost` times and weighs either. In come answers to
+the same test data from every model, and callables that answer; out comes evaluation.json.
 """
-
-from tutelage.evaluate import cost
-from tutelage.evaluate.classes import baselines, predictions
-from tutelage.evaluate.classes import comparison as classification
-
-__all__ = ["baselines", "classification", "cost", "predictions"]

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 from tutelage.losses.table import DIVERGENCES, forms
 
 if TYPE_CHECKING:
-    from tutelage.losses.cross_entropy import (
+    from tutelage.losses.linear import LinearLoss, linear_divergence, linear_logits
+    from tutelage.losses.objective import ForwardKL, Objective
+    from tutelage.losses.plain import (
         IGNORED_LABEL,
         hard_cross_entropy,
+        hidden_matching,
+        reduce,
         soft_cross_entropy,
     )
-    from tutelage.losses.divergence import Divergence
-    from tutelage.losses.linear import LinearLoss, linear_divergence, linear_logits
-    from tutelage.losses.matching import hidden_matching
-    from tutelage.losses.objective import ForwardKL, Objective
-    from tutelage.losses.reduction import reduce
+    from tutelage.losses.table import Divergence
     from tutelage.losses.teacher_sides import (
         BucketTeacher,
         DenseTeacher,
@@ -54,22 +54,22 @@ __all__ = [
 __all__ += list(DIVERGENCES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 _NAMES = {
-    "IGNORED_LABEL": "cross_entropy",
+    "IGNORED_LABEL": "plain",
     "BucketTeacher": "teacher_sides",
     "DenseTeacher": "teacher_sides",
-    "Divergence": "divergence",
+    "Divergence": "table",
     "ForwardKL": "objective",
     "HiddenTeacher": "teacher_sides",
     "LinearLoss": "linear",
     "Objective": "objective",
     "SampledTeacher": "teacher_sides",
     "TeacherSide": "teacher_sides",
-    "hard_cross_entropy": "cross_entropy",
-    "hidden_matching": "matching",
+    "hard_cross_entropy": "plain",
+    "hidden_matching": "plain",
     "linear_divergence": "linear",
     "linear_logits": "linear",
-    "reduce": "reduction",
-    "soft_cross_entropy": "cross_entropy",
+    "reduce": "plain",
+    "soft_cross_entropy": "plain",
 }
 
 

@@ -19,12 +19,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tutelage.losses.cross_entropy import IGNORED_LABEL
-from tutelage.losses.divergence import Divergence
-from tutelage.losses.linear_checks import require_fit
-from tutelage.losses.linear_products import Head, Products
+from tutelage.losses.linear_products import OutputRule, Products
 from tutelage.losses.linear_terms import Terms
-from tutelage.losses.teacher_sides import DenseTeacher, HiddenTeacher, TeacherSide
+from tutelage.losses.plain import IGNORED_LABEL
+from tutelage.losses.table import Divergence
+from tutelage.losses.teacher_sides import DenseTeacher, HiddenTeacher, TeacherSide, require_fit
 
 CHUNK_POSITIONS = 512
 """Positions at once in a product. Fewer, and the output matrix and its gradient are read too often:
@@ -126,7 +125,7 @@ def linear_divergence(
         soft_weight=soft_weight,
         weights=weights,
         total=total or 1.0,
-        head=Head(size, logit_scale, soft_cap),
+        output=OutputRule(size, logit_scale, soft_cap),
         # Inside autocast products are in its type, as torch's own linear layer would do.
         product_type=(
             torch.get_autocast_dtype(hidden.device.type)
@@ -221,7 +220,7 @@ class _Job:
     soft_weight: float
     weights: Tensor | None
     total: float
-    head: Head
+    output: OutputRule
     product_type: torch.dtype
     chunk: int
     block: int
@@ -243,7 +242,7 @@ class _Job:
                 hidden,
                 weight,
                 bias,
-                self.head,
+                self.output,
                 self.chunk,
                 self.product_type,
                 needed=needed if gradients else None,
@@ -268,13 +267,13 @@ class _Job:
             memory = (
                 None
                 if whole is None
-                else whole.memory(min(self.chunk, len(hidden)), self.head.vocabulary)
+                else whole.memory(min(self.chunk, len(hidden)), self.output.vocabulary)
             )
             for start in range(0, len(hidden), self.chunk):
                 rows = slice(start, min(start + self.chunk, len(hidden)))
                 chunk = products.multiply(rows)
                 theirs = (
-                    None if whole is None else whole.multiply(rows, self.head.vocabulary, memory)
+                    None if whole is None else whole.multiply(rows, self.output.vocabulary, memory)
                 )
                 for first in range(0, len(chunk), self.block):
                     here = slice(first, min(first + self.block, len(chunk)))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class OutputRule:
     """How logits are made of states times matrix."""
 
     vocabulary: int
@@ -32,7 +32,7 @@ class Products:
         hidden: States, [P, H].
         weight: Output matrix, [V, H].
         bias: Its bias, [V], or None.
-        head: What is done to the product.
+        output: What is done to the product.
         chunk: Positions at once.
         product_type: What products are computed in.
         needed: Which of states, matrix and bias want a gradient; None: nothing does.
@@ -43,7 +43,7 @@ class Products:
         hidden: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        head: Head,
+        output: OutputRule,
         chunk: int,
         product_type: torch.dtype,
         *,
@@ -51,13 +51,13 @@ class Products:
     ) -> None:
         device = hidden.device
         self.dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-        self._head = head
+        self._output = output
         self._hidden = hidden.to(product_type)
-        self._weight = weight[: head.vocabulary].to(product_type)
-        self._bias = None if bias is None else bias[: head.vocabulary].to(self.dtype)
+        self._weight = weight[: output.vocabulary].to(product_type)
+        self._bias = None if bias is None else bias[: output.vocabulary].to(self.dtype)
         self._exact = product_type == self.dtype
         rows = min(chunk, len(hidden))
-        self._chunk = torch.empty(rows, head.vocabulary, dtype=product_type, device=device)
+        self._chunk = torch.empty(rows, output.vocabulary, dtype=product_type, device=device)
         self._cap_slope: Tensor | None = None
         want_hidden, want_weight, want_bias = needed or (False, False, False)
         self._of_hidden = (
@@ -87,22 +87,22 @@ class Products:
         logits = block.to(self.dtype)
         if self._bias is not None:
             logits += self._bias
-        if self._head.scale != 1.0:
-            logits *= self._head.scale
-        if self._head.cap is not None:
-            logits.div_(self._head.cap).tanh_()
+        if self._output.scale != 1.0:
+            logits *= self._output.scale
+        if self._output.cap is not None:
+            logits.div_(self._output.cap).tanh_()
             self._cap_slope = 1 - logits.square()  # of the cap, at these logits
-            logits *= self._head.cap
+            logits *= self._output.cap
         return logits
 
     def put(self, block: Tensor, slope: Tensor) -> None:
         """Write the gradient by the logits made last over the block they were made of."""
         if self._cap_slope is not None:
             slope *= self._cap_slope
-        if self._head.scale != 1.0:
-            slope *= self._head.scale
+        if self._output.scale != 1.0:
+            slope *= self._output.scale
         if self._of_bias is not None:
-            self._of_bias[: self._head.vocabulary] += slope.sum(dim=0)
+            self._of_bias[: self._output.vocabulary] += slope.sum(dim=0)
         if slope.data_ptr() != block.data_ptr():
             block.copy_(slope)
 
@@ -116,13 +116,13 @@ class Products:
                 self._of_hidden[rows] = torch.mm(chunk, self._weight)
         if self._of_weight is None:
             return
-        of_weight = self._of_weight[: self._head.vocabulary]
+        of_weight = self._of_weight[: self._output.vocabulary]
         if not self._written:
             if self._exact:
                 torch.mm(chunk.T, states, out=of_weight)
             else:
                 of_weight.copy_(torch.mm(chunk.T, states))
-            self._written = self._head.vocabulary
+            self._written = self._output.vocabulary
         elif self._exact:
             of_weight.addmm_(chunk.T, states)
         else:

@@ -1,8 +1,9 @@
 """What a few positions cost, and the slope of that by their logits: the passes of the chunked loss.
 
 In: logits of a block of positions, of the student and, where the teacher is whole, of the teacher.
-Out: divergence, cross-entropy and slope. A block is small enough that all passes find it in the
-cache.
+Out: divergence, cross-entropy and slope. Where the teacher is known by its most likely tokens and
+one bucket for all others, the divergence is taken over these, in closed form. A block is small
+enough that all passes find it in the cache.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tutelage.losses.buckets import bucket_value_and_gradient
-from tutelage.losses.cross_entropy import IGNORED_LABEL
-from tutelage.losses.divergence import Divergence
+from tutelage.losses.divergences.forms import Buckets
+from tutelage.losses.plain import IGNORED_LABEL
+from tutelage.losses.table import DIVERGENCES, TABLE, Divergence, forms
 from tutelage.losses.teacher_sides import LOWEST_LOGPROB, BucketTeacher, SampledTeacher, TeacherSide
 
 
@@ -171,3 +172,56 @@ def _exponentials(logits: Tensor) -> tuple[Tensor, Tensor]:
     highest = logits.amax(dim=-1)
     total = logits.sub_(highest[:, None]).exp_().sum(dim=-1)
     return highest + total.log(), total
+
+
+_SMALLEST_TAIL = 1e-12
+"""A tail bucket counts as holding at least this: below it a float32 sum says nothing."""
+
+
+def bucket_value_and_gradient(
+    divergence: Divergence,
+    probs: Tensor,
+    teacher: BucketTeacher,
+    rows: slice,
+    *,
+    gradient: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """A divergence over K + 1 buckets, and its gradient.
+
+    Args:
+        divergence: One that `top_k` targets serve.
+        probs: The student's probabilities, [C, V]; written over.
+        teacher: The buckets.
+        rows: Which of its positions.
+        gradient: Whether the gradient is wanted; if not it is not computed and what is returned
+            there says nothing.
+
+    Returns:
+        Values [C] in nats, and gradients [C, V] with respect to the student's logits, in the memory
+        of `probs`.
+
+    Raises:
+        ValueError: Buckets do not serve the divergence.
+
+    Source: the data-processing form of KL over a partition; gradients by the general rule.
+    """
+    of_buckets = forms(divergence.name).of_buckets
+    if of_buckets is None:
+        served = " and ".join(name for name in DIVERGENCES if "top_k" in TABLE[name].sparse)
+        raise ValueError(
+            f"{divergence.name} cannot be had from the most likely tokens and a tail bucket; they "
+            f"serve {served}. Use targets of kind hidden or live"
+        )
+    logprobs = teacher.logprobs[rows].to(probs.dtype)
+    real = torch.isfinite(logprobs)
+    # Where a row has fewer entries, its first one stands in: reading and writing it again changes
+    # nothing.
+    ids = torch.where(real, teacher.ids[rows], teacher.ids[rows, :1])
+    logprobs = torch.where(real, logprobs, logprobs[:, :1])
+    p, q = logprobs.exp(), probs.gather(-1, ids)
+    p_tail = (1 - torch.where(real, p, 0.0).sum(dim=-1)).clamp_min_(0.0)
+    q_tail = probs.scatter_(-1, ids, 0.0).sum(dim=-1).clamp_min_(_SMALLEST_TAIL)
+    log_q = q.clamp_min(torch.finfo(q.dtype).tiny).log()
+    tail_gap = p_tail.clamp_min(_SMALLEST_TAIL).log() - q_tail.log()
+    value, head, tail = of_buckets(Buckets(real, p, logprobs, q, log_q, p_tail, q_tail, tail_gap))
+    return value, probs.mul_(tail[:, None]).scatter_(-1, ids, head) if gradient else probs

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Ge, Gt, Le, Lt
 
 from tutelage.config.ranges import check_options
-from tutelage.losses.divergence import Divergence
-from tutelage.losses.table import DivergenceName
+from tutelage.losses.table import Divergence, DivergenceName
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -45,8 +44,8 @@ class Objective:
     """
 
     divergence: DivergenceName = "forward_kl"
-    """The distance from the student's distribution to the teacher's. Class probabilities serve every
-    one, not so all targets over tokens."""
+    """The distance from the student's distribution to the teacher's. Class probabilities serve
+    every one, not so all targets over tokens."""
 
     alpha: Share | None = None
     """Of skew_forward_kl and skew_reverse_kl (None: 0.1) and of alpha_beta (None: 0.2)."""
@@ -96,7 +95,7 @@ class Objective:
         Raises:
             ShapeMismatch: The shapes do not fit each other.
         """
-        from tutelage.losses.cross_entropy import IGNORED_LABEL, hard_cross_entropy
+        from tutelage.losses.plain import IGNORED_LABEL, hard_cross_entropy
 
         hard = hard_cross_entropy(student_logits, labels)
         if teacher_logprobs is None:

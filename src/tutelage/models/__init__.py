@@ -11,19 +11,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tutelage.models.compute import choose_dtype, has_fast_bfloat16
-    from tutelage.models.facts import ModelFacts, context_tokens, continues_text, model_facts
+    from tutelage.models.computing import choose_dtype, has_fast_bfloat16
+    from tutelage.models.facts import (
+        ModelFacts,
+        context_tokens,
+        continues_text,
+        model_facts,
+        model_fingerprint,
+    )
     from tutelage.models.final_states import packs
-    from tutelage.models.identity import model_fingerprint
     from tutelage.models.loading import (
         LanguageModel,
         load_language_model,
         load_language_student,
     )
     from tutelage.models.output import OutputLayer, below_adapters, output_layer
-    from tutelage.models.reading import load_tokenizer, model_config, read_config, read_tokenizer
-    from tutelage.models.registration import register
-    from tutelage.models.tokenizers import require_same_tokenizer, tokenizer_fingerprint
+    from tutelage.models.pretrained import register
+    from tutelage.models.reading import (
+        load_tokenizer,
+        model_config,
+        read_config,
+        read_tokenizer,
+        require_same_tokenizer,
+        tokenizer_fingerprint,
+    )
 
 __all__ = [
     "LanguageModel",
@@ -54,23 +65,23 @@ _NAMES = {
     "ModelFacts": "facts",
     "OutputLayer": "output",
     "below_adapters": "output",
-    "choose_dtype": "compute",
+    "choose_dtype": "computing",
     "context_tokens": "facts",
     "continues_text": "facts",
-    "has_fast_bfloat16": "compute",
+    "has_fast_bfloat16": "computing",
     "load_language_model": "loading",
     "load_language_student": "loading",
     "load_tokenizer": "reading",
     "model_config": "reading",
     "model_facts": "facts",
-    "model_fingerprint": "identity",
+    "model_fingerprint": "facts",
     "output_layer": "output",
     "packs": "final_states",
     "read_config": "reading",
     "read_tokenizer": "reading",
-    "register": "registration",
-    "require_same_tokenizer": "tokenizers",
-    "tokenizer_fingerprint": "tokenizers",
+    "register": "pretrained",
+    "require_same_tokenizer": "reading",
+    "tokenizer_fingerprint": "reading",
 }
 
 

@@ -1,8 +1,8 @@
-"""What a model is, told from its configuration and the headers of its weight files, before anything
-is loaded.
+"""What a model is and which one, told from its configuration and its files before it is loaded.
 
 In: a model's name as a recipe writes it, or its configuration. Out: a `ModelFacts`, how much it
-reads, whether it continues text.
+reads, whether it continues text, and a fingerprint of the bytes that decide what it says: what
+stands on a model is known by this. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -14,9 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.models.finding import locate
-from tutelage.models.gguf import converted_folder, gguf_shapes
+from tutelage.models.pretrained import register
 from tutelage.models.reading import read_config
-from tutelage.models.weights import safetensors_shapes
+from tutelage.models.weights import (
+    converted_folder,
+    file_sha256,
+    folder_sha256,
+    gguf_shapes,
+    safetensors_shapes,
+)
+from tutelage.runs import fingerprint
 
 _OUTSIDE_LAYERS = ("embed", "embd", "wte", "wpe", "lm_head", "score", "classifier")
 """Parts of the names of matrices that low-rank additions leave alone; in GGUF files also
@@ -103,8 +110,6 @@ def continues_text(config: Any) -> bool:
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
-    from tutelage.models.registration import register
-
     register()
     for one in (config, config.get_text_config()):  # of a model that sees, either may be known
         if "AutoModelForCausalLM" in (getattr(one, "auto_map", None) or {}):
@@ -132,3 +137,53 @@ def _matrix_sides(shapes: Mapping[str, Sequence[int]]) -> int:
         and not any(part in name for part in _OUTSIDE_LAYERS)
     ]
     return sum(map(sum, inside))
+
+
+_TEMPLATE_FILES = ("chat_template*", "tokenizer_config.json", "additional_chat_templates/*")
+
+
+def model_fingerprint(spec: str, *, trust_remote_code: bool = False) -> str:
+    """The fingerprint that `load_language_model` gives to a model, without loading its weights.
+
+    A local model is named by the content of its files, a hub model by its name and the commit in
+    the hub's cache.
+
+    Args:
+        spec: As for `load_language_model`.
+        trust_remote_code: As for `load_language_model`; some hub models cannot even be described
+            without their code.
+
+    Raises:
+        ModelError: The model is not there.
+    """
+    source = locate(spec)
+    if source is None:
+        config = read_config(spec, trust_remote_code=trust_remote_code)
+        return fingerprint("language model", f"hub:{spec}@{getattr(config, '_commit_hash', None)}")
+    return fingerprint(
+        "language model", file_sha256(source) if source.is_file() else folder_sha256(source)
+    )
+
+
+def writes_the_date(spec: str) -> bool:
+    """Whether a chat template of this model may write today's date into what it renders.
+
+    Told from the files alone, so it may say True where the template lets the date be given; so it
+    does of a hub model, whose files are not looked for.
+
+    Args:
+        spec: As for `load_language_model`.
+
+    Raises:
+        ModelError: The model is not there.
+    """
+    source = locate(spec)
+    if source is None:
+        return True
+    folder = converted_folder(source) if source.is_file() else source
+    return any(
+        b"strftime_now" in path.read_bytes()
+        for pattern in _TEMPLATE_FILES
+        for path in folder.glob(pattern)
+        if path.is_file()
+    )

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.models import document_attention
-from tutelage.models.attention import attention_of, keeps_a_state
-from tutelage.models.document_attention import (
+from tutelage.models import attention
+from tutelage.models.attention import (
     MaskChanged,
     attention_inside_documents,
+    attention_of,
+    keeps_a_state,
 )
 from tutelage.models.output import TellsStates, below_adapters
 
@@ -42,7 +43,7 @@ def final_states(
     Where every row holds one document and padding comes last, no mask is made at all: attention is
     causal, so nothing sees the padding, and the fastest kernels apply. Rows of several documents
     are cut at the documents for attention where that works: on a processor, by SDPA, without a
-    window shorter than the row (see `document_attention`). Else they get a block-diagonal causal
+    window shorter than the row (see `models.attention`). Else they get a block-diagonal causal
     mask of their own, since transformers recognises such rows only as long as nobody passes a mask
     or keeps a cache.
 
@@ -126,7 +127,7 @@ def _documents_can_be_cut(model: Any, segments: Tensor) -> bool:
     on_processor = segments.device.type == "cpu"
     return (
         on_processor
-        and document_attention.attends_through_the_interface(model)
+        and attention.attends_through_the_interface(model)
         and _window(model, segments) is None
     )
 

@@ -1,29 +1,34 @@
-"""From the name of a model to the model: folders, GGUF files, hub ids, weights inside installed
-packages.
+"""From the name of a model to the model (folders, GGUF files, hub ids, weights inside installed
+packages), and models made anew from given weights, or without any.
 
 In: a model's name as a recipe writes it. Out: a `LanguageModel`, that is the transformers model in
-evaluation mode, its tokenizer, and a fingerprint of both.
+evaluation mode, its tokenizer, and a fingerprint of both. Or in: a model, a configuration, weights
+by name. Out: a fresh stock model of the same class that holds these weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from tutelage.errors import ModelError
-from tutelage.models.compute import choose_dtype
+from tutelage.models.attention import attention_of
+from tutelage.models.computing import choose_dtype
+from tutelage.models.facts import model_fingerprint
 from tutelage.models.final_states import final_states
-from tutelage.models.identity import model_fingerprint
 from tutelage.models.output import output_layer
 from tutelage.models.pretrained import (
     UNREADABLE,
     first_line,
     from_pretrained,
+    register,
     unreadable,
     without_bars,
 )
@@ -179,3 +184,72 @@ def _tell_padding_token(tokenizer: Any, model: Any) -> None:
     config, embeddings = model.config.get_text_config(), model.get_input_embeddings()
     if config.pad_token_id is None and tokenizer.pad_token_id < embeddings.weight.shape[0]:
         config.pad_token_id = tokenizer.pad_token_id
+
+
+OF_A_FILE = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
+"""Entries of a configuration that say where a model comes from, not what it is."""
+
+
+def changed_config(config: Any, changes: Mapping[str, Any]) -> Any:
+    """A configuration like another one but for some entries.
+
+    Args:
+        config: A configuration of transformers; left as it was.
+        changes: New values by name; may name entries that the class does not list.
+
+    Returns:
+        A configuration of the same class.
+    """
+    entries = {name: value for name, value in config.to_dict().items() if name not in OF_A_FILE}
+    return type(config)(**{**entries, **changes})
+
+
+def rebuild(model: Any, config: Any, weights: Mapping[str, Tensor]) -> Any:
+    """A model of the same class as another, with given weights, in float32 on the CPU.
+
+    Built anew rather than cut in place, so that whatever a layer takes from the configuration (its
+    number in the cache, its kind of attention, its scale) is right. In float32, since these weights
+    are going to be trained: a step of an optimiser is often smaller than the spacing of bfloat16.
+
+    Args:
+        model: Gives class, attention implementation and settings of generation; left as it was.
+        config: Of the new model.
+        weights: All entries of its state, by name.
+
+    Returns:
+        The model, in training mode.
+    """
+    from transformers.initialization import no_init_weights
+
+    attention = attention_of(model)
+    with no_init_weights():  # random numbers that the weights would only replace
+        if attention is None:
+            rebuilt = type(model)(config).float()
+        else:
+            rebuilt = type(model)._from_config(
+                config, dtype=torch.float32, attn_implementation=attention
+            )
+    rebuilt.tie_weights()
+    rebuilt.load_state_dict(dict(weights), strict=True)
+    if getattr(model, "generation_config", None) is not None:
+        rebuilt.generation_config = copy.deepcopy(model.generation_config)
+    return rebuilt.train()
+
+
+def empty_model(config: Any) -> Any:
+    """A causal language model without weights: it takes no memory, and knows its shapes.
+
+    Args:
+        config: A configuration of transformers.
+
+    Returns:
+        The model on the meta device.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
+    register()
+    with torch.device("meta"), no_init_weights():
+        model = AutoModelForCausalLM.from_config(config)
+    model.tie_weights()
+    return model

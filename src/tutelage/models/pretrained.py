@@ -1,21 +1,26 @@
-"""The one door to `from_pretrained` of transformers: configurations, tokenizers and models.
+"""The one door to `from_pretrained` of transformers: configurations, tokenizers and models, our
+recurrent students among them.
 
 In: where a model lies. Out: what transformers makes of it, or what to say about it where
 transformers refuses. Code that comes with a model runs only where the caller says so by name, here
-as everywhere; weights are read from safetensors (or GGUF) alone.
+as everywhere; weights are read from safetensors (or GGUF) alone. The recurrent students are classes
+of ours that `AutoConfig`, `AutoModelForSequenceClassification` and `AutoModelForCausalLM` know once
+they have been told, which happens here and not on import: whoever loads such a folder by other
+means than tutelage's own calls `tutelage.register()` first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from safetensors import SafetensorError
 
 from tutelage.errors import ModelError
-from tutelage.models.registration import register, register_configurations
 
 Part = Literal["config", "tokenizer", "causal_lm", "backbone", "sequence"]
 """What of a model is loaded: its configuration, its tokenizer, or the model with a head that scores
@@ -143,3 +148,48 @@ def first_line(error: Exception) -> str:
 
 def _is_gguf(location: Path | None) -> bool:
     return location is not None and location.suffix.lower() == ".gguf"
+
+
+def register() -> None:
+    """Have transformers' Auto classes load the recurrent students.
+
+    Calling it again changes nothing. tutelage's own loaders call it themselves.
+
+    Example:
+        >>> import tutelage
+        >>> tutelage.register()
+        >>> from transformers import pipeline
+        >>> pipeline("text-classification", "runs/reviews/students/gru")  # doctest: +SKIP
+    """
+    register_configurations()
+    if find_spec("torch") is None:  # then there are no models to load
+        return
+    import transformers
+
+    for auto, kinds in (
+        (transformers.AutoModelForSequenceClassification, "CLASSIFIERS"),
+        (transformers.AutoModelForCausalLM, "WRITERS"),
+    ):
+        for config, model in _networks(kinds):
+            auto.register(_named(config), _named(model), exist_ok=True)
+
+
+def register_configurations() -> None:
+    """Have `AutoConfig`, and with it `AutoTokenizer`, read their folders; needs no torch."""
+    from transformers import AutoConfig
+
+    for config, _ in (*_networks("CLASSIFIERS"), *_networks("WRITERS")):
+        AutoConfig.register(_named(config).model_type, _named(config), exist_ok=True)
+
+
+def _networks(kinds: str) -> list[tuple[str, str]]:
+    """Of the students that stand on the floor above: named here for what loads them, which is any
+    model by any loader.
+    """
+    students = import_module("tutelage.students.kinds")
+    return [kind.network for kind in getattr(students, kinds) if kind.network is not None]
+
+
+def _named(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"tutelage.students.{module}"), name)

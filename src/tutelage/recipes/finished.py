@@ -16,7 +16,7 @@ from tutelage.errors import RunExists, TargetsError, TutelageError
 from tutelage.runs import RunFolder, lock, open_run, recall_finished, remember_finished
 from tutelage.runs.stages import StageOutcome, Stages
 from tutelage.targets import read_manifest
-from tutelage.targets.repairing import open_whole
+from tutelage.targets.resuming import open_whole
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 
-from tutelage.config.problems import explain
+from tutelage.config.problems import in_words
 from tutelage.config.source import Keys, read_source
 from tutelage.config.specs import field_notes
 from tutelage.config.values import Section
@@ -62,7 +62,7 @@ def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe | Langua
     except ValidationError as error:
         errors = error.errors(include_url=False)
         words: dict[Keys, Sequence[str]] = {("task", "kind"): tuple(KINDS)}
-        problems += explain(errors, source, recipe=task.recipe, words=words)
+        problems += in_words(errors, source, recipe=task.recipe, words=words)
         recipe = None
     if recipe is None or problems:
         raise RecipeError(sorted(problems, key=_by_line))

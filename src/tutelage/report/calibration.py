@@ -22,7 +22,7 @@ from tutelage.report.svg import (
 
 
 @dataclass(frozen=True)
-class Calibration:
+class CalibrationPlot:
     """The calibration curve of one model, with its control."""
 
     name: str
@@ -35,7 +35,7 @@ class Calibration:
     """Calibration errors: whose, value, interval."""
 
 
-def calibrations(evaluation: Evaluation, measures: Measures, *, unit: str) -> list[Calibration]:
+def calibrations(evaluation: Evaluation, measures: Measures, *, unit: str) -> list[CalibrationPlot]:
     """One small chart for the teacher and one for each student with its control.
 
     Args:
@@ -47,7 +47,7 @@ def calibrations(evaluation: Evaluation, measures: Measures, *, unit: str) -> li
     if not curves:
         return []
     measure = measures["ece"]
-    found: list[Calibration] = []
+    found: list[CalibrationPlot] = []
 
     def add(
         name: str,
@@ -60,7 +60,7 @@ def calibrations(evaluation: Evaluation, measures: Measures, *, unit: str) -> li
         if curve:
             key = f"calibration-{len(found)}"
             svg = draw_calibration(curve, control=control, slot=slot, key=key, name=name, unit=unit)
-            found.append(Calibration(name, slot, svg, errors))
+            found.append(CalibrationPlot(name, slot, svg, errors))
 
     add("Teacher", None, curves.get("teacher", []), [], _error("", evaluation["teacher"], measure))
     for slot, (name, model) in enumerate(evaluation["students"].items()):

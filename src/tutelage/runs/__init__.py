@@ -3,18 +3,19 @@ needs torch.
 """
 
 from tutelage.runs.files import (
+    LOCK_FILE,
     atomic_write_bytes,
     atomic_write_json,
     atomic_write_text,
     cache_folder,
+    lock,
     sync_folder,
 )
 from tutelage.runs.fingerprints import fingerprint, fingerprint_file, seed_sequence
-from tutelage.runs.finished import Finished, recall_finished, remember_finished
 from tutelage.runs.folder import RunFolder, Stage, describe_changes, find_stages, open_run
-from tutelage.runs.locks import LOCK_FILE, lock
 from tutelage.runs.metrics_log import MetricsLog
 from tutelage.runs.provenance import provenance
+from tutelage.runs.stages import Finished, recall_finished, remember_finished
 
 __all__ = [
     "LOCK_FILE",

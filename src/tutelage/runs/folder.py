@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.errors import RunExists
-from tutelage.runs.files import atomic_write_json
-from tutelage.runs.locks import LOCK_FILE
+from tutelage.runs.files import LOCK_FILE, atomic_write_json
 
 _SHOWN_CHANGES = 6
 

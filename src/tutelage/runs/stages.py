@@ -3,20 +3,29 @@ done twice.
 
 In: a stage's name, the fingerprint of everything its result depends on, and the work. Out: whether
 it was done now, done before in this run, or taken over from a run beside it.
+
+To have the fingerprint of a stage, data is read and split, documents are rendered and tokenized,
+tokenizers are loaded: all of it follows from the recipe and the bytes of the files that it names.
+So a call that ends writes down, under one fingerprint of recipe and files, which stages it ended
+with (`Finished`). The next call with the same recipe and files compares records alone, and finds
+that there is nothing to do.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from tutelage.runs import Finished, RunFolder, find_stages, lock
+from tutelage.runs.files import atomic_write_text, lock
+from tutelage.runs.fingerprints import fingerprint
+from tutelage.runs.folder import RunFolder, find_stages
 from tutelage.types import Progress
 
 STAGE_VERSION = 3
@@ -90,7 +99,8 @@ class Stages:
             return self._record(name, "kept", stage.seconds)
         if folder is not None and self._take_over(name, fingerprint, folder, files, is_whole):
             return self._record(name, "reused", stage.seconds)
-        stage.withdraw()  # killed during the work, the old record must not vouch for what the work left
+        # Killed during the work, the old record must not vouch for what the work left.
+        stage.withdraw()
         started = time.monotonic()
         facts = dict(work() or {})
         seconds = time.monotonic() - started
@@ -117,7 +127,8 @@ class Stages:
             with ExitStack() as held:
                 try:
                     held.enter_context(lock(sibling.path))
-                except OSError as error:  # RunExists among them: what cannot be locked may change while it is read
+                except OSError as error:
+                    # RunExists among them: what cannot be locked may change while it is read.
                     self.progress.say(
                         f"{name}: not reused from {sibling.path}, which cannot be locked ({error})"
                     )
@@ -125,7 +136,8 @@ class Stages:
                 if not done.is_done(fingerprint) or not all(path.exists() for path in theirs):
                     continue
                 facts, seconds = done.facts, done.seconds
-                stage.withdraw()  # killed in between, the old record must not vouch for the new files
+                # Killed in between, the old record must not vouch for the new files.
+                stage.withdraw()
                 source = sibling.path / folder.relative_to(self.folder.path)
                 link_tree(source, folder, staging=self.folder.path / ".stages" / ".taken")
             if is_whole():
@@ -223,3 +235,64 @@ def _link_or_copy(source: str, target: str) -> None:
         else:
             return
     shutil.copy2(source, target)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a call ended that did everything it was asked for."""
+
+    inputs: str
+    """The fingerprint of the recipe and of every file that it names."""
+
+    stages: Mapping[str, str]
+    """Each stage that was asked for, with the fingerprint of its inputs, in the order of the
+    flow."""
+
+    files: tuple[str, ...]
+    """What the stages left, relative to the run folder: nothing is finished without it."""
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values that the next call shows as this one did, such as warnings about the data."""
+
+
+def remember_finished(folder: RunFolder, until: str, finished: Finished) -> None:
+    """Write down how a call up to the stage `until` ended; a kill leaves the old record or this
+    one.
+    """
+    record = json.loads(json.dumps(asdict(finished)))
+    atomic_write_text(
+        _path(folder, until), json.dumps({"record": record, "sum": fingerprint(record)}, indent=2)
+    )
+
+
+def recall_finished(folder: RunFolder, until: str, *, inputs: str) -> Finished | None:
+    """How a call up to the stage `until` ended, if it ended with these inputs and still holds.
+
+    Args:
+        folder: The run.
+        until: The last stage that was asked for.
+        inputs: The fingerprint of the recipe and of every file that it names, as they are now.
+
+    Returns:
+        None where no such call is on record, the record is damaged, a stage was withdrawn or done
+        for other inputs since, or a file is gone. Whether the files are what they were is not
+        asked here.
+    """
+    try:
+        written = json.loads(_path(folder, until).read_text("utf-8"))
+        record = written["record"]
+        if written["sum"] != fingerprint(record):
+            return None
+        finished = Finished(**{**record, "files": tuple(record["files"])})
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+        return None
+    holds = (
+        finished.inputs == inputs
+        and all(folder.stage(name).is_done(known) for name, known in finished.stages.items())
+        and all((folder.path / file).exists() for file in finished.files)
+    )
+    return finished if holds else None
+
+
+def _path(folder: RunFolder, until: str) -> Path:
+    return folder.path / ".stages" / "finished" / f"{until}.json"

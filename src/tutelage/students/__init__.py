@@ -17,27 +17,29 @@ if TYPE_CHECKING:
 
     from tutelage.models import OutputLayer, load_language_student, output_layer, packs
     from tutelage.models.final_states import final_states
-    from tutelage.students.classifier.configuration import RecurrentConfig
     from tutelage.students.classifier.predict import Predictor
-    from tutelage.students.classifier.pretrained import load_pretrained
+    from tutelage.students.classifier.pretrained import Pretrained, load_pretrained
     from tutelage.students.classifier.rnn import RecurrentForSequenceClassification, build_rnn
-    from tutelage.students.classifier.specs import RNN, Pretrained, Transformer
+    from tutelage.students.classifier.specs import RNN, Transformer
     from tutelage.students.classifier.transformer import build_transformer
-    from tutelage.students.language.configuration import RecurrentLanguageConfig
-    from tutelage.students.language.embeddings import language_embeddings, set_language_embeddings
+    from tutelage.students.configurations import RecurrentConfig, RecurrentLanguageConfig
     from tutelage.students.language.lora import add_lora, merge_lora
     from tutelage.students.language.rnn import RecurrentForCausalLM, build_language_rnn
-    from tutelage.students.language.sizes import language_parameters
+    from tutelage.students.language.student import language_parameters
     from tutelage.students.language.transformer import build_language_transformer
     from tutelage.students.pruning.plan import plan_pruning
     from tutelage.students.pruning.pruning import prune
     from tutelage.students.saving import save, save_model
     from tutelage.students.vocabulary.cutting import needed_ids, trim_vocabulary
-    from tutelage.students.vocabulary.embeddings import set_embeddings, teacher_embeddings
-    from tutelage.students.vocabulary.spelling import VocabularyMap
+    from tutelage.students.vocabulary.embeddings import (
+        language_embeddings,
+        set_embeddings,
+        set_language_embeddings,
+        teacher_embeddings,
+    )
     from tutelage.students.vocabulary.training import train_tokenizer
     from tutelage.students.vocabulary.trimming import trim_tokenizer
-    from tutelage.students.vocabulary.view import TeacherView
+    from tutelage.students.vocabulary.view import TeacherView, VocabularyMap
 
 __all__ = [
     "RNN",
@@ -80,23 +82,23 @@ __all__ = [
 _NAMES = {
     "OutputLayer": "models",
     "Predictor": "students.classifier.predict",
-    "Pretrained": "students.classifier.specs",
+    "Pretrained": "students.classifier.pretrained",
     "RNN": "students.classifier.specs",
-    "RecurrentConfig": "students.classifier.configuration",
+    "RecurrentConfig": "students.configurations",
     "RecurrentForCausalLM": "students.language.rnn",
     "RecurrentForSequenceClassification": "students.classifier.rnn",
-    "RecurrentLanguageConfig": "students.language.configuration",
+    "RecurrentLanguageConfig": "students.configurations",
     "TeacherView": "students.vocabulary.view",
     "Transformer": "students.classifier.specs",
-    "VocabularyMap": "students.vocabulary.spelling",
+    "VocabularyMap": "students.vocabulary.view",
     "add_lora": "students.language.lora",
     "build_language_rnn": "students.language.rnn",
     "build_language_transformer": "students.language.transformer",
     "build_rnn": "students.classifier.rnn",
     "build_transformer": "students.classifier.transformer",
     "final_states": "models.final_states",
-    "language_embeddings": "students.language.embeddings",
-    "language_parameters": "students.language.sizes",
+    "language_embeddings": "students.vocabulary.embeddings",
+    "language_parameters": "students.language.student",
     "load_language_student": "models",
     "load_pretrained": "students.classifier.pretrained",
     "merge_lora": "students.language.lora",
@@ -108,7 +110,7 @@ _NAMES = {
     "save": "students.saving",
     "save_model": "students.saving",
     "set_embeddings": "students.vocabulary.embeddings",
-    "set_language_embeddings": "students.language.embeddings",
+    "set_language_embeddings": "students.vocabulary.embeddings",
     "teacher_embeddings": "students.vocabulary.embeddings",
     "train_tokenizer": "students.vocabulary.training",
     "trim_tokenizer": "students.vocabulary.trimming",

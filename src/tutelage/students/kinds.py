@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tutelage.students.classifier.specs import RNN, Pretrained, Transformer
+from tutelage.students.classifier.pretrained import Pretrained
+from tutelage.students.classifier.specs import RNN, Transformer
 from tutelage.students.language.pretrained import LanguagePretrained
 from tutelage.students.language.pruned import Pruned
 from tutelage.students.language.specs import LanguageRNN, LanguageTransformer
 
 
 @dataclass(frozen=True)
-class Kind:
+class StudentKind:
     """A kind of student."""
 
     word: str
@@ -31,26 +32,26 @@ class Kind:
 
 
 CLASSIFIERS = (
-    Kind("transformer", Transformer, "TransformerSpec"),
-    Kind(
+    StudentKind("transformer", Transformer, "TransformerSpec"),
+    StudentKind(
         "rnn",
         RNN,
         "RecurrentSpec",
-        ("classifier.configuration:RecurrentConfig", "classifier.rnn:RecurrentForSequenceClassification"),
+        ("configurations:RecurrentConfig", "classifier.rnn:RecurrentForSequenceClassification"),
     ),
-    Kind("pretrained", Pretrained, "PretrainedSpec"),
+    StudentKind("pretrained", Pretrained, "PretrainedSpec"),
 )  # fmt: skip
 """Students that classify."""
 
 WRITERS = (
-    Kind("pruned", Pruned, "PrunedSpec"),
-    Kind("transformer", LanguageTransformer, "LanguageTransformerSpec"),
-    Kind(
+    StudentKind("pruned", Pruned, "PrunedSpec"),
+    StudentKind("transformer", LanguageTransformer, "LanguageTransformerSpec"),
+    StudentKind(
         "rnn",
         LanguageRNN,
         "LanguageRecurrentSpec",
-        ("language.configuration:RecurrentLanguageConfig", "language.rnn:RecurrentForCausalLM"),
+        ("configurations:RecurrentLanguageConfig", "language.rnn:RecurrentForCausalLM"),
     ),
-    Kind("pretrained", LanguagePretrained, "LanguagePretrainedSpec"),
+    StudentKind("pretrained", LanguagePretrained, "LanguagePretrainedSpec"),
 )
 """Students that write."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from tutelage.errors import ModelError
 from tutelage.models.pretrained import without_bars
-from tutelage.students.classifier.labels import are_generic
+from tutelage.students.configurations import are_generic
 
 CONFIG_FILE = "config.json"
 

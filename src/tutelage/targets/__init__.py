@@ -2,20 +2,19 @@
 resumable.
 """
 
-from tutelage.targets.checking import inspect, verify
+from tutelage.targets.checking import export_jsonl, inspect, jsonl_lines, verify
 from tutelage.targets.classes import ClassProbabilities
-from tutelage.targets.encoding import KINDS, TargetEncoder
-from tutelage.targets.exporting import export_jsonl, jsonl_lines
+from tutelage.targets.encoding import STORE_KINDS, TargetEncoder
 from tutelage.targets.manifest import FORMAT, Manifest, Part, read_manifest
 from tutelage.targets.merging import merge
 from tutelage.targets.output_matrix import OutputMatrix, read_output_matrix, write_output_matrix
 from tutelage.targets.reader import TargetStore
-from tutelage.targets.values import HiddenTargets, SparseTargets
+from tutelage.targets.rows import HiddenTargets, SparseTargets
 from tutelage.targets.writer import TargetWriter
 
 __all__ = [
     "FORMAT",
-    "KINDS",
+    "STORE_KINDS",
     "ClassProbabilities",
     "HiddenTargets",
     "Manifest",

@@ -11,7 +11,13 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from tutelage.errors import ShapeMismatch, TargetsCorrupt
-from tutelage.targets.ids import ID_FIELD, Ids, id_column, read_id_column, refuse_other_columns
+from tutelage.targets.rows import (
+    ID_FIELD,
+    ContentIds,
+    id_column,
+    read_id_column,
+    refuse_other_columns,
+)
 
 ROW_SUM_TOLERANCE = 1e-4
 
@@ -19,7 +25,7 @@ ROW_SUM_TOLERANCE = 1e-4
 class ClassPart:
     """A part of probabilities in memory."""
 
-    def __init__(self, ids: Ids, probs: NDArray[np.float32]) -> None:
+    def __init__(self, ids: ContentIds, probs: NDArray[np.float32]) -> None:
         """Ids `[N]` and probabilities `[N, C]`."""
         self.ids = ids
         self.positions = len(ids)
@@ -89,7 +95,7 @@ class ClassProbabilities:
         """One distribution a row."""
         return len(rows)
 
-    def encode(self, ids: Ids, rows: Sequence[NDArray[np.float32]]) -> pa.Table:
+    def encode(self, ids: ContentIds, rows: Sequence[NDArray[np.float32]]) -> pa.Table:
         """Ids and rows of C probabilities as a table."""
         flat = pa.array(np.stack(rows).ravel(), pa.float32())
         return pa.Table.from_arrays(

@@ -8,6 +8,7 @@ stored in.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,21 +16,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tutelage.errors import TargetsCorrupt
 from tutelage.targets.classes import ClassProbabilities
 from tutelage.targets.hidden import Hidden
-from tutelage.targets.ids import Ids
 from tutelage.targets.manifest import Manifest
+from tutelage.targets.rows import ContentIds
 from tutelage.targets.sparse import Sparse
 from tutelage.targets.sparse_rules import SparseRules
 
-KINDS = ("class_probabilities", "hidden", "sampled", "top_k")
+STORE_KINDS = ("class_probabilities", "hidden", "sampled", "top_k")
 """What a target can be."""
 
 
 class LoadedPart(Protocol):
     """The rows of one part, in the order of the file."""
 
-    ids: Ids
+    ids: ContentIds
     """Content ids `[N]`."""
     positions: int
     """Distributions in all rows."""
@@ -70,7 +72,7 @@ class TargetEncoder(Protocol):
         """How many distributions packed rows hold."""
         ...
 
-    def encode(self, ids: Ids, rows: Sequence[Any]) -> pa.Table:
+    def encode(self, ids: ContentIds, rows: Sequence[Any]) -> pa.Table:
         """Ids and packed rows, at least one, as a table."""
         ...
 
@@ -123,5 +125,19 @@ def encoder_for(manifest: Manifest) -> TargetEncoder:
             return Hidden(manifest.encoding)
         case kind:
             raise ValueError(
-                f"targets of kind {kind!r} were asked for; this version knows {', '.join(KINDS)}"
+                f"targets of kind {kind!r} were asked for; this version knows "
+                f"{', '.join(STORE_KINDS)}"
             )
+
+
+def encoder_of(folder: Path, manifest: Manifest) -> TargetEncoder:
+    """The encoder of a store.
+
+    Raises:
+        TargetsCorrupt: The manifest names a kind, labels or an encoding that this version cannot
+            read.
+    """
+    try:
+        return encoder_for(manifest)
+    except ValueError as error:
+        raise TargetsCorrupt(f"{folder} cannot be read: {error}") from error

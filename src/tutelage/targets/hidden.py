@@ -17,16 +17,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tutelage.errors import ShapeMismatch, TargetsCorrupt
-from tutelage.targets.ids import (
+from tutelage.targets.rows import (
     ID_FIELD,
     STATISTICS,
-    Ids,
+    ContentIds,
+    HiddenTargets,
     id_column,
     read_id_column,
     refuse_other_columns,
 )
 from tutelage.targets.sparse_part import Lists, gather_lists
-from tutelage.targets.values import HiddenTargets
 
 ROW_GROUP_BYTES = 2**20
 """About what looking one document up reads."""
@@ -55,7 +55,7 @@ class HiddenPart:
         """
         self._path, self._metadata, self._hidden_size = Path(path), file.metadata, hidden_size
         table = file.read(["example_id", "scales"], use_threads=False)
-        self.ids: Ids = read_id_column(table["example_id"])
+        self.ids: ContentIds = read_id_column(table["example_id"])
         offsets = Lists.of(table["scales"]).offsets
         self.positions = int(offsets[-1] - offsets[0])
         sizes = [
@@ -190,7 +190,7 @@ class Hidden:
         """Positions of these documents."""
         return sum(len(row) for row in rows)
 
-    def encode(self, ids: Ids, rows: Sequence[HiddenTargets]) -> pa.Table:
+    def encode(self, ids: ContentIds, rows: Sequence[HiddenTargets]) -> pa.Table:
         """Documents as a table."""
         lists = SCHEMA.field("scales").type
         return pa.Table.from_arrays(

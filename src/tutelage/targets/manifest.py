@@ -1,5 +1,5 @@
 """manifest.json of a target store: who wrote it, for which labels or tokenizer, and the checksum of
-every part.
+every part; and what else may lie in the folder of a store.
 
 The manifest is replaced atomically after each part, so it never names a part that is not whole on
 disk.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.errors import TargetsCorrupt, TargetsError, TargetsIncomplete
-from tutelage.runs import atomic_write_json
+from tutelage.runs import LOCK_FILE, atomic_write_json
 
 FORMAT = 1
 FILE = "manifest.json"
@@ -153,7 +153,8 @@ def _from_record(folder: Path, record: dict[str, Any]) -> Manifest:
     passed over.
     """
     kinds: dict[str, Any] = {
-        "kind": str, "teacher": str, "labels": list, "tokenizer": str, "vocabulary_size": int, "encoding": dict,
+        "kind": str, "teacher": str, "labels": list, "tokenizer": str, "vocabulary_size": int,
+        "encoding": dict,
         "seed": int, "complete": bool, "expected_rows": int | None, "parts": list, "format": int,
     }  # fmt: skip
     values = {name: _typed(folder, record, name, kind) for name, kind in kinds.items()}
@@ -194,3 +195,34 @@ def _unusable(folder: Path, reason: str) -> TargetsCorrupt:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
+
+
+TEMPORARY = re.compile(r"\.(manifest\.json|output\.safetensors|part-\d{5,}\.parquet)\..*\.tmp")
+"""Names of files that a kill left half written."""
+
+
+def refuse_other_things(folder: Path) -> None:
+    """A folder that is no store is left alone: not a file of it is touched."""
+    if not folder.exists() or (folder / FILE).exists():
+        return
+    if not folder.is_dir():
+        raise TargetsError(
+            f"{folder} is a file; expected a folder for soft targets. Give another path"
+        )
+    other = sorted(
+        found.name
+        for found in folder.iterdir()
+        if found.name not in (LOCK_FILE, OUTPUT_FILE) and not TEMPORARY.fullmatch(found.name)
+    )
+    if other and all(PART_NAME.fullmatch(name) for name in other):
+        raise TargetsCorrupt(
+            f"{folder} holds {len(other):,} parts but no {FILE}, without which they cannot be "
+            "trusted. Restore it "
+            "from a copy, or move the folder away and label again"
+        )
+    if other:
+        raise TargetsError(
+            f"{folder} holds other files "
+            f"({', '.join(other[:3])}{', ...' if len(other) > 3 else ''}) and no {FILE}, "
+            "so it is no store of soft targets and is left as it is. Give a new or empty folder"
+        )

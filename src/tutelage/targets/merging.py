@@ -9,8 +9,7 @@ from pathlib import Path
 
 from tutelage.errors import TargetsMismatch
 from tutelage.runs import atomic_write_bytes
-from tutelage.targets.folder import refuse_other_things
-from tutelage.targets.manifest import FILE, OUTPUT_FILE, read_manifest
+from tutelage.targets.manifest import FILE, OUTPUT_FILE, read_manifest, refuse_other_things
 from tutelage.targets.output_matrix import output_digest
 from tutelage.targets.reader import TargetStore
 from tutelage.targets.writer import TargetWriter

@@ -20,8 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tutelage.errors import ShapeMismatch, TargetsCorrupt, TargetsIncomplete, TargetsMismatch
 from tutelage.runs import atomic_write_bytes
-from tutelage.targets.folder import refuse_other_things
-from tutelage.targets.manifest import FILE, OUTPUT_FILE, read_manifest
+from tutelage.targets.manifest import FILE, OUTPUT_FILE, read_manifest, refuse_other_things
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,7 +162,10 @@ def output_problem(folder: Path, digest: str) -> str | None:
     if found is None:
         return f"{folder / OUTPUT_FILE} is missing"
     if found != digest:
-        return f"{folder / OUTPUT_FILE} is damaged: its SHA-256 is {found[:12]}..., not {digest[:12]}... as written"
+        return (
+            f"{folder / OUTPUT_FILE} is damaged: its SHA-256 is {found[:12]}..., not "
+            f"{digest[:12]}... as written"
+        )
     return None
 
 

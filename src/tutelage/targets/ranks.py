@@ -2,14 +2,13 @@
 bits as they are.
 
 1. A part counts its ids. Those seen four times or more come first, in classes of doubling
-frequency; within a class,
-   and after the last, ids ascend. The place of an id in this order is its rank; frequent ids have
-   small ones. A large part has more orders, one for each context (see `targets.contexts`).
+   frequency; within a class, and after the last, ids ascend. The place of an id in this order is
+   its rank; frequent ids have small ones. A large part has more orders, one for each context (see
+   `targets.contexts`).
 2. rank + 16 is written like a small floating-point number: a bucket (4 bits of mantissa, the rest
-exponent), and
-   `bucket >> 4` bits of remainder. A bucket fits a byte for vocabularies up to 1,048,560 ids.
-   Buckets have a skewed distribution that zstd makes use of; the remainders have none, and are
-   packed as they are.
+   exponent), and `bucket >> 4` bits of remainder. A bucket fits a byte for vocabularies up to
+   1,048,560 ids. Buckets have a skewed distribution that zstd makes use of; the remainders have
+   none, and are packed as they are.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import TargetsCorrupt, TargetsIncomplete, TargetsMismatch
-from tutelage.targets.encoding import LoadedPart, TargetEncoder, encoder_for
-from tutelage.targets.ids import Ids, as_ids, from_ids, no_ids
+from tutelage.targets.encoding import LoadedPart, TargetEncoder, encoder_of
 from tutelage.targets.manifest import Manifest, read_manifest
 from tutelage.targets.output_matrix import OutputMatrix, output_problem, read_output_matrix
-from tutelage.targets.parts import read_part
+from tutelage.targets.parts import advice, read_part
+from tutelage.targets.rows import ContentIds, as_ids, from_ids, no_ids
 
 _SHOWN_IDS = 3
 _ROWS_AT_A_TIME = 256
@@ -25,7 +25,7 @@ _ROWS_AT_A_TIME = 256
 class Index:
     """Where every row of a store lies."""
 
-    ids: Ids = field(default_factory=no_ids)
+    ids: ContentIds = field(default_factory=no_ids)
     """Content ids, sorted."""
     owners: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """The place in `parts` of the part that holds each."""
@@ -197,7 +197,7 @@ class TargetStore:
         """Rows in the store."""
         return len(self._index.ids)
 
-    def _find(self, wanted: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def _find(self, wanted: ContentIds) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Where each id lies, and whether it is there at all."""
         known = self._index.ids
         if not len(known):
@@ -263,28 +263,6 @@ def _index_of(folder: Path, manifest: Manifest, encoder: TargetEncoder) -> Index
             "same, holds too"
         )
     return Index(ids, owners, rows, tuple(parts), tuple(broken))
-
-
-def encoder_of(folder: Path, manifest: Manifest) -> TargetEncoder:
-    """The encoder of a store.
-
-    Raises:
-        TargetsCorrupt: The manifest names a kind, labels or an encoding that this version cannot
-            read.
-    """
-    try:
-        return encoder_for(manifest)
-    except ValueError as error:
-        raise TargetsCorrupt(f"{folder} cannot be read: {error}") from error
-
-
-def advice(folder: Path) -> str:
-    """What to do about parts that cannot be used."""
-    return (
-        f"Remove what is left of the parts named here, keep {folder / 'manifest.json'}, and run: "
-        "tutelage label "
-        "recipe.yaml (only their rows are labelled again)"
-    )
 
 
 def _refuse_incomplete(folder: Path, manifest: Manifest) -> None:

@@ -1,16 +1,19 @@
-"""Before a store is written: find what is there, remove what a kill left behind."""
+"""A store that is there already: what it holds, what a kill left behind in it, and what of it was
+damaged since and must be written again.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from tutelage.errors import TargetsCorrupt, TargetsMismatch
-from tutelage.targets.folder import TEMPORARY
-from tutelage.targets.ids import from_ids
-from tutelage.targets.manifest import PART_NAME, Manifest, read_manifest, write_manifest
-from tutelage.targets.parts import read_part
-from tutelage.targets.reader import advice, encoder_of
+from tutelage.errors import TargetsCorrupt, TargetsError, TargetsMismatch
+from tutelage.targets.encoding import encoder_of
+from tutelage.targets.manifest import PART_NAME, TEMPORARY, Manifest, read_manifest, write_manifest
+from tutelage.targets.parts import advice, read_part
+from tutelage.targets.reader import TargetStore
+from tutelage.targets.rows import from_ids
+from tutelage.types import Progress
 
 
 def resume(folder: Path, fresh: Manifest) -> tuple[Manifest, set[bytes]]:
@@ -47,3 +50,37 @@ def remove_strays(folder: Path, manifest: Manifest) -> None:
             PART_NAME.fullmatch(found.name) and found.name not in named
         ):
             found.unlink()
+
+
+def open_whole(targets: Path, *, teacher: str | None) -> TargetStore | None:
+    """A store that was finished, its checksums verified; None if it cannot be read any more, or is
+    another teacher's.
+
+    Labelling is then asked for again, which fills in what is missing and refuses what is not its
+    own.
+
+    Args:
+        targets: The store's folder.
+        teacher: The fingerprint under which it was written; None where nobody kept it.
+    """
+    try:
+        return TargetStore.open(targets, teacher=teacher)
+    except TargetsError:
+        return None
+
+
+def remove_broken_parts(targets: Path, progress: Progress) -> None:
+    """Remove the parts of a run's own targets that were damaged since, so that their rows are
+    labelled again.
+    """
+    try:
+        manifest = read_manifest(targets)
+    except TargetsError:
+        return
+    encoder = encoder_of(targets, manifest)
+    for part in manifest.parts:
+        try:
+            read_part(targets, part, manifest=manifest, encoder=encoder)
+        except TargetsCorrupt as error:
+            progress.say(f"{error}: these rows are labelled again")
+            (targets / part.file).unlink(missing_ok=True)

@@ -14,12 +14,18 @@ from numpy.typing import NDArray
 
 from tutelage.errors import ShapeMismatch, TargetsCorrupt
 from tutelage.targets.contexts import Contexts, Entries
-from tutelage.targets.ids import ID_FIELD, STATISTICS, Ids, id_column, refuse_other_columns
-from tutelage.targets.packing import Packed, concatenate, pack_targets
 from tutelage.targets.ranks import RankTable, pack_bits, split_ranks
+from tutelage.targets.rounding import Packed, concatenate, pack_targets
+from tutelage.targets.rows import (
+    ID_FIELD,
+    STATISTICS,
+    ContentIds,
+    SparseTargets,
+    id_column,
+    refuse_other_columns,
+)
 from tutelage.targets.sparse_part import CONTEXT_COLUMNS, SparsePart, gather_lists
 from tutelage.targets.sparse_rules import SparseRules
-from tutelage.targets.values import SparseTargets
 
 ZSTD_LEVEL = 15
 """Splits blocks where the bytes change: 1.2 % less than 3, more than 19, and 200,000 positions a
@@ -87,7 +93,7 @@ class Sparse:
         """Positions of these documents."""
         return sum(len(row.heads) for row in rows)
 
-    def encode(self, ids: Ids, rows: Sequence[Packed]) -> pa.Table:
+    def encode(self, ids: ContentIds, rows: Sequence[Packed]) -> pa.Table:
         """Documents as a table; the same documents make the same table in any order of calls."""
         packed = concatenate(rows)
         heads, tails = packed.heads.astype(np.int64), packed.tails.astype(np.int64)

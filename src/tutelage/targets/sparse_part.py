@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from tutelage.errors import TargetsCorrupt
 from tutelage.targets.contexts import Contexts, Entries
-from tutelage.targets.ids import Ids, read_id_column
-from tutelage.targets.packing import Packed, each_alone, sorted_within, unpack_targets
 from tutelage.targets.ranks import RankTable, join_ranks, read_bits
+from tutelage.targets.rounding import Packed, each_alone, sorted_within, unpack_targets
+from tutelage.targets.rows import ContentIds, SparseTargets, read_id_column
 from tutelage.targets.sparse_rules import SparseRules
-from tutelage.targets.values import SparseTargets
 
 CONTEXT_COLUMNS = {
     "contexts": pa.uint8(),
@@ -80,7 +79,7 @@ class SparsePart:
             TargetsCorrupt: Something is null, positions are counted differently in two columns, or
                 tables of ids contradict themselves.
         """
-        self.ids: Ids = read_id_column(table["example_id"])
+        self.ids: ContentIds = read_id_column(table["example_id"])
         self._rules, self._path = rules, path
         self._columns = {
             name: Lists.of(table[name]) for name in table.schema.names if name != "example_id"

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from tutelage.errors import ShapeMismatch
 from tutelage.targets import sticks
 from tutelage.targets.kinds import MOST_COUNTED, MOST_ENTRIES, SampledOptions, TopKOptions
-from tutelage.targets.values import SparseTargets
+from tutelage.targets.rows import SparseTargets
 
 LARGEST_VOCABULARY = 2**20 - 16
 """More ids than any tokenizer has; their buckets (see `targets.ranks`) fit a byte."""
@@ -149,7 +149,10 @@ class SparseRules:
     ) -> str:
         """What is wrong with one document, in words."""
         if len(counts) and (counts.min() < 1 or counts.max() > MOST_COUNTED):
-            return f"have a position with {counts.min():,} to {counts.max():,} entries; expected 1 to {MOST_COUNTED:,}"
+            return (
+                f"have a position with {counts.min():,} to {counts.max():,} entries; expected 1 to "
+                f"{MOST_COUNTED:,}"
+            )
         if (
             (heads < 0).any()
             or (heads > counts).any()
@@ -167,7 +170,10 @@ class SparseRules:
         if (np.diff(np.sort((owners << 20) | ids)) == 0).any():
             return "name an id twice in one position; expected distinct ids"
         if not (np.isfinite(logprobs).all() and (logprobs <= SUM_TOLERANCE).all()):
-            return "have log-probabilities that are not finite or above 0: give natural logarithms of probabilities"
+            return (
+                "have log-probabilities that are not finite or above 0: give natural logarithms of "
+                "probabilities"
+            )
         sums = np.bincount(owners, np.exp(logprobs.astype(np.float64)), minlength=len(counts))
         wrong = np.abs(sums - 1) > SUM_TOLERANCE if self.closed else sums > 1 + SUM_TOLERANCE
         if wrong.any():
@@ -181,12 +187,18 @@ class SparseRules:
         in_tail = np.arange(len(ids)) - (np.cumsum(counts) - counts)[owners] >= heads[owners]
         within = (owners[1:] == owners[:-1]) & in_tail[1:] & in_tail[:-1]
         if (np.abs(np.diff(logprobs))[within] > SUM_TOLERANCE).any():
-            return "have tail entries of one position that stand for different masses; expected equal ones"
+            return (
+                "have tail entries of one position that stand for different masses; expected equal "
+                "ones"
+            )
         if not (
             np.isfinite(entropies).all()
             and ((entropies > -0.01) & (entropies < self.entropy_bound + 0.01)).all()
         ):
-            return f"have an entropy out of range; expected nats from 0 to log(V) = {self.entropy_bound:.3f}"
+            return (
+                f"have an entropy out of range; expected nats from 0 to log(V) = "
+                f"{self.entropy_bound:.3f}"
+            )
         return ""
 
 

@@ -17,13 +17,11 @@ import pyarrow as pa
 from tutelage.errors import RunExists, TargetsCorrupt, TargetsError, TargetsIncomplete
 from tutelage.runs import lock
 from tutelage.targets.encoding import encoder_for
-from tutelage.targets.folder import refuse_other_things
-from tutelage.targets.ids import as_ids
-from tutelage.targets.joining import PartSize, join_parts
-from tutelage.targets.manifest import FILE, Manifest, write_manifest
+from tutelage.targets.manifest import FILE, Manifest, refuse_other_things, write_manifest
 from tutelage.targets.output_matrix import output_digest, output_shape
-from tutelage.targets.parts import write_part
+from tutelage.targets.parts import PartSize, join_parts, write_part
 from tutelage.targets.resuming import remove_strays, resume
+from tutelage.targets.rows import as_ids
 
 IdWithTargets = tuple[bytes, Any]
 """A content id and a packed row."""
@@ -44,7 +42,7 @@ class TargetWriter:
     which is itself replaced atomically. A kill loses at most the rows in hand; opening the store
     again removes what the manifest does not name and goes on. Leaving the context keeps what is in
     hand, also on Ctrl-C. Small parts of `sampled` and `top_k` are put together, which takes bytes
-    away (`targets.joining`). Only one process writes a store at a time.
+    away (`targets.parts`). Only one process writes a store at a time.
     """
 
     def __init__(
@@ -125,7 +123,8 @@ class TargetWriter:
             _with_output(folder, encoding or {}) if kind == "hidden" else dict(encoding or {})
         )
         fresh = Manifest(
-            kind=kind, teacher=teacher, labels=tuple(labels), tokenizer=tokenizer, vocabulary_size=vocabulary_size,
+            kind=kind, teacher=teacher, labels=tuple(labels), tokenizer=tokenizer,
+            vocabulary_size=vocabulary_size,
             encoding=encoding, seed=seed,
         )  # fmt: skip
         encoder_for(fresh)

@@ -5,8 +5,9 @@ does it. This file alone chooses between them.
 from __future__ import annotations
 
 import importlib
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
+
+from tutelage.errors import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,10 +25,8 @@ def task_named(kind: object) -> Task:
     """The task that a recipe names; a misspelled name is taken for the task that it is most like,
     whose checks then say that it is misspelled.
     """
-    near = (
-        get_close_matches(kind.casefold(), KINDS, n=1, cutoff=0.6) if isinstance(kind, str) else []
-    )
-    return importlib.import_module(KINDS[near[0] if near else "classification"]).TASK
+    near = nearest(kind, KINDS) if isinstance(kind, str) else None
+    return importlib.import_module(KINDS[near or "classification"]).TASK
 
 
 def all_tasks() -> Iterator[Task]:

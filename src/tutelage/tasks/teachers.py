@@ -15,8 +15,8 @@ from pydantic import AfterValidator, Field
 from tutelage.config.ranges import annotations_of
 from tutelage.config.source import Source
 from tutelage.config.specs import section
-from tutelage.config.values import ModelName, PromptTemplate, Words, nearest, not_yet, refusal
-from tutelage.errors import Problem
+from tutelage.config.values import ModelName, PromptTemplate, Words, not_yet, refusal
+from tutelage.errors import Problem, nearest
 from tutelage.teachers.causal.spec import CausalTeacherSpec
 from tutelage.teachers.classifier.spec import (
     ClassifierTeacherSpec,

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from tutelage.teachers.classifier.features import default_layers, extract_features
     from tutelage.teachers.classifier.teacher import ClassifierTeacher
     from tutelage.teachers.classifier.teacher import ClassifierTeacher as Classifier
-    from tutelage.teachers.document_labelling import label_documents
-    from tutelage.teachers.labelling import label
+    from tutelage.teachers.labelling import label, label_documents
     from tutelage.teachers.prompted.calibration import Calibration
     from tutelage.teachers.prompted.prompts import Prompt, draw_shots
     from tutelage.teachers.prompted.teacher import PromptedTeacher
@@ -56,7 +55,7 @@ _PLACES = {
     "draw_shots": "prompted.prompts",
     "extract_features": "classifier.features",
     "label": "labelling",
-    "label_documents": "document_labelling",
+    "label_documents": "labelling",
 }
 _SHORT = {"Classifier": "ClassifierTeacher", "Prompted": "PromptedTeacher"}
 """Short names, for `tutelage.teachers.Classifier.load(...)`."""

@@ -1,4 +1,5 @@
-"""What the flow asks of a kind of teacher before, while and after it is made, whatever the kind.
+"""What the flow asks of a kind of teacher before, while and after it is made, whatever the kind;
+and the options that all teachers share whose weights are loaded here.
 
 A kind of teacher is a frozen spec with its options (the recipe's `teacher` section is read from
 them) that answers these questions about itself. Nothing here or in a spec's module imports torch:
@@ -11,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar
+
+from annotated_types import Ge
 
 from tutelage.errors import Problem
 from tutelage.types import Example, Progress
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
+
 
 CHARACTERS_PER_TOKEN = 4.0
 """Rule of thumb for byte-pair vocabularies on English; estimates say that they are rough."""
@@ -209,3 +213,44 @@ def scoring_seconds(parameters: int, tokens: float, *, rate: float) -> float:
         rate: Floating-point operations a second of this machine.
     """
     return 2.0 * parameters * tokens / (SCORING_SHARE * rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalModel:
+    """What a teacher says about the model that it stands on; options only."""
+
+    has_weights: ClassVar[bool] = True
+
+    model: str
+    """A folder, a .gguf file, a hub id, or package:NAME for weights inside an installed Python
+    package."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """The number format of the weights; auto: bfloat16 where the machine is fast at it."""
+
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model; only for models whose code you have read."""
+
+    batch_tokens: Annotated[int, Ge(1)] = 4096
+    """The most tokens in one batch; a single longer text is a batch of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalReader(LocalModel):
+    """What a teacher says that reads single texts with it."""
+
+    max_length: Annotated[int, Ge(1)] = 512
+    """The most tokens of one text; longer texts are cut."""
+
+    seed: Annotated[int, Ge(0)] = 0
+    """Of folds, shots and fitting. Apart from `train.seed`, so that students of several seeds share
+    targets."""
+
+
+def local_tokenizer(model: str, *, trust_remote_code: bool, convert: bool) -> Any:
+    """The tokenizer of a model, see `TeacherSpec.tokenizer`."""
+    from tutelage.models import load_tokenizer
+    from tutelage.models.reading import read_tokenizer
+
+    read = load_tokenizer if convert else read_tokenizer
+    return read(model, trust_remote_code=trust_remote_code)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from tutelage.models import LanguageModel, OutputLayer
+    from tutelage.teachers.classifier.reading import ReadModel
 
 
 class Teacher(Protocol):
@@ -71,6 +72,11 @@ class TokenDistributions(Teacher, Protocol):
         ...
 
     @property
+    def batch_tokens(self) -> int:
+        """Tokens that it reads at once, padding included."""
+        ...
+
+    @property
     def context(self) -> int | None:
         """Tokens of the longest document that it reads; None: there is no end."""
         ...
@@ -116,8 +122,9 @@ class LabelMass(Protocol):
         ...
 
 
+@runtime_checkable
 class Cost(Protocol):
-    """Knows what an answer takes here."""
+    """Answers with weights that are in memory here."""
 
     @property
     def parameters(self) -> int:
@@ -135,6 +142,7 @@ class Cost(Protocol):
         ...
 
 
+@runtime_checkable
 class OwnWeights(Protocol):
     """Has its language model in memory, which students can be cut from or start from."""
 
@@ -144,18 +152,28 @@ class OwnWeights(Protocol):
         ...
 
 
-class LocalClassifier(ClassProbabilities, Cost, OwnWeights, Protocol):
-    """A teacher of classes that runs on this machine."""
+@runtime_checkable
+class WordMemory(Protocol):
+    """Remembers what it made of words, which first embeddings of students are made of."""
+
+    def with_words(self) -> LanguageModel | ReadModel:
+        """Its language model, with what it remembers if it does."""
+        ...
+
+
+@runtime_checkable
+class Deployable(Protocol):
+    """Could answer instead of a student, so that its answers are timed beside a student's."""
 
     def for_new_texts(self) -> ClassProbabilities:
-        """The teacher as it would be deployed, whose answers are timed."""
+        """The teacher as it would answer texts that it has never seen."""
         ...
 
 
-class LocalLanguageModel(HiddenStates, Cost, OwnWeights, Protocol):
-    """A teacher of tokens that runs on this machine."""
+def device_of(teacher: Teacher) -> torch.device:
+    """Where a teacher answers, and so where others are compared with it: a processor, where none of
+    its weights are here.
+    """
+    import torch
 
-    @property
-    def batch_tokens(self) -> int:
-        """Tokens that it reads at once, padding included."""
-        ...
+    return teacher.device if isinstance(teacher, Cost) else torch.device("cpu")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tutelage.train.loop import TrainResult, train
-    from tutelage.train.schedule import learning_rate_scale
+    from tutelage.train.optimizer import learning_rate_scale
     from tutelage.train.settings import LanguageTrainSettings, LoopSettings, TrainSettings
     from tutelage.train.step import Course, Step
     from tutelage.train.steps.classes.step import train_classifier
@@ -48,7 +48,7 @@ _NAMES = {
     "TargetSource": "steps.tokens.targets",
     "TrainResult": "loop",
     "TrainSettings": "settings",
-    "learning_rate_scale": "schedule",
+    "learning_rate_scale": "optimizer",
     "train": "loop",
     "train_classifier": "steps.classes.step",
     "train_language_model": "steps.tokens.step",

@@ -1,4 +1,4 @@
-"""The training loop, for every kind of student.
+"""The training loop, for every kind of student, and the guard that stops it.
 
 In: a `Step` (batches, their cost, validation), settings, a folder. Out: the student with its best
 weights, `metrics.jsonl`, and checkpoints from which a killed run goes on: bit for bit on a
@@ -10,8 +10,8 @@ changes.
 
 The cost of a step is divided by the size of the *whole* step, over accumulated batches and
 processes, so neither changes what is learned. Nothing waits for a number of the current step unless
-it is recorded or a checkpoint follows; then a loss or gradient that is not a number stops the run
-before it reaches the weights.
+it is the first, is recorded, or a checkpoint follows; then a loss or gradient that is not a number
+stops the run before it reaches the weights.
 """
 
 from __future__ import annotations
@@ -19,19 +19,96 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from math import isfinite, log
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from tutelage.errors import TrainingDiverged
 from tutelage.runs import seed_sequence
-from tutelage.train.average import MovingAverage
-from tutelage.train.guard import Guard
 from tutelage.train.journal import Journal
 from tutelage.train.optimizer import adamw, set_learning_rate
 from tutelage.train.settings import LoopSettings
-from tutelage.train.state import TrainingState, identity
+from tutelage.train.state import MovingAverage, TrainingState, run_identity
 from tutelage.train.step import Step
 from tutelage.types import SILENT, Progress
+
+GROWN_TIMES = 3.0
+"""A loss this many times that of the first step has exploded, if it is also far above guessing."""
+
+
+def guessing_times(times: float, *, choices: int, loss_temperature: float) -> float:
+    """So many times the loss of a student that guesses, in nats: above it a run has exploded.
+
+    Args:
+        times: How many.
+        choices: C classes or tokens to guess among: log C nats, here at least 1.
+        loss_temperature: Its square multiplies the loss; 1 where there is no teacher.
+    """
+    return times * max(1.0, log(choices)) * max(1.0, loss_temperature**2)
+
+
+def highest_sane(first_loss: float, *, guessing: float) -> float:
+    """The loss above which a run has exploded, in nats.
+
+    A student that was cut from its teacher, or one whose divergence counts what a sure teacher
+    rules out, may begin far above guessing: such a run has exploded only if its loss grew.
+
+    Args:
+        first_loss: Of the first step; 0 where nobody looked at it.
+        guessing: From `guessing_times`.
+    """
+    return max(guessing, GROWN_TIMES * first_loss)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Stops a run whose loss or weights are not a number, or whose loss has exploded."""
+
+    checkpoints: Path
+    """Where the last good checkpoint lies, if there is one."""
+
+    def check(self, loss: float, *, step: int, ceiling: float) -> None:
+        """Make sure that a loss is sane.
+
+        Args:
+            loss: Of the steps since the last look, or of a validation.
+            step: Steps done, for the message.
+            ceiling: The highest loss that is still sane.
+
+        Raises:
+            TrainingDiverged: It is not.
+        """
+        if isfinite(loss) and loss <= ceiling:
+            return
+        reason = f"has exploded: it is above {ceiling:.3g}" if isfinite(loss) else "is not a number"
+        raise self._diverged(
+            f"the training loss or its gradient at step {step} ({loss:.4g}) {reason}"
+        )
+
+    def check_weights(self, model: nn.Module, *, step: int) -> None:
+        """Make sure that a checkpoint is worth writing.
+
+        Args:
+            model: With the weights after the step.
+            step: Its number, for the message.
+
+        Raises:
+            TrainingDiverged: A weight is not a number, or not finite.
+        """
+        for name, weight in model.named_parameters():
+            if not bool(torch.isfinite(weight).all()):
+                raise self._diverged(f"the weight {name} after step {step} is not a number")
+
+    def _diverged(self, what: str) -> TrainingDiverged:
+        kept = self.checkpoints.is_dir()
+        where = (
+            f"the last good checkpoint is in {self.checkpoints}"
+            if kept
+            else "there was no checkpoint yet"
+        )
+        return TrainingDiverged(f"{what}. Lower learning_rate or clip_norm and run again; {where}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +157,7 @@ def train(
     accelerator = Accelerator(log_with="tensorboard", project_dir=str(out))
     name, parts = step.identity
     journal = Journal(
-        out, accelerator, identity=identity(name, model, *parts, accelerator.num_processes)
+        out, accelerator, identity=run_identity(name, model, *parts, accelerator.num_processes)
     )
     guard = Guard(journal.checkpoints)
     home = next(model.parameters()).device
@@ -122,7 +199,7 @@ def train(
             records, validates = course.records_after(done), course.validates_after(done)
             saves = done in course.epoch_ends or done % settings.checkpoint_every_steps == 0
             values: dict[str, float | None] = {}
-            if records or saves:
+            if records or saves or done == 1:
                 norm = None if norm is None else float(norm)
                 loss, others = step.describe(state.costs(), rows=counters.rows, gradient_norm=norm)
                 counters.first_loss = loss if done == 1 else counters.first_loss

@@ -63,7 +63,7 @@ def compare_language_models(
             if other != name
         ]
         for against, more, other_scores in opponents:
-            for metric in ("nats_per_token", "bits_per_byte", "kl", "top1_agreement", "acceptance"):
+            for metric in COMPARED:
                 difference = judge.difference(metric, scores, other_scores)
                 if difference is not None:
                     row = {
@@ -144,7 +144,8 @@ class _Judge:
         if len(self.positions) < 2:
             return None
         if metric == "kl" and (ours.kept_mass is None) != (theirs.kept_mass is None):
-            return None  # distances from two distributions: the teacher's, and its part over the tokens that stay
+            # Distances from two distributions: the teacher's, and its part over the tokens that stay.
+            return None
         our_sums, their_sums = self._sums(metric, ours), self._sums(metric, theirs)
         if our_sums is None or their_sums is None:
             return None

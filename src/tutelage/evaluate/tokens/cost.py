@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tutelage.evaluate.tokens.generation import context_of
+from tutelage.evaluate.tokens.samples import context_of
 from tutelage.types import SILENT, Progress
 
 TokenIds = NDArray[np.int32]

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tutelage.data.packed import collate_packed
-from tutelage.models.batching import length_batches
+from tutelage.data.documents.packing import collate_packed
+from tutelage.models.computing import length_batches
 from tutelage.models.final_states import final_states
 from tutelage.models.output import output_layer
 from tutelage.students import TeacherView
-from tutelage.teachers.teacher import LocalLanguageModel
+from tutelage.teachers.teacher import HiddenStates, device_of
 from tutelage.types import SILENT, Document, Progress
 
 Values = NDArray[np.float64]
@@ -54,7 +54,7 @@ class TokenScores:
 
 @torch.no_grad()
 def score_models(
-    teacher: LocalLanguageModel,
+    teacher: HiddenStates,
     models: Mapping[str, Any],
     documents: Sequence[Document],
     *,
@@ -82,14 +82,14 @@ def score_models(
     starts = np.concatenate([[0], np.cumsum(positions)]).astype(np.int64)
     found = {"": _Gathered(int(starts[-1]))}
     found |= {
-        name: _Gathered(int(starts[-1]), compared=True, view=_view(model))
+        name: _Gathered(int(starts[-1]), compared=True, view=view_of(model))
         for name, model in models.items()
     }
     readable = np.flatnonzero(positions).tolist()
     batches = length_batches(
         [len(documents[index].token_ids) for index in readable],
         batch_tokens=batch_tokens,
-        device=teacher.device,
+        device=device_of(teacher),
     )
     was_training = {name: model.training for name, model in models.items()}
     for model in models.values():
@@ -209,15 +209,15 @@ class _Gathered:
         return TokenScores(**self._values)
 
 
-def _view(model: Any) -> TeacherView | None:
+def view_of(model: Any) -> TeacherView | None:
+    """What a model with a trimmed vocabulary is seen through; None where it has all tokens."""
     return model if isinstance(model, TeacherView) else None
 
 
 def _logits(model: Any, states: torch.Tensor) -> torch.Tensor:
     """Of a model, over the teacher's vocabulary."""
-    if isinstance(model, TeacherView):
-        return model.logits(states)
-    return output_layer(model).logits(states)
+    view = view_of(model)
+    return (output_layer(model) if view is None else view).logits(states)
 
 
 def _logprobs(logits: torch.Tensor, vocabulary: int) -> torch.Tensor:

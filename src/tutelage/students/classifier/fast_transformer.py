@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention
 from transformers import ModernBertForSequenceClassification
 
-from tutelage.models.versions import transformers_was_tested
+from tutelage.models.attention import transformers_was_tested
 
 LARGEST_TABLE_BYTES = 1 << 28
 """A larger table of queries, keys and values is not made; they are computed for each text."""

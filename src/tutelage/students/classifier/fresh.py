@@ -21,14 +21,14 @@ from tutelage.types import Progress
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
-    from tutelage.students.vocabulary.token_vectors import LanguageModel
+    from tutelage.students.vocabulary.token_vectors import ModelWithTokenizer
 
 MOST_CONTEXTS = 3000
 """Texts in which `teacher_contextual` looks at tokens; more would cost teacher time and change
 little."""
 
 TokenizerKind = Literal["wordpiece", "bpe", "word", "teacher"]
-Embeddings = Literal["random", "teacher", "teacher_contextual"]
+ClassifierEmbeddings = Literal["random", "teacher", "teacher_contextual"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class FreshStudent:
     lowercase: bool = True
     """Whether capital letters are set aside; has no effect on the teacher's tokenizer."""
 
-    embeddings: Embeddings = "random"
+    embeddings: ClassifierEmbeddings = "random"
     """The first token embeddings: random, the teacher's, or what a layer of the teacher makes of
     each token (teacher_contextual); the last two reduced by PCA."""
 
@@ -79,6 +79,12 @@ class FreshStudent:
         """True if vocabulary or embeddings come from the teacher."""
         return self.needs_weights or self.tokenizer == "teacher"
 
+    def reads_layer(self, layers: int) -> int | None:
+        """The layer whose states first embeddings are, see `ClassifierStudent.reads_layer`."""
+        if self.embeddings != "teacher_contextual":
+            return None
+        return (layers + 2) // 2 if self.embeddings_layer is None else self.embeddings_layer
+
     def starts_from(self) -> None:
         """None: all weights are fresh."""
         return
@@ -89,21 +95,12 @@ def contexts_of(texts: Sequence[str]) -> Sequence[str]:
     return texts[:MOST_CONTEXTS]
 
 
-def contextual_layer(student: FreshStudent, layers: int) -> int | None:
-    """The layer, of so many of the teacher's, whose states first embeddings are; None if they are
-    something else.
-    """
-    if student.embeddings != "teacher_contextual":
-        return None
-    return (layers + 2) // 2 if student.embeddings_layer is None else student.embeddings_layer
-
-
 def build_fresh(
     student: FreshStudent,
     network: Callable[..., Any],
     texts: Iterable[str],
     *,
-    language_model: LanguageModel | None,
+    language_model: ModelWithTokenizer | None,
     seed: int,
     cache: Path | None,
     progress: Progress,
@@ -138,9 +135,7 @@ def build_fresh(
             tokenizer,
             language_model,
             width=getattr(student, student.width_option),
-            contextual_layer=contextual_layer(
-                student, language_model.model.config.num_hidden_layers
-            ),
+            contextual_layer=student.reads_layer(language_model.model.config.num_hidden_layers),
             texts=contexts_of(texts),
             standard_deviation=student.spread,
             seed=seed,
@@ -202,7 +197,7 @@ def _require_trimmable(tokenizer: Any) -> None:
 
 
 def _tokenizer(
-    student: FreshStudent, texts: Sequence[str], language_model: LanguageModel | None
+    student: FreshStudent, texts: Sequence[str], language_model: ModelWithTokenizer | None
 ) -> Any:
     from tutelage.students.vocabulary.training import train_tokenizer
     from tutelage.students.vocabulary.trimming import trim_tokenizer

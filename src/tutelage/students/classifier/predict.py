@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import ModernBertForSequenceClassification
 
 from tutelage.errors import ModelError
-from tutelage.models.compute import one_thread
+from tutelage.models.computing import one_thread
 from tutelage.models.facts import context_tokens
 from tutelage.models.pretrained import UNREADABLE, from_pretrained
 from tutelage.students.classifier.fast_rnn import FastRecurrent

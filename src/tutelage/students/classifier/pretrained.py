@@ -1,22 +1,107 @@
-"""A student that has weights already: any model of transformers with an encoder or a classifier in
-it.
+"""The student that has weights already: any model of transformers with an encoder or a classifier
+in it.
 
-In: a folder, a hub id or `package:NAME`, class names. Out: a sequence classifier for those classes and its
-tokenizer.
+In: a folder, a hub id or `package:NAME`, class names. Out: a sequence classifier for those classes
+and its tokenizer. Importing this file imports no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from annotated_types import Ge
+
+from tutelage.config.ranges import check_options
 from tutelage.errors import ModelError
-from tutelage.models.facts import context_tokens
-from tutelage.models.pretrained import UNREADABLE, from_pretrained
-from tutelage.models.reading import model_folder, read_config, read_tokenizer
-from tutelage.models.registration import register
-from tutelage.students.classifier.labels import are_generic, label_names
+from tutelage.students.classifier.fresh import FreshStudent
+from tutelage.students.classifier.student import refused
+from tutelage.types import SILENT, Progress
+
+if TYPE_CHECKING:
+    from tutelage.models import ModelFacts
+    from tutelage.students.vocabulary.token_vectors import ModelWithTokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """A sequence classifier or encoder that exists already."""
+
+    needs_weights: bool = field(default=False, init=False)
+    needs_tokenizer: bool = field(default=False, init=False)
+
+    labels: Sequence[str]
+    """Class names in the order of the logits."""
+
+    max_length: Annotated[int, Ge(2)] = FreshStudent.max_length
+    """The most tokens of one text; longer texts are cut."""
+
+    model: Path | str
+    """A folder or a hub id."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def build(
+        self,
+        texts: Iterable[str] = (),
+        *,
+        language_model: ModelWithTokenizer | None = None,
+        seed: int = 0,
+        cache: Path | None = None,
+        progress: Progress = SILENT,
+    ) -> tuple[Any, Any]:
+        """The model of the folder, with a fresh classifier if it has none, and its tokenizer.
+
+        Of the arguments of `ClassifierStudent.build` only the seed is needed, for that classifier.
+
+        Raises:
+            ModelError: The folder cannot be used, see `load_pretrained`.
+        """
+        import torch
+
+        del texts, language_model, cache, progress
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model, tokenizer = load_pretrained(
+                self.model, labels=self.labels, max_length=self.max_length
+            )
+        return model.train(), tokenizer
+
+    def reads_layer(self, layers: int) -> None:
+        """None: its embeddings are its own."""
+        del layers
+
+    def weights(self) -> tuple[float, float]:
+        """All weights, twice: which of them are embeddings is not known from headers."""
+        from tutelage.models import model_facts
+
+        weights = model_facts(str(self.model)).parameters
+        return weights, weights
+
+    def problems(
+        self, facts: ModelFacts | None, tokenizer: Callable[[], Any]
+    ) -> Iterator[tuple[str, str]]:
+        """A model that is not there, is of another kind, or classifies into other labels."""
+        from tutelage.models import model_facts
+
+        del facts, tokenizer
+
+        def read() -> None:
+            read_pretrained(self.model, labels=self.labels)
+            model_facts(str(self.model))
+
+        message = refused(read)
+        if message is not None:
+            yield "model", message
+
+    def starts_from(self) -> str:
+        """The fingerprint of its weights."""
+        from tutelage.models import model_fingerprint
+
+        return model_fingerprint(str(self.model))
 
 
 def load_pretrained(
@@ -40,6 +125,11 @@ def load_pretrained(
         ModelError: There is no such model, it lacks a configuration, a tokenizer or weights, or its
             classes are others.
     """
+    from tutelage.models import context_tokens
+    from tutelage.models.pretrained import UNREADABLE, from_pretrained
+    from tutelage.models.reading import model_folder
+    from tutelage.students.configurations import label_names
+
     config, tokenizer = read_pretrained(model, labels=labels)
     config.id2label, config.label2id = label_names(labels)
     if config.pad_token_id is None:
@@ -76,6 +166,9 @@ def read_pretrained(model: Path | str, *, labels: Sequence[str]) -> tuple[Any, A
         ModelError: As for `load_pretrained`.
     """
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+    from tutelage.models import read_config, read_tokenizer, register
+    from tutelage.students.configurations import are_generic
 
     config, tokenizer = read_config(str(model)), read_tokenizer(str(model))
     register()

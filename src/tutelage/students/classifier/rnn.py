@@ -16,9 +16,8 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from tutelage.students.classifier.configuration import RecurrentConfig
-from tutelage.students.classifier.labels import label_names
 from tutelage.students.classifier.specs import RNN
+from tutelage.students.configurations import RecurrentConfig, label_names
 
 
 class RecurrentForSequenceClassification(PreTrainedModel):

@@ -8,24 +8,23 @@ importing this file imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Lt
 
-from tutelage.config.ranges import check_options
 from tutelage.students.classifier.fresh import FreshStudent, build_fresh, fresh_problems
 from tutelage.students.classifier.student import refused
 from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
-    from tutelage.students.vocabulary.token_vectors import LanguageModel
+    from tutelage.students.vocabulary.token_vectors import ModelWithTokenizer
 
-Cell = Literal["gru", "lstm"]
-Pooling = Literal["mean", "max", "mean_max", "attention", "last"]
+RecurrentCell = Literal["gru", "lstm"]
+RecurrentPooling = Literal["mean", "max", "mean_max", "attention", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +68,7 @@ class Transformer(FreshStudent):
         self,
         texts: Iterable[str],
         *,
-        language_model: LanguageModel | None = None,
+        language_model: ModelWithTokenizer | None = None,
         seed: int = 0,
         cache: Path | None = None,
         progress: Progress = SILENT,
@@ -118,7 +117,7 @@ class RNN(FreshStudent):
     width_option: ClassVar[str] = "embedding_size"
     spread: ClassVar[float] = 0.5  # a recurrent cell reads its embeddings as they are
 
-    cell: Cell = "gru"
+    cell: RecurrentCell = "gru"
     """The recurrent cell."""
 
     hidden_size: Annotated[int, Ge(1)] = 128
@@ -133,7 +132,7 @@ class RNN(FreshStudent):
     bidirectional: bool = True
     """Whether the text is also read backwards."""
 
-    pooling: Pooling = "mean_max"
+    pooling: RecurrentPooling = "mean_max"
     """How the states of all positions become one vector."""
 
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.3
@@ -143,7 +142,7 @@ class RNN(FreshStudent):
         self,
         texts: Iterable[str],
         *,
-        language_model: LanguageModel | None = None,
+        language_model: ModelWithTokenizer | None = None,
         seed: int = 0,
         cache: Path | None = None,
         progress: Progress = SILENT,
@@ -173,81 +172,3 @@ class RNN(FreshStudent):
     ) -> Iterator[tuple[str, str]]:
         """What no fresh student can have."""
         return fresh_problems(self, facts, tokenizer)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pretrained:
-    """A sequence classifier or encoder that exists already."""
-
-    needs_weights: bool = field(default=False, init=False)
-    needs_tokenizer: bool = field(default=False, init=False)
-
-    labels: Sequence[str]
-    """Class names in the order of the logits."""
-
-    max_length: Annotated[int, Ge(2)] = FreshStudent.max_length
-    """The most tokens of one text; longer texts are cut."""
-
-    model: Path | str
-    """A folder or a hub id."""
-
-    def __post_init__(self) -> None:
-        check_options(self)
-
-    def build(
-        self,
-        texts: Iterable[str] = (),
-        *,
-        language_model: LanguageModel | None = None,
-        seed: int = 0,
-        cache: Path | None = None,
-        progress: Progress = SILENT,
-    ) -> tuple[Any, Any]:
-        """The model of the folder, with a fresh classifier if it has none, and its tokenizer.
-
-        Of the arguments of `ClassifierStudent.build` only the seed is needed, for that classifier.
-
-        Raises:
-            ModelError: The folder cannot be used, see `load_pretrained`.
-        """
-        import torch
-
-        from tutelage.students.classifier.pretrained import load_pretrained
-
-        del texts, language_model, cache, progress
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model, tokenizer = load_pretrained(
-                self.model, labels=self.labels, max_length=self.max_length
-            )
-        return model.train(), tokenizer
-
-    def weights(self) -> tuple[float, float]:
-        """All weights, twice: which of them are embeddings is not known from headers."""
-        from tutelage.models import model_facts
-
-        weights = model_facts(str(self.model)).parameters
-        return weights, weights
-
-    def problems(
-        self, facts: ModelFacts | None, tokenizer: Callable[[], Any]
-    ) -> Iterator[tuple[str, str]]:
-        """A model that is not there, is of another kind, or classifies into other labels."""
-        from tutelage.models import model_facts
-        from tutelage.students.classifier.pretrained import read_pretrained
-
-        del facts, tokenizer
-
-        def read() -> None:
-            read_pretrained(self.model, labels=self.labels)
-            model_facts(str(self.model))
-
-        message = refused(read)
-        if message is not None:
-            yield "model", message
-
-    def starts_from(self) -> str:
-        """The fingerprint of its weights."""
-        from tutelage.models import model_fingerprint
-
-        return model_fingerprint(str(self.model))

@@ -59,6 +59,17 @@ class ClassifierStudent(Protocol):
         """
         ...
 
+    def reads_layer(self, layers: int) -> int | None:
+        """The layer of the teacher whose states of running text `build` starts from.
+
+        Args:
+            layers: How many the teacher has.
+
+        Returns:
+            None where it reads no text with the teacher.
+        """
+        ...
+
     def weights(self) -> tuple[float, float]:
         """How many weights are multiplied at every token, and how many there are, roughly."""
         ...

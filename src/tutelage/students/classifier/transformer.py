@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers import ModernBertConfig, ModernBertForSequenceClassification, PreTrainedModel
 
-from tutelage.students.classifier.labels import label_names
 from tutelage.students.classifier.specs import Transformer
+from tutelage.students.configurations import label_names
 
 REFERENCE_STD = 0.02
 REFERENCE_WIDTH = 768

@@ -1,4 +1,5 @@
-"""One layer of the recurrent language model, and how it passes over padding.
+"""One layer of the recurrent language model, how it passes over padding, and the form of what the
+model answers.
 
 In: vectors of every token and the state to start from. Out: vectors of every token and the state
 after the last one. A cell reads a row from left to right and cannot skip, so rows with padding in
@@ -13,10 +14,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers.utils import ModelOutput
 
 from tutelage.students.classifier.rnn import lay_weights_together
-from tutelage.students.language.configuration import RecurrentLanguageConfig
-from tutelage.students.language.output import State
+from tutelage.students.configurations import RecurrentLanguageConfig
+
+State = tuple[Tensor, ...]
+"""Hidden values of all layers [L, B, H]; those of an LSTM are followed by its cell values [L, B,
+H]."""
+
+
+@dataclass
+class RecurrentCausalLMOutput(ModelOutput):
+    """What a recurrent language model answers."""
+
+    loss: Tensor | None = None
+    """Mean cross-entropy of the next tokens in nats, if labels were given."""
+    logits: Tensor | None = None
+    """[B, T, V], or only the positions that were asked for."""
+    state: State | None = None
+    """The state after the last token of every row, to go on from."""
+    hidden_states: tuple[Tensor, ...] | None = None
+    """If asked for: the embeddings, the states of every layer but the last, what the output matrix
+    multiplies."""
+    attentions: None = None
+    """Always None; generation code reads it."""
 
 
 class RecurrentLayer(nn.Module):

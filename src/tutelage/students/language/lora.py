@@ -1,19 +1,45 @@
-"""Low-rank adapters on a language-model student, and the stock model that remains of them.
+"""Low-rank adapters on a language-model student: their options, which every kind has, and the stock
+model that remains of them.
 
 In: a causal language model. Out: the same model, of whose weights only small additions are trained;
-later the model with the additions in its weights.
+later the model with the additions in its weights. Importing this file imports no torch.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
 
-import torch
+from annotated_types import Ge, Gt
 
+from tutelage.config.ranges import check_options
 from tutelage.errors import ModelError
-from tutelage.models.output import Adapted, TellsStates
-from tutelage.students.language.student import Lora
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Train low-rank additions to the weights only, and add them to the weights at the end."""
+
+    rank: Annotated[int, Ge(1)] = 16
+    """The rank of each addition."""
+
+    alpha: Annotated[float, Gt(0)] = 32
+    """The scale of the additions, divided by the rank."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptable:
+    """The option of every student; what else all of them have, they have by `LanguageStudent`."""
+
+    lora: Lora | None = None
+    """Train low-rank additions only; None: all weights."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 def add_lora(model: Any, *, rank: int = Lora.rank, alpha: float = Lora.alpha, seed: int = 0) -> Any:
@@ -35,6 +61,10 @@ def add_lora(model: Any, *, rank: int = Lora.rank, alpha: float = Lora.alpha, se
     Source: Hu et al. 2021 (arXiv:2106.09685); on all linear layers, which Dettmers et al. 2023
         (arXiv:2305.14314, section 4) found to matter more than the rank.
     """
+    import torch
+
+    from tutelage.models.output import TellsStates
+
     if isinstance(model, TellsStates):
         raise ModelError(
             f"{type(model).__name__} keeps its weights in recurrent cells, which take no adapters: "
@@ -68,6 +98,8 @@ def merge_lora(model: Any) -> Any:
     Returns:
         The model that the adapters were put on.
     """
+    from tutelage.models.output import Adapted
+
     if not isinstance(model, Adapted):
         return model
     return cast(Any, model).merge_and_unload().requires_grad_(True)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.errors import ModelError
-from tutelage.students.language.student import Adaptable, Teaching
+from tutelage.students.language.lora import Adaptable
+from tutelage.students.language.student import Teaching
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from tutelage.errors import ModelError
-from tutelage.students.language.student import Adaptable, Teaching, given, size_problems
+from tutelage.students.language.lora import Adaptable
+from tutelage.students.language.student import Teaching, given, size_problems
 
 Choice = Literal["even", "influence"]
 

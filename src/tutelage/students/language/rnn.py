@@ -19,14 +19,15 @@ from transformers.utils import ModelOutput
 
 from tutelage.models.output import OutputLayer
 from tutelage.students.classifier.rnn import recurrent_start
-from tutelage.students.language.configuration import RecurrentLanguageConfig
+from tutelage.students.configurations import RecurrentLanguageConfig
 from tutelage.students.language.layer import (
+    RecurrentCausalLMOutput,
     RecurrentLayer,
+    State,
     back_in_place,
     skipping_of,
     tokens_first,
 )
-from tutelage.students.language.output import RecurrentCausalLMOutput, State
 from tutelage.students.language.specs import LanguageRNN
 
 STEPS: Any = GenerationMixin.__dict__["prepare_inputs_for_generation"]

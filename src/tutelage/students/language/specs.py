@@ -12,16 +12,16 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
 
-from tutelage.students.classifier.specs import Cell
+from tutelage.students.classifier.specs import RecurrentCell
+from tutelage.students.language.lora import Adaptable
 from tutelage.students.language.student import (
-    Adaptable,
     LanguageStudent,
     Teaching,
     given,
     size_problems,
 )
 
-Embeddings = Literal["random", "teacher"]
+LanguageEmbeddings = Literal["random", "teacher"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class LanguageTransformer(Adaptable):
     intermediate_size: Annotated[int, Ge(1)] | None = None
     """The width inside each block's feed-forward part; None: about 8/3 of `hidden_size`."""
 
-    embeddings: Embeddings = "random"
+    embeddings: LanguageEmbeddings = "random"
     """The first token embeddings: random, or the teacher's reduced by PCA."""
 
     @property
@@ -112,7 +112,7 @@ class LanguageRNN(Adaptable):
     trims_vocabulary: bool = field(default=False, init=False)
     hidden_weight: float = field(default=0.0, init=False)
 
-    cell: Cell = "gru"
+    cell: RecurrentCell = "gru"
     """The recurrent cell."""
 
     hidden_size: Annotated[int, Ge(1)] = 512
@@ -127,7 +127,7 @@ class LanguageRNN(Adaptable):
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
     """The probability that a value is dropped during training."""
 
-    embeddings: Embeddings = "random"
+    embeddings: LanguageEmbeddings = "random"
     """The first token embeddings: random, or the teacher's reduced by PCA."""
 
     @property
@@ -167,7 +167,7 @@ class LanguageRNN(Adaptable):
 
     def config(self, teacher: Any, *, vocabulary: int | None = None) -> Any:
         """That of such a network."""
-        from tutelage.students.language.configuration import RecurrentLanguageConfig
+        from tutelage.students.configurations import RecurrentLanguageConfig
 
         return RecurrentLanguageConfig(
             vocab_size=_tokens(teacher.get_text_config(), vocabulary),
@@ -195,7 +195,7 @@ def _tokens(whole: Any, vocabulary: int | None) -> int:
 
 def _with_embeddings(student: LanguageStudent, model: Any, language_model: Any) -> Any:
     """The model, with the teacher's embeddings reduced to its width where they are asked for."""
-    from tutelage.students.language.embeddings import language_embeddings, set_language_embeddings
+    from tutelage.students.vocabulary.embeddings import language_embeddings, set_language_embeddings
 
     if student.needs_weights:
         width = int(model.get_input_embeddings().weight.shape[1])
@@ -213,8 +213,8 @@ def _embedding_problems(
     if teaching.has_tokens_without_rows:
         yield (
             "embeddings",
-            f"the teacher has embeddings for {config.vocab_size:,} of the {len(tokenizer):,} tokens "
-            "of its tokenizer only: resize and save it again, or set embeddings: random",
+            f"the teacher has embeddings for {config.vocab_size:,} of the {len(tokenizer):,} "
+            "tokens of its tokenizer only: resize and save it again, or set embeddings: random",
         )
     if width > config.hidden_size:
         yield (

@@ -1,5 +1,5 @@
 """What every kind of student that writes can do, whichever it is: the one Protocol that the task
-asks, what it is told of the teacher, and the one option that all kinds share.
+asks, what it is told of the teacher, and how many weights it will have.
 
 A kind is a frozen dataclass whose options are those of a recipe (see `config.specs`); it imports
 neither torch nor transformers before it is asked for a model or for what is in files.
@@ -9,41 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from annotated_types import Ge, Gt
-
-from tutelage.config.ranges import check_options
 from tutelage.errors import ModelError
+from tutelage.students.language.lora import Lora
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lora:
-    """Train low-rank additions to the weights only, and add them to the weights at the end."""
-
-    rank: Annotated[int, Ge(1)] = 16
-    """The rank of each addition."""
-
-    alpha: Annotated[float, Gt(0)] = 32
-    """The scale of the additions, divided by the rank."""
-
-    def __post_init__(self) -> None:
-        check_options(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Adaptable:
-    """The option of every student; what else all of them have, they have by `LanguageStudent`."""
-
-    lora: Lora | None = None
-    """Train low-rank additions only; None: all weights."""
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 @dataclass(frozen=True)
@@ -145,10 +118,33 @@ class LanguageStudent(Protocol):
         ...
 
 
+def language_parameters(
+    student: LanguageStudent, teacher_config: Any, *, vocabulary: int | None = None
+) -> int:
+    """Number of weights of a student, tied ones once, adapters merged; none are made or read for
+    it.
+
+    Args:
+        student: Its description.
+        teacher_config: The teacher's configuration of transformers.
+        vocabulary: Number of tokens of the student; None means as many as the teacher has rows,
+            which is the most that it can be.
+
+    Returns:
+        The number of weights.
+
+    Raises:
+        ModelError: The teacher cannot be pruned, or the student's folder cannot be read.
+        ValueError: Sizes that do not fit.
+    """
+    from tutelage.models.loading import empty_model
+
+    config = student.config(teacher_config, vocabulary=vocabulary)
+    return sum(parameter.numel() for parameter in empty_model(config).parameters())
+
+
 def size_problems(student: LanguageStudent, teaching: Teaching) -> Iterator[tuple[str, str]]:
     """Why there can be no student of such sizes."""
-    from tutelage.students.language.sizes import language_parameters
-
     try:
         language_parameters(student, teaching.config)
     except (ModelError, ValueError) as error:

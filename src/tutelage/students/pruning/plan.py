@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tutelage.errors import ModelError
-from tutelage.models.rebuilding import changed_config
+from tutelage.models.loading import changed_config
 
 FAMILIES = (
-    "llama", "mistral", "ministral", "qwen2", "qwen3", "smollm3", "granite", "gemma", "gemma2", "gemma3_text",
+    "llama", "mistral", "ministral", "qwen2", "qwen3", "smollm3", "granite", "gemma", "gemma2",
+    "gemma3_text",
 )  # fmt: skip
 """Model types whose layers are an attention and a gated feed-forward part between norms, and
 nothing else."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ModelError
-from tutelage.models.rebuilding import rebuild
+from tutelage.models.loading import rebuild
 from tutelage.students.language.pruned import Choice, Pruned
 from tutelage.students.pruning.importance import Importance, measure_importance
 from tutelage.students.pruning.plan import PrunedSizes, plan_pruning, pruned_config

@@ -19,16 +19,16 @@ from tokenizers import Tokenizer, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tutelage.errors import ModelError
-from tutelage.models.rebuilding import changed_config, rebuild
-from tutelage.students.vocabulary.trimming import merges_of
+from tutelage.models.loading import changed_config, rebuild
+from tutelage.students.vocabulary.trimming import merge_ranks, merges_of
 
 GONE = -1
 """Stands in the table for a token that was taken out."""
 BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 """A byte of a vocabulary that falls back to bytes for letters it lacks."""
 SETTINGS = (
-    "model_max_length", "padding_side", "truncation_side", "model_input_names", "clean_up_tokenization_spaces",
-    "split_special_tokens", "chat_template",
+    "model_max_length", "padding_side", "truncation_side", "model_input_names",
+    "clean_up_tokenization_spaces", "split_special_tokens", "chat_template",
 )  # fmt: skip
 """What a tokenizer carries beside its `tokenizer.json` and its special tokens."""
 
@@ -104,8 +104,7 @@ def _order(
     if strange:
         raise ValueError(
             f"keep_ids holds {strange[0]}, but the tokenizer has the ids 0 to {num_tokens - 1}: "
-            "encode the corpus "
-            "with it"
+            "encode the corpus with it"
         )
     return _closed(kept | {index for index in named if index < num_tokens}, state)
 
@@ -116,8 +115,8 @@ def _state(tokenizer: Any) -> dict[str, Any]:
     name = type(tokenizer).__name__
     if backend is None:
         raise ModelError(
-            f"{name} is not a fast tokenizer, so its vocabulary cannot be trimmed: set vocabulary: "
-            "full"
+            f"{name} is not a fast tokenizer, so its vocabulary cannot be trimmed: "
+            "set vocabulary: full"
         )
     state = json.loads(backend.to_str())
     model = state["model"]
@@ -128,8 +127,8 @@ def _state(tokenizer: Any) -> dict[str, Any]:
     ):
         raise ModelError(
             f"{name} is a {model.get('type')} tokenizer; expected byte-pair encoding without marks "
-            "inside words, since "
-            "only there it is certain that the corpus is encoded as before: set vocabulary: full"
+            "inside words, since only there it is certain that the corpus is encoded as before: "
+            "set vocabulary: full"
         )
     if model.get("dropout"):
         raise ModelError(
@@ -138,8 +137,7 @@ def _state(tokenizer: Any) -> dict[str, Any]:
     if not any(token in model["vocab"] for token in _bytes(state)):
         raise ModelError(
             f"{name} does not spell unknown words in bytes, so a smaller one could not spell every "
-            "text: set "
-            "vocabulary: full"
+            "text: set vocabulary: full"
         )
     return state
 
@@ -155,10 +153,8 @@ def _marks(state: Mapping[str, Any]) -> set[str]:
     """Letters that stand for something, as the mark of a space does; as bytes they would be read
     for themselves.
     """
-    waiting, found = (
-        [state.get("normalizer"), state.get("pre_tokenizer"), state.get("decoder")],
-        set[str](),
-    )
+    waiting = [state.get("normalizer"), state.get("pre_tokenizer"), state.get("decoder")]
+    found: set[str] = set()
     while waiting:
         match waiting.pop():
             case str(letter) if len(letter) == 1:
@@ -175,7 +171,7 @@ def _closed(kept: Iterable[int], state: Mapping[str, Any]) -> NDArray[np.int64]:
     model = state["model"]
     vocabulary: dict[str, int] = model["vocab"]
     names = {index: token for token, index in vocabulary.items()}
-    rank = _ranks(model)
+    rank = merge_ranks(model)
     merges = list(rank)
     closed = (
         set(kept)
@@ -197,15 +193,6 @@ def _closed(kept: Iterable[int], state: Mapping[str, Any]) -> NDArray[np.int64]:
     return np.array(sorted(closed), dtype=np.int64)
 
 
-def _ranks(model: Mapping[str, Any]) -> dict[tuple[str, ...], int]:
-    """Merges in their order, each once."""
-    pairs = (
-        tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge)
-        for merge in model["merges"]
-    )
-    return {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
-
-
 def _trimmed_tokenizer(
     tokenizer: Any, state: dict[str, Any], remap: NDArray[np.int64]
 ) -> PreTrainedTokenizerFast:
@@ -215,7 +202,7 @@ def _trimmed_tokenizer(
         token: int(remap[index]) for token, index in model["vocab"].items() if _stays(remap, index)
     }
     merges = [
-        list(pair) for pair in _ranks(model) if {*pair, pair[0] + pair[1]} <= vocabulary.keys()
+        list(pair) for pair in merge_ranks(model) if {*pair, pair[0] + pair[1]} <= vocabulary.keys()
     ]
     added = [{**token, "id": int(remap[token["id"]])} for token in state["added_tokens"]]
     trimmed = {
@@ -260,8 +247,7 @@ def _processor_ids(processor: Mapping[str, Any] | None) -> list[int]:
             return []
     raise ModelError(
         f"the tokenizer ends with a step of type {processor.get('type')}, whose ids cannot be "
-        "changed: set vocabulary: "
-        "full"
+        "changed: set vocabulary: full"
     )
 
 
@@ -292,8 +278,7 @@ def _require_same(old: Any, new: Any, remap: NDArray[np.int64], texts: Sequence[
         if [int(remap[index]) for index in expected] != list(found):
             raise ModelError(
                 f"the trimmed tokenizer encodes {text[:60]!r} in another way: give the ids of all "
-                "texts as keep_ids, "
-                "or set vocabulary: full"
+                "texts as keep_ids, or set vocabulary: full"
             )
 
 
@@ -347,8 +332,7 @@ def _trimmed_model(model: Any, order: NDArray[np.int64], remap: NDArray[np.int64
     except RuntimeError as error:
         raise ModelError(
             f"{type(model).__name__} has more that depends on the vocabulary than its input and "
-            "output matrices: set "
-            "vocabulary: full"
+            "output matrices: set vocabulary: full"
         ) from error
     for name, value in _new_ids(getattr(model, "generation_config", None), remap).items():
         setattr(trimmed.generation_config, name, value)

@@ -1,8 +1,8 @@
 """First embeddings of a student, taken from its teacher.
 
 In: the student's tokenizer and the teacher's language model. Out: a matrix with one row per student
-token: what the teacher makes of the token's text, reduced to the student's width by principal
-components.
+token: what the teacher makes of the token's text, or, where both have one vocabulary, the teacher's
+own row; reduced to the student's width by principal components.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from tutelage.errors import ShapeMismatch
+from tutelage.models.computing import one_thread
+from tutelage.models.output import below_adapters
 from tutelage.runs import atomic_write_bytes, fingerprint
-from tutelage.students.classifier.components import principal_components
 from tutelage.students.vocabulary.token_vectors import token_pieces, token_vectors
 from tutelage.types import SILENT, Progress
 
@@ -141,3 +142,129 @@ def set_embeddings(model: Any, matrix: Tensor) -> None:
         )
     with torch.no_grad():
         weight.copy_(matrix)
+
+
+EMBEDDING_STD = 0.02
+"""Of fresh embeddings in most language models; with it a tied output matrix gives small first
+logits."""
+
+
+def language_embeddings(
+    language_model: Any,
+    *,
+    width: int,
+    power: float = 0.5,
+    standard_deviation: float = EMBEDDING_STD,
+) -> Tensor:
+    """The teacher's token embeddings, reduced to `width` by principal components.
+
+    The same tokens mean the same in a student with the teacher's vocabulary, so it need not learn
+    from scratch which of them are alike. The mean that is taken out would, in a tied output matrix,
+    add the same to all logits.
+
+    Args:
+        language_model: Has `model` and `tokenizer`; its vocabulary is the student's.
+        width: The student's embedding size, at most the teacher's hidden size.
+        power: How much components are evened out: 0 keeps their spread, 1 gives all the same.
+        standard_deviation: Of all entries of the result.
+
+    Returns:
+        float32 [V, width] on the CPU, V the number of tokens of the tokenizer, without padded rows.
+
+    Raises:
+        ShapeMismatch: `width` exceeds the teacher's hidden size, or the teacher has fewer rows than
+            tokens.
+
+    Source: principal components keep most of the geometry of embeddings (Raunak et al. 2019,
+        RepL4NLP).
+    """
+    weight = language_model.model.get_input_embeddings().weight.detach()
+    rows, teacher_width = weight.shape
+    tokens = len(language_model.tokenizer)
+    if width > teacher_width:
+        raise ShapeMismatch(
+            f"the student's embeddings are {width} wide, the teacher's only {teacher_width}: "
+            "choose an embedding size "
+            f"of at most {teacher_width}, or embeddings: random"
+        )
+    if tokens > rows:
+        raise ShapeMismatch(
+            f"the teacher's tokenizer has {tokens} tokens, its model embeddings for {rows} only"
+        )
+    vectors = weight[:tokens].float().cpu()
+    return principal_components(vectors, width, standard_deviation=standard_deviation, power=power)
+
+
+def set_language_embeddings(model: Any, matrix: Tensor) -> None:
+    """Put a matrix in the place of a student's token embeddings, and of its output matrix where the
+    two are one.
+
+    Args:
+        model: As in `final_states`; changed in place.
+        matrix: [V, width].
+
+    Raises:
+        ShapeMismatch: The model's embeddings have another shape.
+    """
+    set_embeddings(below_adapters(model), matrix)
+
+
+def principal_components(
+    vectors: Tensor,
+    width: int,
+    *,
+    standard_deviation: float,
+    power: float = 0.0,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Vectors centred and projected onto their first `width` principal components, in float64
+    inside.
+
+    Args:
+        vectors: [N, H], finite, `width` <= H.
+        width: Components to keep.
+        standard_deviation: Of all entries of the result.
+        power: Each component is divided by its own standard deviation to this power, in 0 to 1.
+        weights: How much each vector counts, [N], > 0; None counts all alike.
+
+    Returns:
+        float32 [N, width]; each component's largest entry by magnitude is positive. Zero where all
+        vectors are equal.
+
+    Raises:
+        ValueError: `power` is not in 0 to 1.
+
+    Example:
+        >>> principal_components(torch.tensor([[0.0, 1.0], [0.0, 3.0]]), 1,
+        standard_deviation=1.0).flatten() tensor([ 1., -1.])
+    """
+    if not 0 <= power <= 1:
+        raise ValueError(
+            f"power is {power}: give 0 (components keep their spread) to 1 (all the same)"
+        )
+    with one_thread():  # sums in one order: a killed run may go on with other threads
+        return _projected(vectors, width, standard_deviation, power, weights)
+
+
+def _projected(
+    vectors: Tensor, width: int, standard_deviation: float, power: float, weights: Tensor | None
+) -> Tensor:
+    shares = torch.ones(len(vectors)).double() if weights is None else weights.double()
+    shares = (shares / shares.sum())[:, None]
+    centred = vectors.double() - (shares * vectors.double()).sum(0)
+    variances, directions = torch.linalg.eigh((shares * centred).T @ centred)
+    variances, directions = variances.flip(0)[:width], directions.flip(1)[:, :width]
+    floor = variances[0].clamp_min(torch.finfo(torch.float64).tiny) * 1e-9
+    projected = (centred @ directions) * torch.where(variances > floor, variances, floor) ** (
+        -power / 2
+    )
+    largest = projected.gather(0, projected.abs().argmax(0, keepdim=True))
+    projected = torch.where(largest < 0, -projected, projected)
+    spread = (
+        (shares * projected.square())
+        .sum(0)
+        .mean()
+        .sqrt()
+        .clamp_min(torch.finfo(torch.float64).tiny)
+    )
+    return (projected / spread * standard_deviation).float()

@@ -1,21 +1,24 @@
-"""What a teacher makes of each token of a student, before it is reduced to the student's width.
+"""What the tokens of a student say, and what a teacher makes of each, before it is reduced to the
+student's width.
 
-In: the student's tokenizer, the teacher's language model, perhaps running text. Out: a vector of
-the teacher's width for each token that has text.
+In: the student's tokenizer, the teacher's language model, perhaps running text. Out: a text for
+each token, with a leading space where the token starts a word; a vector of the teacher's width for
+each token that has text.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 
 from tutelage.students.pruning.layer_states import run_layers
-from tutelage.students.vocabulary.texts import token_texts
 from tutelage.types import Progress
 
 LONGEST_TEXT = 512
@@ -25,7 +28,7 @@ OCCURRENCES_FOR_HALF = 3
 own."""
 
 
-class LanguageModel(Protocol):
+class ModelWithTokenizer(Protocol):
     """What is asked of a teacher here: a transformers model and its tokenizer."""
 
     model: Any
@@ -94,7 +97,7 @@ def token_pieces(tokenizer: Any, teacher_tokenizer: Any) -> list[list[int]]:
 
 def token_vectors(
     tokenizer: Any,
-    language_model: LanguageModel,
+    language_model: ModelWithTokenizer,
     pieces: Sequence[Sequence[int]],
     rows: Sequence[int],
     *,
@@ -226,3 +229,62 @@ def _token_ends(
             )
         )
     return found
+
+
+def token_texts(tokenizer: Any) -> list[str | None]:
+    """The text of every token.
+
+    Args:
+        tokenizer: A fast tokenizer: WordPiece, word-level, or byte-level BPE.
+
+    Returns:
+        V texts in the order of ids. A token that starts a word has a leading space, a continuing
+        piece has none, neither has a punctuation mark, which usually stands behind a word. None for
+        special tokens and for bytes that are no whole character.
+
+    Raises:
+        ValueError: The tokenizer is of another kind.
+    """
+    backend = tokenizer.backend_tokenizer
+    state = json.loads(backend.to_str())
+    kind = state["model"]["type"]
+    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    special = set(tokenizer.all_special_ids) | {token["id"] for token in state["added_tokens"]}
+    match kind:
+        case "WordPiece":
+            prefix = state["model"]["continuing_subword_prefix"]
+            texts = [_word_text(name, prefix) for name in names]
+        case "WordLevel":
+            texts = [_word_text(name, None) for name in names]
+        case "BPE" if '"ByteLevel"' in json.dumps(state["pre_tokenizer"]):
+            texts = [_byte_text(name) for name in names]
+        case _:
+            raise ValueError(
+                f"a {kind} tokenizer was given: expected WordPiece, WordLevel or byte-level BPE"
+            )
+    return [None if index in special else text for index, text in enumerate(texts)]
+
+
+def _word_text(name: str, prefix: str | None) -> str:
+    if prefix and name.startswith(prefix) and len(name) > len(prefix):
+        return name[len(prefix) :]
+    return f" {name}" if any(letter.isalnum() for letter in name) else name
+
+
+def _byte_text(name: str) -> str | None:
+    table = _byte_of_letter()
+    try:
+        return bytes(table[letter] for letter in name).decode("utf-8")
+    except (KeyError, UnicodeDecodeError):
+        return None
+
+
+@cache
+def _byte_of_letter() -> dict[str, int]:
+    """The byte that each letter of a byte-level vocabulary stands for: printable ones for
+    themselves, others beyond.
+    """
+    letters = set(pre_tokenizers.ByteLevel.alphabet())
+    themselves = {letter: ord(letter) for letter in letters if ord(letter) < 256}
+    others = (byte for byte in range(256) if byte not in set(themselves.values()))
+    return themselves | dict(zip(sorted(letters - set(themselves)), others, strict=True))

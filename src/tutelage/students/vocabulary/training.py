@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-Kind = Literal["wordpiece", "bpe", "word"]
+VocabularyKind = Literal["wordpiece", "bpe", "word"]
 PAD, UNKNOWN, MASK, CLS, SEP = "[PAD]", "[UNK]", "[MASK]", "[CLS]", "[SEP]"
 CONTINUATION = "##"
 LARGEST_ALPHABET = 1000
@@ -25,7 +25,7 @@ verb), or one sign."""
 def train_tokenizer(
     texts: Iterable[str],
     *,
-    kind: Kind = "wordpiece",
+    kind: VocabularyKind = "wordpiece",
     vocabulary_size: int = 8000,
     lowercase: bool = True,
     max_length: int = 128,
@@ -88,7 +88,9 @@ def train_tokenizer(
         elif kind == "word":
             tokenizer = Tokenizer(_word_level(counts, vocabulary_size, specials))
         else:
-            raise ValueError(f"kind is {kind!r}: expected one of {', '.join(get_args(Kind))}")
+            raise ValueError(
+                f"kind is {kind!r}: expected one of {', '.join(get_args(VocabularyKind))}"
+            )
         tokenizer.pre_tokenizer = splitter
     tokenizer.normalizer = normalizer
     if boundaries:
@@ -96,7 +98,7 @@ def train_tokenizer(
     return wrap(tokenizer, max_length=max_length, boundaries=boundaries, unknown=True)
 
 
-def smallest_vocabulary(kind: Kind, *, boundaries: bool) -> int:
+def smallest_vocabulary(kind: VocabularyKind, *, boundaries: bool) -> int:
     """How many tokens a vocabulary needs for its special ones and the single letters that it cannot
     do without.
 

@@ -122,6 +122,15 @@ def _special(token: str) -> dict[str, Any]:
     }
 
 
+def merge_ranks(model: Mapping[str, Any]) -> dict[tuple[str, ...], int]:
+    """The place of every merge of a byte-pair model, by its two parts; each counts once."""
+    pairs = (
+        tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge)
+        for merge in model["merges"]
+    )
+    return {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
+
+
 def merges_of(token: str, rank: Mapping[tuple[str, ...], int]) -> set[int]:
     """Ranks of the merges that build a token from its bytes.
 

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,29 +23,9 @@ from tutelage.train import TrainResult, TrainSettings, train_classifier
 from tutelage.types import SILENT, Example, Progress
 
 if TYPE_CHECKING:
-    from tutelage.data.collate import EncodedSet
+    from tutelage.data.examples.collate import EncodedSet
     from tutelage.models import LanguageModel
-
-
-class StudentSpec(Protocol):
-    """What `distill` asks of a student: its labels, and how to build it for a set of texts."""
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """Class names in the order of the logits."""
-        ...
-
-    def build(
-        self,
-        texts: Sequence[str],
-        *,
-        language_model: Any = None,
-        seed: int = 0,
-        cache: Path | None = None,
-        progress: Progress = SILENT,
-    ) -> tuple[Any, Any]:
-        """A fresh model and its tokenizer."""
-        ...
+    from tutelage.students.classifier.student import ClassifierStudent
 
 
 @dataclass(frozen=True)
@@ -59,7 +39,7 @@ class Distilled:
 
 
 def distill(
-    student: StudentSpec,
+    student: ClassifierStudent,
     examples: Sequence[Example],
     store: TargetStore | None,
     *,
@@ -160,7 +140,7 @@ def encode(tokenizer: Any, examples: Sequence[Example], store: TargetStore | Non
     Returns:
         N rows, labels -100 where nobody labelled.
     """
-    from tutelage.data.collate import EncodedSet
+    from tutelage.data.examples.collate import EncodedSet
 
     input_ids = tokenizer([example.text for example in examples], truncation=True)["input_ids"]
     labels = np.array(

@@ -25,11 +25,11 @@ from tutelage.runs import RunFolder, atomic_write_json
 from tutelage.runs.stages import Deferred
 from tutelage.targets import TargetStore
 from tutelage.tasks.classification.recipe import Recipe
+from tutelage.teachers.teacher import Cost, Deployable, Teacher
 from tutelage.types import SILENT, Example, Progress
 
 if TYPE_CHECKING:
     from tutelage.students import Predictor
-    from tutelage.teachers.teacher import LocalClassifier
 
 THROUGHPUT_BATCH = 32
 
@@ -89,7 +89,7 @@ def evaluate_run(
     folder: RunFolder,
     data: Prepared,
     store: TargetStore,
-    teacher: Deferred[LocalClassifier],
+    teacher: Deferred[Teacher],
     *,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def evaluate_run(
     """
     from tutelage.evaluate.classes.comparison import compare
     from tutelage.evaluate.classes.predictions import write_predictions
-    from tutelage.evaluate.cost import exact, measure_latency
+    from tutelage.evaluate.cost import measure_latency
     from tutelage.students import Predictor
 
     texts = [example.text for example in data.test]
@@ -133,21 +133,20 @@ def evaluate_run(
     timed = texts[:: max(1, len(texts) // recipe.evaluate.latency_examples)][
         : recipe.evaluate.latency_examples
     ]
-    costs = measure_latency(
-        {
-            "teacher": _teacher_answers(teacher.get()),
-            **{name: student.probs for name, student in students.items()},
-        },
+    asked = teacher.get()
+    costs: dict[str, dict[str, Any]] = measure_latency(
+        _answers_of(asked) | {name: student.probs for name, student in students.items()},
         timed,
         batch_size=THROUGHPUT_BATCH,
         progress=progress,
     )
-    sizes = {"teacher": (teacher.get().parameters, teacher.get().disk_bytes)}
-    sizes |= {
-        name: _size(student, folder.students_path / name) for name, student in students.items()
-    }
-    for name, (parameters, disk_bytes) in sizes.items():
-        cost = {"parameters": exact(parameters), "disk_bytes": exact(disk_bytes), **costs[name]}
+    for name in ("teacher", *students):
+        size = (
+            _size(students[name], folder.students_path / name)
+            if name in students
+            else _teacher_size(asked)
+        )
+        cost = size | costs.get(name, {})
         # A control is the same network as its student and costs the same.
         same = (
             [evaluation["teacher"]]
@@ -157,7 +156,7 @@ def evaluate_run(
         for metrics in same:
             metrics.update(cost)
     evaluation["devices"] = {
-        "teacher": device_name(teacher.get().device),
+        **({"teacher": device_name(asked.device)} if isinstance(asked, Cost) else {}),
         "students": device_name(next(iter(students.values())).model.device),
     }
     write_predictions(
@@ -178,7 +177,7 @@ def baseline_probs(
     """What simpler methods answer with the labelled rows: TF-IDF with logistic regression, and the
     commonest class.
     """
-    from tutelage.evaluate.classes.baselines import majority, tfidf_logistic_regression
+    from tutelage.evaluate.classes.predictions import majority, tfidf_logistic_regression
 
     labelled = [example for example in data.train if example.label is not None]
     known = labels_of(labelled)
@@ -210,13 +209,27 @@ def labels_of(examples: Sequence[Example]) -> np.ndarray:
     )
 
 
-def _teacher_answers(teacher: LocalClassifier) -> Callable[[Sequence[str]], np.ndarray]:
-    """The teacher as it would be deployed, whose cost is measured."""
+def _answers_of(teacher: Teacher) -> dict[str, Callable[[Sequence[str]], np.ndarray]]:
+    """The teacher as it would be deployed, by name, to be timed; none where it knows the texts of
+    this run only.
+    """
+    if not isinstance(teacher, Deployable):
+        return {}
     deployed = teacher.for_new_texts()
-    return lambda texts: deployed.label([Example(text=text) for text in texts])
+    return {"teacher": lambda texts: deployed.label([Example(text=text) for text in texts])}
 
 
-def _size(student: Predictor, folder: Path) -> tuple[int, int]:
-    from tutelage.evaluate.cost import folder_bytes
+def _teacher_size(teacher: Teacher) -> dict[str, Any]:
+    """Weights and bytes, where it answers with weights that are here."""
+    from tutelage.evaluate.cost import exact
 
-    return sum(parameter.numel() for parameter in student.model.parameters()), folder_bytes(folder)
+    if not isinstance(teacher, Cost):
+        return {}
+    return {"parameters": exact(teacher.parameters), "disk_bytes": exact(teacher.disk_bytes)}
+
+
+def _size(student: Predictor, folder: Path) -> dict[str, Any]:
+    from tutelage.evaluate.cost import exact, folder_bytes
+
+    parameters = sum(parameter.numel() for parameter in student.model.parameters())
+    return {"parameters": exact(parameters), "disk_bytes": exact(folder_bytes(folder))}

@@ -14,7 +14,7 @@ from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.students.classifier.fresh import contexts_of
 from tutelage.targets import TargetStore, read_manifest
-from tutelage.targets.repairing import open_whole, remove_broken_parts
+from tutelage.targets.resuming import open_whole, remove_broken_parts
 from tutelage.tasks.classification.checking import estimate_run, require_students
 from tutelage.tasks.classification.data import (
     data_fingerprint,

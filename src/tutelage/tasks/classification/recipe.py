@@ -13,10 +13,10 @@ from tutelage.config.source import Source
 from tutelage.config.values import PlainName
 from tutelage.errors import Problem
 from tutelage.tasks.classification.sections import (
+    AnyStudent,
     Data,
     Evaluate,
     Objective,
-    Student,
     Targets,
     Task,
     Train,
@@ -37,7 +37,7 @@ class Recipe(AnyRecipe):
     """The large model, and how it is asked."""
 
     targets: Targets = Field(default_factory=Targets)
-    students: Annotated[Mapping[PlainName, Student], Field(min_length=1)]
+    students: Annotated[Mapping[PlainName, AnyStudent], Field(min_length=1)]
     objective: Objective = Field(default_factory=Objective)
     train: Train = Field(default_factory=Train)
     evaluate: Evaluate = Field(default_factory=Evaluate)

@@ -15,8 +15,8 @@ from pydantic import (
 
 from tutelage.config.specs import one_of, section
 from tutelage.config.values import (
-    DataFile,
-    DataFiles,
+    DataPath,
+    DataPaths,
     FileOrShare,
     FrozenList,
     ModelName,
@@ -25,12 +25,12 @@ from tutelage.config.values import (
     not_yet,
     refusal,
 )
-from tutelage.data.augmentation import Augmentation as AugmentationSpec
+from tutelage.data.examples.augmentation import Augmentation as AugmentationSpec
 from tutelage.losses.objective import Objective as ObjectiveSpec
 from tutelage.losses.table import PARAMETERS
 from tutelage.students.classifier.fresh import FreshStudent, TokenizerKind
 from tutelage.students.classifier.student import ClassifierStudent
-from tutelage.students.kinds import CLASSIFIERS, Kind
+from tutelage.students.kinds import CLASSIFIERS, StudentKind
 from tutelage.tasks.recipe import OwnObjective
 from tutelage.train.settings import TrainSettings
 
@@ -72,7 +72,7 @@ class Augmentation(section(AugmentationSpec)):
 class Data(Section):
     """Where the examples are, and which columns hold what."""
 
-    train: DataFile
+    train: DataPath
     """The training file: csv, tsv, jsonl or parquet, with labels for some or all rows."""
 
     validation: FileOrShare = 0.1
@@ -82,7 +82,7 @@ class Data(Section):
     test: FileOrShare
     """A file, or the share of train that is set aside for the final evaluation."""
 
-    unlabeled: DataFiles = ()
+    unlabeled: DataPaths = ()
     """Files of texts that only the teacher speaks about; label columns in them are ignored."""
 
     text_field: str = Field(default="text", min_length=1)
@@ -219,7 +219,7 @@ class FreshSection(StudentSection):
         return f"tokenizer.{option}" if option in TokenizerSpec.model_fields else option
 
 
-def _section(kind: Kind) -> type[StudentSection]:
+def _section(kind: StudentKind) -> type[StudentSection]:
     if issubclass(kind.spec, FreshStudent):
         return section(
             kind.spec,
@@ -240,6 +240,6 @@ def _section(kind: Kind) -> type[StudentSection]:
 
 
 if TYPE_CHECKING:
-    Student = StudentSection
+    AnyStudent = StudentSection
 else:
-    Student = one_of(*map(_section, CLASSIFIERS))
+    AnyStudent = one_of(*map(_section, CLASSIFIERS))

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from tutelage.data import Prepared
 from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import Deferred
-from tutelage.students.classifier.fresh import FreshStudent, contextual_layer
 from tutelage.students.classifier.student import ClassifierStudent
 from tutelage.targets import TargetStore
 from tutelage.tasks.classification.distilling import distill
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.classification.teaching import assignment_of, teacher_spec
-from tutelage.teachers.teacher import OwnWeights
+from tutelage.teachers.teacher import OwnWeights, Teacher, WordMemory
 from tutelage.types import SILENT, Example, Progress
 
 if TYPE_CHECKING:
@@ -48,7 +47,8 @@ def student_fingerprint(
     return fingerprint(
         "student",
         weights, control, teacher_print, rows_print,
-        recipe.students[name], recipe.train_for(name), recipe.objective_for(name), recipe.task.labels,
+        recipe.students[name], recipe.train_for(name), recipe.objective_for(name),
+        recipe.task.labels,
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def train_student(
     transfer: Sequence[Example],
     data: Prepared,
     store: TargetStore,
-    teacher: Deferred[OwnWeights],
+    teacher: Deferred[Teacher],
     *,
     control: bool,
     progress: Progress = SILENT,
@@ -95,17 +95,15 @@ def train_student(
     }
 
 
-def _language_model(teacher: Deferred[Any]) -> Any:
+def _language_model(teacher: Deferred[Teacher]) -> Any:
     """The teacher's language model, with what it remembers of words if it does; from here on only
     whoever has it keeps it in memory.
     """
-    from tutelage.teachers import ClassifierTeacher
-    from tutelage.teachers.classifier.reading import ReadModel
-
     loaded = teacher.get()
     teacher.release()
-    if isinstance(loaded, ClassifierTeacher) and loaded.readings is not None:
-        return ReadModel(loaded.language_model, loaded.readings)
+    if isinstance(loaded, WordMemory):
+        return loaded.with_words()
+    assert isinstance(loaded, OwnWeights)  # `student_problems` refuses a teacher without
     return loaded.language_model
 
 
@@ -124,9 +122,7 @@ def word_layers(recipe: Recipe, facts: ModelFacts | None) -> tuple[int, ...]:
     if facts is None or facts.layers is None:
         return ()
     specs = [student_spec(recipe, name) for name in recipe.students]
-    found = {
-        contextual_layer(spec, facts.layers) for spec in specs if isinstance(spec, FreshStudent)
-    }
+    found = {spec.reads_layer(facts.layers) for spec in specs}
     return tuple(sorted(layer for layer in found if layer is not None))
 
 
@@ -135,7 +131,7 @@ def student_spec(recipe: Recipe, name: str) -> ClassifierStudent:
     return recipe.students[name].spec(labels=recipe.task.labels)
 
 
-def _teacher_for(spec: ClassifierStudent, recipe: Recipe, teacher: Deferred[Any]) -> Any:
+def _teacher_for(spec: ClassifierStudent, recipe: Recipe, teacher: Deferred[Teacher]) -> Any:
     """What a student needs of the teacher's language model: all of it, its tokenizer, or None."""
     if spec.needs_weights:
         return _language_model(teacher)

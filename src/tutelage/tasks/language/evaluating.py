@@ -5,6 +5,7 @@ same machine.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tutelage.data import PreparedDocuments
@@ -13,7 +14,7 @@ from tutelage.runs.stages import Deferred
 from tutelage.targets import TargetStore, inspect
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.training import load_judged_student, settings_of
-from tutelage.teachers.teacher import LocalLanguageModel
+from tutelage.teachers.teacher import Cost, HiddenStates, OwnWeights
 from tutelage.types import SILENT, Document, Progress
 
 PROMPT_TOKENS = 24
@@ -43,7 +44,7 @@ def evaluate_language_run(
     recipe: LanguageRecipe,
     folder: RunFolder,
     data: PreparedDocuments,
-    teacher: Deferred[LocalLanguageModel],
+    teacher: Deferred[HiddenStates],
     *,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
@@ -59,10 +60,13 @@ def evaluate_language_run(
         measure_language_speed,
         peak_memory_bytes,
     )
-    from tutelage.evaluate.tokens.examples import show_distributions, write_document_scores
-    from tutelage.evaluate.tokens.generation import continue_prompts, prompts_of
-    from tutelage.evaluate.tokens.scores import score_models
-    from tutelage.students import TeacherView
+    from tutelage.evaluate.tokens.samples import (
+        continue_prompts,
+        prompts_of,
+        show_distributions,
+        write_document_scores,
+    )
+    from tutelage.evaluate.tokens.scores import score_models, view_of
 
     judge = teacher.get()
     students = {
@@ -92,14 +96,17 @@ def evaluate_language_run(
         seed=recipe.train.seed,
     )
     longest = sorted(documents, key=lambda document: -len(document.token_ids))
-    timed = {"teacher": judge.language_model.model, **students}
+    own = {"teacher": judge.language_model.model} if isinstance(judge, OwnWeights) else {}
+    timed = own | students
     prompts = cut_to_context(
         timed.values(),
         [document.token_ids for document in longest[:SPEED_PROMPTS]],
         new_tokens=SPEED_NEW_TOKENS,
     )
     costs = measure_language_speed(timed, prompts, new_tokens=SPEED_NEW_TOKENS, progress=progress)
-    sizes = {"teacher": (judge.parameters, judge.disk_bytes, judge.language_model.folder)}
+    sizes: dict[str, tuple[int, int, Path | None]] = {}
+    if isinstance(judge, Cost) and isinstance(judge, OwnWeights):
+        sizes["teacher"] = judge.parameters, judge.disk_bytes, judge.language_model.folder
     for name, model in students.items():
         place = folder.students_path / name
         sizes[name] = (
@@ -109,10 +116,9 @@ def evaluate_language_run(
         )
     for name, (parameters, disk_bytes, place) in sizes.items():
         cost = {"parameters": exact(parameters), "disk_bytes": exact(disk_bytes), **costs[name]}
-        student = students.get(name)
-        read = prompts[0]
-        if isinstance(student, TeacherView):
-            read = student.vocabulary.spell(read).ids.astype(read.dtype)
+        view, read = view_of(timed[name]), prompts[0]
+        if view is not None:
+            read = view.vocabulary.spell(read).ids.astype(read.dtype)
         memory = (
             None
             if place is None
@@ -138,7 +144,7 @@ def evaluate_language_run(
         },
     }
     evaluation["samples"] = continue_prompts(
-        {"teacher": judge.language_model.model, **everyone},
+        own | everyone,
         judge.tokenizer,
         prompts_of(documents, recipe.evaluate.generation_prompts, tokens=PROMPT_TOKENS),
         new_tokens=recipe.evaluate.generation_tokens,
@@ -155,7 +161,7 @@ def evaluate_language_run(
     evaluation["distributions"] = show_distributions(
         judge, everyone, documents, seed=recipe.train.seed
     )
-    evaluation["targets"] = target_facts(recipe, folder)
+    evaluation["targets"] = describe_targets(recipe, folder)
     evaluation["training"] = training_facts(
         recipe, folder, data, {"students": students, "controls": controls}
     )
@@ -164,7 +170,7 @@ def evaluate_language_run(
     return {"documents": evaluation["documents"], "tokens": evaluation["tokens"]}
 
 
-def target_facts(recipe: LanguageRecipe, folder: RunFolder) -> dict[str, Any]:
+def describe_targets(recipe: LanguageRecipe, folder: RunFolder) -> dict[str, Any]:
     """What the teacher wrote down and how long that took; only the kind where nothing is stored."""
     if recipe.targets.kind == "live":
         return {"kind": "live"}
@@ -189,18 +195,17 @@ def training_facts(
         `seconds` of wall time, validation included (of calls that were interrupted up to their last
         checkpoint).
     """
+    from tutelage.evaluate.tokens.scores import view_of
     from tutelage.models import packs
-    from tutelage.students import TeacherView
     from tutelage.train.steps.tokens.plan import plan_steps
-
-    def own(model: Any) -> Any:
-        return model.model if isinstance(model, TeacherView) else model
 
     documents = [document for document in data.train if document.positions]
     found: dict[str, dict[str, dict[str, Any]]] = {group: {} for group in groups}
     for group, models in groups.items():
         for name, model in models.items():
-            plan = plan_steps(documents, settings_of(recipe, name), pack=packs(own(model)))
+            view = view_of(model)
+            own = model if view is None else view.model
+            plan = plan_steps(documents, settings_of(recipe, name), pack=packs(own))
             stage = folder.stage(f"{group}/{name}")
             facts = dict(stage.facts)
             seconds = facts.pop("training_seconds", stage.seconds)

@@ -14,7 +14,7 @@ from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.targets import TargetStore, read_manifest
 from tutelage.targets.manifest import FILE as MANIFEST_FILE
-from tutelage.targets.repairing import open_whole, remove_broken_parts
+from tutelage.targets.resuming import open_whole, remove_broken_parts
 from tutelage.tasks.estimates import require_disk, require_memory, still_to_write
 from tutelage.tasks.language.checking import estimate_language_run
 from tutelage.tasks.language.data import (

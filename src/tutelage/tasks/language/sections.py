@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from tutelage.config.specs import one_of, section
-from tutelage.config.values import DataFile, FileOrShare, ModelName, Overrides, Section, refusal
+from tutelage.config.values import DataPath, FileOrShare, ModelName, Overrides, Section, refusal
 from tutelage.losses.objective import Objective, Weight
-from tutelage.students.kinds import WRITERS, Kind
+from tutelage.students.kinds import WRITERS, StudentKind
 from tutelage.students.language.student import LanguageStudent, Lora
 from tutelage.targets.kinds import HiddenOptions, SampledOptions, TopKOptions
 from tutelage.tasks.recipe import OwnObjective
@@ -36,7 +36,7 @@ class LanguageTask(Section):
 class LanguageData(Section):
     """Where the documents are, and which columns hold what."""
 
-    train: DataFile
+    train: DataPath
     """The training file: csv, tsv, jsonl or parquet; for messages jsonl or parquet."""
 
     validation: FileOrShare = 0.05
@@ -222,7 +222,7 @@ class LanguageStudentSection(Section):
         return super().spec(**more)
 
 
-def _section(kind: Kind) -> type[LanguageStudentSection]:
+def _section(kind: StudentKind) -> type[LanguageStudentSection]:
     named = any(option.name == "model" for option in fields(kind.spec))
     return section(
         kind.spec,

@@ -16,7 +16,7 @@ from tutelage.models import (
     load_language_student,
     load_tokenizer,
 )
-from tutelage.models.tokenizers import padding_id
+from tutelage.models.reading import padding_id
 from tutelage.runs import RunFolder, fingerprint, seed_sequence
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.students import (
@@ -34,9 +34,9 @@ from tutelage.tasks.language.data import (
     teacher_tokenizer,
 )
 from tutelage.tasks.language.recipe import LanguageRecipe
-from tutelage.teachers.teacher import LocalLanguageModel
+from tutelage.teachers.teacher import HiddenStates, OwnWeights, device_of
 from tutelage.train import LanguageTrainSettings, TargetSource, train_language_model
-from tutelage.train.steps.tokens.trimmed_targets import TrimmedTargets
+from tutelage.train.steps.tokens.targets import TrimmedTargets
 from tutelage.types import SILENT, Progress
 
 CALIBRATION_TOKENS = 4096
@@ -69,7 +69,7 @@ def train_language_student(
     folder: RunFolder,
     data: PreparedDocuments,
     source: TargetSource | None,
-    teacher: Deferred[LocalLanguageModel],
+    teacher: Deferred[HiddenStates],
     *,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def build_language_student(
     recipe: LanguageRecipe,
     name: str,
     data: PreparedDocuments,
-    teacher: Deferred[LocalLanguageModel],
+    teacher: Deferred[HiddenStates],
     tokenizer: Any,
     *,
     progress: Progress = SILENT,
@@ -156,11 +156,15 @@ def build_language_student(
         tokenizer: The teacher's.
         progress: Told what takes time.
     """
-    spec = recipe.students[name].spec()
+    spec, language_model = recipe.students[name].spec(), None
+    if spec.needs_weights:
+        made_from = teacher.get()
+        assert isinstance(made_from, OwnWeights)  # the check refuses a teacher without
+        language_model = made_from.language_model
     return spec.build(
         tokenizer,
         sequence_length=recipe.task.sequence_length,
-        language_model=teacher.get().language_model if spec.needs_weights else None,
+        language_model=language_model,
         calibration=calibration_ids(data) if spec.needs_weights else (),
         seed=seed_sequence(recipe.train.seed, "student", name),
         say=lambda text: progress.say(f"{name}: {text}"),
@@ -210,7 +214,7 @@ def trim_to_documents(model: Any, tokenizer: Any, data: PreparedDocuments) -> tu
 
 
 def load_judged_student(
-    recipe: LanguageRecipe, name: str, group: Path, teacher: LocalLanguageModel
+    recipe: LanguageRecipe, name: str, group: Path, teacher: HiddenStates
 ) -> Any:
     """A trained student, or a control, as evaluation asks it: in the teacher's ids.
 
@@ -221,7 +225,9 @@ def load_judged_student(
         teacher: Whose ids they are.
     """
     folder = str(group / name)
-    model = load_language_student(folder).to(teacher.device)  # both are timed on the same device
+    model = load_language_student(folder).to(
+        device_of(teacher)
+    )  # both are timed on the same device
     if not recipe.students[name].spec().trims_vocabulary:
         return model
     tokens = VocabularyMap(teacher.tokenizer, load_tokenizer(folder))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tutelage.data.chat import has_chat_template, render_prompt
+from tutelage.data.documents.chat import has_chat_template, render_prompt
 from tutelage.errors import DataError
 from tutelage.models import context_tokens, load_language_student, load_tokenizer
 from tutelage.tasks.language.recipe import LanguageRecipe

@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
-from tutelage.teachers.local import LocalModel, local_tokenizer
-from tutelage.teachers.spec import Effort, TokenAssignment, scoring_seconds
+from tutelage.teachers.spec import (
+    Effort,
+    LocalModel,
+    TokenAssignment,
+    local_tokenizer,
+    scoring_seconds,
+)
 from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -71,7 +76,7 @@ class CausalTeacherSpec(LocalModel):
 
     def sources(self, assignment: TokenAssignment) -> str:
         """The weights."""
-        from tutelage.models.identity import model_fingerprint
+        from tutelage.models.facts import model_fingerprint
 
         return model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
 
@@ -83,7 +88,7 @@ class CausalTeacherSpec(LocalModel):
 
     def writes_the_date(self) -> bool:
         """Whether its chat template may write today's date into what it renders."""
-        from tutelage.models.identity import writes_the_date
+        from tutelage.models.facts import writes_the_date
 
         return writes_the_date(self.model)
 
@@ -95,7 +100,7 @@ class CausalTeacherSpec(LocalModel):
         self, assignment: TokenAssignment, *, texts: int, tokens: float, rate: float
     ) -> Effort:
         """Reading every token once."""
-        from tutelage.models.compute import choose_dtype
+        from tutelage.models.computing import choose_dtype
 
         facts = self.facts(assignment)
         return Effort(
@@ -137,8 +142,8 @@ def _weights_of(config: Any) -> int:
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    from tutelage.models.rebuilding import empty_model
-    from tutelage.models.registration import register
+    from tutelage.models.loading import empty_model
+    from tutelage.models.pretrained import register
 
     register()
     # transformers would ask on the terminal whether to run code of its own.

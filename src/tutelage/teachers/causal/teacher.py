@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import DataError, ModelError
-from tutelage.models.batching import length_batches, pad
+from tutelage.models.computing import length_batches, pad
 from tutelage.models.facts import context_tokens
 from tutelage.models.loading import LanguageModel
 from tutelage.models.output import output_layer
-from tutelage.models.tokenizers import padding_id, tokenizer_fingerprint
+from tutelage.models.reading import padding_id, tokenizer_fingerprint
 from tutelage.runs import fingerprint
 from tutelage.types import Document
 

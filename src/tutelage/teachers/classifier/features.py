@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.errors import ModelError
-from tutelage.models.batching import length_batches, pad, readable_tokens
+from tutelage.models.computing import length_batches, pad, readable_tokens
 from tutelage.models.loading import LanguageModel
 from tutelage.types import SILENT, Progress
 

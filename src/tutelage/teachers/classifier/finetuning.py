@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ModelError, TrainingDiverged
-from tutelage.models.batching import length_batches, pad, readable_tokens
+from tutelage.models.computing import length_batches, pad, readable_tokens
+from tutelage.models.loading import LanguageModel
 from tutelage.types import SILENT, Progress
 
 _WARMUP_SHARE = 0.06
@@ -222,3 +223,38 @@ def _inputs(
     ids_BT, lengths_B = pad(rows, pad_id, device=device)
     mask_BT = torch.arange(ids_BT.shape[1], device=device) < lengths_B[:, None]
     return {"input_ids": ids_BT, "attention_mask": mask_BT.long()}
+
+
+def require_sequence_head(language_model: LanguageModel, labels: Sequence[str]) -> None:
+    """Refuse a model that was loaded without a classification head of so many outputs.
+
+    Raises:
+        ModelError: It was.
+    """
+    outputs = getattr(language_model.model.config, "num_labels", 0)
+    if not type(language_model.model).__name__.endswith(
+        "ForSequenceClassification"
+    ) or outputs != len(labels):
+        raise ModelError(
+            f"{language_model.name} was loaded as {type(language_model.model).__name__} with "
+            f"{outputs} outputs; "
+            f"expected a sequence-classification head with {len(labels)}: "
+            'load_language_model(..., head="sequence", labels=labels)'
+        )
+
+
+def output_columns(language_model: LanguageModel, labels: Sequence[str]) -> list[int]:
+    """Which output of a fitted classifier belongs to each label.
+
+    Raises:
+        ModelError: It has no head, or classifies into others.
+    """
+    require_sequence_head(language_model, labels)
+    named = {str(name): int(index) for index, name in language_model.model.config.id2label.items()}
+    if set(named) != set(labels):
+        raise ModelError(
+            f"{language_model.name} classifies as {sorted(named)}, but the labels here are "
+            f"{list(labels)}; name "
+            "the task's labels as the model does, or correct id2label in its config.json"
+        )
+    return [named[label] for label in labels]

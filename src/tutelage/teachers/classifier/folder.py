@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tutelage.errors import ModelError
-from tutelage.models.identity import model_fingerprint
+from tutelage.models.facts import model_fingerprint
 from tutelage.models.loading import LanguageModel, load_language_model
 from tutelage.models.pretrained import without_bars
 from tutelage.models.weights import folder_sha256

@@ -14,8 +14,14 @@ from annotated_types import Ge, Gt, MinLen
 from tutelage.errors import ModelError, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
-from tutelage.teachers.local import LocalReader, local_tokenizer
-from tutelage.teachers.spec import ClassAssignment, Effort, rough_tokens, scoring_seconds
+from tutelage.teachers.spec import (
+    ClassAssignment,
+    Effort,
+    LocalReader,
+    local_tokenizer,
+    rough_tokens,
+    scoring_seconds,
+)
 from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -145,7 +151,7 @@ class ClassifierTeacherSpec(LocalReader):
 
     def sources(self, assignment: ClassAssignment) -> str:
         """The weights, or a saved teacher with those below it."""
-        from tutelage.models.identity import model_fingerprint
+        from tutelage.models.facts import model_fingerprint
 
         if self._saved(assignment) is None:
             return model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
@@ -340,6 +346,6 @@ class ClassifierTeacherSpec(LocalReader):
             )
 
     def _value_bytes(self) -> int:
-        from tutelage.models.compute import choose_dtype
+        from tutelage.models.computing import choose_dtype
 
         return choose_dtype(self.dtype).itemsize

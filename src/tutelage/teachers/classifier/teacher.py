@@ -29,19 +29,22 @@ from tutelage.teachers.classifier.features import (
     default_layers,
     num_layers,
 )
-from tutelage.teachers.classifier.finetuning import sequence_logprobs
+from tutelage.teachers.classifier.finetuning import (
+    output_columns,
+    require_sequence_head,
+    sequence_logprobs,
+)
 from tutelage.teachers.classifier.fitting import (
     Fitted,
     adapter_name,
     fit_by_gradient,
     fit_linear,
+    footprint,
     labelled_rows,
 )
 from tutelage.teachers.classifier.folder import Description, Method, read_teacher, write_teacher
-from tutelage.teachers.classifier.footprint import footprint
 from tutelage.teachers.classifier.head import linear_logprobs
-from tutelage.teachers.classifier.reading import TextReadings, read_features
-from tutelage.teachers.classifier.sequence_head import output_columns, require_sequence_head
+from tutelage.teachers.classifier.reading import ReadModel, TextReadings, read_features
 from tutelage.types import SILENT, Example, Progress
 
 
@@ -283,12 +286,19 @@ class ClassifierTeacher:
             np.float32
         )
 
+    def with_words(self) -> LanguageModel | ReadModel:
+        """The language model, with what it remembers of words if it does."""
+        if self.readings is None:
+            return self.language_model
+        return ReadModel(self.language_model, self.readings)
+
     def for_new_texts(self) -> ClassifierTeacher:
         """The teacher as it would be deployed, to measure what an answer costs.
 
-        It runs every text, also those it was fitted on or has read before, and always by what was fitted on all rows;
-        LoRA adapters are merged into a copy of the weights, since nobody would pay for them at
-        every answer. It has another fingerprint: soft targets are written by the teacher itself.
+        It runs every text, also those it was fitted on or has read before, and always by what was
+        fitted on all rows; LoRA adapters are merged into a copy of the weights, since nobody would
+        pay for them at every answer. It has another fingerprint: soft targets are written by the
+        teacher itself.
         """
         fitted = replace(self.fitted, answers={}, fold_of={})
         description = self.description

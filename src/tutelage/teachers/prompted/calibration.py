@@ -73,7 +73,7 @@ class Calibration:
         return cls(fields["kind"], tuple(fields["bias"]), fields["temperature"], fields["rows"])
 
 
-def identity(num_classes: int) -> Calibration:
+def uncalibrated(num_classes: int) -> Calibration:
     """The calibration that changes nothing."""
     return Calibration("none", (0.0,) * num_classes)
 

@@ -26,11 +26,11 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
 from tutelage.models.attention import asks_for_its_attention
-from tutelage.models.batching import length_batches, pad
+from tutelage.models.computing import length_batches, pad
 from tutelage.models.loading import LanguageModel
 from tutelage.models.output import output_layer
+from tutelage.teachers.prompted.questions import LabelTrie
 from tutelage.teachers.prompted.shared_prefix import freeze, run_after_prefix
-from tutelage.teachers.prompted.trie import LabelTrie
 
 _SHORTEST_PREFIX = 8  # below this many shared tokens reuse saves nothing
 SCORE_ELEMENTS = 2**26

@@ -16,8 +16,13 @@ from annotated_types import Ge, MinLen
 from tutelage.errors import ModelError, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
-from tutelage.teachers.local import LocalReader, local_tokenizer
-from tutelage.teachers.spec import ClassAssignment, Effort, scoring_seconds
+from tutelage.teachers.spec import (
+    ClassAssignment,
+    Effort,
+    LocalReader,
+    local_tokenizer,
+    scoring_seconds,
+)
 from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -98,7 +103,7 @@ class PromptedTeacherSpec(LocalReader):
 
     def sources(self, assignment: ClassAssignment) -> str:
         """The weights."""
-        from tutelage.models.identity import model_fingerprint
+        from tutelage.models.facts import model_fingerprint
 
         return model_fingerprint(self.model, trust_remote_code=self.trust_remote_code)
 

@@ -24,7 +24,7 @@ from tutelage.teachers.prompted.calibration import (
     batch,
     contextual,
     fitted,
-    identity,
+    uncalibrated,
 )
 from tutelage.teachers.prompted.questions import build_question
 from tutelage.teachers.prompted.scoring import LabelScorer
@@ -109,7 +109,7 @@ class PromptedTeacher:
         if isinstance(calibration, Calibration):
             self.calibration = calibration
         elif calibration == "none":
-            self.calibration = identity(len(labels))
+            self.calibration = uncalibrated(len(labels))
         elif calibration == "contextual":
             self.calibration = contextual(self._logprobs(CONTENT_FREE))
         elif calibration not in ("batch", "fitted"):

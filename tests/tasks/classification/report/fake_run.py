@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tests.report.pages import HOSTILE, REVIEWS
 
-from tutelage.evaluate.classes import baselines, predictions
 from tutelage.evaluate.classes import comparison as classification
+from tutelage.evaluate.classes import predictions
 from tutelage.types import Example
 
 
@@ -63,7 +63,7 @@ def write_fake_run(
         [np.arange(len(labels)), generator.choice(len(labels), size=400, p=weights / weights.sum())]
     )
     simple = {
-        "majority": baselines.majority(train, rows, num_classes=len(labels)),
+        "majority": predictions.majority(train, rows, num_classes=len(labels)),
         "tfidf_logistic_regression": _probs(gold, difficulty * 0.3, len(labels), 0.8, generator),
     }
     evaluation = classification.compare(

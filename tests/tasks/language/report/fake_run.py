@@ -12,7 +12,7 @@ import numpy as np
 from tests.report.pages import HOSTILE, REVIEWS
 
 from tutelage.evaluate.tokens.comparison import compare_language_models
-from tutelage.evaluate.tokens.examples import write_document_scores
+from tutelage.evaluate.tokens.samples import write_document_scores
 from tutelage.evaluate.tokens.scores import TokenScores
 from tutelage.types import Document
 

@@ -8,10 +8,10 @@ import torch
 from tests.train.tiny import PAD, TinyStudent, tiny_rows
 from tests.train.tiny_training import FAST, same_weights, train
 
-from tutelage.data.collate import collate
+from tutelage.data.examples.collate import collate
 from tutelage.errors import DataError
 from tutelage.losses import ForwardKL
-from tutelage.train.steps.classes.validation import validate
+from tutelage.train.steps.classes.step import validate_rows
 
 
 class Recording(torch.nn.Module):
@@ -68,7 +68,9 @@ def test_a_control_is_validated_by_cross_entropy_and_does_not_look_at_soft_targe
 def test_validation_is_the_objective_without_noise_and_knows_its_labels():
     rows = tiny_rows(300, labelled=0.5)
     student = TinyStudent(dropout=0.9).train()
-    found = validate(student, rows, ForwardKL(loss_temperature=2.0, soft_weight=0.6), pad_id=PAD)
+    found = validate_rows(
+        student, rows, ForwardKL(loss_temperature=2.0, soft_weight=0.6), pad_id=PAD
+    )
     assert student.training
     student.eval()
     batch = collate(rows, np.arange(300), pad_id=PAD)
@@ -79,13 +81,15 @@ def test_validation_is_the_objective_without_noise_and_knows_its_labels():
     assert found.loss == pytest.approx(costs.mean().item(), rel=1e-5)
     right = (logits.argmax(dim=-1).numpy() == rows.labels)[rows.labelled]
     assert found.accuracy == pytest.approx(right.mean())
-    assert validate(student, tiny_rows(9, labelled=0.0), ForwardKL(), pad_id=PAD).accuracy is None
+    assert (
+        validate_rows(student, tiny_rows(9, labelled=0.0), ForwardKL(), pad_id=PAD).accuracy is None
+    )
 
 
 def test_validation_rows_without_soft_targets_are_measured_by_their_labels(tmp_path):
     validation = tiny_rows(40, seed=1, teacher=False)
     model, result = train(tmp_path, validation=validation)
-    hard = validate(model, validation, ForwardKL(), pad_id=PAD)
+    hard = validate_rows(model, validation, ForwardKL(), pad_id=PAD)
     assert result.best_validation_loss == hard.loss
 
 

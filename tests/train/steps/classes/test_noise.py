@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tutelage.data.collate import EncodedSet
+from tutelage.data.examples.collate import EncodedSet
 from tutelage.errors import DataError
-from tutelage.train.steps.classes.noise import WordDropout
+from tutelage.train.steps.classes.rows import WordDropout
 
 LENGTHS = np.array([3, 50, 1, 20])
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.train.steps.classes.order import epoch_steps, num_steps, parts
+from tutelage.train.steps.classes.rows import epoch_steps, num_steps, parts
 
 LENGTHS = np.random.default_rng(0).integers(1, 60, 500)
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tests.train.tiny import TinyStudent, tiny_rows
 from tests.train.tiny_training import FAST, Listening, train
 
-from tutelage.train.checkpoints import read_newest
+from tutelage.train.journal import read_newest
 
 NOISY = replace(
     FAST,

@@ -10,15 +10,15 @@ import torch
 from tests.train.tiny import CLASSES, PAD, TinyStudent, tiny_rows
 from tests.train.tiny_training import FAST, Listening, records, same_weights, train
 
-from tutelage.data.collate import EncodedSet
+from tutelage.data.examples.collate import EncodedSet
 from tutelage.errors import TrainingDiverged
-from tutelage.losses import ForwardKL
-from tutelage.train.checkpoints import read_newest
-from tutelage.train.steps.classes.validation import validate
+from tutelage.losses import ForwardKL, Objective
+from tutelage.train.journal import read_newest
+from tutelage.train.steps.classes.step import TIMES_GUESSING_A_CLASS, validate_rows
 
 
 def test_it_learns_and_writes_what_it_learnt(tmp_path):
-    before = validate(TinyStudent(), tiny_rows(40, seed=1), ForwardKL(), pad_id=PAD)
+    before = validate_rows(TinyStudent(), tiny_rows(40, seed=1), ForwardKL(), pad_id=PAD)
     progress = Listening()
     model, result = train(
         tmp_path, progress=progress, settings=replace(FAST, learning_rate=3e-2, epochs=9)
@@ -56,7 +56,7 @@ def test_the_first_record_is_the_mean_cost_of_its_rows(tmp_path):
     rows = tiny_rows(48)
     settings = replace(FAST, epochs=1, batch_size=48)
     train(tmp_path, model=TinyStudent(dropout=0.0), rows=rows, settings=settings)
-    expected = validate(TinyStudent(dropout=0.0), rows, ForwardKL(), pad_id=PAD).loss
+    expected = validate_rows(TinyStudent(dropout=0.0), rows, ForwardKL(), pad_id=PAD).loss
     assert records(tmp_path)[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -73,7 +73,7 @@ def test_the_best_weights_are_left_in_the_model(tmp_path):
     ]
     assert result.best_step < result.steps
     assert result.best_validation_loss == min(losses) < losses[-1]
-    assert validate(model, wrong, ForwardKL(), pad_id=PAD).loss == result.best_validation_loss
+    assert validate_rows(model, wrong, ForwardKL(), pad_id=PAD).loss == result.best_validation_loss
 
 
 def test_patience_ends_a_run(tmp_path):
@@ -98,7 +98,7 @@ def test_patience_ends_a_run(tmp_path):
 def test_what_is_validated_is_what_is_saved(tmp_path, ema_decay):
     model, result = train(tmp_path, settings=replace(FAST, ema_decay=ema_decay))
     assert (
-        validate(model, tiny_rows(40, seed=1), ForwardKL(), pad_id=PAD).loss
+        validate_rows(model, tiny_rows(40, seed=1), ForwardKL(), pad_id=PAD).loss
         == result.best_validation_loss
     )
     found = read_newest(tmp_path / "checkpoints")
@@ -216,3 +216,14 @@ def test_a_stock_encoder_is_trained(tmp_path):
         record["validation_loss"] for record in records(tmp_path) if "validation_loss" in record
     ]
     assert result.best_validation_loss == min(losses) < 0.9 * losses[0]
+
+
+def test_a_loss_that_began_far_above_guessing_has_not_exploded(tmp_path):
+    rows = tiny_rows()
+    sure = np.full_like(rows.teacher_probs, 1e-37)
+    sure[:, 0] = 1.0
+    objective = Objective("reverse_kl", loss_temperature=2.0, soft_weight=1.0)
+    _, result = train(tmp_path, rows=replace(rows, teacher_probs=sure), objective=objective)
+    first = records(tmp_path)[0]["train_loss"]
+    assert first > TIMES_GUESSING_A_CLASS * np.log(CLASSES) * 2.0**2
+    assert result.best_validation_loss < first

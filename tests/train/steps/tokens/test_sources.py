@@ -25,8 +25,7 @@ from tutelage.targets import inspect
 from tutelage.teachers import label_documents
 from tutelage.train import LiveTargets, StoredTargets
 from tutelage.train.steps.tokens import loss as loss_module
-from tutelage.train.steps.tokens.loss import TokenLoss, micro_batch
-from tutelage.train.steps.tokens.validation import validate_tokens
+from tutelage.train.steps.tokens.loss import TokenLoss, micro_batch, validate_tokens
 
 CPU = torch.device("cpu")
 

@@ -23,8 +23,8 @@ from tests.train.tiny_training import Listening, records
 from tutelage.errors import TrainingDiverged
 from tutelage.losses import Objective
 from tutelage.train import LiveTargets, learning_rate_scale
-from tutelage.train.checkpoints import read_newest
-from tutelage.train.schedule import soft_weight_at
+from tutelage.train.journal import read_newest
+from tutelage.train.optimizer import soft_weight_at
 from tutelage.train.steps.tokens.plan import plan_steps
 
 

@@ -12,7 +12,7 @@ from tests.recipes.language_job import KNOWN, UNSEEN, texts, tiny_teacher
 from tutelage.errors import ModelError, TargetsMismatch
 from tutelage.losses import HiddenTeacher, SampledTeacher
 from tutelage.students import VocabularyMap, trim_vocabulary
-from tutelage.train.steps.tokens.trimmed_targets import TrimmedTargets
+from tutelage.train.steps.tokens.targets import TrimmedTargets
 from tutelage.types import Document
 
 

@@ -1,4 +1,5 @@
-"""One optimizer step of a classifier student: encoded rows with soft targets, an objective.
+"""One optimizer step of a classifier student, and its validation: encoded rows with soft targets,
+an objective.
 
 rows of the step -> batches with word dropout -> logits -> objective -> sum / rows of the step
 """
@@ -6,6 +7,7 @@ rows of the step -> batches with word dropout -> logits -> objective -> sum / ro
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,23 +17,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tutelage.data.collate import EncodedSet, collate
+from tutelage.data.examples.collate import EncodedSet, collate
 from tutelage.losses import Objective, reduce
-from tutelage.train.guard import guessing_times
-from tutelage.train.loop import TrainResult, train
-from tutelage.train.schedule import learning_rate_scale
+from tutelage.train.loop import TrainResult, guessing_times, highest_sane, train
+from tutelage.train.optimizer import learning_rate_scale
 from tutelage.train.settings import TrainSettings
 from tutelage.train.step import Course
-from tutelage.train.steps.classes.noise import WordDropout
-from tutelage.train.steps.classes.order import epoch_steps, num_steps
-from tutelage.train.steps.classes.rows import step_batches, training_rows, validation_rows
-from tutelage.train.steps.classes.validation import validate
+from tutelage.train.steps.classes.rows import (
+    WordDropout,
+    epoch_steps,
+    num_steps,
+    step_batches,
+    training_rows,
+    validation_rows,
+)
 from tutelage.types import SILENT, Progress
 
 LOG_EVERY_STEPS = 20
 """Optimizer steps between records of the training loss."""
-EXPLODED_TIMES = 20.0
-"""A mean loss this many times that of guessing has exploded."""
+TIMES_GUESSING_A_CLASS = 20.0
+"""A mean loss this many times that of guessing among the classes has exploded, unless it began
+there."""
 
 
 def train_classifier(
@@ -134,8 +140,8 @@ class ClassStep:
         others = (self._draws, pad_id, unknown_id, objective, settings)
         self.identity = ("train_classifier", (rows, *others))
         self._steps_of_epoch = lru_cache(maxsize=1)(self._drawn)
-        self._ceiling = guessing_times(
-            EXPLODED_TIMES,
+        self._guessing = guessing_times(
+            TIMES_GUESSING_A_CLASS,
             choices=_num_classes(model, self._validated, pad_id),
             loss_temperature=objective.loss_temperature if use_teacher else 1.0,
         )
@@ -182,7 +188,7 @@ class ClassStep:
 
     def validate(self, accelerator: Any) -> tuple[float, dict[str, float | None]]:
         """The mean objective of held-out rows, and the accuracy."""
-        found = validate(
+        found = validate_rows(
             self.model,
             self._validated,
             self._objective,
@@ -191,9 +197,9 @@ class ClassStep:
         )
         return found.loss, {"validation_accuracy": found.accuracy}
 
-    def ceiling(self, first_loss: float) -> float:  # noqa: ARG002 - of the protocol
-        """See `Step`; whatever the run began with."""
-        return self._ceiling
+    def ceiling(self, first_loss: float) -> float:
+        """See `Step`; reverse KL from a sure teacher may begin far above guessing."""
+        return highest_sane(first_loss, guessing=self._guessing)
 
     def _rows(self, step: int) -> NDArray[np.int64]:
         epoch, place = divmod(step, self.course.steps_per_epoch)
@@ -217,3 +223,54 @@ def _num_classes(model: nn.Module, encoded: EncodedSet, pad_id: int) -> int:
     return model.eval()(
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
     ).logits.shape[-1]
+
+
+BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class RowValidation:
+    """What a validation found."""
+
+    loss: float
+    """Mean of the objective over rows, in nats (the soft part times the squared loss
+    temperature)."""
+    accuracy: float | None
+    """Share of the labelled rows answered right; None if no row has a label."""
+
+
+@torch.no_grad()
+def validate_rows(
+    model: Any, encoded: EncodedSet, objective: Objective, *, pad_id: int, accelerator: Any = None
+) -> RowValidation:
+    """Mean objective and accuracy of a model on `encoded`; the model is left in the mode it was in.
+
+    Args:
+        model: As in `train_classifier`; dropout is off while this runs.
+        encoded: N >= 1 rows. Without soft targets the loss is the cross-entropy to the labels, over
+            the labelled rows.
+        objective: Cost of each row.
+        pad_id: Fills short rows.
+        accelerator: Shares the batches among its processes; None: this process does all of them.
+    """
+    process, processes = (
+        (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
+    )
+    device = next(model.parameters()).device if accelerator is None else accelerator.device
+    was_training = model.training
+    model.eval()
+    order = np.argsort(encoded.lengths, kind="stable")
+    found = torch.zeros(2, device=device)
+    for start in range(process * BATCH, len(order), processes * BATCH):
+        batch = collate(encoded, order[start : start + BATCH], pad_id=pad_id)
+        batch = {name: value.to(device) for name, value in batch.items()}
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        costs = objective(logits, batch.get("teacher_logprobs"), batch["labels"])
+        found += torch.stack([costs.sum(), (logits.argmax(dim=-1) == batch["labels"]).sum()])
+    if accelerator is not None and processes > 1:
+        found = accelerator.reduce(found, reduction="sum")
+    model.train(was_training)
+    cost, right = found.tolist()
+    labelled = len(encoded.labelled)
+    rows = labelled if encoded.teacher_probs is None else len(encoded)
+    return RowValidation(loss=cost / max(1, rows), accuracy=right / labelled if labelled else None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tutelage.data.packing import micro_batches
+from tutelage.data.documents.packing import micro_batches
 from tutelage.errors import DataError
 from tutelage.train.settings import LanguageTrainSettings
 from tutelage.types import Document

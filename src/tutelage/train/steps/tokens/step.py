@@ -17,24 +17,21 @@ from tutelage.losses import Objective
 from tutelage.models import has_fast_bfloat16
 from tutelage.models.final_states import packs
 from tutelage.models.output import output_layer
-from tutelage.train.guard import guessing_times
-from tutelage.train.loop import TrainResult, train
-from tutelage.train.schedule import learning_rate_scale, soft_weight_at
+from tutelage.train.loop import TrainResult, guessing_times, highest_sane, train
+from tutelage.train.optimizer import learning_rate_scale, soft_weight_at
 from tutelage.train.settings import LanguageTrainSettings
 from tutelage.train.step import Course
-from tutelage.train.steps.tokens.loss import MicroBatch, TokenLoss, micro_batch
+from tutelage.train.steps.tokens.loss import MicroBatch, TokenLoss, micro_batch, validate_tokens
 from tutelage.train.steps.tokens.plan import (
     plan_steps,
     require_short_enough,
     with_something_to_predict,
 )
 from tutelage.train.steps.tokens.targets import TargetSource
-from tutelage.train.steps.tokens.validation import validate_tokens
 from tutelage.types import SILENT, Document, Progress
 
-EXPLODED_TIMES = 3.0
-"""A loss this many times that of guessing among all tokens, and that of the first step, has
-exploded."""
+TIMES_GUESSING_A_TOKEN = 3.0
+"""A loss this many times that of guessing among all tokens has exploded, unless it began there."""
 
 
 def train_language_model(
@@ -146,7 +143,7 @@ class TokenStep:
         others = (objective, hidden_weight, settings, pad_id, vocabulary, stored)
         self.identity = ("train_language_model", (ids, *others))
         self._guessing = guessing_times(
-            EXPLODED_TIMES,
+            TIMES_GUESSING_A_TOKEN,
             choices=vocabulary or output_layer(model).weight.shape[0],
             loss_temperature=1.0 if source is None else objective.loss_temperature,
         )
@@ -234,7 +231,5 @@ class TokenStep:
         }
 
     def ceiling(self, first_loss: float) -> float:
-        """See `Step`; a student that was cut from its teacher may begin far above guessing, and has
-        exploded only if its loss grew.
-        """
-        return max(self._guessing, EXPLODED_TIMES * first_loss)
+        """See `Step`; a student that was cut from its teacher may begin far above guessing."""
+        return highest_sane(first_loss, guessing=self._guessing)

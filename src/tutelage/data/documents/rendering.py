@@ -1,0 +1,148 @@
+"""Rows of a data file as texts of which some spans train: plain text, prompts with responses,
+conversations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tutelage.data.documents.chat import (
+    Message,
+    has_chat_template,
+    messages_problem,
+    render_chat,
+    without_nulls,
+)
+from tutelage.data.documents.tokenizing import Trainable
+from tutelage.data.rows import Problems, Rows, text_usable
+from tutelage.errors import DataError
+
+TrainOn = Literal["response", "all"]
+"""Whether only what the assistant says trains, or everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns hold what: one of plain text, prompt with response, or messages."""
+
+    text: str | None = None
+    """Plain text."""
+    prompt: str | None = None
+    """A prompt; goes together with `response`."""
+    response: str | None = None
+    """The answer to the prompt."""
+    messages: str | None = None
+    """A list of {role, content}."""
+
+    def __post_init__(self) -> None:
+        """Refuse anything but one way to read a row."""
+        ways = [self.text is not None, self.prompt is not None, self.messages is not None]
+        if sum(ways) != 1 or (self.prompt is None) != (self.response is None):
+            raise ValueError(
+                f"text_field={self.text!r}, prompt_field={self.prompt!r}, "
+                f"response_field={self.response!r}, "
+                f"messages_field={self.messages!r}; expected text_field, or prompt_field with "
+                "response_field, or "
+                "messages_field"
+            )
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that are read."""
+        return [
+            name
+            for name in (self.text, self.prompt, self.response, self.messages)
+            if name is not None
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """Turns rows into texts as one tokenizer wants them."""
+
+    tokenizer: Any
+    """The teacher's, with or without a chat template."""
+    train_on: TrainOn = "response"
+    """What of prompts with responses and of conversations trains."""
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+    """What else the chat template takes."""
+
+    def rows(self, rows: Rows, columns: Columns, problems: Problems) -> list[tuple[int, Trainable]]:
+        """The usable rows with their numbers; what is wrong with the others goes to `problems`."""
+        rendered = []
+        for number, values in rows.values:
+            if columns.text is not None:
+                text = self._plain(values.get(columns.text), number, columns.text, problems)
+            elif columns.messages is not None:
+                text = self._messages(
+                    values.get(columns.messages), number, columns.messages, problems
+                )
+            else:
+                text = self._pair(
+                    [values.get(name) for name in columns.names], number, columns.names, problems
+                )
+            if text is not None:
+                rendered.append((number, text))
+        return rendered
+
+    def _plain(self, cell: Any, number: int, name: str, problems: Problems) -> Trainable | None:
+        return Trainable(cell, enclosed=True) if text_usable(cell, number, name, problems) else None
+
+    def _pair(
+        self, cells: Sequence[Any], number: int, names: Sequence[str], problems: Problems
+    ) -> Trainable | None:
+        # A list, so that both cells are heard.
+        usable = [
+            text_usable(cell, number, name, problems)
+            for cell, name in zip(cells, names, strict=True)
+        ]
+        if not all(usable):
+            return None
+        prompt, response = cells
+        if has_chat_template(self.tokenizer):
+            turns = [
+                {"role": "user", "content": prompt},
+                {"role": "assistant", "content": response},
+            ]
+            return self._conversation(turns, number, problems)
+        spans = None if self.train_on == "all" else ((len(prompt), len(prompt) + len(response)),)
+        return Trainable(prompt + response, spans, enclosed=True)
+
+    def _messages(self, cell: Any, number: int, name: str, problems: Problems) -> Trainable | None:
+        if wrong := messages_problem(cell):
+            problems.add("that hold no conversation", number, f"`{name}` {wrong}")
+            return None
+        return self._conversation(cell, number, problems)
+
+    def _conversation(
+        self, messages: Sequence[Message], number: int, problems: Problems
+    ) -> Trainable | None:
+        by_turns = self.train_on == "response"
+        if by_turns and not any(message["role"] == "assistant" for message in messages):
+            message = (
+                "no message is of the assistant, so there is nothing to learn; add its answer, or "
+                "set data.train_on: all"
+            )
+            problems.add("without an answer", number, message)
+            return None
+        try:
+            rendered = render_chat(
+                self.tokenizer, messages, options=self.template_options, find_turns=by_turns
+            )
+        except DataError as error:
+            problems.add("that the chat template cannot render", number, str(error))
+            return None
+        return Trainable(rendered.text, rendered.spans)
+
+
+def without_nulls_of_parquet(rows: Rows, column: str) -> Rows:
+    """The rows with only the keys that each message was given: parquet gives all messages the keys
+    of all.
+    """
+    values = [
+        (number, {**cells, column: without_nulls(cells.get(column))})
+        for number, cells in rows.values
+    ]
+    return Rows(rows.columns, values, rows.hint)

@@ -1,0 +1,183 @@
+"""What stands in the `config.json` of a student: class names as transformers holds them, and the
+shapes of the recurrent networks, which are classes of ours. Needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import PretrainedConfig
+
+from tutelage.config.ranges import check_values
+from tutelage.students.classifier.specs import RNN
+from tutelage.students.language.specs import LanguageRNN
+
+
+class RecurrentConfig(PretrainedConfig):
+    """Shape of a recurrent text classifier.
+
+    What is not given is as in `students.RNN`, where each option is explained.
+
+    Args:
+        vocabulary_size: Rows of the embedding matrix.
+        embedding_size: Width of a token embedding.
+        hidden_size: Width of the state of one direction.
+        layers: Recurrent layers, one on top of the other.
+        cell: `gru` or `lstm`.
+        bidirectional: Also read the text from its end; doubles the width of the states.
+        pooling: How the states become one vector: `mean`, `max`, `mean_max` (both, side by side),
+            `attention` (weights from a small learned scorer), `last` (the state at the end that
+            each direction arrives at).
+        dropout: Share of values dropped, while training, after the embedding, between layers and
+            before the classifier.
+        embedding_std: Standard deviation of fresh random embeddings.
+        pad_token_id: Id whose embedding is zero and stays so.
+        **settings: What every transformers configuration takes, for instance `id2label` and
+            `label2id`.
+
+    Raises:
+        ValueError: A number is not positive, or `cell` or `pooling` is not one of those above.
+
+    Example:
+        >>> RecurrentConfig(cell="lstm").features
+        512
+    """
+
+    model_type = "tutelage_rnn"
+    attribute_map = {"vocab_size": "vocabulary_size", "num_hidden_layers": "layers"}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int = RNN.vocabulary_size,
+        embedding_size: int = RNN.embedding_size,
+        hidden_size: int = RNN.hidden_size,
+        layers: int = RNN.layers,
+        cell: str = RNN.cell,
+        bidirectional: bool = RNN.bidirectional,
+        pooling: str = RNN.pooling,
+        dropout: float = RNN.dropout,
+        embedding_std: float = 0.5,
+        pad_token_id: int = 0,
+        **settings: Any,
+    ) -> None:
+        if vocabulary_size < 1:
+            raise ValueError(f"vocabulary_size is {vocabulary_size}: give a whole number above 0")
+        shape = {"embedding_size": embedding_size, "hidden_size": hidden_size, "layers": layers}
+        others = {"cell": cell, "pooling": pooling, "dropout": dropout}
+        check_values(RNN, {**shape, **others})
+        self.vocabulary_size = vocabulary_size
+        self.embedding_size = embedding_size
+        self.hidden_size = hidden_size
+        self.layers = layers
+        self.cell = cell
+        self.bidirectional = bidirectional
+        self.pooling = pooling
+        self.dropout = dropout
+        self.embedding_std = embedding_std
+        super().__init__(**settings)
+        self.pad_token_id = pad_token_id
+
+    @property
+    def features(self) -> int:
+        """Width of the pooled vector that the classifier reads."""
+        return (
+            self.hidden_size
+            * (2 if self.bidirectional else 1)
+            * (2 if self.pooling == "mean_max" else 1)
+        )
+
+
+class RecurrentLanguageConfig(PretrainedConfig):
+    """Shape of a recurrent language model.
+
+    What is not given is as in `LanguageRNN`, where each option is explained.
+
+    Args:
+        vocab_size: Rows of the embedding matrix and of the output matrix.
+        embedding_size: Width of a token embedding and of the vector that the output matrix
+            multiplies.
+        hidden_size: Width of the recurrent state.
+        layers: Recurrent layers, one on top of the other.
+        cell: `gru` or `lstm`.
+        dropout: Share of values dropped, while training, after the embedding and after every layer.
+        embedding_std: Standard deviation of fresh random embeddings.
+        tie_word_embeddings: The output matrix is the embedding matrix.
+        bos_token_id: Id that a document begins with; generation without a prompt starts there.
+        eos_token_id: Id, or ids, that end a generated text.
+        pad_token_id: Id that fills up a batch of prompts; it may be that of the end.
+        **settings: What every transformers configuration takes.
+
+    Raises:
+        ValueError: A number is out of its range, or `cell` is not one of those above.
+
+    Example:
+        >>> RecurrentLanguageConfig(vocab_size=100, cell="lstm").num_hidden_layers
+        1
+    """
+
+    model_type = "tutelage_recurrent_lm"
+    attribute_map = {"num_hidden_layers": "layers", "vocabulary_size": "vocab_size"}  # noqa: RUF012
+    keys_to_ignore_at_inference = ["state"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int = 8000,
+        embedding_size: int = LanguageRNN.hidden_size,
+        hidden_size: int = LanguageRNN.hidden_size,
+        layers: int = LanguageRNN.layers,
+        cell: str = LanguageRNN.cell,
+        dropout: float = LanguageRNN.dropout,
+        embedding_std: float = 0.02,
+        tie_word_embeddings: bool = True,
+        bos_token_id: int | None = None,
+        eos_token_id: int | list[int] | None = None,
+        pad_token_id: int | None = None,
+        **settings: Any,
+    ) -> None:
+        if vocab_size < 1:
+            raise ValueError(f"vocab_size is {vocab_size}: give a whole number above 0")
+        shape = {"embedding_size": embedding_size, "hidden_size": hidden_size, "layers": layers}
+        check_values(LanguageRNN, {**shape, "cell": cell, "dropout": dropout})
+        self.vocab_size = vocab_size
+        self.embedding_size = embedding_size
+        self.hidden_size = hidden_size
+        self.layers = layers
+        self.cell = cell
+        self.dropout = dropout
+        self.embedding_std = embedding_std
+        self.tie_word_embeddings = tie_word_embeddings
+        super().__init__(**settings)
+        self.bos_token_id = bos_token_id
+        self.eos_token_id = eos_token_id
+        self.pad_token_id = pad_token_id
+
+
+def label_names(labels: Sequence[str]) -> tuple[dict[int, str], dict[str, int]]:
+    """The two maps between class index and class name that pipelines print from.
+
+    Args:
+        labels: Class names in the order of the logits.
+
+    Returns:
+        `id2label` and `label2id`.
+
+    Raises:
+        ValueError: Fewer than two names, or one of them twice.
+
+    Example:
+        >>> label_names(["no", "yes"])
+        ({0: 'no', 1: 'yes'}, {'no': 0, 'yes': 1})
+    """
+    if len(labels) < 2 or len(set(labels)) < len(labels):
+        raise ValueError(f"labels are {list(labels)}: give at least two, all different")
+    return dict(enumerate(labels)), {name: index for index, name in enumerate(labels)}
+
+
+def are_generic(id2label: Mapping[int, str]) -> bool:
+    """True if the names are the placeholders `LABEL_0`, `LABEL_1`, ... that transformers makes
+    up.
+    """
+    return all(name == f"LABEL_{index}" for index, name in id2label.items())

@@ -175,7 +175,7 @@ def _tokenizer(options: argparse.Namespace) -> tuple[str, Any]:
     if not inside.is_file():
         return "", None
     try:
-        recipe = load_recipe(inside)
+        recipe: Any = load_recipe(inside)
     except RecipeError:
         return "", None
     teacher = recipe.teacher.spec()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tutelage.config.source import Keys, Source
 from tutelage.config.values import FrozenList, Overrides, PlainName, Section, not_yet
@@ -26,13 +26,14 @@ from tutelage.losses.table import (
 from tutelage.runs import fingerprint, fingerprint_file
 from tutelage.runs.stages import STAGE_VERSION
 
-_OTHER_VERSIONS = tuple(
-    name for name in ("onnx", "onnx_int8", "gguf") if name not in FORMATS
-)  # formats that are planned
+_OTHER_VERSIONS = tuple(name for name in ("onnx", "onnx_int8", "gguf") if name not in FORMATS)
 
-Format = Annotated[
-    Literal[tuple(FORMATS)], not_yet(_OTHER_VERSIONS, "is not available in this version")
-]
+if TYPE_CHECKING:
+    Format = str
+else:  # the words of the table, as pydantic and the JSON schema want them
+    Format = Annotated[
+        Literal[tuple(FORMATS)], not_yet(_OTHER_VERSIONS, "is not available in this version")
+    ]
 """A format that students are saved in."""
 
 

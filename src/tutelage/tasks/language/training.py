@@ -59,7 +59,8 @@ def language_student_fingerprint(
     return fingerprint(
         "language student",
         STAGE_VERSION, weights, control, made_from, student, recipe.task,
-        documents_fingerprint(data.train, data.validation), recipe.train_for(name), recipe.objective_for(name),
+        documents_fingerprint(data.train, data.validation),
+        recipe.train_for(name), recipe.objective_for(name),
     )  # fmt: skip
 
 

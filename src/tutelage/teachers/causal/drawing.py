@@ -148,7 +148,8 @@ def split_by_document(targets: SparseTargets, positions: list[int]) -> list[Spar
 def join(parts: list[SparseTargets]) -> SparseTargets:
     """Targets of chunks of positions as one."""
     empty: dict[str, Any] = {
-        "counts": np.uint16, "heads": np.uint16, "ids": np.int32, "logprobs": np.float32, "entropies": np.float32
+        "counts": np.uint16, "heads": np.uint16, "ids": np.int32,
+        "logprobs": np.float32, "entropies": np.float32
     }  # fmt: skip
     return SparseTargets(
         *(

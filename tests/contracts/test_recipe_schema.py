@@ -41,6 +41,15 @@ def test_unknown_keys_are_refused_everywhere() -> None:
     assert all(one["additionalProperties"] is False for one in schema()["$defs"].values())
 
 
+def holds(condition: dict[str, Any], value: Any) -> bool:
+    """What a schema checker does with nested `properties` and `required`."""
+    for key in ("task", "kind"):
+        if key not in condition["required"] or key not in value:
+            return False
+        condition, value = condition["properties"][key], value[key]
+    return value == condition["const"]
+
+
 @pytest.mark.parametrize(
     ("task", "recipe"),
     [
@@ -52,16 +61,10 @@ def test_unknown_keys_are_refused_everywhere() -> None:
 )
 def test_the_kind_of_task_chooses_the_recipe(task: dict[str, Any], recipe: str) -> None:
     described = schema()
-    condition, value = described["if"], task
-    holds = True
-    for key in (
-        "task",
-        "kind",
-    ):  # what a schema checker does with nested `properties` and `required`
-        holds = holds and key in condition["required"] and key in value
-        condition, value = condition["properties"][key], value.get(key, {})
-    holds = holds and value == condition["const"]
-    assert described["then" if holds else "else"] == {"$ref": f"#/$defs/{recipe}"}
+    chosen: dict[str, Any] = described
+    while "if" in chosen:
+        chosen = chosen["then" if holds(chosen["if"], task) else "else"]
+    assert chosen == {"$ref": f"#/$defs/{recipe}"}
     assert described["$defs"][recipe]["required"][0] == "task"
 
 

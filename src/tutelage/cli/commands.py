@@ -150,36 +150,27 @@ def _run_recipe(
     return 0
 
 
+def is_given(options: argparse.Namespace, name: str) -> bool:
+    """Whether a person gave an option that is off, or nothing, unless given."""
+    return vars(options)[name] is not None and vars(options)[name] is not False
+
+
 def demo(options: argparse.Namespace) -> int:
     """`tutelage demo`: fetch, write data and recipe, run."""
-    from tutelage.recipes.demo.classification import write_demo
+    from tutelage.recipes.demo import DEMOS
     from tutelage.recipes.loading import load_recipe
 
     progress = progress_for(quiet=options.quiet)
-    if options.task == "causal_lm":
-        if options.fast or options.sentences is not None:
-            raise RecipeError(
-                "--fast and --sentences are about the classification demo: leave them out"
-            )
-        from tutelage.recipes.demo.language import write_language_demo
-
-        folder = options.out or Path("tutelage-demo-lm")
-        recipe_path = write_language_demo(
-            folder, seed=options.seed, reviews=options.reviews, progress=progress
-        )
-    else:
-        if options.reviews is not None:
-            raise RecipeError(
-                "--reviews is about the language-model demo (--task causal_lm): leave it out"
-            )
-        folder = options.out or Path("tutelage-demo-fast" if options.fast else "tutelage-demo")
-        recipe_path = write_demo(
-            folder,
-            fast=options.fast,
-            seed=options.seed,
-            sentences=options.sentences,
-            progress=progress,
-        )
+    chosen = DEMOS[options.task]
+    for other in DEMOS.values():
+        given = [name for name in other.options if is_given(options, name)]
+        if other is not chosen and given:
+            names = " and ".join(f"--{name}" for name in other.options)
+            are, them = ("are", "them") if len(other.options) > 1 else ("is", "it")
+            raise RecipeError(f"{names} {are} about {other.words}: leave {them} out")
+    own = {name: vars(options)[name] for name in chosen.options}
+    folder = options.out or Path(chosen.folder + ("-fast" if options.fast else ""))
+    recipe_path = chosen.write(folder, seed=options.seed, progress=progress, **own)
     progress.say(f"Recipe: {recipe_path} (an ordinary one: change it and run it again)")
     return _run_recipe(
         load_recipe(recipe_path), options, out=None, until="report", root=folder / "runs"

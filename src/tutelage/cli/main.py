@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tutelage.recipes.demo import DEMOS
 from tutelage.tasks import KINDS
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -115,7 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--task",
-        choices=tuple(KINDS),
+        choices=tuple(DEMOS),
         default="classification",
         help="which demo [classification]",
     )

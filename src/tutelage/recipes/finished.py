@@ -78,7 +78,10 @@ def find_finished(
         if finished is None:
             return None
         facts = finished.facts
-        if "targets" in finished.stages and not _whole(folder, facts["targets_teacher"]):
+        # Of targets that are no store of ours, that they are there is known already.
+        teacher = facts["targets_teacher"]
+        stored = "targets" in finished.stages and teacher is not None
+        if stored and open_whole(folder.targets_path, teacher=teacher) is None:
             return None
     kept = [StageOutcome(name, "kept", folder.stage(name).seconds) for name in finished.stages]
     return FinishedRun(folder, kept, tuple(facts["warnings"]), facts["quality"])
@@ -107,11 +110,7 @@ def record_finished(
         return
     try:
         teacher = read_manifest(stages.folder.targets_path).teacher
-    except TargetsError:  # nothing is stored: the teacher answers while students train
+    except TargetsError:  # nothing is stored, or in a form that only the task knows
         teacher = None
     facts = {"warnings": list(warnings), "quality": quality, "targets_teacher": teacher}
     remember_finished(stages.folder, until, stages.finished(inputs, facts))
-
-
-def _whole(folder: RunFolder, teacher: str | None) -> bool:
-    return open_whole(folder.targets_path, teacher=teacher) is not None

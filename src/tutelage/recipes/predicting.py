@@ -14,6 +14,7 @@ from tutelage.data import read_table
 from tutelage.errors import DataError, RecipeError, RunIncomplete
 from tutelage.recipes.loading import load_recipe
 from tutelage.tasks import all_tasks, task_named
+from tutelage.tasks.saved import CONFIG_FILE
 from tutelage.tasks.task import Answering, Task
 from tutelage.types import SILENT, Progress
 
@@ -52,9 +53,9 @@ def student_folder(path: Path, student: str | None = None) -> Path:
         RunIncomplete: There is no trained student there.
         RecipeError: The run has no student of that name.
     """
-    if (path / "config.json").is_file():
+    if holds_model(path):
         return path
-    names = sorted(found.parent.name for found in path.glob("students/*/config.json"))
+    names = sorted(found.name for found in path.glob("students/*") if holds_model(found))
     if not names:
         raise RunIncomplete(
             f"{path} holds neither a model (config.json) nor trained students "
@@ -68,7 +69,7 @@ def student_folder(path: Path, student: str | None = None) -> Path:
     evaluation = path / "evaluation.json"
     if evaluation.is_file():
         found = json.loads(evaluation.read_text("utf-8"))
-        metric, higher = task_named(found.get("task", "classification")).best_metric
+        metric, higher = task_of(path, kind=found.get("task")).best_metric
         values = {
             name: metrics[metric]["value"] * (-1 if higher else 1)
             for name, metrics in found["students"].items()
@@ -76,6 +77,24 @@ def student_folder(path: Path, student: str | None = None) -> Path:
         }
         names.sort(key=lambda name: values.get(name, float("inf")))
     return path / "students" / names[0]
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a student lies in a folder: a model in the layout of transformers, whoever made it,
+    or what a task knows as its own.
+    """
+    return (folder / CONFIG_FILE).is_file() or any(task.made(folder) for task in all_tasks())
+
+
+def task_of(path: Path, *, kind: str | None = None) -> Task:
+    """The task of a run or of a student: the kind that it is known to be of, else what the recipe
+    says, else what the student's own files say.
+    """
+    recipe = recipe_of(path) if kind is None else None
+    known = kind if recipe is None else recipe.task.kind
+    if known is not None:
+        return task_named(known)
+    return next((task for task in all_tasks() if task.made(path)), task_named("classification"))
 
 
 def load_student(folder: Path) -> tuple[Task, Answering]:
@@ -88,10 +107,7 @@ def load_student(folder: Path) -> tuple[Task, Answering]:
         ModelError: It cannot be loaded.
     """
     recipe = recipe_of(folder)
-    if recipe is not None:
-        task = task_named(recipe.task.kind)
-    else:
-        task = next((one for one in all_tasks() if one.made(folder)), task_named("classification"))
+    task = task_of(folder, kind=None if recipe is None else recipe.task.kind)
     return task, task.load(folder, recipe)
 
 

@@ -138,7 +138,6 @@ def run(
                     work=lambda student=student: job.train(student, folder, progress),
                     folder=place,
                     leaves=job.student_files(student, folder),
-                    is_whole=lambda place=place: any(place.glob("*.safetensors")),
                 )
                 # Some hundred megabytes that nobody goes on from now that the stage is on record.
                 shutil.rmtree(place / "checkpoints", ignore_errors=True)
@@ -253,7 +252,7 @@ def write_provenance(
     record = {
         **provenance(),
         "name": recipe.name,
-        "seed": recipe.train.seed,
+        "seed": job.seed,
         "fingerprints": {
             "teacher": prints.teacher,
             "targets": prints.targets,

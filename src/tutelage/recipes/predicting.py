@@ -14,8 +14,7 @@ from tutelage.data import read_table
 from tutelage.errors import DataError, RecipeError, RunIncomplete
 from tutelage.recipes.loading import load_recipe
 from tutelage.tasks import all_tasks, task_named
-from tutelage.tasks.saved import CONFIG_FILE
-from tutelage.tasks.task import Answering, Task
+from tutelage.tasks.task import CONFIG_FILE, Answering, Task
 from tutelage.types import SILENT, Progress
 
 DEFAULT_TEXT_COLUMN = "text"

@@ -7,6 +7,7 @@ for its stages one after another. Nothing here knows any task; `tasks/__init__.p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
     from tutelage.config.source import Source
     from tutelage.report import TaskWords
     from tutelage.tasks.estimates import Check
+
+
+CONFIG_FILE = "config.json"
+"""What every folder in the `save_pretrained` layout holds."""
+
+
+def architectures(folder: Path) -> list[str]:
+    """The classes that a folder in the `save_pretrained` layout names; none where it is not one."""
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        return []
+    return list(json.loads(path.read_text("utf-8")).get("architectures") or ())
 
 
 @dataclass(frozen=True)

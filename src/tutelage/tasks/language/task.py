@@ -14,7 +14,7 @@ from tutelage.config.source import Source
 from tutelage.errors import Problem
 from tutelage.tasks.language.recipe import LanguageRecipe, language_problems
 from tutelage.tasks.language.template import TEMPLATE
-from tutelage.tasks.saved import architectures
+from tutelage.tasks.task import architectures
 from tutelage.types import Progress
 
 if TYPE_CHECKING:

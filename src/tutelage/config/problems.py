@@ -30,6 +30,9 @@ _EXPECTED = {
 }
 
 
+_MISSING = ("missing", "union_tag_not_found")
+
+
 def in_words(
     errors: list[Any],
     source: Source,
@@ -46,9 +49,17 @@ def in_words(
         words: What may stand at some keys beyond what this class knows, such as other tasks.
 
     Returns:
-        One problem for each error, in the order of the file.
+        One problem for each error but those about values that the source refused already, in the
+        order of the file.
     """
-    return [_in_words(error, source, recipe, words or {}) for error in errors]
+    problems = []
+    for error in errors:
+        keys = _keys_of(error["loc"], source.values, recipe)
+        # A key that is missing may be what a merge key was to bring.
+        ways = (keys, keys[:-1]) if error["type"] in _MISSING else (keys,)
+        if source.refused.isdisjoint(ways):
+            problems.append(_in_words(error, source, recipe, words or {}))
+    return problems
 
 
 def _in_words(

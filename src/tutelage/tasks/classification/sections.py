@@ -4,6 +4,7 @@ students, read from the specs of `students.kinds`. Teachers stand in `tasks.teac
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -49,16 +50,16 @@ class Task(Section):
     def _labels_usable(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         if len(labels) < 2:
             raise refusal(f"there is {len(labels)} label; a classification needs at least two")
+        times = Counter(labels)
         for label in labels:
             if not label or label != label.strip():
                 raise refusal(
                     f"the label {label!r} is empty or has space around it; write it as it stands "
                     "in the data"
                 )
-            if labels.count(label) > 1:
+            if times[label] > 1:
                 raise refusal(
-                    f"the label {label!r} is listed {labels.count(label)} times; list each label "
-                    "once"
+                    f"the label {label!r} is listed {times[label]} times; list each label once"
                 )
         return labels
 

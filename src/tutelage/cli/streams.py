@@ -60,7 +60,7 @@ def adapt_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115: to the end
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
             setattr(sys, name, nowhere)
         elif isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(ValueError, OSError):

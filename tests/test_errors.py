@@ -27,7 +27,8 @@ EVERY = [
 def test_every_error_quotes_little_and_on_one_line(kind: type[TutelageError]) -> None:
     said = str(kind(f"the label {'x' * 1_000_000} {HOSTILE} is wrong; correct it"))
     assert len(said) < 1_200
-    assert said.startswith("the label xxx") and said.endswith("is wrong; correct it")
+    assert said.startswith("the label xxx")
+    assert said.endswith("is wrong; correct it")
     assert "characters more" in said
     assert said.isprintable()
 

@@ -32,7 +32,8 @@ def test_any_text_can_be_shown(encoding: str, monkeypatch: pytest.MonkeyPatch) -
     raw = terminal(encoding, monkeypatch)
     streams.write_result(TEXT)
     said = raw.getvalue().decode(encoding)
-    assert said.startswith("sch") and said.endswith("\\udcff\n")
+    assert said.startswith("sch")
+    assert said.endswith("\\udcff\n")
     assert ("\\u65e5" in said) is (encoding != "utf-8")
     assert ("\\u2019" in said) is False, "our own quotation marks have a plain form"
 
@@ -68,12 +69,18 @@ def test_the_table_of_a_run_has_plain_lines_where_others_cannot_be_shown(monkeyp
     evaluation = json.loads(golden.read_text("utf-8"))
     streams.write_result(results_table(evaluation, task_named("classification").words()))
     said = raw.getvalue().decode("ascii")
-    assert "---" in said and "\\u2500" not in said
+    assert "---" in said
+    assert "\\u2500" not in said
 
 
 def run_python(code: str, **more) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False, timeout=100, **more
+        [sys.executable, "-c", code],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=100,
+        **more,
     )
 
 
@@ -81,7 +88,9 @@ SHOW = "from tutelage.cli import streams; streams.adapt_streams(); "
 
 
 def test_a_closed_stdout_swallows_what_is_written() -> None:
-    done = run_python(f"import os, sys; os.close(1); sys.stdout = None; {SHOW}streams.write_result('x')")
+    done = run_python(
+        f"import os, sys; os.close(1); sys.stdout = None; {SHOW}streams.write_result('x')"
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

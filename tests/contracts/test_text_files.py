@@ -40,11 +40,8 @@ def without_encoding(tree: ast.AST) -> list[int]:
                 )
                 text = ast.literal_eval(mode) if isinstance(mode, ast.Constant) else ""
                 is_file = mode is not None and set(text) <= set("rwaxbt+")
-                is_text = (
-                    ("b" not in text
-                    and (is_file or not call.args))
-                    or (name == "open"
-                    and not is_method)
+                is_text = ("b" not in text and (is_file or not call.args)) or (
+                    name == "open" and not is_method
                 )
                 wrong = (
                     is_text

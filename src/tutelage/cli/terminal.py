@@ -69,9 +69,12 @@ class TerminalProgress:
         )
 
     def say(self, message: str) -> None:
-        """Show one line of talk; a stderr that takes none, such as a full disk, stops nothing."""
+        """Show a line or two of talk; a stderr that takes none, such as a full disk, stops
+        nothing.
+        """
+        shown = "\n".join(map(one_line, message.split("\n")))
         with _despite_full_disks():
-            self._console.print(one_line(message), markup=False, soft_wrap=True)
+            self._console.print(shown, markup=False, soft_wrap=True)
 
 
 def progress_for(*, quiet: bool) -> ProgressProtocol:

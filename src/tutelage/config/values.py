@@ -170,9 +170,9 @@ def _model_name(value: str, info: ValidationInfo) -> str:
     # A hub id is NAME or OWNER/NAME; anything that only a path can be, or that exists beside the
     # recipe, is a path.
     is_path = value.startswith((".", "/", "~")) or value.endswith(".gguf") or value.count("/") > 1
-    path = _absolute(value, info)
     # Unlike Path.exists: False where the name is too long, or the folder may not be looked into.
-    return str(path) if is_path or os.path.exists(path) else value  # noqa: PTH110
+    beside = os.path.join((info.context or {}).get("folder", "."), value)  # noqa: PTH118
+    return str(_absolute(value, info)) if is_path or os.path.exists(beside) else value  # noqa: PTH110
 
 
 def _plain_name(value: str) -> str:

@@ -119,3 +119,21 @@ class Silent:
 
 
 SILENT: Progress = Silent()
+
+
+_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def describe_bytes(count: float) -> str:
+    """A size in the unit that fits it, to three digits.
+
+    Example:
+        >>> describe_bytes(700), describe_bytes(12_300), describe_bytes(1.2e9)
+        ('700 bytes', '12.3 kB', '1.20 GB')
+    """
+    for size, unit in _UNITS:
+        if count >= size:
+            value = count / size
+            digits = 2 if value < 10 else 1 if value < 100 else 0
+            return f"{value:,.{digits}f} {unit}"
+    return f"{count:.0f} bytes"

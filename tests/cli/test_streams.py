@@ -129,3 +129,8 @@ def test_the_error_is_one_of_ours(monkeypatch) -> None:
     monkeypatch.setattr(sys, "stdout", Full())
     with pytest.raises(TutelageError, match="give it another place"):
         streams.write_result("x")
+
+
+def test_json_goes_to_stdout_by_one_door() -> None:
+    sources = Path(streams.__file__).parent.glob("*.py")
+    assert not [one.name for one in sources if "write_result(json" in one.read_text("utf-8")]

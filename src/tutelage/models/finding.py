@@ -23,6 +23,7 @@ from tutelage.errors import ModelError, NotEnoughDisk
 from tutelage.models.weights import check_model_folder, file_sha256, gguf_shapes
 from tutelage.runs import atomic_write_json, cache_folder, lock
 from tutelage.runs.files import LOCK_FILE
+from tutelage.types import describe_bytes
 
 _PIECE = re.compile(r"(?P<file>.+)\.(?:part[-_]?)?(?P<number>\d+)")
 _WEIGHTS = (".gguf", ".safetensors")
@@ -164,9 +165,9 @@ def _require_room(name: str, folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed - there > free:
         raise NotEnoughDisk(
-            f"package:{name} takes {needed / 1e9:.2f} GB when its parts are joined but "
-            f"{free / 1e9:.2f} GB are free in {cache_folder()}. Free some space, or choose another "
-            "disk with TUTELAGE_CACHE"
+            f"package:{name} takes {describe_bytes(needed)} when its parts are joined but "
+            f"{describe_bytes(free)} are free in {cache_folder()}. Free some space, or choose "
+            "another disk with TUTELAGE_CACHE"
         )
 
 

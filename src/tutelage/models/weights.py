@@ -20,6 +20,7 @@ from pathlib import Path
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory
 from tutelage.models.pretrained import first_line, from_pretrained, without_bars
 from tutelage.runs import atomic_write_text, cache_folder
+from tutelage.types import describe_bytes
 
 _REMEMBERED_FROM_BYTES = 8 * 2**20
 _IGNORED_SUFFIXES = {".md", ".txt~", ".lock", ".png", ".jpg", ".gitattributes", ".onnx"}
@@ -219,14 +220,14 @@ def _write_plain_copy(path: Path, folder: Path) -> None:
     )
     if needed > free:
         raise NotEnoughDisk(
-            f"{path} takes {needed / 1e9:.2f} GB as float32 but {free / 1e9:.2f} GB are free where "
-            "converted models are kept. Free some space, or choose another disk with TUTELAGE_CACHE"
+            f"{path} takes {describe_bytes(needed)} as float32 but {describe_bytes(free)} are free "
+            "where converted models are kept. Free some space, or choose another disk with TUTELAGE_CACHE"
         )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise NotEnoughMemory(
-            f"{path} takes {needed / 1e9:.2f} GB as float32 but this machine has "
-            f"{memory / 1e9:.2f} GB of memory. Take a smaller model, or a machine with more"
+            f"{path} takes {describe_bytes(needed)} as float32 but this machine has "
+            f"{describe_bytes(memory)} of memory. Take a smaller model, or a machine with more"
         )
     try:
         tokenizer = from_pretrained("tokenizer", str(path), path)

@@ -20,9 +20,6 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from tutelage.errors import one_line
 
-Seed = Annotated[int, Ge(0), Le(2**64 - 1)]
-"""What numpy and torch can start from."""
-
 
 def check_options(spec: Any) -> None:
     """Refuse a spec whose options are out of range, or do not go together; for `__post_init__`.

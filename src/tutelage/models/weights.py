@@ -221,7 +221,8 @@ def _write_plain_copy(path: Path, folder: Path) -> None:
     if needed > free:
         raise NotEnoughDisk(
             f"{path} takes {describe_bytes(needed)} as float32 but {describe_bytes(free)} are free "
-            "where converted models are kept. Free some space, or choose another disk with TUTELAGE_CACHE"
+            "where converted models are kept. Free some space, or choose another disk with "
+            "TUTELAGE_CACHE"
         )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, T
 
 from annotated_types import Ge
 
-from tutelage.config.ranges import Seed
 from tutelage.errors import Problem
-from tutelage.types import Example, Progress
+from tutelage.types import Example, Progress, Seed
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts

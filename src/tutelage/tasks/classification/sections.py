@@ -14,7 +14,6 @@ from pydantic import (
     model_serializer,
 )
 
-from tutelage.config.ranges import Seed
 from tutelage.config.specs import one_of, section
 from tutelage.config.values import (
     DataPath,
@@ -35,6 +34,7 @@ from tutelage.students.classifier.student import ClassifierStudent
 from tutelage.students.kinds import CLASSIFIERS, StudentKind
 from tutelage.tasks.recipe import OwnObjective
 from tutelage.train.settings import TrainSettings
+from tutelage.types import Seed
 
 
 class Task(Section):

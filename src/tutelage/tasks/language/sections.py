@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tutelage.config.ranges import Seed
 from tutelage.config.specs import one_of, section
 from tutelage.config.values import DataPath, FileOrShare, ModelName, Overrides, Section, refusal
 from tutelage.losses.objective import Objective, Weight
@@ -18,6 +17,7 @@ from tutelage.students.language.student import LanguageStudent, Lora
 from tutelage.targets.kinds import HiddenOptions, SampledOptions, TopKOptions
 from tutelage.tasks.recipe import OwnObjective
 from tutelage.train.settings import LanguageTrainSettings
+from tutelage.types import Seed
 
 
 class LanguageTask(Section):
@@ -174,7 +174,7 @@ class LanguageEvaluate(Section):
     generation_prompts: int = Field(default=4, ge=0)
     """Beginnings of test documents that everyone goes on with, side by side in the report."""
 
-    generation_tokens: int = Field(default=64, ge=1)
+    generation_tokens: int = Field(default=64, ge=1, le=10_000)
     """Tokens written after each of them."""
 
 

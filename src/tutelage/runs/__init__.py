@@ -15,10 +15,12 @@ from tutelage.runs.fingerprints import fingerprint, fingerprint_file, seed_seque
 from tutelage.runs.folder import RunFolder, Stage, describe_changes, find_stages, open_run
 from tutelage.runs.metrics_log import MetricsLog
 from tutelage.runs.provenance import provenance
+from tutelage.runs.reading import MOST_JSON_BYTES, open_regular, parse_json, read_json
 from tutelage.runs.stages import Finished, recall_finished, remember_finished
 
 __all__ = [
     "LOCK_FILE",
+    "MOST_JSON_BYTES",
     "Finished",
     "MetricsLog",
     "RunFolder",
@@ -32,8 +34,11 @@ __all__ = [
     "fingerprint",
     "fingerprint_file",
     "lock",
+    "open_regular",
     "open_run",
+    "parse_json",
     "provenance",
+    "read_json",
     "recall_finished",
     "remember_finished",
     "seed_sequence",

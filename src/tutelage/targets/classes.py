@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from tutelage.errors import ShapeMismatch, TargetsCorrupt
+from tutelage.targets.manifest import named
 from tutelage.targets.rows import (
     ID_FIELD,
     ContentIds,
@@ -56,7 +57,7 @@ class ClassProbabilities:
         """
         if len(labels) < 2 or len(set(labels)) < len(labels):
             raise ValueError(
-                f"labels {_named(labels)} were given; expected at least two names, all different"
+                f"labels [{named(labels)}] were given; expected at least two names, all different"
             )
         self.labels = tuple(labels)
         self.num_classes = len(labels)
@@ -161,11 +162,6 @@ class ClassProbabilities:
                 label: round(float(prob), 7) for label, prob in zip(self.labels, value, strict=True)
             }
         }
-
-
-def _named(labels: Sequence[str]) -> str:
-    """Labels for a message: all of a few, the first of many."""
-    return f"{list(labels[:10])}" + (f" and {len(labels) - 10:,} more" if len(labels) > 10 else "")
 
 
 def _not_distributions(probs: NDArray[np.float32]) -> list[int]:

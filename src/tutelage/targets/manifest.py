@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ SEED_BITS = 127
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHOWN_CHARACTERS = 80
+_SHOWN_LABELS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +277,12 @@ def _unusable(folder: Path, reason: str) -> TargetsCorrupt:
     return TargetsCorrupt(
         f"{folder / FILE} {reason}. Restore it from a copy, or remove {folder} and label again"
     )
+
+
+def named(labels: Sequence[str]) -> str:
+    """Labels for a message: all of a few, the first of many."""
+    more = len(labels) - _SHOWN_LABELS
+    return ", ".join(labels[:_SHOWN_LABELS]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _short(value: Any) -> str:

@@ -249,9 +249,7 @@ def of_table(draw: st.DrawFn, kind: str) -> Damage:
     files = content_of(kind, described=True)
     name = min(found for found in files if found.startswith("part-"))
     table = pq.read_table(pa.BufferReader(files[name]))
-    how = draw(
-        st.sampled_from(["values"] * 6 + ["type", "drop", "twice", "null", "meta", "empty"])
-    )
+    how = draw(st.sampled_from(["values"] * 6 + ["type", "drop", "twice", "null", "meta", "empty"]))
     metadata = dict(table.schema.metadata or {})
     place = draw(st.integers(0, table.num_columns - 1))
     field, column = table.schema.field(place), table.column(place)
@@ -268,7 +266,9 @@ def of_table(draw: st.DrawFn, kind: str) -> Damage:
         table = table.append_column(field.name, column)
     elif how == "null":
         rows = [None, *column.to_pylist()[1:]]
-        table = table.set_column(place, pa.field(field.name, field.type), pa.array(rows, field.type))
+        table = table.set_column(
+            place, pa.field(field.name, field.type), pa.array(rows, field.type)
+        )
     elif how == "empty":
         table = table.slice(0, 0)
     if how == "meta":
@@ -277,7 +277,9 @@ def of_table(draw: st.DrawFn, kind: str) -> Damage:
         metadata.pop(b"tutelage", None)
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
-    return _instead(sink.getvalue().to_pybytes(), name, table.num_rows if draw(st.booleans()) else None)
+    return _instead(
+        sink.getvalue().to_pybytes(), name, table.num_rows if draw(st.booleans()) else None
+    )
 
 
 def _instead(content: bytes, name: str, rows: int | None) -> Damage:

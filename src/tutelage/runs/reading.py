@@ -106,7 +106,9 @@ def _whole(digits: str) -> int:
 def _finite(digits: str) -> float:
     number = float(digits[:1000])
     if len(digits) > 1000 or not math.isfinite(number):
-        raise ValueError(f"it has the number {digits[:MOST_DIGITS]}, which is too large or too long")
+        raise ValueError(
+            f"it has the number {digits[:MOST_DIGITS]}, which is too large or too long"
+        )
     return number
 
 

@@ -163,7 +163,9 @@ def refuse_wide_rows(elements: NDArray[np.int64], *, size: int) -> None:
         )
 
 
-def batches(elements: NDArray[np.int64], *, rows: int, most: int = 2**20) -> list[NDArray[np.int64]]:
+def batches(
+    elements: NDArray[np.int64], *, rows: int, most: int = 2**20
+) -> list[NDArray[np.int64]]:
     """Rows some at a time, so that those of a batch have few elements together.
 
     Args:

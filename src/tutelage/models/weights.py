@@ -19,7 +19,8 @@ from pathlib import Path
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory
 from tutelage.models.pretrained import first_line, from_pretrained, without_bars
 from tutelage.runs import cache_folder
-from tutelage.runs.digests import clear, file_sha256, is_whole, note_folder
+from tutelage.runs.contents import remove
+from tutelage.runs.digests import file_sha256, is_whole, note_folder
 
 _IGNORED_SUFFIXES = {".md", ".txt~", ".lock", ".png", ".jpg", ".gitattributes", ".onnx"}
 _TOKENIZER_FILES = (
@@ -140,7 +141,7 @@ def convert_gguf(path: Path) -> Path:
     target = converted_folder(path)
     if is_whole(target):
         return target
-    clear(target)  # it is not what was converted
+    remove(target)  # it is not what was converted
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
     try:

@@ -17,7 +17,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -119,14 +118,6 @@ def is_whole(folder: Path, *, note: str = NOTE) -> bool:
     if whole and all(_settled(state, started) for state in states.values()):
         _seen_whole[str(folder), note] = seen
     return whole
-
-
-def clear(path: Path) -> None:
-    """Remove a file, a link or a whole folder of the cache; nothing is no error."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _files(folder: Path, note: str) -> dict[str, Path]:

@@ -13,7 +13,8 @@ import zlib
 from pathlib import Path
 
 from tutelage.errors import AssetError
-from tutelage.runs.digests import NOTE, clear, is_whole, note_folder
+from tutelage.runs.contents import remove
+from tutelage.runs.digests import NOTE, is_whole, note_folder
 from tutelage.runs.files import cache_folder
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -51,7 +52,7 @@ def unpack_folder(archive: Path, package: str, target: Path) -> None:
         note_folder(Path(temporary) / package)
         if is_whole(target):  # another process was quicker
             return
-        clear(target)
+        remove(target)
         try:
             (Path(temporary) / package).replace(target)
         except OSError:

@@ -338,3 +338,11 @@ def test_a_store_is_not_merged_into_itself(store, capsys):
         merge([store], store)
     assert main(["targets", "merge", str(store), "--out", str(store)]) == 1
     assert "not an error that tutelage expected" not in capsys.readouterr().err
+
+
+def test_targets_of_tokens_in_the_run_of_a_classification_are_shown_without_words(tmp_path, capsys):
+    values = token_targets.documents("sampled", [2, 1])
+    token_targets.write(tmp_path / "run" / "targets", "sampled", values)
+    assert main(["init", str(tmp_path / "run" / "recipe.yaml")]) == 0
+    assert main(["targets", "inspect", str(tmp_path / "run")]) == 0
+    assert "kind                   sampled" in capsys.readouterr().out

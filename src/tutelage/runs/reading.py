@@ -12,8 +12,9 @@ import json
 import math
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 MOST_JSON_BYTES = 16 * 2**20
 """A JSON text unfolds to some 25 times its bytes, so that no file takes more than 400 MB."""
@@ -22,7 +23,7 @@ MOST_DIGITS = 40
 digits take long to read, and Python refuses to print them."""
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading, if it is one: a pipe would be waited for, a device may never end.
 
     A link is followed.

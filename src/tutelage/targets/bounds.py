@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Collection
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -43,7 +44,7 @@ _LEVELS = 4
 _NO_FILE = (errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.ENODEV)
 
 
-def open_part(path: Path, *, rows: str) -> BinaryIO:
+def open_part(path: Path, *, rows: str) -> BufferedReader:
     """Open a file of a store.
 
     Args:

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tutelage.runs.files import LOCK_FILE, atomic_write_json, atomic_write_text, cache_folder
+from tutelage.runs.files import atomic_write_json, atomic_write_text, cache_folder
 from tutelage.runs.reading import open_regular, read_json
 
 REMEMBERED_FROM_BYTES = 8 * 2**20
@@ -130,7 +130,7 @@ def _files(folder: Path, note: str) -> dict[str, Path]:
     return {
         name: path
         for name, path in found.items()
-        if name not in (note, LOCK_FILE) and not path.name.startswith(".")
+        if name != note and not path.name.startswith(".")
     }
 
 

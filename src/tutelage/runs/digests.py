@@ -128,9 +128,7 @@ def _files(folder: Path, note: str) -> dict[str, Path]:
         if path.is_symlink() or not path.is_dir()
     }
     return {
-        name: path
-        for name, path in found.items()
-        if name != note and not path.name.startswith(".")
+        name: path for name, path in found.items() if name != note and not path.name.startswith(".")
     }
 
 

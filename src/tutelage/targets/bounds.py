@@ -10,6 +10,7 @@ part that `TargetWriter` makes by itself, one label in 40,000 certain in every r
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from collections.abc import Collection
 from io import BufferedReader
 from pathlib import Path
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from tutelage.errors import TargetsCorrupt, TargetsError
 from tutelage.runs import open_regular
+from tutelage.runs.pages import columns_of
 
 FREE_BYTES = 256 * 2**20
 """A part may unfold to so many bytes however small it is."""
@@ -36,11 +38,6 @@ FREE_ELEMENTS = 2**21
 bytes for each."""
 ELEMENTS_OF_BYTE = 8
 """Beyond that, so many for each byte of the part."""
-_PLAIN = {"PLAIN", "RLE", "BIT_PACKED", "DELTA_LENGTH_BYTE_ARRAY"}
-"""Encodings in which no byte of a string stands for more than one."""
-_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
-_LEVELS = 4
-"""Bytes that tell where a value lies in its list."""
 _NO_FILE = (errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.ENODEV)
 
 
@@ -78,13 +75,13 @@ def refuse_size(size: int, *, lazy: bool) -> None:
 
 
 def refuse_bomb(
-    metadata: pq.FileMetaData, *, size: int, names: Collection[str], lazy: Collection[str] = ()
+    content: Any, metadata: pq.FileMetaData, *, names: Collection[str], lazy: Collection[str] = ()
 ) -> None:
     """Refuse a Parquet file that would take much more memory than it takes on disk.
 
     Args:
-        metadata: Of the file.
-        size: Its bytes.
+        content: The bytes of the file.
+        metadata: Its footer.
         names: The columns that are read.
         lazy: Those of them that are read a row group at a time.
 
@@ -93,38 +90,19 @@ def refuse_bomb(
     """
     if metadata.num_row_groups > MOST_ROW_GROUPS:
         raise TargetsCorrupt(f"has {metadata.num_row_groups:,} row groups")
-    whole, largest = 0, 0
-    for number in range(metadata.num_row_groups):
-        group, here = metadata.row_group(number), 0
-        for place in range(metadata.num_columns):
-            column = group.column(place)
-            name = column.path_in_schema.split(".")[0]
-            if name not in names:
-                continue
-            unfolded = _unfolded(column, metadata.schema.column(place))
-            if name in lazy:
-                here += unfolded
-            else:
-                whole += unfolded
-        largest = max(largest, here)
-    most = max(FREE_BYTES, UNFOLDED * size)
-    if whole + largest > most:
+    try:
+        columns = columns_of(content, metadata, names=names)
+    except ValueError as error:
+        raise TargetsCorrupt(f"is not readable as Parquet ({error})") from error
+    of_group = Counter[int]()
+    for column in columns:
+        of_group[column.group if column.name in lazy else -1] += column.unfolded
+    unfolded = of_group.pop(-1, 0) + max(of_group.values(), default=0)
+    size, most = len(content), max(FREE_BYTES, UNFOLDED * len(content))
+    if unfolded > most:
         raise TargetsCorrupt(
-            f"has {size:,} bytes, which unfold to {whole + largest:,}; expected at most {most:,}"
+            f"has {size:,} bytes, which unfold to {unfolded:,}; expected at most {most:,}"
         )
-
-
-def _unfolded(column: Any, kind: Any) -> int:
-    """About the bytes of memory that a column of a row group takes, by what its header says."""
-    values, size = column.num_values, column.total_uncompressed_size
-    if values < 0 or size < 0 or column.total_compressed_size < 0:
-        raise TargetsCorrupt("has a column of a negative size")
-    if kind.physical_type == "FIXED_LEN_BYTE_ARRAY":
-        return values * (kind.length + _LEVELS)
-    if kind.physical_type in _WIDTHS:
-        return max(size, values * (_WIDTHS[kind.physical_type] + _LEVELS))
-    # Of a dictionary, or of a prefix, one copy lies in the file.
-    return (size if set(column.encodings) <= _PLAIN else values * size) + values * 2 * _LEVELS
 
 
 def refuse_heap(held: int, *, size: int) -> None:

@@ -13,8 +13,10 @@ leave, count for nothing.
 from __future__ import annotations
 
 import json
+import mmap
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -139,15 +141,22 @@ def _loaded(
         thrift_container_size_limit=MOST_ROW_GROUPS,
     ) as file:
         _refuse_other_identity(file.schema_arrow.metadata or {}, manifest)
-        refuse_bomb(
-            file.metadata,
-            size=size,
-            names=encoder.schema.names,
-            lazy=encoder.schema.names[1:] if encoder.lazy else (),
-        )
+        lazy = encoder.schema.names[1:] if encoder.lazy else ()
+        with _mapped(path, content) as bytes_of_part:
+            refuse_bomb(bytes_of_part, file.metadata, names=encoder.schema.names, lazy=lazy)
         loaded = encoder.load(file, str(path))
     refuse_wide_rows(loaded.elements, size=size)
     return loaded
+
+
+@contextmanager
+def _mapped(path: Path, content: bytes | None) -> Iterator[bytes | mmap.mmap]:
+    """The bytes of a part, without reading those that lie on disk."""
+    if content is not None:
+        yield content
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        yield mapped
 
 
 def _refuse_other_identity(metadata: Mapping[bytes, bytes], manifest: Manifest) -> None:

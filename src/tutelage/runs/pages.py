@@ -81,7 +81,7 @@ def _unfolded(content: Any, column: Any, kind: Any) -> int:
     values = max(values, column.num_values)
     if kind.physical_type == "BYTE_ARRAY":
         return plain + repeated + values * _LEVELS
-    width = _WIDTHS.get(kind.physical_type, kind.length)
+    width = _WIDTHS.get(kind.physical_type, kind.length or 0)
     return max(plain, values * (max(width, 0) + _LEVELS // 2))
 
 

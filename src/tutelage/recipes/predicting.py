@@ -188,7 +188,7 @@ def predict_file(
         label_field=None,
         column_advice="Name the right one with --text-field",
     )
-    if problems:
+    if any(problem.severity == "error" for problem in problems):
         raise RecipeError(problems)
     examples = table.examples
     folder = student_folder(path, student)

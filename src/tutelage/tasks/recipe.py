@@ -6,7 +6,7 @@ stages, so with it a finished run is known to be finished before data is read, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -95,6 +95,17 @@ class AnyRecipe(Section):
     def _laid_over(self, name: str, student: str) -> Any:
         common, own = getattr(self, name), getattr(self.students[student], name)
         return common if own is None else common.model_copy(update=own.given())
+
+
+LATER_DATA_KEYS = ("control_tokens", "max_row_bytes", "max_file_bytes")
+"""Keys of `data` that recipes of before did not have."""
+
+
+def without_absent(values: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """The values of a section, but for those of some keys that were not given: what recipes of
+    before did not have stays out of their fingerprints.
+    """
+    return {key: value for key, value in values.items() if value is not None or key not in keys}
 
 
 class OwnObjective(Overrides):

@@ -26,6 +26,7 @@ from tutelage.teachers.classifier.spec import (
     NoFit,
 )
 from tutelage.teachers.prompted.spec import PromptedTeacherSpec
+from tutelage.types import same_name
 
 
 def _teacher(spec: Any, **extra: Any) -> Any:
@@ -86,8 +87,9 @@ def verbalizer_problems(source: Source) -> list[Problem]:
     if not isinstance(labels, list) or not isinstance(verbalizers, dict):
         return []
     keys, problems = ("teacher", "verbalizers"), []
+    known = {same_name(label) for label in labels if isinstance(label, str)}
     for label in verbalizers:
-        if label not in labels:
+        if same_name(label) not in known:
             guess = nearest(label, [one for one in labels if isinstance(one, str)])
             meant = (
                 f"did you mean `{guess}`?"
@@ -100,7 +102,8 @@ def verbalizer_problems(source: Source) -> list[Problem]:
                     f"`teacher.verbalizers`: no label `{label}`; {meant}",
                 )
             )
-    if absent := [str(label) for label in labels if label not in verbalizers]:
+    spoken = set(map(same_name, verbalizers))
+    if absent := [str(label) for label in labels if same_name(str(label)) not in spoken]:
         message = (
             f"`teacher.verbalizers` has no word for {', '.join(absent)}; give every label a word, "
             "or drop the section"

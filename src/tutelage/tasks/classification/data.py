@@ -65,6 +65,7 @@ def read_data(recipe: Recipe) -> tuple[Prepared | None, list[Problem]]:
             label_field=data.label_field,
             group_field=data.group_field,
             labels_required=recipe.teacher.spec().needs_labels,
+            limits=data.limits,
             seed=recipe.train.seed,
         )
     except RecipeError as error:

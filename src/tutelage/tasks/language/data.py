@@ -87,6 +87,8 @@ def read_language_data(
             train_on=data.train_on,
             sequence_length=recipe.task.sequence_length,
             long_documents=recipe.task.long_documents,
+            control_tokens=data.control_tokens,
+            limits=data.limits,
             seed=recipe.train.seed,
         )
     except RecipeError as error:

@@ -21,7 +21,7 @@ from torch import Tensor
 from tutelage.errors import ModelError, TrainingDiverged
 from tutelage.models.computing import length_batches, pad, readable_tokens
 from tutelage.models.loading import LanguageModel
-from tutelage.types import SILENT, Progress
+from tutelage.types import SILENT, Progress, same_name
 
 _WARMUP_SHARE = 0.06
 _CLIP_NORM = 1.0
@@ -250,11 +250,14 @@ def output_columns(language_model: LanguageModel, labels: Sequence[str]) -> list
         ModelError: It has no head, or classifies into others.
     """
     require_sequence_head(language_model, labels)
-    named = {str(name): int(index) for index, name in language_model.model.config.id2label.items()}
-    if set(named) != set(labels):
+    named = {
+        same_name(str(name)): int(index)
+        for index, name in language_model.model.config.id2label.items()
+    }
+    if set(named) != set(map(same_name, labels)):
         raise ModelError(
             f"{language_model.name} classifies as {sorted(named)}, but the labels here are "
             f"{list(labels)}; name "
             "the task's labels as the model does, or correct id2label in its config.json"
         )
-    return [named[label] for label in labels]
+    return [named[same_name(label)] for label in labels]

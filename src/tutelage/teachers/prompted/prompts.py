@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tutelage.errors import ModelError
-from tutelage.types import Example
+from tutelage.types import Example, same_name
 
 DEFAULT_TEMPLATE = "Text: {text}\nLabel:"
 _SLOT = "\u241ftext\u241f"  # the text while a chat template is rendered; no real text holds it
@@ -64,8 +64,8 @@ def spell_labels(
     Raises:
         ModelError: A verbalizer for an unknown label, an empty word, or one word for two labels.
     """
-    verbalizers = verbalizers or {}
-    unknown = sorted(set(verbalizers) - set(labels))
+    verbalizers = {same_name(label): words for label, words in (verbalizers or {}).items()}
+    unknown = sorted(set(verbalizers) - set(map(same_name, labels)))
     if unknown:
         raise ModelError(
             f"verbalizers name {unknown[0]!r}, which is not one of the labels {list(labels)}; "
@@ -74,7 +74,7 @@ def spell_labels(
     words: list[tuple[str, ...]] = []
     owner: dict[str, str] = {}
     for label in labels:
-        given = verbalizers.get(label, label)
+        given = verbalizers.get(same_name(label), label)
         chosen = (given,) if isinstance(given, str) else tuple(given)
         if not chosen or any(not word.strip() for word in chosen):
             raise ModelError(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tutelage.config.source import Keys, Source
 from tutelage.config.values import FrozenList, Overrides, PlainName, Section, not_yet
+from tutelage.data.limits import USUAL, ReadingLimits, not_a_file
 from tutelage.errors import Problem
 from tutelage.export import FORMATS
 from tutelage.losses.table import (
@@ -219,6 +220,7 @@ def inputs_fingerprint(
     files: Iterable[Path],
     weights: Iterable[str],
     besides: object = None,
+    limits: ReadingLimits = USUAL,
 ) -> str:
     """The fingerprint of everything that a run of a recipe depends on.
 
@@ -227,11 +229,16 @@ def inputs_fingerprint(
         files: The data files that it names.
         weights: Names of those that its students start from.
         besides: What else the stages depend on, such as what the teacher knows.
+        limits: How large a file may be.
 
     Raises:
-        OSError: A file cannot be read.
+        OSError: A file cannot be read, is larger, or is none, such as a pipe that never ends.
         ModelError: A model is not there.
     """
+    files = list(files)
+    for path in files:
+        if not_a_file(path) is not None or path.stat().st_size > limits.of_text:
+            raise OSError(f"{path} is no file that could be read whole")
     return fingerprint(
         "inputs",
         STAGE_VERSION,

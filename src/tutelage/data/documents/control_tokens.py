@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tutelage.errors import DataError
+
 Span = tuple[int, int]
 """Start and end in characters."""
 
@@ -115,7 +117,7 @@ class LiteralEncoder:
         """Copy a fast tokenizer.
 
         Raises:
-            ValueError: It cannot be copied.
+            DataError: It cannot be copied.
         """
         from tokenizers import Tokenizer
 
@@ -123,7 +125,10 @@ class LiteralEncoder:
         try:
             self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         except Exception as error:  # which is all that tokenizers raises
-            raise ValueError(f"the tokenizer cannot be copied: {error}") from error
+            raise DataError(
+                f"the tokenizer cannot be copied ({error}), so control tokens that texts spell "
+                "cannot be kept as text; take them out of the texts"
+            ) from error
         self._backend.no_truncation()
         self._backend.no_padding()
         self._backend.encode_special_tokens = True

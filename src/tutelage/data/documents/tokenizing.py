@@ -128,7 +128,7 @@ class _Encoder:
     def _as_text(self, one: Trainable) -> tuple[list[int], list[Span]] | None:
         if self._control is None:
             self._control = ControlTokens(self._tokenizer)
-            with suppress(ValueError):  # what is read as tokens then is counted
+            with suppress(DataError):  # what is read as tokens then is counted
                 self._literal = LiteralEncoder(self._tokenizer, self._control)
         return None if self._literal is None else self._literal.encode(one.text, one.literal)
 

@@ -33,6 +33,7 @@ def classification_inputs(recipe: Recipe) -> str:
         files=[file for file in named if isinstance(file, Path)],
         weights=filter(None, weights),
         besides=recipe.teacher.spec().sources(ClassAssignment(recipe.task.labels)),
+        limits=data.limits,
     )
 
 

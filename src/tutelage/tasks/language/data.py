@@ -42,6 +42,7 @@ def language_inputs(recipe: LanguageRecipe) -> str:
             # Tomorrow the same rows are rendered into other documents.
             date.today().isoformat() if rendered and teacher.writes_the_date() else None,
         ],
+        limits=data.limits,
     )
 
 

@@ -118,7 +118,9 @@ def fine_tune(
         )
     device = next(model.parameters()).device
     longest = readable_tokens(model, max_length)
-    encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    encoded = tokenizer(
+        list(texts), truncation=True, max_length=longest, split_special_tokens=True
+    )["input_ids"]
     labels_N = torch.tensor(list(labels), device=device)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
@@ -204,7 +206,9 @@ def sequence_logprobs(
         return np.zeros((0, int(model.config.num_labels)))
     device = next(model.parameters()).device
     longest = readable_tokens(model, max_length)
-    encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    encoded = tokenizer(
+        list(texts), truncation=True, max_length=longest, split_special_tokens=True
+    )["input_ids"]
     logprobs_NC = np.zeros((len(encoded), int(model.config.num_labels)))
     for batch in length_batches(
         [len(ids) for ids in encoded], batch_tokens=batch_tokens, device=device

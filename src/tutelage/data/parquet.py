@@ -7,7 +7,7 @@ they unfold to.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ def _take(
     file = pq.ParquetFile(path, read_dictionary=described.texts)
     renamed = dict(zip(plain.schema_arrow.names, names, strict=True))
     number = unfolded = 0
-    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=needed, use_threads=False):
+    for batch in _batches(file, needed):
         weights = _ROW_OVERHEAD + sum(
             (_weights(column) for column in batch.columns), start=_zeros(batch.num_rows)
         )
@@ -104,6 +104,16 @@ def _take(
                 continue
             rows.values.append((number, row))
     rows.columns = given
+
+
+def _batches(file: Any, needed: Sequence[str]) -> Iterator[Any]:
+    """The rows of a file, some at a time; each group alone, for texts inside lists refer to a
+    dictionary of their group.
+    """
+    for group in range(file.metadata.num_row_groups):
+        yield from file.iter_batches(
+            _ROWS_AT_ONCE, row_groups=[group], columns=needed, use_threads=False
+        )
 
 
 def _too_much(size: int, most: int) -> str:

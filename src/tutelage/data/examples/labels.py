@@ -106,7 +106,7 @@ def label_indexes(
             index = known.get(label, BROKEN)
         elif by_number is not None:
             index = known.get(str(label), BROKEN)
-            if index == BROKEN and math.isfinite(label):
+            if index == BROKEN and (isinstance(label, int) or math.isfinite(label)):
                 index = by_number.get(Fraction(label), BROKEN)
         elif texts is None and isinstance(label, int) and 0 <= label < len(names):
             index, indexed = label, True

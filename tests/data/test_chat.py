@@ -229,6 +229,24 @@ def test_a_template_that_knows_only_lists_of_parts_is_given_them() -> None:
     )
 
 
+CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Rome"}}}
+
+
+def test_a_content_that_is_not_there_is_never_written_as_none() -> None:
+    tokenizer = make_tokenizer()
+    asked = say("how is Rome?")
+    called = [*asked, {"role": "assistant", "content": None, "tool_calls": [CALL]}]
+    with_calls = "{{ m.content }}{% for c in m.tool_calls or [] %}{{ c | tojson }}{% endfor %}"
+    tokenizer.chat_template = SILENT.replace("m.content +", "'' }}" + with_calls + "{{ ")
+    assert "None" not in trained_text(tokenizer, called)
+    assert '"weather"' in trained_text(tokenizer, called)
+    tokenizer.chat_template = SILENT.replace("m.content", "(m.content or 'None')")
+    with pytest.raises(DataError, match="leaves out the call of 'weather' in message 2"):
+        render_chat(tokenizer, called)
+    for message in ({"role": "user"}, {"role": "tool", "content": None}):
+        assert "has nothing in message 1" in str(messages_problem([message]))
+
+
 SILENT = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}"
     "{% endfor %}"

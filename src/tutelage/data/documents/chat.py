@@ -88,7 +88,7 @@ def render_chat(
             message says what to do.
     """
     options = _options(tokenizer, options or {})
-    messages = _as_the_template_takes(tokenizer, messages)
+    messages = _as_the_template_takes(tokenizer, _without_none(tokenizer, messages, options))
     if control is not None and control.are_in(messages) and control.can_cover(messages):
         covered = control.covered(messages)
         found = _rendered(tokenizer, covered, options, find_turns=find_turns)
@@ -128,10 +128,28 @@ def _rendered(
                 "further one, give a "
                 "chat template that keeps earlier turns as they were, or set data.train_on: all"
             )
+        if name := _call_left_out(message, upto[len(before) :]):
+            raise DataError(
+                f"the chat template leaves out the call of {shown(name)} in message {place + 1}; "
+                "choose a teacher whose template knows tools, or write the call as content"
+            )
         if not spans and before == _render(tokenizer, messages[:place], options, prompt=False):
             header = _header(upto[len(before) :], message.get("content"))
         spans.append((len(before), _end_of_turn(tokenizer, whole, len(before), len(upto))))
     return Rendering(whole, tuple(spans), header=header)
+
+
+def _call_left_out(message: Message, turn: str) -> str | None:
+    """The name of a function that a message calls and its rendering does not; None: there is
+    none.
+    """
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else []:
+        function = call.get("function") if isinstance(call, Mapping) else None
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if isinstance(name, str) and name not in turn:
+            return name
+    return None
 
 
 def _header(turn: str, content: Any) -> str | None:
@@ -194,10 +212,9 @@ def messages_problem(value: Any) -> str | None:
             return f"has {shown(content)} as content of message {number}; expected text"
         if isinstance(content, list) and (wrong := _parts_problem(content)) is not None:
             return f"{wrong} in message {number}; expected text, or parts {{type: text, text: ...}}"
-        if message["role"] == "assistant" and not _says_something(message):
-            return (
-                f"has nothing in message {number}, of the assistant; delete the row or fill it in"
-            )
+        if (content is None or message["role"] == "assistant") and not _says_something(message):
+            role = message["role"][:20]
+            return f"has nothing in message {number}, of the {role}; delete the row or fill it in"
     if not is_whole(json.dumps(value, ensure_ascii=False, default=repr)):
         return (
             "holds half of a character (a lone surrogate): a text was cut inside it; write it again"
@@ -286,6 +303,25 @@ def _as_the_template_takes(tokenizer: Any, messages: Sequence[Message]) -> Seque
         else message
         for message in messages
     ]
+
+
+def _without_none(
+    tokenizer: Any, messages: Sequence[Message], options: Mapping[str, Any]
+) -> Sequence[Message]:
+    """Messages as they are, but contents that are not there as empty texts where the template
+    would write `None` for them.
+    """
+    if all(message.get("content") is not None for message in messages):
+        return messages
+    filled = [
+        {**message, "content": ""} if message.get("content") is None else message
+        for message in messages
+    ]
+    written, expected = (
+        _render(tokenizer, turns, options, prompt=False).count("None")
+        for turns in (messages, filled)
+    )
+    return messages if written <= expected else filled
 
 
 def _takes_only_parts(tokenizer: Any) -> bool:

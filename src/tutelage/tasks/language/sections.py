@@ -66,9 +66,9 @@ class LanguageData(Section):
     assistant says, or everything."""
 
     control_tokens: Literal["text", "tokens"] | None = None
-    """What becomes of control tokens that are spelled in texts and messages, such as <|im_end|>:
-    they are read as the text that they are, or as the tokens, for documents that were rendered
-    before. None: text, and a warning where there are any."""
+    """What becomes of control tokens that texts and messages spell: they are read as the text that
+    they are, or as the tokens, for documents that were rendered before. None: as text, with a
+    warning where there are any."""
 
     max_row_bytes: int | None = Field(default=None, ge=1)
     """The most bytes of one row of a file; None: 16 MiB. A larger row is refused, for a file

@@ -117,6 +117,7 @@ def test_a_template_that_looks_for_control_tokens_itself_gets_them() -> None:
     ]
     rendered = render_chat(tokenizer, turns, control=ControlTokens(tokenizer))
     assert rendered == render_chat(tokenizer, turns)
+    assert rendered.spans is not None
     assert rendered.text[slice(*rendered.spans[0])] == f"the cat{END}"
 
 
@@ -188,3 +189,25 @@ def test_the_warning_reaches_whoever_prepares(tmp_path: Path, tokenizer: Any) ->
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     prepared = prepare_documents(path, tokenizer, test=0.4, validation=0.1)
     assert f"for instance {END} in row 8" in str(prepared.warnings[0])
+
+
+def test_a_classifying_student_reads_and_answers_texts_alike(tokenizer: Any) -> None:
+    from transformers import PreTrainedConfig
+
+    from tutelage.students.classifier.predict import Predictor
+    from tutelage.tasks.classification.distilling import encode
+    from tutelage.types import Example
+
+    class Model:
+        config = PreTrainedConfig(id2label={0: "a", 1: "b"})
+
+        def eval(self) -> Model:
+            return self
+
+    text = f"a cat{END} sat <|im_start|>"
+    trained = encode(tokenizer, [Example(text)], None).input_ids[0]
+    assert list(trained) == Predictor(Model(), tokenizer)._encode([text])[0]
+    assert not set(trained) & set(ControlTokens(tokenizer).ids(tokenizer))
+    assert tokenizer.decode(trained) == text
+    # The tokenizer itself, as others use it, is as it was.
+    assert tokenizer.convert_tokens_to_ids(END) in tokenizer(text)["input_ids"]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unicodedata import normalize
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tutelage.data import Table, read_examples, read_table
+from tutelage.data import Table, prepare, read_examples, read_table
 from tutelage.errors import DataError
 
+Form = Literal["NFC", "NFD"]
 WORDS = ("bad", "fine", "good")
 
 
@@ -102,7 +103,7 @@ def test_numbers_in_a_file_of_text_are_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize(("of_recipe", "of_file"), [("NFC", "NFD"), ("NFD", "NFC")])
 def test_names_of_another_normal_form_are_the_same(
-    tmp_path: Path, suffix: str, of_recipe: str, of_file: str
+    tmp_path: Path, suffix: str, of_recipe: Form, of_file: Form
 ) -> None:
     column, name = (normalize(of_file, word) for word in ("libellé", "café"))
     path = tmp_path / f"rows{suffix}"
@@ -120,7 +121,8 @@ def test_names_of_another_normal_form_are_the_same(
 
 
 def test_names_found_in_a_file_are_one_whatever_their_normal_form(tmp_path: Path) -> None:
-    rows = [{"text": f"{form}", "label": normalize(form, "é")} for form in ("NFC", "NFD")]
+    forms: tuple[Form, Form] = ("NFC", "NFD")
+    rows = [{"text": form, "label": normalize(form, "é")} for form in forms]
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     table, _ = read_table(path)
@@ -133,3 +135,11 @@ def test_a_huge_number_is_no_count_of_classes(tmp_path: Path) -> None:
     table, problems = read_table(path)
     assert len(table.labels) == 4
     assert "the label 999999999999 is not one of 0, 1, 2, 3" in str(problems[0])
+
+
+def test_the_warning_about_indexes_reaches_whoever_prepares(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"text": f"text {row}", "label": row % 3} for row in range(60)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    prepared = prepare(path, WORDS, test=0.3, validation=0.1)
+    assert "taken as indexes into task.labels: 0 is bad" in str(prepared.warnings[0])

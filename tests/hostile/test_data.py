@@ -128,7 +128,7 @@ def spoiled(contents: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
     return st.one_of(contents, change())
 
 
-def separated(rows: list[list[str]], quoting: int, ending: str, encoding: str) -> bytes:
+def separated(rows: list[list[str]], quoting: Any, ending: str, encoding: str) -> bytes:
     out = io.StringIO()
     try:
         csv.writer(out, quoting=quoting, lineterminator=ending, escapechar="\\").writerows(rows)
@@ -350,7 +350,7 @@ KINDS = [
     "sized",
     "struct",
     "deep",
-    "half",
+    "byte",
 ]
 
 

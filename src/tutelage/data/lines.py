@@ -257,7 +257,7 @@ def read_jsonl(
                 continue
             kept = {name: value[name] for name in fields if name in value}
             if asked:
-                for key in value:
+                for key in map(str, value):
                     name = asked.get(same_name(key), key)
                     if kept.setdefault(name, value[key]) is not value[key]:
                         message = f"line {lines.number} {_why(_KeyTwiceError(name))}"

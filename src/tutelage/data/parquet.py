@@ -51,10 +51,10 @@ def _take(
     most = limits.of_parquet(size)
     plain = pq.ParquetFile(path)
     asked = {same_name(name): name for name in fields}
-    names = [asked.get(same_name(name), name) for name in plain.schema_arrow.names]
-    needed = [
-        own for own, name in zip(plain.schema_arrow.names, names, strict=True) if name in fields
-    ]
+    there = [str(name) for name in plain.schema_arrow.names]
+    names = [asked.get(same_name(name), name) for name in there]
+    renamed = dict(zip(there, names, strict=True))
+    needed = [name for name in there if renamed[name] in fields]
     described = _Described(plain, needed)
     unfolded = max(described.unfolded_bytes, plain.metadata.num_rows * _ROW_OVERHEAD)
     given = [name for place, name in enumerate(names) if place < MOST_COLUMNS or name in fields]
@@ -66,7 +66,6 @@ def _take(
         problems.add_file(_too_much(size, most))
         return
     file = pq.ParquetFile(path, read_dictionary=described.texts)
-    renamed = dict(zip(plain.schema_arrow.names, names, strict=True))
     number = unfolded = 0
     for batch in _batches(file, needed):
         weights = _ROW_OVERHEAD + sum(
@@ -80,7 +79,7 @@ def _take(
         fits = weights <= limits.of_row
         kept = batch if fits.all() else batch.take(fits.nonzero()[0])
         cells = [_column_values(kept.column(place)) for place in range(kept.num_columns)]
-        keys = [renamed[name] for name in kept.schema.names]
+        keys = [renamed[str(name)] for name in kept.schema.names]
         places = iter(range(kept.num_rows))
         for fit in fits.tolist():
             number += 1
@@ -178,7 +177,9 @@ def _weights(array: Any) -> NDArray[np.int64]:
         or pa.types.is_string(kind)
         or (pa.types.is_large_binary(kind) or pa.types.is_large_string(kind))
     ):
-        lengths = pc.fill_null(pc.binary_length(array), 0).to_numpy(zero_copy_only=False)
+        lengths = pc.fill_null(pc.call_function("binary_length", [array]), 0).to_numpy(
+            zero_copy_only=False
+        )
         return lengths.astype(np.int64) + _VALUE_OVERHEAD
     each = array.nbytes // max(len(array), 1)
     return np.full(len(array), each + _VALUE_OVERHEAD, np.int64)

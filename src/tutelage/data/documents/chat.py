@@ -260,8 +260,8 @@ def without_nulls(value: Any) -> Any:
 def _says_something(message: Message) -> bool:
     others = {key: value for key, value in message.items() if key not in ("role", "content")}
     content = message.get("content")
-    texts = content if isinstance(content, list) else [{"text": content}]
-    return any(part["text"] and part["text"].strip() for part in texts) or any(others.values())
+    texts = [part["text"] for part in content] if isinstance(content, list) else [content]
+    return any(text.strip() for text in texts if text) or any(others.values())
 
 
 def _options(tokenizer: Any, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -256,15 +256,13 @@ def read_jsonl(
                 problems.add("that are not JSON objects", number, message)
                 continue
             kept = {name: value[name] for name in fields if name in value}
-            if asked:
-                for key in map(str, value):
-                    name = asked.get(same_name(key), key)
-                    if kept.setdefault(name, value[key]) is not value[key]:
-                        message = f"line {lines.number} {_why(_KeyTwiceError(name))}"
-                        problems.add("with a key twice", number, message)
-            if is_deeper(kept):
-                message = f"line {lines.number} {_why(RecursionError())}"
-                problems.add("that are not JSON", number, message)
+            wrong = RecursionError() if is_deeper(kept) else None
+            for key in map(str, value) if asked else ():
+                name = asked.get(same_name(key))
+                if name is not None and kept.setdefault(name, value[key]) is not value[key]:
+                    wrong = _KeyTwiceError(name)
+            if wrong is not None:
+                problems.add("that are not JSON", number, f"line {lines.number} {_why(wrong)}")
                 continue
             rows.values.append((number, kept))
             room = max(MOST_COLUMNS - len(columns), 0)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data import read_table
+from tutelage.data.limits import USUAL
 from tutelage.errors import DataError, RecipeError, RunDamaged, RunIncomplete
 from tutelage.recipes.loading import load_recipe
 from tutelage.runs import require_undamaged
@@ -217,6 +218,7 @@ def predict_file(
         text_field=text_field if text_field is not None else text_column(path),
         label_field=None,
         column_advice="Name the right one with --text-field",
+        limits=USUAL if (recipe := recipe_of(path)) is None else recipe.data.limits,
     )
     if any(problem.severity == "error" for problem in problems):
         raise RecipeError(problems)

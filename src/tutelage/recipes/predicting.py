@@ -218,7 +218,7 @@ def predict_file(
         text_field=text_field if text_field is not None else text_column(path),
         label_field=None,
         column_advice="Name the right one with --text-field",
-        limits=USUAL if (recipe := recipe_of(path)) is None else recipe.data.limits,
+        limits=getattr(getattr(recipe_of(path), "data", None), "limits", USUAL),
     )
     if any(problem.severity == "error" for problem in problems):
         raise RecipeError(problems)

@@ -181,8 +181,11 @@ def _tokenizer(options: argparse.Namespace) -> tuple[str, Any]:
     teacher = recipe.teacher.spec()
     if not teacher.has_weights:
         return "", None
-    # Only language models write targets of tokens.
-    assignment = TokenAssignment(recipe.task.sequence_length)
+    # Only language models write targets of tokens; a store may have been put into another run.
+    length = getattr(recipe.task, "sequence_length", None)
+    if length is None:
+        return "", None
+    assignment = TokenAssignment(length)
     return f"the teacher of {inside}", teacher.tokenizer(assignment)
 
 

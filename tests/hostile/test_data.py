@@ -23,6 +23,9 @@ from tutelage.data import prepare, prepare_documents
 from tutelage.data.limits import ReadingLimits
 from tutelage.errors import RecipeError
 
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+"""Of a file that was refused wrongly: the fault itself is to be seen."""
+
 LABELS = ("bad", "good", "café")
 SMALL = ReadingLimits(row_bytes=20_000, file_bytes=2_000_000)
 """So that inputs of this size meet them."""

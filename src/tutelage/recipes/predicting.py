@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data import read_table
+from tutelage.data.limits import USUAL
 from tutelage.errors import DataError, RecipeError, RunDamaged, RunIncomplete
 from tutelage.recipes.loading import load_recipe
 from tutelage.runs import require_undamaged
@@ -251,8 +252,9 @@ def predict_file(
         text_field=text_field if text_field is not None else text_column(path),
         label_field=None,
         column_advice="Name the right one with --text-field",
+        limits=getattr(getattr(recipe_of(path), "data", None), "limits", USUAL),
     )
-    if problems:
+    if any(problem.severity == "error" for problem in problems):
         raise RecipeError(problems)
     examples = table.examples
     folder = student_folder(path, student)

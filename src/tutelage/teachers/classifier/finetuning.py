@@ -21,7 +21,7 @@ from torch import Tensor
 from tutelage.errors import ModelError, TrainingDiverged
 from tutelage.models.computing import length_batches, pad, readable_tokens
 from tutelage.models.loading import LanguageModel
-from tutelage.types import SILENT, Progress
+from tutelage.types import SILENT, Progress, same_name
 
 _WARMUP_SHARE = 0.06
 _CLIP_NORM = 1.0
@@ -118,7 +118,9 @@ def fine_tune(
         )
     device = next(model.parameters()).device
     longest = readable_tokens(model, max_length)
-    encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    encoded = tokenizer(
+        list(texts), truncation=True, max_length=longest, split_special_tokens=True
+    )["input_ids"]
     labels_N = torch.tensor(list(labels), device=device)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
@@ -204,7 +206,9 @@ def sequence_logprobs(
         return np.zeros((0, int(model.config.num_labels)))
     device = next(model.parameters()).device
     longest = readable_tokens(model, max_length)
-    encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    encoded = tokenizer(
+        list(texts), truncation=True, max_length=longest, split_special_tokens=True
+    )["input_ids"]
     logprobs_NC = np.zeros((len(encoded), int(model.config.num_labels)))
     for batch in length_batches(
         [len(ids) for ids in encoded], batch_tokens=batch_tokens, device=device
@@ -250,11 +254,14 @@ def output_columns(language_model: LanguageModel, labels: Sequence[str]) -> list
         ModelError: It has no head, or classifies into others.
     """
     require_sequence_head(language_model, labels)
-    named = {str(name): int(index) for index, name in language_model.model.config.id2label.items()}
-    if set(named) != set(labels):
+    named = {
+        same_name(str(name)): int(index)
+        for index, name in language_model.model.config.id2label.items()
+    }
+    if set(named) != set(map(same_name, labels)):
         raise ModelError(
             f"{language_model.name} classifies as {sorted(named)}, but the labels here are "
             f"{list(labels)}; name "
             "the task's labels as the model does, or correct id2label in its config.json"
         )
-    return [named[label] for label in labels]
+    return [named[same_name(label)] for label in labels]

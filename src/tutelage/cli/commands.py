@@ -40,15 +40,17 @@ def _read_recipe(path: Path, overrides: list[str]) -> tuple[Any, Path | None]:
 
 def init(options: argparse.Namespace) -> int:
     """`tutelage init`: write the commented recipe, never over an existing file."""
+    from tutelage.runs import atomic_write_text
+    from tutelage.runs.storage import require_utf8
     from tutelage.tasks import task_named
 
     task = task_named(options.task)
-    if options.recipe.exists():
+    require_utf8(options.recipe)
+    if options.recipe.exists() or options.recipe.is_symlink():
         raise RecipeError(
             [Problem(str(options.recipe), "exists and is left as it is: give another name")]
         )
-    options.recipe.parent.mkdir(parents=True, exist_ok=True)
-    options.recipe.write_text(task.template, encoding="utf-8")
+    atomic_write_text(options.recipe, task.template)
     if options.json:
         write_result(json.dumps({"recipe": str(options.recipe)}))
     else:

@@ -21,8 +21,7 @@ from pathlib import Path
 
 from tutelage.errors import ModelError, NotEnoughDisk
 from tutelage.models.weights import check_model_folder, file_sha256, gguf_shapes
-from tutelage.runs import atomic_write_json, cache_folder, lock
-from tutelage.runs.files import LOCK_FILE
+from tutelage.runs import LOCK_FILE, atomic_write_json, cache_folder, lock
 
 _PIECE = re.compile(r"(?P<file>.+)\.(?:part[-_]?)?(?P<number>\d+)")
 _WEIGHTS = (".gguf", ".safetensors")

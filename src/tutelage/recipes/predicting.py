@@ -13,6 +13,7 @@ from typing import Any
 from tutelage.data import read_table
 from tutelage.errors import DataError, RecipeError, RunIncomplete
 from tutelage.recipes.loading import load_recipe
+from tutelage.runs import place_for, replacing
 from tutelage.tasks import all_tasks, task_named
 from tutelage.tasks.task import CONFIG_FILE, Answering, Task
 from tutelage.types import SILENT, Progress
@@ -166,6 +167,7 @@ def predict_file(
         RecipeError: The file has no such column, or rows that cannot be used.
         DataError: The file cannot be read, or `out` has an ending that is not known, is the input
             itself, or is to lie in a folder that is not there.
+        StorageError: `out` cannot be written; what lay there is still there.
     """
     target = out if out is not None else file.with_name(f"{file.stem}.predicted.csv")
     if target.suffix not in _WRITERS:
@@ -182,6 +184,7 @@ def predict_file(
         raise DataError(
             f"--file {file}: there is no such file; correct the path, which starts where you stand"
         )
+    place_for(target)  # asked before the work
     table, problems = read_table(
         file,
         text_field=text_field if text_field is not None else text_column(path),
@@ -207,9 +210,8 @@ def predict_file(
 
 def _written(rows: Sequence[Mapping[str, Any]], target: Path, folder: Path) -> dict[str, Any]:
     """Write all rows or nothing, and say what was written."""
-    temporary = target.with_name(f".{target.name}.partial")
-    _WRITERS[target.suffix](temporary, rows)
-    temporary.replace(target)
+    with replacing(place_for(target)) as beside:
+        _WRITERS[target.suffix](beside, rows)
     return {"rows": len(rows), "out": str(target), "student": folder.name}
 
 

@@ -26,8 +26,8 @@ from tutelage.runs import (
     RunFolder,
     atomic_write_json,
     atomic_write_text,
+    claim_run,
     fingerprint,
-    lock,
     open_run,
     provenance,
 )
@@ -80,6 +80,7 @@ def run(
         ModelError: A model cannot be loaded.
         NotEnoughDisk: What the run would still write does not fit.
         NotEnoughMemory: The models do not fit this machine.
+        StorageError: The file system refuses: a disk is full, a folder is another user's.
         TrainingDiverged: A student's loss is not a number or exploded.
     """
     require_one_process()
@@ -101,8 +102,7 @@ def run(
     unfinished |= {"targets": prints.targets} if job.stores_targets else {}
     if not all_done(folder, unfinished):
         job.require_room(folder, unfinished, root=root if out is None else out)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with lock(folder.path):
+    with claim_run(root, recipe.name, text, out=out) as folder:
         atomic_write_text(folder.recipe_path, text)
         stages = Stages(folder, beside, progress)
 

@@ -2,20 +2,24 @@
 needs torch.
 """
 
+from tutelage.runs.claiming import claim_run
 from tutelage.runs.files import (
-    LOCK_FILE,
     atomic_write_bytes,
     atomic_write_json,
     atomic_write_text,
     cache_folder,
-    lock,
+    place_for,
+    replacing,
+    settle_folder,
     sync_folder,
 )
 from tutelage.runs.fingerprints import fingerprint, fingerprint_file, seed_sequence
 from tutelage.runs.folder import RunFolder, Stage, describe_changes, find_stages, open_run
+from tutelage.runs.locks import LOCK_FILE, lock
 from tutelage.runs.metrics_log import MetricsLog
 from tutelage.runs.provenance import provenance
 from tutelage.runs.stages import Finished, recall_finished, remember_finished
+from tutelage.runs.storage import storing
 
 __all__ = [
     "LOCK_FILE",
@@ -27,15 +31,20 @@ __all__ = [
     "atomic_write_json",
     "atomic_write_text",
     "cache_folder",
+    "claim_run",
     "describe_changes",
     "find_stages",
     "fingerprint",
     "fingerprint_file",
     "lock",
     "open_run",
+    "place_for",
     "provenance",
     "recall_finished",
     "remember_finished",
+    "replacing",
     "seed_sequence",
+    "settle_folder",
+    "storing",
     "sync_folder",
 ]

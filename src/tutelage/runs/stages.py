@@ -23,9 +23,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from tutelage.runs.files import atomic_write_text, lock
+from tutelage.runs.files import atomic_write_text
 from tutelage.runs.fingerprints import fingerprint
 from tutelage.runs.folder import RunFolder, find_stages
+from tutelage.runs.locks import lock
 from tutelage.types import Progress
 
 STAGE_VERSION = 3

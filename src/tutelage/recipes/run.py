@@ -28,7 +28,6 @@ from tutelage.runs import (
     atomic_write_text,
     claim_run,
     fingerprint,
-    open_run,
     provenance,
 )
 from tutelage.runs.stages import StageOutcome, Stages, all_done
@@ -95,14 +94,13 @@ def run(
         progress.say(f"warning: {warning}")
     prints = job.fingerprints
     text = dump_recipe(recipe)
-    folder = open_run(root, recipe.name, text, out=out)
     beside = root if out is None else out.parent
     unfinished = {student.stage: one for student, one in prints.students.items()}
     unfinished |= {"teacher": prints.teacher} if job.fits_teacher else {}
     unfinished |= {"targets": prints.targets} if job.stores_targets else {}
-    if not all_done(folder, unfinished):
-        job.require_room(folder, unfinished, root=root if out is None else out)
     with claim_run(root, recipe.name, text, out=out) as folder:
+        if not all_done(folder, unfinished):
+            job.require_room(folder, unfinished, root=root if out is None else out)
         atomic_write_text(folder.recipe_path, text)
         stages = Stages(folder, beside, progress)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tutelage.errors import RunExists
@@ -15,7 +15,7 @@ from tutelage.runs.folder import RunFolder, open_run
 from tutelage.runs.locks import lock
 from tutelage.runs.storage import storing
 
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 30.0
 """For another process to say whose a folder is that it has locked: its first write."""
 _PAUSE_SECONDS = 0.05
 
@@ -61,6 +61,12 @@ def claim_run(
                 folder = open_run(root, name, recipe_text, out=out)
                 if not (is_ours := folder == chosen):
                     held.close()
-        with storing(folder.path):
-            remove_unfinished(folder.path)
-            yield folder
+        try:
+            with storing(folder.path):
+                remove_unfinished(folder.path)
+                yield folder
+        finally:
+            held.close()
+            # Nothing was written, for want of room: no empty folder is left.
+            with suppress(OSError):
+                folder.path.rmdir()

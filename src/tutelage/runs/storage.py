@@ -1,7 +1,7 @@
 """What the file system says, in words: one line that names the place, what is so, and what to do.
 
 In: an error of the system, of Python or of a library that writes files. Out: a `StorageError`.
-Libraries that are not written in Python keep the system's number in their text only
+Libraries that are not written in Python keep the system's number and words in their text only
 (`I/O error: No space left on device (os error 28)`), so it is looked for there.
 """
 
@@ -20,7 +20,8 @@ from tutelage.errors import StorageError, TutelageError
 SHOWN_CHARACTERS = 240
 """Of a path; a longer one is cut in its middle."""
 
-_NUMBER = re.compile(r"\((?:os error|errno) (\d+)\)|\[Errno (\d+)\]")
+_NUMBER = re.compile(r"[(\[](?:os error |errno )?(\d{1,3})[)\]]", re.IGNORECASE)
+_READ_CHARACTERS = 10_000
 _AGAIN = "give the same command again: what is done is kept"
 
 
@@ -146,11 +147,15 @@ def storage_error(error: BaseException, path: Path | None = None) -> StorageErro
     if isinstance(error, TutelageError):
         return None
     number = error.errno if isinstance(error, OSError) else None
-    if number is None and (match := _NUMBER.search(str(error))):
-        number = int(match[1] or match[2])
-    if number not in _BY_NUMBER:
-        return None
-    return refusal(number, _place(error, path))
+    if number is None:
+        number = _told_number(str(error))
+    return None if number not in _BY_NUMBER else refusal(number, _place(error, path))
+
+
+def _told_number(text: str) -> int | None:
+    """The system's number in a message that also has the system's words for it."""
+    numbers = [int(match[1]) for match in _NUMBER.finditer(text[:_READ_CHARACTERS])]
+    return next((number for number in numbers if os.strerror(number) in text), None)
 
 
 def _place(error: BaseException, path: Path | None) -> Path | None:

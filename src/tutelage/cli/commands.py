@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ from tutelage.errors import Problem, RecipeError
 def _read_recipe(path: Path, overrides: list[str]) -> tuple[Any, Path | None]:
     """The recipe of a file, or of a run folder together with that folder."""
     from tutelage.recipes.loading import load_recipe
+    from tutelage.runs import restore_recipe
 
     if path.is_dir():
         inside = path / "recipe.yaml"
+        if (damage := restore_recipe(path)) is not None:
+            progress_for(quiet=False).say(f"{damage}: put back from the record of the run")
         if not inside.is_file():
             raise RecipeError(
                 [
@@ -161,6 +165,7 @@ def demo(options: argparse.Namespace) -> int:
     """`tutelage demo`: fetch, write data and recipe, run."""
     from tutelage.recipes.demo import DEMOS
     from tutelage.recipes.loading import load_recipe
+    from tutelage.runs.storage import require_utf8, storing
 
     progress = progress_for(quiet=options.quiet)
     chosen = DEMOS[options.task]
@@ -172,6 +177,9 @@ def demo(options: argparse.Namespace) -> int:
             raise RecipeError(f"{names} {are} about {other.words}: leave {them} out")
     own = {name: vars(options)[name] for name in chosen.options}
     folder = options.out or Path(chosen.folder + ("-fast" if options.fast else ""))
+    require_utf8(folder)
+    with storing(folder):  # before anything is fetched
+        folder.mkdir(parents=True, exist_ok=True)
     recipe_path = chosen.write(folder, seed=options.seed, progress=progress, **own)
     progress.say(f"Recipe: {recipe_path} (an ordinary one: change it and run it again)")
     return _run_recipe(
@@ -218,6 +226,37 @@ def predict(options: argparse.Namespace) -> int:
     return 0
 
 
+def verify(options: argparse.Namespace) -> int:
+    """`tutelage verify`: exit 1 and name each file of a run that is not what its stage left."""
+    from tutelage.recipes.verifying import verify_run
+    from tutelage.report.formats import plain_bytes
+
+    found = verify_run(options.folder, progress=progress_for(quiet=options.quiet or options.json))
+    if options.json:
+        record = {
+            "ok": not found.problems,
+            "run": str(found.path),
+            "stages": [asdict(stage) for stage in found.stages],
+            "without_sums": found.without_sums,
+        }
+        write_result(json.dumps(record, ensure_ascii=False))
+        return 1 if found.problems else 0
+    widest = max(len(stage.name) for stage in found.stages)
+    for stage in found.stages:
+        said = counted(len(stage.problems), "problems") if stage.problems else "as it was made"
+        if not stage.has_sums:
+            said = "made by a version that kept no checksums"
+        size = f"{counted(stage.files, 'files'):>9} {plain_bytes(stage.bytes):>10}"
+        write_result(f"{stage.name:<{widest}}  {size}  {said}")
+    for problem in found.problems:
+        write_result(problem)
+    if found.without_sums:
+        write_result(f"To record checksums from now on: tutelage run {found.path}")
+    if found.problems:
+        write_result(f"To make again what is damaged: tutelage run {found.path}")
+    return 1 if found.problems else 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "init": init,
     "check": check,
@@ -227,6 +266,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": run,
     "run": run,
     "predict": predict,
+    "verify": verify,
     "targets": targets,
     "demo": demo,
 }

@@ -13,13 +13,13 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory, StorageError
+from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory
 from tutelage.models.pretrained import first_line, from_pretrained, without_bars
-from tutelage.runs import atomic_write_text, cache_folder, settle_folder, storing
+from tutelage.runs import atomic_write_text, cache_folder, storing
 
 _REMEMBERED_FROM_BYTES = 8 * 2**20
 _IGNORED_SUFFIXES = {".md", ".txt~", ".lock", ".png", ".jpg", ".gitattributes", ".onnx"}
@@ -51,9 +51,8 @@ def file_sha256(path: Path) -> str:
         if {name: known.get(name) for name in seen} == seen:
             return str(known["sha256"])
     digest = _sha256(path)
-    # Where the cache cannot be written, the file is read again next time.
-    with suppress(StorageError):
-        atomic_write_text(note, json.dumps({**seen, "sha256": digest, "path": str(path)}))
+    note.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(note, json.dumps({**seen, "sha256": digest, "path": str(path)}))
     return digest
 
 
@@ -168,22 +167,18 @@ def convert_gguf(path: Path) -> Path:
     target = converted_folder(path)
     if target.is_dir():
         return target
-    with storing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f".converting-{os.getpid()}"
-        shutil.rmtree(temporary, ignore_errors=True)  # of a process that had our number
-        temporary.mkdir()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
+    try:
+        with storing(target), without_bars():
+            _write_plain_copy(path, temporary)
         try:
-            with without_bars():
-                _write_plain_copy(path, temporary)
-            settle_folder(temporary)
-            try:
-                temporary.rename(target)
-            except OSError:
-                if not target.is_dir():  # another process finished first: its folder is as good
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():  # another process finished first: its folder is as good
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 

@@ -14,10 +14,17 @@ from tutelage.runs.files import (
     sync_folder,
 )
 from tutelage.runs.fingerprints import fingerprint, fingerprint_file, seed_sequence
-from tutelage.runs.folder import RunFolder, Stage, describe_changes, find_stages, open_run
+from tutelage.runs.folder import (
+    RunFolder,
+    describe_changes,
+    find_stages,
+    open_run,
+    restore_recipe,
+)
 from tutelage.runs.locks import LOCK_FILE, lock
 from tutelage.runs.metrics_log import MetricsLog
 from tutelage.runs.provenance import provenance
+from tutelage.runs.records import Stage, recorded, require_undamaged
 from tutelage.runs.stages import Finished, recall_finished, remember_finished
 from tutelage.runs.storage import storing
 
@@ -41,8 +48,11 @@ __all__ = [
     "place_for",
     "provenance",
     "recall_finished",
+    "recorded",
     "remember_finished",
     "replacing",
+    "require_undamaged",
+    "restore_recipe",
     "seed_sequence",
     "settle_folder",
     "storing",

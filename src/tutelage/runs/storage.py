@@ -139,8 +139,8 @@ def storage_error(error: BaseException, path: Path | None = None) -> StorageErro
 
     Args:
         error: Of Python, or of a library: the system's number is looked for in its text then.
-        path: What was being written or read, or the folder in which it lies; the error's own file
-            is named where it lies below it.
+        path: What was being written or read, or the folder in which it lies: told where the error
+            names no file of its own.
     """
     if isinstance(error, StorageError):
         return error
@@ -159,13 +159,15 @@ def _told_number(text: str) -> int | None:
 
 
 def _place(error: BaseException, path: Path | None) -> Path | None:
-    """The file that an error names, unless that is one of ours that only stands in for `path`."""
+    """The file that an error names, unless it is one that only stands in for `path` while it is
+    written.
+    """
     names = (error.filename2, error.filename) if isinstance(error, OSError) else ()
     for name in names:
         if not isinstance(name, (str, bytes)):
             continue
         told = Path(os.fsdecode(name))
-        if path is None or (told.is_relative_to(path) and not told.name.endswith(".tmp")):
+        if not told.name.endswith(".tmp"):
             return told
     return path
 

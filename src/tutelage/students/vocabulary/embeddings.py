@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from tutelage.errors import ShapeMismatch
@@ -93,13 +94,9 @@ def teacher_embeddings(
         [pieces[row] for row in rows],
         list(texts),
     )
-    file = (
-        None
-        if cache is None or not hasattr(language_model, "fingerprint")
-        else cache / f"{key}.safetensors"
-    )
-    if file is not None and file.is_file():
-        kept = load_file(file)
+    cache = cache if hasattr(language_model, "fingerprint") else None
+    kept = None if cache is None else _kept(cache, key)
+    if kept is not None:
         vectors, counts = kept["vectors"], kept["counts"]
     else:
         vectors, counts = token_vectors(
@@ -111,8 +108,9 @@ def teacher_embeddings(
             texts=texts,
             progress=progress,
         )
-        if file is not None:
-            atomic_write_bytes(file, save({"vectors": vectors.contiguous(), "counts": counts}))
+        if cache is not None:
+            content = save({"vectors": vectors.contiguous(), "counts": counts})
+            atomic_write_bytes(cache / f"{key}.{_digest(content)}.safetensors", content)
     scale = standard_deviation or 1 / math.sqrt(width)
     generator = torch.Generator().manual_seed(seed)
     matrix = torch.randn(len(pieces), width, generator=generator) * (scale / 10)
@@ -121,6 +119,22 @@ def teacher_embeddings(
     )
     matrix[tokenizer.pad_token_id] = 0
     return matrix
+
+
+def _kept(cache: Path, key: str) -> dict[str, Tensor] | None:
+    """What was kept under a key; a file whose content is not what its name says is none."""
+    for file in sorted(cache.glob(f"{key}.*.safetensors")):
+        try:
+            content = file.read_bytes()
+        except OSError:
+            continue
+        if file.name.split(".")[1] == _digest(content):
+            return load(content)
+    return None
+
+
+def _digest(content: bytes) -> str:
+    return blake2b(content, digest_size=16).hexdigest()
 
 
 def set_embeddings(model: Any, matrix: Tensor) -> None:

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.journeys.tiny_job import environment, run_here, tutelage
+from tests.journeys.tiny_job import environment, run_here
 
 from tutelage.cli.main import main
 from tutelage.errors import StorageError
@@ -82,27 +82,34 @@ def test_a_disk_that_fills_up_at_any_write_costs_nothing_that_was_done(
     assert not left
 
 
-def _limited(kind: int, most: int) -> Callable[[], None]:
-    return lambda: resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such limits")
-def test_a_limit_of_size_or_handles_is_told_and_raised_the_run_goes_on(job: Path) -> None:
-    words = ["run", "recipe.yaml", "--quiet", "--set", "train.epochs=2"]
-    for kind, most, told in (
-        (resource.RLIMIT_FSIZE, 40_000, "ulimit -f unlimited"),
-        (resource.RLIMIT_NOFILE, 7, "ulimit -n 1024"),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", "tutelage", *words],
-            cwd=job, env=environment(job), capture_output=True, text=True, timeout=300, check=False,
-            preexec_fn=_limited(kind, most),
-        )  # fmt: skip
-        assert done.returncode == 1, done.stderr
-        last = done.stderr.strip().splitlines()[-1]
-        assert last.startswith("StorageError: ")
-        assert told in last
-    tutelage(*words, cwd=job)
+def test_a_limit_of_size_or_handles_is_told_and_raised_the_run_goes_on(
+    job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["label", "recipe.yaml", "--quiet"]
+    script = (
+        "import resource, sys; from tutelage.cli.main import main; "
+        "most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, most)); sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        cwd=job, env=environment(job), capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert re.fullmatch(r"StorageError: runs/tiny/.*ulimit -f unlimited.*\n", done.stderr)
+
+    monkeypatch.chdir(job)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = os.open(os.devnull, os.O_RDONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (held + 2, before[1]))
+    try:
+        assert main(words) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        os.close(held)
+    assert re.fullmatch(r"StorageError: .*ulimit -n 1024.*\n", capsys.readouterr().err)
+    assert main(words) == 0
 
 
 @pytest.fixture

@@ -149,7 +149,9 @@ def storage_error(error: BaseException, path: Path | None = None) -> StorageErro
     number = error.errno if isinstance(error, OSError) else None
     if number is None:
         number = _told_number(str(error))
-    return None if number not in _BY_NUMBER else refusal(number, _place(error, path))
+    if number is None or number not in _BY_NUMBER:
+        return None
+    return refusal(number, _place(error, path))
 
 
 def _told_number(text: str) -> int | None:

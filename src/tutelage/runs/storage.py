@@ -22,7 +22,7 @@ SHOWN_CHARACTERS = 240
 
 _NUMBER = re.compile(r"[(\[](?:os error |errno )?(\d{1,3})[)\]]", re.IGNORECASE)
 _READ_CHARACTERS = 10_000
-_AGAIN = "give the same command again: what is done is kept"
+_AGAIN = "give the same command again: nothing that was whole is lost"
 
 
 class _Trouble(NamedTuple):

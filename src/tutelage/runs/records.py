@@ -143,6 +143,8 @@ class Stage:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         record = json.loads(json.dumps(record))
+        if self.path.is_dir():  # somebody's damage
+            remove(self.path)
         atomic_write_json(self.path, {**record, "sum": fingerprint(record)})
 
 

@@ -290,6 +290,8 @@ def remember_finished(folder: RunFolder, until: str, finished: Finished) -> None
     one.
     """
     record = json.loads(json.dumps(asdict(finished)))
+    if _path(folder, until).is_dir():  # somebody's damage
+        remove(_path(folder, until))
     atomic_write_text(
         _path(folder, until), json.dumps({"record": record, "sum": fingerprint(record)}, indent=2)
     )

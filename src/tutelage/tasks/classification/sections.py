@@ -52,7 +52,6 @@ class Task(Section):
     def _labels_usable(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         if len(labels) < 2:
             raise refusal(f"there is {len(labels)} label; a classification needs at least two")
-        times = Counter(labels)
         for label in labels:
             if not label or label != label.strip():
                 raise refusal(

@@ -147,9 +147,9 @@ def test_tokens_that_the_teacher_has_no_row_for(folder: Path, tmp_path: Path) ->
         shutil.copy(folder / f"{part}.jsonl", tmp_path)
     recipe = tmp_path / "recipe.yaml"
 
-    def said(student: str) -> list[str]:
+    def said(student: str, *overrides: str) -> list[str]:
         recipe.write_text(RECIPE.format(model=tmp_path / "teacher", student=student), "utf-8")
-        loaded: Any = load_recipe(recipe)
+        loaded: Any = load_recipe(recipe, overrides=overrides)
         return [problem.message for problem in errors(loaded)]
 
     assert said("{kind: pruned, layers: 1}") == []
@@ -160,7 +160,8 @@ def test_tokens_that_the_teacher_has_no_row_for(folder: Path, tmp_path: Path) ->
     assert f"has rows for {len(tokenizer) - 1} of the {len(tokenizer)} tokens" in message
     with (tmp_path / "train.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"text": "the <pad> film"}) + "\n")
-    (message,) = said("{kind: pruned, layers: 1}")
+    assert said("{kind: pruned, layers: 1}") == []  # it stays text
+    (message,) = said("{kind: pruned, layers: 1}", "data.control_tokens=tokens")
     assert "row 31 holds '<pad>', which has none" in message
 
 

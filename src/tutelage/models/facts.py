@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.models.finding import locate
+from tutelage.models.folders import tensor_shapes, weight_files
+from tutelage.models.headers import gguf_shapes
 from tutelage.models.pretrained import register
 from tutelage.models.reading import read_config
 from tutelage.models.weights import (
     converted_folder,
     file_sha256,
     folder_sha256,
-    gguf_shapes,
-    safetensors_shapes,
 )
 from tutelage.runs import fingerprint
 
@@ -67,14 +67,12 @@ def model_facts(spec: str, *, trust_remote_code: bool = False) -> ModelFacts:
     source = locate(spec)
     files: list[Path] = []
     needs_conversion = False
-    shapes: dict[str, Sequence[int]] = {}
+    shapes: Mapping[str, Sequence[int]] = {}
     if source is not None and source.is_file():
         files, needs_conversion = [source], not converted_folder(source).is_dir()
         shapes = gguf_shapes(source)
     elif source is not None:
-        found = sorted(source.glob("*.safetensors"))
-        files = [path for path in found if path.name.startswith("model")] or found
-        shapes = {name: shape for path in files for name, shape in safetensors_shapes(path).items()}
+        files, shapes = weight_files(source), tensor_shapes(source)
     config = read_config(spec, trust_remote_code=trust_remote_code).get_text_config()
     return ModelFacts(
         parameters=sum(math.prod(shape) for shape in shapes.values()),

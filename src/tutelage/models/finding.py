@@ -20,7 +20,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tutelage.errors import ModelError, NotEnoughDisk
-from tutelage.models.weights import check_model_folder, file_sha256, gguf_shapes
+from tutelage.models.folders import check_model_folder
+from tutelage.models.headers import gguf_shapes
+from tutelage.models.weights import file_sha256
 from tutelage.runs import atomic_write_json, cache_folder, lock
 from tutelage.runs.files import LOCK_FILE
 

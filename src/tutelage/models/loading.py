@@ -18,20 +18,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tutelage.errors import ModelError
 from tutelage.models.attention import attention_of
 from tutelage.models.computing import choose_dtype
 from tutelage.models.facts import model_fingerprint
 from tutelage.models.final_states import final_states
 from tutelage.models.output import output_layer
-from tutelage.models.pretrained import (
-    UNREADABLE,
-    first_line,
-    from_pretrained,
-    register,
-    unreadable,
-    without_bars,
-)
+from tutelage.models.pretrained import from_pretrained, register
 from tutelage.models.reading import load_tokenizer, model_folder, read_config
 
 Head = Literal["causal_lm", "backbone", "sequence"]
@@ -110,19 +102,17 @@ def load_language_model(
         config.label2id = {label: index for index, label in enumerate(labels)}
     if head == "sequence":
         options["config"] = config
-    try:
-        # A fresh head has no weights in the folder, which is as it should be: no warning about
-        # that. It begins the same way every time.
-        with (
-            without_bars(only_errors=head == "sequence" and bool(labels)),
-            torch.random.fork_rng(devices=[]),
-        ):
-            torch.manual_seed(0)
-            model = from_pretrained(
-                head, spec, location, trust_remote_code=trust_remote_code, **options
-            )
-    except UNREADABLE as error:
-        raise unreadable(spec, error, location=location) from error
+    # A fresh head has no weights in the folder. It begins the same way every time.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = from_pretrained(
+            head,
+            spec,
+            location,
+            trust_remote_code=trust_remote_code,
+            fresh_head=bool(labels),
+            **options,
+        )
     _tell_padding_token(tokenizer, model)
     model.eval()
     if torch.cuda.is_available():
@@ -148,13 +138,7 @@ def load_language_student(folder_or_id: Path | str, *, dtype: torch.dtype = torc
     """
     spec = str(folder_or_id)
     location = model_folder(spec, tokenizer=False)
-    try:
-        model = from_pretrained("causal_lm", spec, location, dtype=dtype).eval()
-    except (*UNREADABLE, RuntimeError) as error:
-        raise ModelError(
-            f"{spec} does not load as a causal language model ({first_line(error)}): give a folder "
-            "with its weights in safetensors, or a hub id that can be reached"
-        ) from error
+    model = from_pretrained("causal_lm", spec, location, dtype=dtype).eval()
     _require_known_output(model)
     return model
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from tutelage.errors import ModelError
 from tutelage.models.finding import locate
-from tutelage.models.pretrained import UNREADABLE, Part, from_pretrained, unreadable
+from tutelage.models.pretrained import from_pretrained
 from tutelage.models.weights import convert_gguf, converted_folder
 from tutelage.runs import fingerprint
 
@@ -36,7 +36,7 @@ def read_config(spec: str, *, trust_remote_code: bool = False) -> Any:
         ModelError: The model is not there, or of a kind that transformers does not know.
     """
     location = _unconverted(spec, tokenizer=False)
-    return _read("config", spec, location, trust_remote_code=trust_remote_code)
+    return from_pretrained("config", spec, location, trust_remote_code=trust_remote_code)
 
 
 def read_tokenizer(spec: str, *, trust_remote_code: bool = False) -> Any:
@@ -50,7 +50,9 @@ def read_tokenizer(spec: str, *, trust_remote_code: bool = False) -> Any:
     Raises:
         ModelError: The model is not there, or its tokenizer cannot be read.
     """
-    return _read("tokenizer", spec, _unconverted(spec), trust_remote_code=trust_remote_code)
+    return from_pretrained(
+        "tokenizer", spec, _unconverted(spec), trust_remote_code=trust_remote_code
+    )
 
 
 def load_tokenizer(spec: str, *, trust_remote_code: bool = False) -> Any:
@@ -67,7 +69,7 @@ def load_tokenizer(spec: str, *, trust_remote_code: bool = False) -> Any:
         ModelError: The model is not there or has no tokenizer.
     """
     location = model_folder(spec)
-    tokenizer = _read("tokenizer", spec, location, trust_remote_code=trust_remote_code)
+    tokenizer = from_pretrained("tokenizer", spec, location, trust_remote_code=trust_remote_code)
     give_padding_token(tokenizer, spec)
     return tokenizer
 
@@ -83,7 +85,7 @@ def model_config(spec: str, *, trust_remote_code: bool = False) -> Any:
         ModelError: The model is not there, or its configuration cannot be read.
     """
     location = model_folder(spec, tokenizer=False)
-    config = _read("config", spec, location, trust_remote_code=trust_remote_code)
+    config = from_pretrained("config", spec, location, trust_remote_code=trust_remote_code)
     return config.get_text_config()
 
 
@@ -116,13 +118,6 @@ def give_padding_token(tokenizer: Any, spec: str) -> None:
             )
         tokenizer.pad_token = token
     tokenizer.padding_side = "right"
-
-
-def _read(part: Part, spec: str, location: Path | None, *, trust_remote_code: bool) -> Any:
-    try:
-        return from_pretrained(part, spec, location, trust_remote_code=trust_remote_code)
-    except UNREADABLE as error:
-        raise unreadable(spec, error, location=location) from error
 
 
 def _unconverted(spec: str, *, tokenizer: bool = True) -> Path | None:

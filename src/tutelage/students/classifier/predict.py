@@ -21,7 +21,8 @@ from transformers import ModernBertForSequenceClassification
 from tutelage.errors import ModelError
 from tutelage.models.computing import one_thread
 from tutelage.models.facts import context_tokens
-from tutelage.models.pretrained import UNREADABLE, from_pretrained
+from tutelage.models.folders import check_model_folder
+from tutelage.models.pretrained import from_pretrained
 from tutelage.students.classifier.fast_rnn import FastRecurrent
 from tutelage.students.classifier.fast_transformer import FastTransformer, has_known_shape
 from tutelage.students.classifier.rnn import RecurrentForSequenceClassification
@@ -81,14 +82,9 @@ class Predictor:
                 f"{folder} has no config.json: give the folder of a trained student, or train it "
                 "first"
             )
-        try:
-            model = from_pretrained("sequence", str(folder), folder)
-            tokenizer = from_pretrained("tokenizer", str(folder), folder)
-        except UNREADABLE as error:
-            raise ModelError(
-                f"{folder} cannot be loaded by transformers ({error}): train the student again"
-            ) from error
-        return cls(model, tokenizer)
+        check_model_folder(folder)
+        model = from_pretrained("sequence", str(folder), folder)
+        return cls(model, from_pretrained("tokenizer", str(folder), folder))
 
     @property
     def parameters(self) -> int:

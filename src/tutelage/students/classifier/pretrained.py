@@ -126,7 +126,7 @@ def load_pretrained(
             classes are others.
     """
     from tutelage.models import context_tokens
-    from tutelage.models.pretrained import UNREADABLE, from_pretrained
+    from tutelage.models.pretrained import from_pretrained
     from tutelage.models.reading import model_folder
     from tutelage.students.configurations import label_names
 
@@ -135,13 +135,7 @@ def load_pretrained(
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
     spec = str(model)
-    try:
-        network = from_pretrained("sequence", spec, model_folder(spec), config=config)
-    except (*UNREADABLE, RuntimeError) as error:
-        raise ModelError(
-            f"{model} ({config.model_type}) does not load as a sequence classifier ({error}): give "
-            "an encoder or a sequence classifier with its weights in safetensors"
-        ) from error
+    network = from_pretrained("sequence", spec, model_folder(spec), config=config, fresh_head=True)
     longest = min(tokenizer.model_max_length, context_tokens(config) or 512, 512)
     tokenizer.model_max_length = min(longest, max_length or longest)
     tokenizer.padding_side = "right"

@@ -42,10 +42,9 @@ def test_a_fresh_head_is_no_cause_for_warnings(folder):
     try:
         load_language_model(str(folder), head="sequence", labels=LABELS)
         assert records == []
-        load_language_model(
-            str(folder), head="sequence"
-        )  # nobody said that the head is to be fresh
-        assert any("score.weight" in record.getMessage() for record in records)
+        with pytest.raises(ModelError, match=r"not in its weights \(score\.weight\)"):
+            load_language_model(str(folder), head="sequence")  # nobody said that it is to be fresh
+        assert records == []
     finally:
         logging.getLogger("transformers").removeHandler(handler)
 
@@ -198,8 +197,7 @@ def test_a_kind_that_transformers_does_not_know_says_what_to_do(folder, config, 
 def test_damaged_files_say_what_to_do(folder):
     (folder / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0damaged!")
     with pytest.raises(
-        ModelError,
-        match=r"could not be loaded: .*Save model and tokenizer again with save_pretrained",
+        ModelError, match=r"model\.safetensors cannot be read as safetensors .*again"
     ):
         load_language_model(str(folder))
     (folder / "tokenizer.json").write_text("{}")
@@ -230,6 +228,9 @@ def test_only_who_trusts_a_models_code_lets_it_describe_itself(monkeypatch):
         lambda pretrained_model_name_or_path, **rest: describe(
             pretrained_model_name_or_path, **rest
         ),
+    )
+    monkeypatch.setattr(
+        "transformers.PreTrainedConfig.get_config_dict", lambda *_, **__: ({"hidden_size": 4}, {})
     )
     assert model_fingerprint("owner/name") == model_fingerprint(
         "owner/name", trust_remote_code=True

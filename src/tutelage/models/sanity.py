@@ -171,7 +171,7 @@ def require_sane_tokenizer(tokenizer: Any, *, name: str) -> None:
         )
     try:
         with limits(seconds=PROBE_SECONDS, memory_bytes=PROBE_MEMORY_BYTES):
-            ids = tokenizer(PROBE_TEXT)["input_ids"]
+            ids = _probe(tokenizer)
             tokenizer.decode(ids)
     except (Exception, OutOfLimits) as error:
         said = _cut(f"{type(error).__name__}: {error}")
@@ -182,6 +182,16 @@ def require_sane_tokenizer(tokenizer: Any, *, name: str) -> None:
         raise ModelError(f"{name}: its tokenizer makes no tokens of a text: {advice}")
     if getattr(tokenizer, "chat_template", None):
         _require_template(tokenizer, name=name)
+
+
+def _probe(tokenizer: Any) -> list[int]:
+    """The ids of a text. Asked of what is below where there is that, for a call of the tokenizer
+    itself would forget how it was told to pad and to cut.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return list(tokenizer(PROBE_TEXT)["input_ids"])
+    return list(backend.encode(PROBE_TEXT).ids)
 
 
 def _require_template(tokenizer: Any, *, name: str) -> None:

@@ -18,14 +18,22 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from tutelage.errors import ModelError
 from tutelage.models.attention import attention_of
 from tutelage.models.computing import choose_dtype
 from tutelage.models.facts import model_fingerprint
 from tutelage.models.final_states import final_states
 from tutelage.models.output import output_layer
-from tutelage.models.pretrained import from_pretrained, register
-from tutelage.models.reading import load_tokenizer, model_folder, read_config
+from tutelage.models.pretrained import (
+    first_line,
+    from_pretrained,
+    is_gguf,
+    register,
+    require_loadable,
+)
+from tutelage.models.reading import load_tokenizer, model_folder, read_config, unconverted
 
+_PROBE_TOKENS = 8
 Head = Literal["causal_lm", "backbone", "sequence"]
 
 
@@ -115,10 +123,35 @@ def load_language_model(
         )
     _tell_padding_token(tokenizer, model)
     model.eval()
+    _require_runs(model, tokenizer, name=spec)
     if torch.cuda.is_available():
         model.to("cuda")
     known = model_fingerprint(spec, trust_remote_code=trust_remote_code)
     return LanguageModel(model, tokenizer, spec, known, options["dtype"], location)
+
+
+def check_model(
+    spec: str, *, head: Head, trust_remote_code: bool = False, fresh_head: bool = False
+) -> None:
+    """Refuse a model that could not be loaded, told from its files' headers: no weight is read.
+
+    A hub model, a GGUF file that has not been converted, and a model with code of its own are left
+    for when they are loaded.
+
+    Args:
+        spec: As for `load_language_model`.
+        head: As for `load_language_model`.
+        trust_remote_code: As for `load_language_model`.
+        fresh_head: Whether a `sequence` head may be new.
+
+    Raises:
+        ModelError: It could not; the message says what to do.
+        NotEnoughMemory: Its weights are more than this machine has memory for.
+    """
+    location = unconverted(spec, tokenizer=False)
+    if trust_remote_code or location is None or is_gguf(location):
+        return
+    require_loadable(head, spec, location, fresh_head=fresh_head)
 
 
 def load_language_student(folder_or_id: Path | str, *, dtype: torch.dtype = torch.float32) -> Any:
@@ -141,6 +174,29 @@ def load_language_student(folder_or_id: Path | str, *, dtype: torch.dtype = torc
     model = from_pretrained("causal_lm", spec, location, dtype=dtype).eval()
     _require_known_output(model)
     return model
+
+
+@torch.inference_mode()
+def _require_runs(model: Any, tokenizer: Any, *, name: str) -> None:
+    """Refuse a model that cannot read a short text, or makes of it what is no number."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    ids = [token for token in tokenizer("a text")["input_ids"] if token < rows][:_PROBE_TOKENS]
+    probe = torch.tensor([ids or [0]], device=next(model.parameters()).device)
+    try:
+        answer = model(input_ids=probe, attention_mask=torch.ones_like(probe))
+        made = answer.logits if "logits" in answer else answer[0]
+        numbers = bool(made.isfinite().all())
+    except Exception as error:
+        raise ModelError(
+            f"{name}: {type(model).__name__} cannot read a text ({first_line(error)}). Its "
+            "configuration may not be that of its weights: download the model again, or take "
+            "another one"
+        ) from error
+    if not numbers:
+        raise ModelError(
+            f"{name}: {type(model).__name__} makes of a short text what is no number (NaN or "
+            "infinite). Download the model again, take another one, or set dtype: float32"
+        )
 
 
 @torch.inference_mode()

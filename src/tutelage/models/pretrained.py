@@ -11,7 +11,8 @@ means than tutelage's own calls `tutelage.register()` first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -55,13 +56,37 @@ def from_pretrained(
     Raises:
         ModelError: It cannot be read, or is not whole; the message says what to do.
     """
+    with _in_own_words(spec, location), without_bars():
+        if part == "config":
+            return _config(spec, location, trust_remote_code, options)
+        if part == "tokenizer":
+            return _tokenizer(spec, location, trust_remote_code, options)
+        return _model(part, spec, location, trust_remote_code, fresh_head, options)
+    raise AssertionError  # one of them has returned, or an error was raised
+
+
+def require_loadable(part: Part, spec: str, location: Path, *, fresh_head: bool = False) -> None:
+    """Refuse what `from_pretrained` would refuse of a model, told without reading its weights.
+
+    Args:
+        part: As for `from_pretrained`; a model with some head, or none.
+        spec: As for `from_pretrained`.
+        location: Its folder.
+        fresh_head: As for `from_pretrained`.
+
+    Raises:
+        ModelError: As for `from_pretrained`.
+        NotEnoughMemory: As for `from_pretrained`.
+    """
+    with _in_own_words(spec, location), without_bars():
+        _loader(part, spec, location, False, fresh_head, {})(device_map="meta")
+
+
+@contextmanager
+def _in_own_words(spec: str, location: Path | None) -> Iterator[None]:
+    """Make a `ModelError` of whatever is raised inside about a model."""
     try:
-        with without_bars():
-            if part == "config":
-                return _config(spec, location, trust_remote_code, options)
-            if part == "tokenizer":
-                return _tokenizer(spec, location, trust_remote_code, options)
-            return _model(part, spec, location, trust_remote_code, fresh_head, options)
+        yield
     except TutelageError:
         raise
     except Exception as error:
@@ -103,7 +128,26 @@ def _model(
     fresh_head: bool,
     options: dict[str, Any],
 ) -> Any:
-    from tutelage.models.completeness import require_numbers, require_whole
+    from tutelage.models.completeness import require_numbers
+
+    load = _loader(part, spec, location, trust, fresh_head, options)
+    if not trust and not is_gguf(location):
+        load(device_map="meta")  # without values: what is not whole takes no memory
+    model = load()
+    require_numbers(model, name=spec)
+    return model
+
+
+def _loader(
+    part: Part,
+    spec: str,
+    location: Path | None,
+    trust: bool,
+    fresh_head: bool,
+    options: dict[str, Any],
+) -> Callable[..., Any]:
+    """Loads a model with some more options of transformers, and refuses it if it is not whole."""
+    from tutelage.models.completeness import require_memory, require_whole
 
     register()
     given = options.get("config")
@@ -113,25 +157,23 @@ def _model(
     if not is_gguf(location):
         where["use_safetensors"] = True
     if location is not None and location.is_dir():
-        require_sane_sizes(config.to_dict(), name=spec, tensors=len(tensor_shapes(location)))
+        shapes = tensor_shapes(location)
+        require_sane_sizes(config.to_dict(), name=spec, tensors=len(shapes))
+        require_memory(shapes.values(), dtype=options.get("dtype"), name=spec)
 
     def load(**more: Any) -> Any:
-        model, told = auto.from_pretrained(
-            **where,
-            trust_remote_code=trust,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **{**options, **more},
-        )
+        with quiet():  # what transformers reports about tensors is said here, as an error
+            model, told = auto.from_pretrained(
+                **where,
+                trust_remote_code=trust,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **{**options, **more},
+            )
         require_whole(model, told, part=part, name=spec, fresh_head=fresh_head)
         return model
 
-    with quiet():  # what transformers reports about tensors is said above, as an error
-        if not trust and not is_gguf(location):
-            load(device_map="meta")  # without values: what is not whole takes no memory
-        model = load()
-    require_numbers(model, name=spec)
-    return model
+    return load
 
 
 def _auto_class(part: Part, config: Any) -> Any:
@@ -212,6 +254,14 @@ def unreadable(spec: str, error: BaseException, *, location: Path | None) -> Mod
         return ModelError(
             f"{spec}: this model brings code of its own, which is not run unless asked for. Read "
             "that code, then set trust_remote_code: true beside the model, or take another model"
+        )
+    if "Unrecognized configuration class" in text:
+        kind = re.search(r"\.(\w+)Config'>", text)
+        called = f" ({kind[1]})" if kind else ""
+        return ModelError(
+            f"{spec}: transformers has no model of this kind{called} with the head that is needed "
+            "here. Take another model, or for a classifier fit a head on its states "
+            "(fit: {method: head})"
         )
     if (
         "recognize this architecture" in text

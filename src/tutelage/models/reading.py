@@ -35,7 +35,7 @@ def read_config(spec: str, *, trust_remote_code: bool = False) -> Any:
     Raises:
         ModelError: The model is not there, or of a kind that transformers does not know.
     """
-    location = _unconverted(spec, tokenizer=False)
+    location = unconverted(spec, tokenizer=False)
     return from_pretrained("config", spec, location, trust_remote_code=trust_remote_code)
 
 
@@ -51,7 +51,7 @@ def read_tokenizer(spec: str, *, trust_remote_code: bool = False) -> Any:
         ModelError: The model is not there, or its tokenizer cannot be read.
     """
     return from_pretrained(
-        "tokenizer", spec, _unconverted(spec), trust_remote_code=trust_remote_code
+        "tokenizer", spec, unconverted(spec), trust_remote_code=trust_remote_code
     )
 
 
@@ -120,7 +120,7 @@ def give_padding_token(tokenizer: Any, spec: str) -> None:
     tokenizer.padding_side = "right"
 
 
-def _unconverted(spec: str, *, tokenizer: bool = True) -> Path | None:
+def unconverted(spec: str, *, tokenizer: bool = True) -> Path | None:
     """Where a model lies: a GGUF file itself, unless its plain copy is there already."""
     source = locate(spec, tokenizer=tokenizer)
     if source is None or source.is_dir():

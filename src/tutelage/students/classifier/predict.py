@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import ModernBertForSequenceClassification
 
 from tutelage.errors import ModelError
-from tutelage.models.computing import one_thread
+from tutelage.models.computing import one_thread, require_embeddings
 from tutelage.models.facts import context_tokens
 from tutelage.models.folders import check_model_folder
 from tutelage.models.pretrained import from_pretrained
@@ -56,6 +56,7 @@ class Predictor:
         longest = context_tokens(model.config) or LONGEST
         self.max_length = min(tokenizer.model_max_length, max(longest, 1))
         self._pad_id: int = tokenizer.pad_token_id or 0
+        self._vocabulary: int | None = getattr(model.config.get_text_config(), "vocab_size", None)
         self._tokenizer = tokenizer
         self._backend: Tokenizer | None = None
         if getattr(tokenizer, "is_fast", False):
@@ -115,10 +116,15 @@ class Predictor:
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if self._backend is None:
-            return self._tokenizer(list(texts), truncation=True, max_length=self.max_length)[
+            ids = self._tokenizer(list(texts), truncation=True, max_length=self.max_length)[
                 "input_ids"
             ]
-        return [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts))]
+        else:
+            ids = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts))]
+        require_embeddings(
+            ids, self._vocabulary, tokenizer=self._tokenizer, name=self.model.config.model_type
+        )
+        return ids
 
     @cached_property
     def _recurrent(self) -> FastRecurrent | None:

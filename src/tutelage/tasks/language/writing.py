@@ -11,6 +11,7 @@ import torch
 from tutelage.data.documents.chat import has_chat_template, render_prompt
 from tutelage.errors import DataError
 from tutelage.models import context_tokens, load_language_student, load_tokenizer
+from tutelage.models.computing import require_embeddings
 from tutelage.tasks.language.recipe import LanguageRecipe
 
 NEW_TOKENS = 64
@@ -56,6 +57,8 @@ class Writer:
             DataError: The text leaves no room for a token.
         """
         ids = self._ids(text)
+        vocabulary = self.model.config.get_text_config().vocab_size
+        require_embeddings([ids], vocabulary, tokenizer=self.tokenizer, name="the student")
         longest = context_tokens(self.model.config)
         room = self.new_tokens if longest is None else min(self.new_tokens, longest - len(ids))
         if room < 1:

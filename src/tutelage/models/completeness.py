@@ -7,12 +7,14 @@ names them. What transformers leaves to chance, a run would take for the model.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import math
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from tutelage.errors import ModelError
+from tutelage.errors import ModelError, NotEnoughMemory
 
 _NAMED = 3
 _HEADS = {"score", "classifier", "classification_head", "pre_classifier", "head", "logits_proj"}
@@ -85,6 +87,28 @@ def require_numbers(model: Any, *, name: str) -> None:
         raise ModelError(
             f"{name}: {len(faulty):,} of its tensors hold values that are no numbers (NaN or "
             f"infinite): {_some(faulty)}. Download the model again, or take another one"
+        )
+
+
+def require_memory(
+    shapes: Iterable[Sequence[int]], *, dtype: torch.dtype | None, name: str
+) -> None:
+    """Refuse weights that are more than this machine has memory for, before they take it.
+
+    Args:
+        shapes: Of their tensors.
+        dtype: What they are held in; None: as in the file, two bytes each at least.
+        name: The model, for the message.
+
+    Raises:
+        NotEnoughMemory: They are.
+    """
+    needed = sum(math.prod(shape) for shape in shapes) * (dtype.itemsize if dtype else 2)
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise NotEnoughMemory(
+            f"{name}: its weights take {needed / 1e9:,.1f} GB but this machine has "
+            f"{there / 1e9:,.1f} GB of memory. Take a smaller model, or a machine with more"
         )
 
 

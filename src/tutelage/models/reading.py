@@ -129,6 +129,36 @@ def unconverted(spec: str, *, tokenizer: bool = True) -> Path | None:
     return converted if converted.is_dir() else source
 
 
+def require_embedded(
+    texts: Sequence[str], vocabulary: int | None, tokenizer: Any, *, name: str
+) -> None:
+    """Refuse texts with a token that a model has no embedding for, before anything is computed.
+
+    Where the tokenizer knows no more tokens than the model, which is nearly always, nothing is
+    tokenized.
+
+    Args:
+        texts: All of them.
+        vocabulary: How many tokens the model has embeddings for; None: nobody knows.
+        tokenizer: The model's.
+        name: The model, for the message.
+
+    Raises:
+        ModelError: A text holds such a token; both are named.
+    """
+    if vocabulary is None or len(tokenizer) <= vocabulary:
+        return
+    for text in texts:
+        highest = max(tokenizer(text)["input_ids"], default=0)
+        if highest >= vocabulary:
+            shown = text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+            raise ModelError(
+                f"{name}: its tokenizer has {len(tokenizer):,} tokens, its matrix {vocabulary:,} "
+                f"rows, and the text {shown!r} holds {tokenizer.decode([highest])!r}, which has "
+                "none: resize the model's embeddings and save it again"
+            )
+
+
 _SHOWN = 60
 
 

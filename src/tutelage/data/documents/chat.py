@@ -13,8 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tutelage.data.rows import is_missing, is_whole, shown
-from tutelage.errors import DataError
+from tutelage.errors import DataError, ModelError
+from tutelage.runs.limits import OutOfLimits, limits
 
+RENDER_SECONDS, RENDER_MEMORY_BYTES = 10.0, 2**29
+"""What one conversation may take to be rendered; a long one takes some milliseconds."""
+REFUSALS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What a template raises, besides its own words, about a conversation that it was not made for."""
 Message = Mapping[str, Any]
 """A turn: `role`, `content`, and whatever else the template reads (`tool_calls`, `name`, ...)."""
 
@@ -75,7 +80,7 @@ def render_chat(
             message says what to do.
     """
     options = _options(tokenizer, options or {})
-    whole = _render(tokenizer, messages, options, prompt=False)
+    whole = render(tokenizer, messages, options, prompt=False)
     if not find_turns:
         return Rendering(whole, None)
     spans = []
@@ -87,9 +92,9 @@ def render_chat(
                 "the assistant speaks first; put what it answers before it, as a message of the "
                 "user"
             )
-        before = _render(tokenizer, messages[:place], options, prompt=True)
+        before = render(tokenizer, messages[:place], options, prompt=True)
         last = place == len(messages) - 1
-        upto = whole if last else _render(tokenizer, messages[: place + 1], options, prompt=False)
+        upto = whole if last else render(tokenizer, messages[: place + 1], options, prompt=False)
         if not (whole.startswith(upto) and upto.startswith(before)):
             raise DataError(
                 f"the chat template renders the conversation up to message {place + 1} in another "
@@ -115,7 +120,7 @@ def render_prompt(tokenizer: Any, messages: Sequence[Message]) -> str:
     Raises:
         DataError: The template refuses the conversation.
     """
-    return _render(tokenizer, messages, _options(tokenizer, {}), prompt=True)
+    return render(tokenizer, messages, _options(tokenizer, {}), prompt=True)
 
 
 def messages_problem(value: Any) -> str | None:
@@ -176,17 +181,38 @@ def _options(tokenizer: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _render(
+def render(
     tokenizer: Any, messages: Sequence[Message], options: Mapping[str, Any], *, prompt: bool
 ) -> str:
+    """Render a conversation within bounds of time and memory, for anyone may have written the
+    template.
+
+    Args:
+        tokenizer: Of transformers, with a chat template.
+        messages: The turns, in order; at least one.
+        options: What else the template takes.
+        prompt: Whether the generation prompt is added.
+
+    Raises:
+        DataError: The template refuses the conversation.
+        ModelError: The template does not end, or takes too much memory.
+    """
     from jinja2.exceptions import TemplateError
 
     try:
-        return tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=prompt, **dict(options)
-        )
-    except (TemplateError, TypeError, ValueError, KeyError) as error:
-        raise DataError(f"the chat template refuses the conversation: {error}") from error
+        with limits(seconds=RENDER_SECONDS, memory_bytes=RENDER_MEMORY_BYTES):
+            return tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=prompt, **dict(options)
+            )
+    except OutOfLimits as error:  # no row's fault, and the next one would take as long
+        raise ModelError(
+            f"the chat template of {tokenizer.name_or_path} cannot be rendered: {error}. Correct "
+            "it in chat_template.jinja or tokenizer_config.json, or take another model"
+        ) from error
+    except (TemplateError, *REFUSALS) as error:
+        said = str(error) or type(error).__name__
+        said = said if len(said) <= 300 else f"{said[:297]}..."
+        raise DataError(f"the chat template refuses the conversation: {said}") from error
 
 
 def _end_of_turn(tokenizer: Any, text: str, start: int, end: int) -> int:

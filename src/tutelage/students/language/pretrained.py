@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import ModelError
+from tutelage.errors import ModelError, NotEnoughMemory
 from tutelage.students.language.lora import Adaptable
 from tutelage.students.language.student import Teaching
 
@@ -53,6 +53,7 @@ class LanguagePretrained(Adaptable):
     def problems(self, teaching: Teaching, *, name: str) -> Iterator[tuple[str, str]]:
         """A model that is not there, writes no text, has another tokenizer, or reads too little."""
         from tutelage.models import (
+            check_model,
             context_tokens,
             load_tokenizer,
             model_config,
@@ -69,6 +70,11 @@ class LanguagePretrained(Adaptable):
             return
         if reason := writes_no_text(model):
             yield "model", reason
+            return
+        try:
+            check_model(model, head="causal_lm")
+        except (ModelError, NotEnoughMemory) as error:
+            yield "model", str(error)
             return
         tokens = min(len(teaching.tokenizer), teaching.config.vocab_size)
         if config.vocab_size < tokens:

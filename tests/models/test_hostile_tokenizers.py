@@ -29,7 +29,7 @@ def folder(language_model, tmp_path) -> Path:
         ("{{ messages | no_such_filter }}", "no_such_filter"),
         (LOOP, "did not end within 3 seconds"),
         ("{{ 'x' * 10**12 }}", "asked for more than 512 MB"),
-        ("{{ 9**9**9 }}", "did not end|more than 512 MB"),
+        ("{{ 9**(9**9) }}", "did not end|more than 512 MB"),
         ("{{ ''.__class__.__mro__ }}", "__class__"),
     ],
 )

@@ -9,11 +9,10 @@ import logging
 import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, PreTrainedConfig
 
 from tutelage.errors import ModelError
 from tutelage.models import computing, load_language_model, model_facts, model_fingerprint
@@ -221,7 +220,7 @@ def test_only_who_trusts_a_models_code_lets_it_describe_itself(monkeypatch):
 
     def describe(name_or_path, **options):
         asked.append((name_or_path, options["trust_remote_code"]))
-        return SimpleNamespace(_commit_hash="abc", get_text_config=SimpleNamespace)
+        return PreTrainedConfig(_commit_hash="abc")
 
     monkeypatch.setattr(
         "transformers.AutoConfig.from_pretrained",

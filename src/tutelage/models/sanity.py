@@ -98,8 +98,15 @@ def require_sane_config(config: Any, *, name: str) -> None:
     Raises:
         ModelError: It does; the entry is named.
     """
+    from transformers import PreTrainedConfig
+
     advice = "Correct config.json, or save the model again with save_pretrained"
     text = config.get_text_config()
+    if not isinstance(text, PreTrainedConfig):
+        raise ModelError(
+            f"{name}: its configuration says text_config: {_cut(repr(text))}; expected an object. "
+            f"{advice}"
+        )
     for key in _COUNTS:
         value = getattr(text, key, None)
         if isinstance(value, (list, tuple)):  # of models that see, with a size for every stage

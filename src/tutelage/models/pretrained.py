@@ -153,6 +153,11 @@ def _loader(
     given = options.get("config")
     config = _config(spec, location, trust, {}) if given is None else given
     auto = _auto_class(part, config)
+    if part == "backbone" and config.is_encoder_decoder and not _reads_alone(config) and not trust:
+        raise ModelError(
+            f"{spec} is of the kind {config.model_type}, which decodes what it has encoded and "
+            "reads no text by itself: take an encoder, or a causal language model"
+        )
     where = _where(spec, location)
     if not is_gguf(location):
         where["use_safetensors"] = True
@@ -197,6 +202,15 @@ def reads_as_encoder(config: Any) -> bool:
     from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING
 
     return bool(config.is_encoder_decoder) and type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
+
+
+def _reads_alone(config: Any) -> bool:
+    """Whether of a model that decodes what it has encoded hidden states of a text are had: from its
+    encoder, or from a decoder that reads the text once more, as in BART.
+    """
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+    return reads_as_encoder(config) or type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 
 def _where(spec: str, location: Path | None) -> dict[str, Any]:

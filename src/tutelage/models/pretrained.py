@@ -135,7 +135,27 @@ def _model(
         load(device_map="meta")  # without values: what is not whole takes no memory
     model = load()
     require_numbers(model, name=spec)
+    _without_contradictions(model)
     return model
+
+
+def _without_contradictions(model: Any) -> None:
+    """Leave settings of generation out that contradict each other, keeping the tokens that end a
+    text: transformers would refuse to save the model or what is made of it.
+    """
+    from transformers import GenerationConfig
+
+    settings = getattr(model, "generation_config", None)
+    if settings is None:
+        return
+    try:
+        settings.validate(strict=True)
+    except Exception:  # whatever it makes of values that are none
+        ends = ("bos_token_id", "eos_token_id", "pad_token_id")
+        config = model.config.get_text_config()
+        model.generation_config = GenerationConfig(
+            **{key: getattr(config, key, None) for key in ends}
+        )
 
 
 def _loader(

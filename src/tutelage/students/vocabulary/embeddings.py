@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from tutelage.errors import ShapeMismatch
+from tutelage.models.completeness import is_finite
 from tutelage.models.computing import one_thread
 from tutelage.models.output import below_adapters
 from tutelage.runs import atomic_write_bytes, fingerprint
@@ -98,9 +100,9 @@ def teacher_embeddings(
         if cache is None or not hasattr(language_model, "fingerprint")
         else cache / f"{key}.safetensors"
     )
-    if file is not None and file.is_file():
-        kept = load_file(file)
-        vectors, counts = kept["vectors"], kept["counts"]
+    kept = _kept(file, len(rows))
+    if kept is not None:
+        vectors, counts = kept
     else:
         vectors, counts = token_vectors(
             tokenizer,
@@ -121,6 +123,18 @@ def teacher_embeddings(
     )
     matrix[tokenizer.pad_token_id] = 0
     return matrix
+
+
+def _kept(file: Path | None, rows: int) -> tuple[Tensor, Tensor] | None:
+    """What an earlier build kept; None where it is not there, or is damaged."""
+    try:
+        kept = {} if file is None else load_file(file)
+    except (OSError, SafetensorError):
+        return None
+    vectors, counts = kept.get("vectors"), kept.get("counts")
+    if vectors is None or counts is None or not len(vectors) == len(counts) == rows:
+        return None
+    return (vectors, counts) if is_finite(vectors) and is_finite(counts) else None
 
 
 def set_embeddings(model: Any, matrix: Tensor) -> None:

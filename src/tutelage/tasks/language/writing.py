@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from tutelage.data.documents.chat import has_chat_template, render_prompt
-from tutelage.errors import DataError
+from tutelage.errors import DataError, ModelError
 from tutelage.models import context_tokens, load_language_student, load_tokenizer
 from tutelage.models.computing import require_embeddings
+from tutelage.models.pretrained import first_line
 from tutelage.tasks.language.recipe import LanguageRecipe
 
 NEW_TOKENS = 64
@@ -67,13 +68,20 @@ class Writer:
                 "in all: shorten it"
             )
         prompt = torch.tensor([ids], device=self.model.device)
-        written = self.model.generate(
-            input_ids=prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=room,
-            do_sample=False,
-            pad_token_id=self.tokenizer.pad_token_id,
-        )
+        try:
+            written = self.model.generate(
+                input_ids=prompt,
+                attention_mask=torch.ones_like(prompt),
+                max_new_tokens=room,
+                do_sample=False,
+                num_beams=1,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+        except (ValueError, TypeError, RuntimeError, LookupError, AttributeError) as error:
+            raise ModelError(
+                f"the student cannot go on from this text ({first_line(error)}): look at its "
+                "generation_config.json, or remove it"
+            ) from error
         return self.tokenizer.decode(written[0, len(ids) :], skip_special_tokens=True)
 
     def _ids(self, text: str) -> list[int]:

@@ -13,6 +13,7 @@
     │   └── TargetsCorrupt                       a part does not match its checksum or its schema
     ├── RunExists          (FileExistsError)     the run folder belongs to another recipe
     ├── RunIncomplete      (FileNotFoundError)   a stage that must come first has not been done
+    ├── RunDamaged         (ValueError)          a file of a run is not what its stage left
     ├── TrainingDiverged   (ArithmeticError)     the loss is not a number or exploded
     ├── AssetError         (OSError)             weights or data could not be fetched or are not
     │                                            what was expected
@@ -94,6 +95,10 @@ class RunExists(TutelageError, FileExistsError):
 
 class RunIncomplete(TutelageError, FileNotFoundError):
     """A stage that must come first has not been done."""
+
+
+class RunDamaged(TutelageError, ValueError):
+    """A file of a run is not what its stage left there."""
 
 
 class TrainingDiverged(TutelageError, ArithmeticError):

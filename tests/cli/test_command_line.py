@@ -38,6 +38,7 @@ WORDS = [
     "run",
     "targets",
     "train",
+    "verify",
 ]
 
 

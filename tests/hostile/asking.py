@@ -19,7 +19,7 @@ from tutelage.cli.main import main
 
 MEMORY_LIMIT = 1 << 30
 """Bytes that one input may take over what the process held before it."""
-SECONDS_LIMIT = 20.0
+SECONDS_LIMIT = 60.0
 """Seconds of processor time that one input may take."""
 UNEXPECTED = "not an error that tutelage expected"
 SHARES = {

@@ -178,3 +178,29 @@ def test_how_a_call_ended_names_stages_files_and_weights(tmp_path: Path) -> None
     assert finished.files == ("students/gru", "students/gru/model.safetensors")
     remember_finished(asked.folder, "train", finished)
     assert recall_finished(asked.folder, "train", inputs="inputs") == finished
+
+
+def test_a_stage_whose_file_was_damaged_is_done_again(tmp_path: Path) -> None:
+    _, work = make(tmp_path, "a")
+    weights = tmp_path / "a" / "students" / "gru" / "model.safetensors"
+    weights.write_text("maid", encoding="utf-8")
+    done, again = make(tmp_path, "a")
+    assert (done.how, work.count, again.count) == ("done", 1, 1)
+    assert weights.read_text(encoding="utf-8") == "made"
+
+
+def test_a_damaged_sibling_gives_nothing(tmp_path: Path) -> None:
+    make(tmp_path, "a")
+    (tmp_path / "a" / "students" / "gru" / "result").write_text("maid", encoding="utf-8")
+    done, work = make(tmp_path, "b")
+    assert (done.how, work.count) == ("done", 1)
+
+
+def test_a_folder_that_became_a_file_is_made_again(tmp_path: Path) -> None:
+    make(tmp_path, "a")
+    folder = tmp_path / "a" / "students" / "gru"
+    shutil.rmtree(folder)
+    folder.write_text("no folder", encoding="utf-8")
+    done, _ = make(tmp_path, "a")
+    assert done.how == "done"
+    assert (folder / "result").is_file()

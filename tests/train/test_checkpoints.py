@@ -1,7 +1,6 @@
 """Checkpoints are whole or not there, safe formats, the newest two."""
 
-import json
-
+import pytest
 import torch
 
 from tutelage.train.journal import read_newest, write_checkpoint
@@ -48,10 +47,31 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
     assert found is not None
     assert found[1]["step"] == 1
     write(tmp_path, 2)
-    assert json.loads((tmp_path / "step-00000002" / "state.json").read_text()) == {"step": 2}
     found = read_newest(tmp_path)
     assert found is not None
+    assert found[1] == {"step": 2}
     assert found[0]["n"].item() == 2
+
+
+@pytest.mark.parametrize("name", ["tensors.safetensors", "state.json"])
+@pytest.mark.parametrize("place", [0.25, 0.5, 0.9])
+def test_a_flipped_byte_gives_way_to_the_one_before(tmp_path, name, place):
+    write(tmp_path, 1)
+    file = write(tmp_path, 2) / name
+    content = bytearray(file.read_bytes())
+    content[int(place * len(content))] ^= 1
+    file.write_bytes(content)
+    found = read_newest(tmp_path)
+    assert found is not None
+    assert found[1] == {"step": 1}
+
+
+def test_checkpoints_of_earlier_versions_are_read(tmp_path):
+    folder = write(tmp_path, 3)
+    (folder / "state.json").write_text('{"step": 3}', encoding="utf-8")
+    found = read_newest(tmp_path)
+    assert found is not None
+    assert found[1] == {"step": 3}
 
 
 def test_nothing_there_is_nothing(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ from tutelage.errors import Problem, RecipeError
 def _read_recipe(path: Path, overrides: list[str]) -> tuple[Any, Path | None]:
     """The recipe of a file, or of a run folder together with that folder."""
     from tutelage.recipes.loading import load_recipe
+    from tutelage.runs import restore_recipe
 
     if path.is_dir():
         inside = path / "recipe.yaml"
+        if (damage := restore_recipe(path)) is not None:
+            progress_for(quiet=False).say(f"{damage}: put back from the record of the run")
         if not inside.is_file():
             raise RecipeError(
                 [
@@ -216,6 +220,37 @@ def predict(options: argparse.Namespace) -> int:
     return 0
 
 
+def verify(options: argparse.Namespace) -> int:
+    """`tutelage verify`: exit 1 and name each file of a run that is not what its stage left."""
+    from tutelage.recipes.verifying import verify_run
+    from tutelage.report.formats import plain_bytes
+
+    found = verify_run(options.folder, progress=progress_for(quiet=options.quiet or options.json))
+    if options.json:
+        record = {
+            "ok": not found.problems,
+            "run": str(found.path),
+            "stages": [asdict(stage) for stage in found.stages],
+            "without_sums": found.without_sums,
+        }
+        write_result(json.dumps(record, ensure_ascii=False))
+        return 1 if found.problems else 0
+    widest = max(len(stage.name) for stage in found.stages)
+    for stage in found.stages:
+        said = counted(len(stage.problems), "problems") if stage.problems else "as it was made"
+        if not stage.has_sums:
+            said = "made by a version that kept no checksums"
+        size = f"{counted(stage.files, 'files'):>9} {plain_bytes(stage.bytes):>10}"
+        write_result(f"{stage.name:<{widest}}  {size}  {said}")
+    for problem in found.problems:
+        write_result(problem)
+    if found.without_sums:
+        write_result(f"To record checksums from now on: tutelage run {found.path}")
+    if found.problems:
+        write_result(f"To make again what is damaged: tutelage run {found.path}")
+    return 1 if found.problems else 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "init": init,
     "check": check,
@@ -225,6 +260,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": run,
     "run": run,
     "predict": predict,
+    "verify": verify,
     "targets": targets,
     "demo": demo,
 }

@@ -105,6 +105,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--batch-size", type=int, default=64, help="texts at a time, of a classifier [64]"
     )
 
+    verify = _command(
+        commands,
+        "verify",
+        "check every file of a run against its checksum; exit 1 and name what is damaged",
+    )
+    verify.add_argument("folder", type=Path, help="a run folder")
+
     _targets(
         _command(
             commands, "targets", "look into a store of soft targets, verify, merge or export it"

@@ -13,7 +13,14 @@ from typing import Any
 
 from tutelage.config import dump_recipe
 from tutelage.errors import RunExists, TargetsError, TutelageError
-from tutelage.runs import RunFolder, lock, open_run, recall_finished, remember_finished
+from tutelage.runs import (
+    Finished,
+    RunFolder,
+    lock,
+    open_run,
+    recall_finished,
+    remember_finished,
+)
 from tutelage.runs.stages import StageOutcome, Stages
 from tutelage.targets import read_manifest
 from tutelage.targets.resuming import open_whole
@@ -75,7 +82,7 @@ def find_finished(
         return None
     with lock(folder.path):
         finished = recall_finished(folder, until, inputs=inputs)
-        if finished is None:
+        if finished is None or not _undamaged(folder, finished, dump_recipe(recipe)):
             return None
         facts = finished.facts
         # Of targets that are no store of ours, that they are there is known already.
@@ -85,6 +92,20 @@ def find_finished(
             return None
     kept = [StageOutcome(name, "kept", folder.stage(name).seconds) for name in finished.stages]
     return FinishedRun(folder, kept, tuple(facts["warnings"]), facts["quality"])
+
+
+def _undamaged(folder: RunFolder, finished: Finished, recipe_text: str) -> bool:
+    """Whether every file is what its stage left. Stages of an earlier version, without sums, are
+    looked at by the flow, which gives them some.
+    """
+    if folder.recipe_record.copies.get(folder.recipe_path.name) != recipe_text:
+        return False
+    stages = [folder.recipe_record, *(folder.stage(name) for name in finished.stages)]
+    if folder.provenance_path.name in finished.files:
+        stages.append(folder.stage("provenance"))
+    return all(stage.state == "summed" for stage in stages) and not any(
+        damage.matters for stage in stages for damage in stage.damages()
+    )
 
 
 def record_finished(

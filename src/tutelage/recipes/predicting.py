@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data import read_table
-from tutelage.errors import DataError, RecipeError, RunIncomplete
+from tutelage.errors import DataError, RecipeError, RunDamaged, RunIncomplete
 from tutelage.recipes.loading import load_recipe
+from tutelage.runs import require_undamaged
 from tutelage.tasks import all_tasks, task_named
 from tutelage.tasks.task import CONFIG_FILE, Answering, Task
 from tutelage.types import SILENT, Progress
 
 DEFAULT_TEXT_COLUMN = "text"
+STUDENTS = ("students", "controls")
+"""Folders of a run whose folders are students."""
 
 
 def recipe_of(path: Path) -> Any:
@@ -28,15 +31,24 @@ def recipe_of(path: Path) -> Any:
 
     Returns:
         A recipe of either task; None where there is none, or none that this version reads.
+
+    Raises:
+        RunDamaged: It is not what the run wrote.
     """
-    place = path.resolve()
-    run = place.parent.parent if place.parent.name in ("students", "controls") else place
+    run = run_of(path)
+    require_undamaged(run, ["recipe"])
     if not (run / "recipe.yaml").is_file():
         return None
     try:
         return load_recipe(run / "recipe.yaml")
     except RecipeError:
         return None
+
+
+def run_of(path: Path) -> Path:
+    """The run folder that a student's folder lies in; the path itself where it lies in none."""
+    place = path.resolve()
+    return place.parent.parent if place.parent.name in STUDENTS else place
 
 
 def student_folder(path: Path, student: str | None = None) -> Path:
@@ -50,6 +62,7 @@ def student_folder(path: Path, student: str | None = None) -> Path:
 
     Raises:
         RunIncomplete: There is no trained student there.
+        RunDamaged: What the best one is chosen by is not what was measured.
         RecipeError: The run has no student of that name.
     """
     if holds_model(path):
@@ -67,7 +80,8 @@ def student_folder(path: Path, student: str | None = None) -> Path:
         return path / "students" / student
     evaluation = path / "evaluation.json"
     if evaluation.is_file():
-        found = json.loads(evaluation.read_text("utf-8"))
+        require_undamaged(path, ["evaluation"])
+        found = _evaluation(evaluation)
         metric, higher = task_of(path, kind=found.get("task")).best_metric
         values = {
             name: metrics[metric]["value"] * (-1 if higher else 1)
@@ -76,6 +90,18 @@ def student_folder(path: Path, student: str | None = None) -> Path:
         }
         names.sort(key=lambda name: values.get(name, float("inf")))
     return path / "students" / names[0]
+
+
+def _evaluation(path: Path) -> dict[str, Any]:
+    """evaluation.json, as far as a student is chosen by it."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return {"task": found.get("task"), "students": dict(found["students"])}
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+        raise RunDamaged(
+            f"{path} is no evaluation any more ({type(error).__name__}), so nobody knows the best "
+            f"student. Make it again: tutelage evaluate {path.parent}; or name one with --student"
+        ) from error
 
 
 def holds_model(folder: Path) -> bool:
@@ -104,7 +130,11 @@ def load_student(folder: Path) -> tuple[Task, Answering]:
 
     Raises:
         ModelError: It cannot be loaded.
+        RunDamaged: It, or the recipe of its run, is not what was made.
     """
+    place = folder.resolve()
+    if place.parent.name in STUDENTS:
+        require_undamaged(run_of(folder), [f"{place.parent.name}/{place.name}"])
     recipe = recipe_of(folder)
     task = task_of(folder, kind=None if recipe is None else recipe.task.kind)
     return task, task.load(folder, recipe)

@@ -31,6 +31,7 @@ from tutelage.runs import (
     open_run,
     provenance,
 )
+from tutelage.runs.contents import remove
 from tutelage.runs.stages import StageOutcome, Stages, all_done
 from tutelage.tasks import task_named
 from tutelage.tasks.task import Job, Student
@@ -103,7 +104,7 @@ def run(
         job.require_room(folder, unfinished, root=root if out is None else out)
     folder.path.mkdir(parents=True, exist_ok=True)
     with lock(folder.path):
-        atomic_write_text(folder.recipe_path, text)
+        write_recipe(folder, text, progress)
         stages = Stages(folder, beside, progress)
 
         if job.fits_teacher:
@@ -120,6 +121,7 @@ def run(
                 prints.targets,
                 work=lambda: job.write_targets(folder, progress),
                 folder=folder.targets_path,
+                copied=[folder.targets_path / "manifest.json"],
                 is_whole=lambda: job.targets_are_whole(folder),
             )
         quality = job.open_targets(folder)
@@ -155,7 +157,8 @@ def run(
             if outcome.how == "done":
                 folder.stage("report").withdraw()  # its page would speak of other timings
             export_students(recipe, prints.students, folder, stages, progress)
-            if not stages.nothing_done or not folder.provenance_path.is_file():
+            known = folder.stage("provenance")
+            if not stages.nothing_done or known.state != "summed" or known.damages():
                 write_provenance(recipe, folder, job, seconds=stages.outcomes)
 
         if until == "report":
@@ -178,6 +181,19 @@ def run(
     return Outcome(folder, tuple(stages.outcomes), warnings, quality)
 
 
+def write_recipe(folder: RunFolder, text: str, progress: Progress) -> None:
+    """Write recipe.yaml and its record, unless both are there as they should be."""
+    known = folder.recipe_record
+    damages = known.damages()
+    if damages:
+        progress.say(f"{damages[0]}: written again")
+    if damages or known.copies.get(folder.recipe_path.name) != text:
+        remove(folder.recipe_path)  # a folder, perhaps
+        atomic_write_text(folder.recipe_path, text)
+        path = [folder.recipe_path]
+        known.mark_done(fingerprint(text), seconds=0.0, left=path, copied=path)
+
+
 def withdraw_results(folder: RunFolder) -> None:
     """Remove what was measured on other students or other rows: nobody should take it for the
     present ones'.
@@ -185,7 +201,7 @@ def withdraw_results(folder: RunFolder) -> None:
     for name in ("evaluation", "report"):
         folder.stage(name).withdraw()
     for path in (folder.evaluation_path, folder.predictions_path, folder.report_path):
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def require_one_process() -> None:
@@ -263,5 +279,9 @@ def write_provenance(
         "seconds": {stage.name: round(stage.seconds, 3) for stage in seconds},
         "teacher": dict(folder.stage("teacher").facts),
     }
+    remove(folder.provenance_path)  # a folder, perhaps
     atomic_write_json(folder.provenance_path, record)
+    folder.stage("provenance").mark_done(
+        prints.evaluation, seconds=0.0, left=[folder.provenance_path]
+    )
     return record

@@ -12,9 +12,16 @@ from tutelage.runs.files import (
     sync_folder,
 )
 from tutelage.runs.fingerprints import fingerprint, fingerprint_file, seed_sequence
-from tutelage.runs.folder import RunFolder, Stage, describe_changes, find_stages, open_run
+from tutelage.runs.folder import (
+    RunFolder,
+    describe_changes,
+    find_stages,
+    open_run,
+    restore_recipe,
+)
 from tutelage.runs.metrics_log import MetricsLog
 from tutelage.runs.provenance import provenance
+from tutelage.runs.records import Stage, recorded, require_undamaged
 from tutelage.runs.stages import Finished, recall_finished, remember_finished
 
 __all__ = [
@@ -35,7 +42,10 @@ __all__ = [
     "open_run",
     "provenance",
     "recall_finished",
+    "recorded",
     "remember_finished",
+    "require_undamaged",
+    "restore_recipe",
     "seed_sequence",
     "sync_folder",
 ]

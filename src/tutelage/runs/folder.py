@@ -6,63 +6,17 @@ another.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import RunExists
-from tutelage.runs.files import LOCK_FILE, atomic_write_json
+from tutelage.errors import RunDamaged, RunExists
+from tutelage.runs.contents import Damage
+from tutelage.runs.files import LOCK_FILE
+from tutelage.runs.records import FOLDER, Stage
 
 _SHOWN_CHANGES = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """The record of one stage of a run: done for which inputs, and how long it took."""
-
-    path: Path
-
-    def is_done(self, fingerprint: str) -> bool:
-        """True if the stage was finished for inputs of this fingerprint."""
-        return self._record().get("fingerprint") == fingerprint
-
-    def mark_done(self, fingerprint: str, *, seconds: float, **facts: Any) -> None:
-        """Record that the stage is finished.
-
-        Args:
-            fingerprint: Of its inputs.
-            seconds: Wall time the work took.
-            facts: JSON values worth keeping with it.
-        """
-        atomic_write_json(
-            self.path, {"fingerprint": fingerprint, "seconds": seconds, "facts": facts}
-        )
-
-    def withdraw(self) -> None:
-        """Forget that the stage was done."""
-        self.path.unlink(missing_ok=True)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What was kept with the stage; empty if it is not done."""
-        return dict(self._record().get("facts", {}))
-
-    @property
-    def seconds(self) -> float:
-        """Wall time the work took; 0 if it is not done."""
-        return float(self._record().get("seconds", 0.0))
-
-    def _record(self) -> dict[str, Any]:
-        try:
-            record = json.loads(self.path.read_text("utf-8"))
-        except (
-            FileNotFoundError,
-            ValueError,
-        ):  # a damaged record is no record: the stage is done again
-            return {}
-        return record if isinstance(record, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +75,24 @@ class RunFolder:
         """The page for people."""
         return self.path / "report.html"
 
+    @property
+    def recipe_record(self) -> Stage:
+        """The record of recipe.yaml, which holds its text."""
+        return self.stage("recipe")
+
+    @property
+    def recipe_text(self) -> str | None:
+        """The recipe as the run wrote it, whatever became of recipe.yaml since; of a run of an
+        earlier version what the file says. None where there is none.
+        """
+        kept = self.recipe_record.copies.get(self.recipe_path.name)
+        if kept is not None or not self.recipe_path.is_file():
+            return kept
+        return self.recipe_path.read_text("utf-8", errors="replace")
+
     def stage(self, name: str) -> Stage:
         """The record of a stage, for instance `teacher` or `students/gru`."""
-        return Stage(self.path / ".stages" / f"{name}.json")
+        return Stage(self.path, name)
 
 
 def open_run(root: Path, name: str, recipe_text: str, *, out: Path | None = None) -> RunFolder:
@@ -174,22 +143,58 @@ def open_run(root: Path, name: str, recipe_text: str, *, out: Path | None = None
         number += 1
 
 
+def restore_recipe(run: Path) -> Damage | None:
+    """Put recipe.yaml of a run back from its record where it is gone or no text any more.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        What was wrong with it and has been mended; None where nothing was.
+
+    Raises:
+        RunDamaged: It is a text, but not the one that the run wrote: somebody may have meant it.
+    """
+    folder = RunFolder(run)
+    kept, damages = folder.recipe_text, folder.recipe_record.damages()
+    if not damages or kept is None:
+        return None
+    path = folder.recipe_path
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, ValueError):
+        text = ""
+    if text.strip():
+        raise RunDamaged(
+            f"{path} is not what the run wrote ({describe_changes(kept, text)}). Remove it to have "
+            "the run's own back from its record; to run this one, copy it to another place and "
+            "give that to tutelage run"
+        )
+    folder.recipe_record.restore()
+    return damages[0]
+
+
 def find_stages(root: Path, name: str, fingerprint: str) -> Iterator[RunFolder]:
     """The runs under `root` in which a stage is done for inputs of this fingerprint, by name.
 
     Their files may have been removed since, and another process may be at work there: whoever takes
     them looks first.
     """
-    for record in sorted(root.glob(f"*/.stages/{name}.json")):
-        if Stage(record).is_done(fingerprint):
-            yield RunFolder(root / record.relative_to(root).parts[0])
+    for record in sorted(root.glob(f"*/{FOLDER}/{name}.json")):
+        run = RunFolder(root / record.relative_to(root).parts[0])
+        if run.stage(name).is_done(fingerprint):
+            yield run
 
 
 def describe_changes(old: str, new: str) -> str:
     """What differs between two recipes, key by key: `train.epochs 3 → 10, students.gru added`."""
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
-    before, after = (_leaves(YAML(typ="safe", pure=True).load(text)) for text in (old, new))
+    try:
+        before, after = (_leaves(YAML(typ="safe", pure=True).load(text)) for text in (old, new))
+    except (YAMLError, RecursionError):
+        return "one of them is no recipe any more"
     changes = []
     for key in sorted({*before, *after}):
         if key not in before:
@@ -205,8 +210,7 @@ def describe_changes(old: str, new: str) -> str:
 
 
 def _recipe_in(folder: Path) -> str | None:
-    path = folder / "recipe.yaml"
-    return path.read_text("utf-8") if path.is_file() else None
+    return RunFolder(folder).recipe_text
 
 
 def _holds_other_things(folder: Path) -> bool:

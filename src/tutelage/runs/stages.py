@@ -23,9 +23,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from tutelage.runs.contents import UNFINISHED, remove
 from tutelage.runs.files import atomic_write_text, lock
 from tutelage.runs.fingerprints import fingerprint
 from tutelage.runs.folder import RunFolder, find_stages
+from tutelage.runs.records import Stage
 from tutelage.types import Progress
 
 STAGE_VERSION = 3
@@ -35,8 +37,6 @@ are not reused."""
 LINKED_SUFFIXES = (".safetensors", ".parquet")
 """Files that are only ever replaced as a whole, so a hard link is as good as a copy. All others are
 copied: some of them, such as metrics.jsonl and TensorBoard events, are appended to."""
-UNFINISHED = ("checkpoints", ".*")
-"""Names of what belongs to work in progress; it is not taken over."""
 
 How = Literal["done", "kept", "reused"]
 Value_co = TypeVar("Value_co", covariant=True)
@@ -72,9 +72,13 @@ class Stages:
         work: Callable[[], Mapping[str, Any] | None],
         folder: Path | None = None,
         leaves: Path | Sequence[Path] = (),
-        is_whole: Callable[[], bool] = lambda: True,
+        copied: Sequence[Path] = (),
+        is_whole: Callable[[], bool] | None = None,
     ) -> StageOutcome:
         """Do the work unless it has been done for the same inputs.
+
+        What the stage leaves is recorded with size and SHA-256. Where a file is not what it was,
+        this is said, the file is put back from the record or removed, and the stage done again.
 
         Args:
             name: The stage, for instance `teacher` or `students/gru`.
@@ -85,7 +89,9 @@ class Stages:
                 that another process is writing, or that has lost the files, gives nothing.
             leaves: Files that the stage leaves; where somebody removed one since, the stage is done
                 again.
-            is_whole: Asked when the stage was done before or has been taken over: False does it
+            copied: Small texts among what it leaves, kept in the record whole.
+            is_whole: For a folder that knows the sums of its own files, of which `copied` alone are
+                recorded: asked when the stage was done before or has been taken over. False does it
                 again, because what it made was damaged since.
 
         Returns:
@@ -95,17 +101,37 @@ class Stages:
         files = [leaves] if isinstance(leaves, Path) else list(leaves)
         files += [] if folder is None else [folder]
         self._asked[name] = fingerprint, files
-        if stage.is_done(fingerprint) and all(path.exists() for path in files) and is_whole():
-            return self._record(name, "kept", stage.seconds)
+        left = files if is_whole is None else ()
+        if stage.is_done(fingerprint):
+            self._mend(stage)
+            kept = stage.is_done(fingerprint) and all(path.exists() for path in files)
+            if kept and (is_whole is None or is_whole()):
+                if stage.state == "unsummed":
+                    stage.add_sums(left=left, copied=copied)
+                return self._record(name, "kept", stage.seconds)
         if folder is not None and self._take_over(name, fingerprint, folder, files, is_whole):
             return self._record(name, "reused", stage.seconds)
         # Killed during the work, the old record must not vouch for what the work left.
         stage.withdraw()
+        if folder is not None and folder.exists() and not folder.is_dir():
+            remove(folder)
         started = time.monotonic()
         facts = dict(work() or {})
         seconds = time.monotonic() - started
-        stage.mark_done(fingerprint, seconds=seconds, **facts)
+        stage.mark_done(fingerprint, seconds=seconds, left=left, copied=copied, **facts)
         return self._record(name, "done", seconds)
+
+    def _mend(self, stage: Stage) -> None:
+        """Say what of a finished stage was damaged since; put it back, or remove it and with it the
+        record, so that the stage is done again.
+        """
+        for damage in stage.restore():
+            self.progress.say(f"{damage}: put back from the record of {stage.name}")
+        for damage in stage.damages():
+            if damage.matters:
+                self.progress.say(f"{damage}: {stage.name} is done again")
+                remove(self.folder.path / damage.path)
+                stage.withdraw()
 
     def _take_over(
         self,
@@ -113,7 +139,7 @@ class Stages:
         fingerprint: str,
         folder: Path,
         files: Sequence[Path],
-        is_whole: Callable[[], bool],
+        is_whole: Callable[[], bool] | None,
     ) -> bool:
         """Fill the stage's folder from a sibling in which the stage is done and whole; False if
         there is none.
@@ -135,13 +161,16 @@ class Stages:
                     continue
                 if not done.is_done(fingerprint) or not all(path.exists() for path in theirs):
                     continue
-                facts, seconds = done.facts, done.seconds
+                if damaged := [damage for damage in done.damages() if damage.matters]:
+                    self.progress.say(f"{name}: not reused from {sibling.path}: {damaged[0]}")
+                    continue
                 # Killed in between, the old record must not vouch for the new files.
                 stage.withdraw()
                 source = sibling.path / folder.relative_to(self.folder.path)
                 link_tree(source, folder, staging=self.folder.path / ".stages" / ".taken")
-            if is_whole():
-                stage.mark_done(fingerprint, seconds=seconds, **facts)
+                record = done.record()
+            if is_whole is None or is_whole():
+                stage.mark_as(record)
                 self.progress.say(f"{name}: reused from {sibling.path}")
                 return True
         return False
@@ -260,6 +289,8 @@ def remember_finished(folder: RunFolder, until: str, finished: Finished) -> None
     one.
     """
     record = json.loads(json.dumps(asdict(finished)))
+    if _path(folder, until).is_dir():  # somebody's damage
+        remove(_path(folder, until))
     atomic_write_text(
         _path(folder, until), json.dumps({"record": record, "sum": fingerprint(record)}, indent=2)
     )
@@ -278,20 +309,35 @@ def recall_finished(folder: RunFolder, until: str, *, inputs: str) -> Finished |
         for other inputs since, or a file is gone. Whether the files are what they were is not
         asked here.
     """
-    try:
-        written = json.loads(_path(folder, until).read_text("utf-8"))
-        record = written["record"]
-        if written["sum"] != fingerprint(record):
-            return None
-        finished = Finished(**{**record, "files": tuple(record["files"])})
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
-        return None
+    finished = _read(_path(folder, until))
     holds = (
-        finished.inputs == inputs
+        finished is not None
+        and finished.inputs == inputs
         and all(folder.stage(name).is_done(known) for name, known in finished.stages.items())
         and all((folder.path / file).exists() for file in finished.files)
     )
     return finished if holds else None
+
+
+def broken_endings(folder: RunFolder) -> list[str]:
+    """Each word of how a call ended that cannot be read any more, in words."""
+    paths = sorted(_path(folder, "any").parent.glob("*.json"))
+    return [
+        f"{path.relative_to(folder.path).as_posix()} cannot be read as a record"
+        for path in paths
+        if _read(path) is None
+    ]
+
+
+def _read(path: Path) -> Finished | None:
+    try:
+        written = json.loads(path.read_text("utf-8"))
+        record = written["record"]
+        if written["sum"] != fingerprint(record):
+            return None
+        return Finished(**{**record, "files": tuple(record["files"])})
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def _path(folder: RunFolder, until: str) -> Path:

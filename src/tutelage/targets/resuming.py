@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tutelage.errors import TargetsCorrupt, TargetsError, TargetsMismatch
+from tutelage.runs.contents import remove
 from tutelage.targets.encoding import encoder_of
 from tutelage.targets.manifest import PART_NAME, TEMPORARY, Manifest, read_manifest, write_manifest
 from tutelage.targets.parts import advice, read_part
@@ -83,4 +84,4 @@ def remove_broken_parts(targets: Path, progress: Progress) -> None:
             read_part(targets, part, manifest=manifest, encoder=encoder)
         except TargetsCorrupt as error:
             progress.say(f"{error}: these rows are labelled again")
-            (targets / part.file).unlink(missing_ok=True)
+            remove(targets / part.file)

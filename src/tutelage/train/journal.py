@@ -1,8 +1,9 @@
 """What a run leaves on disk while it trains: metrics.jsonl, TensorBoard events and checkpoints.
 
 A checkpoint is a folder `step-NNNNNNNN`: `tensors.safetensors` (weights, optimizer moments, moving
-average, best weights, random state) and `state.json` (counters). It is in safe formats, written
-under a temporary name, synced and renamed, so whole or not there; the newest two are kept.
+average, best weights, random state) and `state.json` (counters, the checksum of the tensors, and
+one of its own). It is in safe formats, written under a temporary name, synced and renamed, so whole
+or not there; the newest two are kept, and one that was damaged since is passed over.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tutelage.runs import MetricsLog, atomic_write_json, sync_folder
+from tutelage.runs import MetricsLog, atomic_write_json, fingerprint, sync_folder
+from tutelage.runs.contents import damages, sums_of
 from tutelage.train.state import TrainingState, random_state
 
 KEPT = 2
@@ -52,7 +54,8 @@ def write_checkpoint(
     )
     with file.open("rb+") as written:
         os.fsync(written.fileno())
-    atomic_write_json(temporary / "state.json", dict(state))
+    record = json.loads(json.dumps(dict(state) | {"files": sums_of(temporary, [file])}))
+    atomic_write_json(temporary / "state.json", record | {"sum": fingerprint(record)})
     if target.exists():  # only a damaged one is ever written again
         shutil.rmtree(target)
     temporary.replace(target)
@@ -63,14 +66,19 @@ def write_checkpoint(
 
 
 def read_newest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and state of the newest checkpoint that is whole; None if there is none."""
+    """Tensors and state of the newest checkpoint that is what was written; None if there is
+    none.
+    """
     for path in reversed(_found(folder)):
         try:
-            return load_file(path / "tensors.safetensors"), json.loads(
-                (path / "state.json").read_text("utf-8")
-            )
-        except (OSError, ValueError, SafetensorError):
-            continue  # damaged: the one before it is as good, only older
+            state = json.loads((path / "state.json").read_text("utf-8"))
+            if "files" in state or "sum" in state:  # those of earlier versions have neither
+                told = state.pop("sum", None)
+                if told != fingerprint(state) or damages(path, state.pop("files")):
+                    continue  # damaged: the one before it is as good, only older
+            return load_file(path / "tensors.safetensors"), state
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, SafetensorError):
+            continue
     return None
 
 

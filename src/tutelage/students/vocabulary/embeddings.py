@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from tutelage.errors import ShapeMismatch
-from tutelage.models.completeness import is_finite
 from tutelage.models.computing import one_thread
 from tutelage.models.output import below_adapters
 from tutelage.runs import atomic_write_bytes, fingerprint
@@ -95,14 +94,10 @@ def teacher_embeddings(
         [pieces[row] for row in rows],
         list(texts),
     )
-    file = (
-        None
-        if cache is None or not hasattr(language_model, "fingerprint")
-        else cache / f"{key}.safetensors"
-    )
-    kept = _kept(file, len(rows))
+    cache = cache if hasattr(language_model, "fingerprint") else None
+    kept = None if cache is None else _kept(cache, key)
     if kept is not None:
-        vectors, counts = kept
+        vectors, counts = kept["vectors"], kept["counts"]
     else:
         vectors, counts = token_vectors(
             tokenizer,
@@ -113,8 +108,9 @@ def teacher_embeddings(
             texts=texts,
             progress=progress,
         )
-        if file is not None:
-            atomic_write_bytes(file, save({"vectors": vectors.contiguous(), "counts": counts}))
+        if cache is not None:
+            content = save({"vectors": vectors.contiguous(), "counts": counts})
+            atomic_write_bytes(cache / f"{key}.{_digest(content)}.safetensors", content)
     scale = standard_deviation or 1 / math.sqrt(width)
     generator = torch.Generator().manual_seed(seed)
     matrix = torch.randn(len(pieces), width, generator=generator) * (scale / 10)
@@ -125,16 +121,20 @@ def teacher_embeddings(
     return matrix
 
 
-def _kept(file: Path | None, rows: int) -> tuple[Tensor, Tensor] | None:
-    """What an earlier build kept; None where it is not there, or is damaged."""
-    try:
-        kept = {} if file is None else load_file(file)
-    except (OSError, SafetensorError):
-        return None
-    vectors, counts = kept.get("vectors"), kept.get("counts")
-    if vectors is None or counts is None or not len(vectors) == len(counts) == rows:
-        return None
-    return (vectors, counts) if is_finite(vectors) and is_finite(counts) else None
+def _kept(cache: Path, key: str) -> dict[str, Tensor] | None:
+    """What was kept under a key; a file whose content is not what its name says is none."""
+    for file in sorted(cache.glob(f"{key}.*.safetensors")):
+        try:
+            content = file.read_bytes()
+        except OSError:
+            continue
+        if file.name.split(".")[1] == _digest(content):
+            return load(content)
+    return None
+
+
+def _digest(content: bytes) -> str:
+    return blake2b(content, digest_size=16).hexdigest()
 
 
 def set_embeddings(model: Any, matrix: Tensor) -> None:

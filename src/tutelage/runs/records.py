@@ -1,0 +1,179 @@
+"""The record of one stage of a run: done for which inputs, how long it took, and what it left.
+
+A record carries a sum of itself, and size and SHA-256 of every file that the stage left, so that
+nobody takes a damaged result for the stage's own. Records of earlier versions, which have neither,
+are believed as they were then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tutelage.errors import RunDamaged
+from tutelage.runs.contents import Damage, damages, remove, sums_of
+from tutelage.runs.files import atomic_write_json, atomic_write_text
+from tutelage.runs.fingerprints import fingerprint
+
+FOLDER = ".stages"
+_EARLIER_KEYS = {"fingerprint", "seconds", "facts"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a run, as its record tells."""
+
+    run: Path
+    """The run folder."""
+    name: str
+    """For instance `teacher` or `students/gru`."""
+
+    @property
+    def path(self) -> Path:
+        """The record's file."""
+        return self.run / FOLDER / f"{self.name}.json"
+
+    def record(self) -> dict[str, Any]:
+        """All that is written down; empty where there is nothing, or something damaged: then the
+        stage is done again.
+        """
+        try:
+            record = json.loads(self.path.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        if not isinstance(record, dict):
+            return {}
+        told = record.pop("sum", None)
+        earlier = told is None and record.keys() == _EARLIER_KEYS
+        return record if earlier or told == fingerprint(record) else {}
+
+    def is_done(self, fingerprint: str) -> bool:
+        """True if the stage was finished for inputs of this fingerprint. Whether what it left is
+        still there, `damages` says.
+        """
+        return self.record().get("fingerprint") == fingerprint
+
+    def mark_done(
+        self,
+        fingerprint: str,
+        *,
+        seconds: float,
+        left: Iterable[Path] = (),
+        copied: Iterable[Path] = (),
+        **facts: Any,
+    ) -> None:
+        """Record that the stage is finished.
+
+        Args:
+            fingerprint: Of its inputs.
+            seconds: Wall time the work took.
+            left: Files it made, and folders that it filled; their sums are recorded.
+            copied: Small texts among them that stand in the record whole, to be put back from it.
+            facts: JSON values worth keeping with it.
+        """
+        record = {"fingerprint": fingerprint, "seconds": seconds, "facts": facts}
+        self._write(record | self._contents(left, copied))
+
+    def mark_as(self, record: Mapping[str, Any]) -> None:
+        """Record that the stage was finished as in another run, whose files were taken over."""
+        self._write(record)
+
+    def add_sums(self, *, left: Iterable[Path], copied: Iterable[Path]) -> None:
+        """Give a record of an earlier version the sums of what lies there now: from now on, damage
+        is noticed. Arguments are those of `mark_done`.
+        """
+        self._write(self.record() | self._contents(left, copied))
+
+    def withdraw(self) -> None:
+        """Forget that the stage was done."""
+        remove(self.path)
+
+    @property
+    def state(self) -> Literal["absent", "broken", "unsummed", "summed"]:
+        """What there is: no record, one that cannot be used, one of an earlier version without sums
+        of files, or one with them.
+        """
+        if record := self.record():
+            return "summed" if "files" in record else "unsummed"
+        return "broken" if self.path.exists() or self.path.is_symlink() else "absent"
+
+    @property
+    def sums(self) -> dict[str, dict[str, Any]]:
+        """Size and SHA-256 of what the stage left, by path relative to the run."""
+        return dict(self.record().get("files", {}))
+
+    @property
+    def copies(self) -> dict[str, str]:
+        """Texts among them that stand in the record whole."""
+        return dict(self.record().get("copies", {}))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was kept with the stage; empty if it is not done."""
+        return dict(self.record().get("facts", {}))
+
+    @property
+    def seconds(self) -> float:
+        """Wall time the work took; 0 if it is not done."""
+        return float(self.record().get("seconds", 0.0))
+
+    def damages(self) -> list[Damage]:
+        """Each file that is not what the stage left; every byte is read."""
+        return damages(self.run, self.sums)
+
+    def restore(self) -> list[Damage]:
+        """Put damaged texts back that the record holds whole; what was mended."""
+        copies = self.copies
+        mended = [damage for damage in self.damages() if damage.path in copies]
+        for damage in mended:
+            remove(self.run / damage.path)
+            atomic_write_text(self.run / damage.path, copies[damage.path])
+        return mended
+
+    def _contents(self, left: Iterable[Path], copied: Iterable[Path]) -> dict[str, Any]:
+        whole = [path for path in copied if path.is_file()]
+        texts = {path.relative_to(self.run).as_posix(): path.read_text("utf-8") for path in whole}
+        return {"files": sums_of(self.run, [*left, *whole]), "copies": texts}
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        record = json.loads(json.dumps(record))
+        if self.path.is_dir():  # somebody's damage
+            remove(self.path)
+        atomic_write_json(self.path, {**record, "sum": fingerprint(record)})
+
+
+def require_undamaged(run: Path, names: Sequence[str]) -> None:
+    """Refuse what some stages of a run left, if it is not what they left.
+
+    Args:
+        run: The run folder.
+        names: Stages; one that was never finished, or by a version that kept no sums, is passed
+            over.
+
+    Raises:
+        RunDamaged: A file of theirs is not what it was, or a record cannot be read.
+    """
+    for name in names:
+        stage = Stage(run, name)
+        if stage.state == "broken":
+            raise RunDamaged(
+                f"the record {stage.path} cannot be read, so nobody can say whether {name} is what "
+                f"was made. Make it again: tutelage run {run}"
+            )
+        found = [damage for damage in stage.damages() if damage.matters]
+        if found:
+            rest = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            raise RunDamaged(
+                f"{run}: {found[0]}{rest}, so it is not what was made. Put it back from a copy, or "
+                f"make it again: tutelage run {run}"
+            )
+
+
+def recorded(run: Path) -> list[Stage]:
+    """Every stage that a run has a record of, damaged ones too, by name."""
+    folder = run / FOLDER
+    names = sorted(path.relative_to(folder).with_suffix("") for path in folder.rglob("*.json"))
+    return [Stage(run, name.as_posix()) for name in names if name.parts[0] != "finished"]

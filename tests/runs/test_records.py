@@ -1,0 +1,115 @@
+"""A stage's record knows what the stage left, and what of it is not what it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tutelage.errors import RunDamaged
+from tutelage.runs import Stage, recorded, require_undamaged
+
+
+def finished(run: Path) -> Stage:
+    """A stage that left three files, and one of another stage and one of unfinished work beside."""
+    student = run / "students" / "gru"
+    for name in ("model.safetensors", "recipe.txt", "tensorboard/events"):
+        (student / name).parent.mkdir(parents=True, exist_ok=True)
+        (student / name).write_text("made by " + name, encoding="utf-8")
+    for name in ("export/half/model", "checkpoints/step-1/state.json", ".writing"):
+        (student / name).parent.mkdir(parents=True, exist_ok=True)
+        (student / name).write_text("of others", encoding="utf-8")
+    stage = Stage(run, "students/gru")
+    stage.mark_done("f", seconds=1.0, left=[student], copied=[student / "recipe.txt"], steps=7)
+    return stage
+
+
+def test_what_a_stage_left_is_as_it_was(tmp_path: Path) -> None:
+    stage = finished(tmp_path)
+    assert sorted(stage.sums) == [
+        "students/gru/model.safetensors",
+        "students/gru/recipe.txt",
+        "students/gru/tensorboard/events",
+    ]
+    assert (stage.damages(), stage.state, stage.facts) == ([], "summed", {"steps": 7})
+    require_undamaged(tmp_path, ["students/gru", "never finished"])
+
+
+def other_bytes(path: Path) -> None:
+    path.write_bytes(b"M" + path.read_bytes()[1:])
+
+
+def shorter(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def folder_instead(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (other_bytes, "holds other bytes than were written"),
+        (shorter, "has 24 bytes where 25 were written"),
+        (Path.unlink, "is gone"),
+        (folder_instead, "is no file any more"),
+    ],
+)
+def test_a_file_that_is_not_what_it_was_is_named(
+    tmp_path: Path, damage: Callable[[Path], None], words: str
+) -> None:
+    stage = finished(tmp_path)
+    damage(tmp_path / "students/gru/model.safetensors")
+    assert [str(found) for found in stage.damages()] == [f"students/gru/model.safetensors {words}"]
+    with pytest.raises(RunDamaged, match=f"students/gru/model.safetensors {words}"):
+        require_undamaged(tmp_path, ["students/gru"])
+
+
+def test_what_nothing_is_made_from_stops_nobody(tmp_path: Path) -> None:
+    stage = finished(tmp_path)
+    (tmp_path / "students/gru/tensorboard/events").unlink()
+    assert [found.matters for found in stage.damages()] == [False]
+    require_undamaged(tmp_path, ["students/gru"])
+
+
+def test_small_texts_are_put_back(tmp_path: Path) -> None:
+    stage = finished(tmp_path)
+    text = tmp_path / "students/gru/recipe.txt"
+    folder_instead(text)
+    assert [found.path for found in stage.restore()] == ["students/gru/recipe.txt"]
+    assert text.read_text(encoding="utf-8") == "made by recipe.txt"
+    assert stage.damages() == []
+
+
+@pytest.mark.parametrize("place", [0.1, 0.4, 0.7, 0.95])
+def test_a_damaged_record_vouches_for_nothing(tmp_path: Path, place: float) -> None:
+    stage = finished(tmp_path)
+    content = bytearray(stage.path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    stage.path.write_bytes(content)
+    assert (stage.is_done("f"), stage.state, stage.facts) == (False, "broken", {})
+    with pytest.raises(RunDamaged, match="cannot be read"):
+        require_undamaged(tmp_path, ["students/gru"])
+
+
+def test_records_of_earlier_versions_are_believed_and_can_be_given_sums(tmp_path: Path) -> None:
+    stage = finished(tmp_path)
+    earlier = {"fingerprint": "f", "seconds": 1.0, "facts": {"steps": 7}}
+    stage.path.write_text(json.dumps(earlier), encoding="utf-8")
+    assert (stage.is_done("f"), stage.state, stage.damages()) == (True, "unsummed", [])
+    stage.add_sums(left=[tmp_path / "students/gru"], copied=[])
+    assert (stage.is_done("f"), stage.state, stage.facts) == (True, "summed", {"steps": 7})
+    assert len(stage.sums) == 3
+
+
+def test_every_record_of_a_run_is_found(tmp_path: Path) -> None:
+    finished(tmp_path)
+    Stage(tmp_path, "teacher").mark_done("t", seconds=1.0)
+    ending = tmp_path / ".stages" / "finished" / "report.json"
+    ending.parent.mkdir()
+    ending.write_text("{}", encoding="utf-8")
+    assert [stage.name for stage in recorded(tmp_path)] == ["students/gru", "teacher"]

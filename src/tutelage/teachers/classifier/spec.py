@@ -153,19 +153,18 @@ class ClassifierTeacherSpec(LocalReader):
             require_reads(facts, name=self.model)
             check_model(
                 self._below(assignment),
-                head=self._head(assignment),
+                head="backbone" if self._method(assignment) == "head" else "sequence",
                 trust_remote_code=self.trust_remote_code,
-                fresh_head=self._saved(assignment) is None and not isinstance(self.fit, NoFit),
+                fresh_head=isinstance(self.fit, FullFit) or self._method(assignment) == "lora",
             )
         except (ModelError, NotEnoughMemory) as error:
             return [Problem("model", str(error))]
         return []
 
-    def _head(self, assignment: ClassAssignment) -> Literal["backbone", "sequence"]:
-        """What of the model is loaded."""
+    def _method(self, assignment: ClassAssignment) -> str:
+        """How it is fitted, or was if it is a saved teacher."""
         saved = self._saved(assignment)
-        method = self.fit.method if saved is None else saved.method
-        return "backbone" if method == "head" else "sequence"
+        return self.fit.method if saved is None else saved.method
 
     def sources(self, assignment: ClassAssignment) -> str:
         """The weights, or a saved teacher with those below it."""

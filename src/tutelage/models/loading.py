@@ -9,7 +9,8 @@ by name. Out: a fresh stock model of the same class that holds these weights.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -123,7 +124,7 @@ def load_language_model(
         )
     _tell_padding_token(tokenizer, model)
     model.eval()
-    _require_runs(model, tokenizer, name=spec)
+    require_runs(model, tokenizer, name=spec)
     if torch.cuda.is_available():
         model.to("cuda")
     known = model_fingerprint(spec, trust_remote_code=trust_remote_code)
@@ -172,31 +173,50 @@ def load_language_student(folder_or_id: Path | str, *, dtype: torch.dtype = torc
     spec = str(folder_or_id)
     location = model_folder(spec, tokenizer=False)
     model = from_pretrained("causal_lm", spec, location, dtype=dtype).eval()
-    _require_known_output(model)
+    with _reading(model, name=spec):
+        _require_known_output(model)
     return model
 
 
 @torch.inference_mode()
-def _require_runs(model: Any, tokenizer: Any, *, name: str) -> None:
-    """Refuse a model that cannot read a short text, or makes of it what is no number."""
+def require_runs(model: Any, tokenizer: Any, *, name: str) -> None:
+    """Refuse a model that cannot read a short text, or makes of it what is no number.
+
+    Args:
+        model: With some head, or none, in evaluation mode.
+        tokenizer: Its tokenizer.
+        name: The model, for the message.
+
+    Raises:
+        ModelError: It cannot; the message says why.
+    """
     rows = model.get_input_embeddings().weight.shape[0]
     ids = [token for token in tokenizer("a text")["input_ids"] if token < rows][:_PROBE_TOKENS]
     probe = torch.tensor([ids or [0]], device=next(model.parameters()).device)
-    try:
+    with _reading(model, name=name):
         answer = model(input_ids=probe, attention_mask=torch.ones_like(probe))
         made = answer.logits if "logits" in answer else answer[0]
         numbers = bool(made.isfinite().all())
+    if not numbers:
+        raise ModelError(
+            f"{name}: {type(model).__name__} makes of a short text what is no number (NaN or "
+            "infinite). Download the model again, take another one, or set dtype: float32"
+        )
+
+
+@contextmanager
+def _reading(model: Any, *, name: str) -> Iterator[None]:
+    """Make a `ModelError` of whatever a model raises when it reads for the first time."""
+    try:
+        yield
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"{name}: {type(model).__name__} cannot read a text ({first_line(error)}). Its "
             "configuration may not be that of its weights: download the model again, or take "
             "another one"
         ) from error
-    if not numbers:
-        raise ModelError(
-            f"{name}: {type(model).__name__} makes of a short text what is no number (NaN or "
-            "infinite). Download the model again, take another one, or set dtype: float32"
-        )
 
 
 @torch.inference_mode()

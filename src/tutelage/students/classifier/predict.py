@@ -22,6 +22,7 @@ from tutelage.errors import ModelError
 from tutelage.models.computing import one_thread, require_embeddings
 from tutelage.models.facts import context_tokens
 from tutelage.models.folders import check_model_folder
+from tutelage.models.loading import require_runs
 from tutelage.models.pretrained import from_pretrained
 from tutelage.students.classifier.fast_rnn import FastRecurrent
 from tutelage.students.classifier.fast_transformer import FastTransformer, has_known_shape
@@ -85,7 +86,9 @@ class Predictor:
             )
         check_model_folder(folder)
         model = from_pretrained("sequence", str(folder), folder)
-        return cls(model, from_pretrained("tokenizer", str(folder), folder))
+        tokenizer = from_pretrained("tokenizer", str(folder), folder)
+        require_runs(model.eval(), tokenizer, name=str(folder))
+        return cls(model, tokenizer)
 
     @property
     def parameters(self) -> int:

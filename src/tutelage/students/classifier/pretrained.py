@@ -146,6 +146,7 @@ def load_pretrained(
             classes are others.
     """
     from tutelage.models import context_tokens
+    from tutelage.models.loading import require_runs
     from tutelage.models.pretrained import from_pretrained
     from tutelage.models.reading import model_folder
     from tutelage.students.configurations import label_names
@@ -156,6 +157,7 @@ def load_pretrained(
         config.pad_token_id = tokenizer.pad_token_id
     spec = str(model)
     network = from_pretrained("sequence", spec, model_folder(spec), config=config, fresh_head=True)
+    require_runs(network.eval(), tokenizer, name=spec)
     longest = min(tokenizer.model_max_length, context_tokens(config) or 512, 512)
     tokenizer.model_max_length = min(longest, max_length or longest)
     tokenizer.padding_side = "right"

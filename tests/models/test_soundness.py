@@ -7,6 +7,7 @@ import json
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def change_config(folder: Path, **entries) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
 
 
-def load(folder: Path, how: str):
+def load(folder: Path, how: Any):
     match how:
         case "student":
             return load_language_student(folder)

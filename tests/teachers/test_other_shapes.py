@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ from tutelage.teachers.classifier.features import extract_features, weights_read
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec, HeadFit, LoraFit
 from tutelage.teachers.spec import ClassAssignment
 
-SIZES = {
+SIZES: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 3,
     "num_attention_heads": 2,
@@ -90,7 +91,7 @@ def test_a_kind_without_a_classifier_is_refused_before_it_is_read(tokenizer, tmp
         assert "{{" not in problem.message
 
 
-def roberta(tokenizer, folder, **changes) -> str:
+def roberta(tokenizer, folder, **changes: Any) -> str:
     config = RobertaConfig(
         vocab_size=len(tokenizer), max_position_embeddings=20, pad_token_id=1, **SIZES, **changes
     )

@@ -71,11 +71,6 @@ class LanguagePretrained(Adaptable):
         if reason := writes_no_text(model):
             yield "model", reason
             return
-        try:
-            check_model(model, head="causal_lm")
-        except (ModelError, NotEnoughMemory) as error:
-            yield "model", str(error)
-            return
         tokens = min(len(teaching.tokenizer), teaching.config.vocab_size)
         if config.vocab_size < tokens:
             yield (
@@ -83,6 +78,7 @@ class LanguagePretrained(Adaptable):
                 f"has {config.vocab_size:,} rows in its output matrix, but the teacher speaks of "
                 f"{tokens:,} tokens: save the student's model and its tokenizer together",
             )
+            return
         reads = context_tokens(config)
         if reads is not None and teaching.sequence_length > reads:
             yield (
@@ -90,6 +86,10 @@ class LanguagePretrained(Adaptable):
                 f"reads at most {reads} tokens but task.sequence_length is "
                 f"{teaching.sequence_length}: lower it, or take a student that reads more",
             )
+        try:
+            check_model(model, head="causal_lm")
+        except (ModelError, NotEnoughMemory) as error:
+            yield "model", str(error)
 
     def starts_from(self) -> str:
         """The fingerprint of its weights."""

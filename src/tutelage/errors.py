@@ -21,14 +21,49 @@
     ├── NotEnoughMemory    (MemoryError)         the estimate is more than the machine has
     └── MissingExtra       (ImportError)         an optional package is not installed
 
-Every message answers three questions: what was given, what was expected, what to do.
+Every message answers three questions: what was given, what was expected, what to do. What it quotes
+of the input is cut and shown on one line: see `one_line`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+
+MOST_CHARACTERS = 1_000
+"""Of one message: what is longer quotes input, which is cut in its middle."""
+MOST_PROBLEMS = 50
+"""That are written out one by one."""
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What breaks a line, moves the cursor of a terminal, turns the direction of text, or is none."""
+
+
+def one_line(text: str, *, most: int = MOST_CHARACTERS) -> str:
+    r"""A message as one line of bounded length that any terminal may be given.
+
+    Args:
+        text: What to say; it may quote megabytes, or what a stranger wrote.
+        most: Characters that are kept, about: the beginning, and the end, which says what to do.
+
+    Returns:
+        The text; control characters are escaped, and what is left out of the middle is counted.
+
+    Example:
+        >>> one_line("two\nlines"), one_line("a" * 5_000, most=30)
+        ('two\\nlines', 'aaaaaaaaaaaaaaaaaaaa ... (4,970 characters more) ... aaaaaaaaaa')
+    """
+    if len(text) > most:
+        head, tail = text[: most * 2 // 3], text[len(text) - most // 3 :]
+        text = f"{head} ... ({len(text) - len(head) - len(tail):,} characters more) ... {tail}"
+    return _UNSEEN.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +78,11 @@ class Problem:
     message: str
     severity: str = "error"
 
+    def __post_init__(self) -> None:
+        """Show on one line what was quoted."""
+        for name in ("where", "message"):
+            object.__setattr__(self, name, one_line(getattr(self, name)))
+
     def __str__(self) -> str:
         """The problem on one line."""
         return f"{self.where}: {self.message}" if self.where else self.message
@@ -51,6 +91,10 @@ class Problem:
 class TutelageError(Exception):
     """The root of the tree; catch it to catch everything that tutelage raises on purpose."""
 
+    def __str__(self) -> str:
+        """The message on one line, with what it quotes cut."""
+        return one_line(super().__str__())
+
 
 class RecipeError(TutelageError, ValueError):
     """A recipe, or the data it names, cannot be used; `problems` holds every reason at once."""
@@ -58,7 +102,17 @@ class RecipeError(TutelageError, ValueError):
     def __init__(self, problems: Sequence[Problem] | str) -> None:
         """Take the problems, or one message when there is no place to point at."""
         self.problems = [Problem("", problems)] if isinstance(problems, str) else list(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__("\n".join(self.lines()))
+
+    def __str__(self) -> str:
+        """One line for each problem."""
+        return str(self.args[0])
+
+    def lines(self) -> list[str]:
+        """The problems one by one; of very many the first ones, and how many more there are."""
+        lines = [str(problem) for problem in self.problems[:MOST_PROBLEMS]]
+        left = len(self.problems) - len(lines)
+        return [*lines, f"and {left:,} problems more"] if left else lines
 
 
 class DataError(TutelageError, ValueError):
@@ -127,6 +181,9 @@ class MissingExtra(TutelageError, ImportError):
         )
 
 
+_LONGEST_WORD, _MANY_WORDS = 200, 1_000
+
+
 def nearest(word: str, known: Collection[str], *, cutoff: float = 0.6) -> str | None:
     """The known word most like `word`, for a message that guesses what was meant.
 
@@ -138,6 +195,12 @@ def nearest(word: str, known: Collection[str], *, cutoff: float = 0.6) -> str | 
     Returns:
         None when nothing is that close.
     """
+    if len(word) > _LONGEST_WORD:
+        return None
+    wanted = word.casefold()
     folded = {candidate.casefold(): candidate for candidate in known}
-    match = get_close_matches(word.casefold(), list(folded), n=1, cutoff=cutoff)
+    if len(folded) > _MANY_WORDS:  # comparing with each would take a second
+        begin = wanted[:2]
+        folded = {key: one for key, one in folded.items() if key.startswith(begin)}
+    match = get_close_matches(wanted, list(folded)[:_MANY_WORDS], n=1, cutoff=cutoff)
     return folded[match[0]] if match else None

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+from annotated_types import Ge, Le
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,3 +121,29 @@ class Silent:
 
 
 SILENT: Progress = Silent()
+
+
+_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def describe_bytes(count: float) -> str:
+    """A size in the unit that fits it, to three digits.
+
+    Example:
+        >>> describe_bytes(700), describe_bytes(12_300), describe_bytes(1.2e9)
+        ('700 bytes', '12.3 kB', '1.20 GB')
+    """
+    for size, unit in _UNITS:
+        if count >= size:
+            value = count / size
+            digits = 2 if value < 10 else 1 if value < 100 else 0
+            return f"{value:,.{digits}f} {unit}"
+    return f"{count:.0f} bytes"
+
+
+Seed = Annotated[int, Ge(0), Le(2**64 - 1)]
+"""What numpy and torch can start from."""
+Depth = Annotated[int, Ge(1), Le(1_000)]
+"""Layers: many more than any model has, and few enough to be laid out in seconds."""
+Width = Annotated[int, Ge(1), Le(1_000_000)]
+"""Numbers in a row of weights: what is larger overflows the sizes of matrices."""

@@ -133,6 +133,82 @@ def test_words_that_nobody_knows_are_refused(
 
 
 @pytest.mark.parametrize(
+    ("words", "texts"),
+    [
+        (["predict", "run", "--json", "--", "-5", "--bad", "-"], ["-5", "--bad", "-"]),
+        (
+            ["predict", "run", "one", "--json", "two", "--", "-x", "three"],
+            ["one", "two", "-x", "three"],
+        ),
+        (["predict", "--", "run", "--json"], ["--json"]),
+        (["predict", "run", "-", "--json", "-"], ["-", "-"]),
+        (["predict", "run", "-5"], ["-5"]),
+        (["predict", "run", "--", "--"], ["--"]),
+    ],
+)
+def test_texts_after_two_dashes_may_begin_with_one(
+    words: list[str], texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[argparse.Namespace] = []
+    monkeypatch.setitem(COMMANDS, "predict", lambda options: asked.append(options) or 0)
+    assert main(words) == 0
+    (found,) = asked
+    assert (str(found.folder), found.text) == ("run", texts)
+    assert found.json is (words.count("--json") - texts.count("--json") == 1)
+
+
+def test_a_recipe_after_two_dashes_may_begin_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[argparse.Namespace] = []
+    monkeypatch.setitem(COMMANDS, "check", lambda options: asked.append(options) or 0)
+    assert main(["check", "--quiet", "--", "-r.yaml"]) == 0
+    assert str(asked[0].recipe) == "-r.yaml"
+
+
+def test_a_text_that_looks_like_an_option_gets_the_advice(capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", "run", "text", "--bad" + "x" * 1_000])
+    said = capsys.readouterr().err
+    assert "texts that begin with a dash come after --" in said
+    assert len(said) < 2_000
+
+
+NUMBERS = {
+    ("predict", "run", "x", "--batch-size"): (1, 1_000_000),
+    ("targets", "inspect", "store", "--samples"): (0, 10_000),
+    ("demo", "--seed"): (0, 2**64 - 1),
+    ("demo", "--sentences"): (1, 12_000),
+    ("demo", "--task", "causal_lm", "--reviews"): (1, 110),
+}
+
+
+@pytest.mark.parametrize("words", NUMBERS)
+def test_every_number_has_its_range(words: tuple[str, ...], capsys) -> None:
+    least, most = NUMBERS[words]
+    wrong = [least - 1, most + 1, -3, "", "x", "1.5", "1_0", "1e3", " 2", "٣", "0x2", "9" * 5_000]
+    for value in wrong:
+        with pytest.raises(SystemExit, match="2"):
+            build_parser().parse_args([*words[:-1], f"{words[-1]}={value}"])
+        said = capsys.readouterr().err
+        assert f"is no whole number from {least:,} to {most:,}" in said
+        assert len(said) < 2_000
+    for value in (least, most):
+        options = build_parser().parse_args([*words, str(value)])
+        assert value in vars(options).values()
+
+
+def test_no_number_is_left_without_a_range() -> None:
+    def actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+        found = []
+        for action in parser._actions:
+            found.append(action)
+            if isinstance(action, argparse._SubParsersAction):
+                found += [inner for one in action.choices.values() for inner in actions(one)]
+        return found
+
+    assert not [one.dest for one in actions(build_parser()) if one.type in (int, float)]
+
+
+@pytest.mark.parametrize(
     ("task", "expected"), [([], Recipe), (["--task", "causal_lm"], LanguageRecipe)]
 )
 def test_init_writes_a_recipe_of_the_task_that_loads(task, expected, tmp_path, capsys) -> None:

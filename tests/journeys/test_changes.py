@@ -7,6 +7,7 @@ The command line is not the point here, so these runs happen in this process.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,8 @@ from tutelage.errors import RecipeError
 from tutelage.recipes.loading import load_recipe
 from tutelage.recipes.run import Outcome, run
 from tutelage.targets import TargetStore
+from tutelage.tasks.classification.job import ClassificationJob
+from tutelage.tasks.task import Student
 from tutelage.teachers import ClassifierTeacher
 from tutelage.types import SILENT
 
@@ -186,3 +189,32 @@ def test_a_classifier_that_is_fitted_needs_labels_and_says_so(job: Path) -> None
     ):
         run_here(job, SHORT)
     assert not (job / "runs").exists()
+
+
+OWN = "students.gru.embeddings=random"
+
+
+def test_a_control_that_takes_nothing_of_the_teacher_outlives_it(job: Path) -> None:
+    run_here(job, SHORT, OWN)
+    assert how(run_here(job, SHORT, OWN, "teacher.seed=1")) == {
+        "teacher": "done", "targets": "done", "students/gru": "done", "controls/gru": "reused",
+    }  # fmt: skip
+
+
+def test_a_control_that_begins_with_the_teachers_vectors_does_not(job: Path) -> None:
+    run_here(job, SHORT)
+    assert how(run_here(job, SHORT, "teacher.seed=1"))["controls/gru"] == "done"
+
+
+def test_controls_of_versions_before_are_found_by_their_former_name(job: Path) -> None:
+    first = run_here(job, SHORT, OWN, until="report")
+    recipe = load_recipe(job / "recipe.yaml", overrides=[SHORT, OWN])
+    prints = ClassificationJob(recipe).fingerprints
+    control = Student("gru", is_control=True)
+    record = first.folder.stage(control.stage)
+    assert record.is_done(prints.students[control])
+    record.mark_done(prints.formerly[control], seconds=1.0)
+    shutil.rmtree(first.folder.path / ".stages" / "finished")
+    assert set(how(run_here(job, SHORT, OWN, until="report")).values()) == {"kept"}
+    other = run_here(job, SHORT, OWN, "evaluate.bootstrap_samples=120")
+    assert set(how(other).values()) == {"reused"}

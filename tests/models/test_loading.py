@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from tutelage.models import computing, load_language_model, model_facts, model_f
 from tutelage.models.computing import choose_dtype
 from tutelage.models.finding import locate
 from tutelage.models.reading import read_tokenizer
-from tutelage.models.weights import file_sha256
 from tutelage.runs import cache_folder
 
 LABELS = ("negative", "neutral", "positive")
@@ -92,22 +90,6 @@ def test_the_fingerprint_follows_content_not_place(folder, tmp_path):
     config = moved / "tokenizer_config.json"
     config.write_text(config.read_text().replace("<|im_end|>", "<|im_other|>"))
     assert model_fingerprint(str(moved)) != before
-
-
-def test_big_files_are_hashed_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("tutelage.models.weights._REMEMBERED_FROM_BYTES", 4)
-    path = tmp_path / "weights.bin"
-    path.write_bytes(b"12345")
-    first = file_sha256(path)
-    calls = []
-    monkeypatch.setattr(
-        "tutelage.models.weights._sha256", lambda given: calls.append(given) or "again"
-    )
-    assert file_sha256(path) == first
-    assert calls == []
-    path.write_bytes(b"54321")
-    os.utime(path, ns=(1, 1))
-    assert file_sha256(path) == "again"
 
 
 @pytest.mark.parametrize(

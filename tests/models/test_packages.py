@@ -90,7 +90,7 @@ def test_a_join_that_was_killed_goes_on_where_it_was(site, whole, monkeypatch):
     install_pieces(site, whole)
     monkeypatch.setattr("tutelage.models.finding._BLOCK_BYTES", 64)
     with monkeypatch.context() as patch:
-        patch.setattr("tutelage.models.finding.file_sha256", killed_at_the_end)
+        patch.setattr("tutelage.models.finding.sha256_of", killed_at_the_end)
         with pytest.raises(KeyboardInterrupt):
             locate("package:big_model")
     (beside,) = (cache_folder() / "packages").rglob(".tiny.gguf.joining")

@@ -239,7 +239,7 @@ def test_code_in_a_folder_is_not_run(folder, capfd):
 def test_weights_beyond_memory_are_refused_before_they_take_it(folder):
     from tutelage.models.completeness import require_memory
 
-    with pytest.raises(NotEnoughMemory, match=r"take 4,000,000\.0 GB but this machine has"):
+    with pytest.raises(NotEnoughMemory, match=r"take 4,000 TB but this machine has"):
         require_memory([(10**6, 10**9)], dtype=torch.float32, name="m")
 
 

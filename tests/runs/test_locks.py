@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tutelage.errors import RunExists
+from tutelage.errors import RunExists, TutelageError
 from tutelage.runs import lock
 
 HOLD = """
@@ -77,3 +77,9 @@ def test_a_lock_file_removed_before_it_was_locked_is_not_the_lock(tmp_path, monk
         assert (tmp_path / ".lock").exists()
         with pytest.raises(RunExists), lock(tmp_path):
             pass
+
+
+def test_a_system_without_locks_is_told_what_is_supported(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(TutelageError, match="Use Linux, macOS, or WSL on Windows"), lock(tmp_path):
+        pass

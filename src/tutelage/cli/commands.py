@@ -9,15 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tutelage.cli.streams import write_json, write_result
 from tutelage.cli.targets import targets
-from tutelage.cli.terminal import (
-    counted,
-    format_seconds,
-    progress_for,
-    vars_of,
-    write_result,
-)
-from tutelage.errors import Problem, RecipeError
+from tutelage.cli.terminal import counted, format_seconds, progress_for, vars_of
+from tutelage.errors import MOST_PROBLEMS, Problem, RecipeError
 
 
 def _read_recipe(path: Path, overrides: list[str]) -> tuple[Any, Path | None]:
@@ -54,7 +49,7 @@ def init(options: argparse.Namespace) -> int:
     options.recipe.parent.mkdir(parents=True, exist_ok=True)
     options.recipe.write_text(task.template, encoding="utf-8")
     if options.json:
-        write_result(json.dumps({"recipe": str(options.recipe)}))
+        write_json({"recipe": str(options.recipe)})
     else:
         write_result(
             f"Wrote {options.recipe}. Edit {task.to_edit}, then: tutelage check {options.recipe}"
@@ -72,15 +67,12 @@ def check(options: argparse.Namespace) -> int:
     errors = [problem for problem in found.problems if problem.severity == "error"]
     if options.json:
         problems = [vars_of(problem) for problem in found.problems]
-        write_result(
-            json.dumps(
-                {"ok": not errors, "problems": problems, "estimate": found.estimate},
-                ensure_ascii=False,
-            )
-        )
+        write_json({"ok": not errors, "problems": problems, "estimate": found.estimate})
         return 2 if errors else 0
-    for problem in found.problems:
+    for problem in found.problems[:MOST_PROBLEMS]:
         write_result(f"{problem.severity}: {problem}")
+    if (more := len(found.problems) - MOST_PROBLEMS) > 0:
+        write_result(f"and {more:,} more")
     if errors:
         write_result(f"{len(errors)} to mend before this recipe can run.")
         return 2
@@ -128,7 +120,7 @@ def _run_recipe(
             "teacher_held_out": outcome.teacher_held_out,
             "evaluation": evaluation,
         }
-        write_result(json.dumps(record, ensure_ascii=False))
+        write_json(record)
         return 0
     if evaluation is not None:
         from tutelage.cli.tables import results_table
@@ -190,7 +182,14 @@ def predict(options: argparse.Namespace) -> int:
     progress = progress_for(quiet=options.quiet or options.json)
     if bool(options.text) == (options.file is not None):
         raise RecipeError("give texts to answer, or --file with a text column, and not both")
-    if options.file is not None:
+    if options.file is None:
+        for name in ("out", "text_field", "spreadsheet_safe"):
+            if is_given(options, name):
+                raise RecipeError(
+                    f"--{name.replace('_', '-')} is about --file, and here are texts alone: leave "
+                    "it out, or give --file"
+                )
+    else:
         written = predict_file(
             options.folder,
             options.file,
@@ -198,14 +197,20 @@ def predict(options: argparse.Namespace) -> int:
             student=options.student,
             text_field=options.text_field,
             batch_size=options.batch_size,
+            spreadsheet_safe=options.spreadsheet_safe,
             progress=progress,
         )
         if options.json:
-            write_result(json.dumps(written))
-        else:
+            write_json(written)
+            return 0
+        write_result(
+            f"{counted(written['rows'], 'rows')} answered by {written['student']}: {written['out']}"
+        )
+        if written["formulas"] and not options.spreadsheet_safe:
             write_result(
-                f"{counted(written['rows'], 'rows')} answered by {written['student']}: "
-                f"{written['out']}"
+                f"Cells of it that begin as formulas do (=, +, -, @, a tab or a line end), which a "
+                f"spreadsheet may compute: {written['formulas']:,}. With --spreadsheet-safe they "
+                "get a ' in front"
             )
         return 0
     at_work, answers = answer_texts(
@@ -213,7 +218,7 @@ def predict(options: argparse.Namespace) -> int:
     )
     if options.json:
         told = [{"text": text, **one} for text, one in zip(options.text, answers, strict=True)]
-        write_result(json.dumps(told, ensure_ascii=False))
+        write_json(told)
         return 0
     for text, answer in zip(options.text, answers, strict=True):
         write_result(at_work.line(text, answer))
@@ -233,7 +238,7 @@ def verify(options: argparse.Namespace) -> int:
             "stages": [asdict(stage) for stage in found.stages],
             "without_sums": found.without_sums,
         }
-        write_result(json.dumps(record, ensure_ascii=False))
+        write_json(record)
         return 1 if found.problems else 0
     widest = max(len(stage.name) for stage in found.stages)
     for stage in found.stages:

@@ -9,14 +9,26 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from tutelage.cli.streams import adapt_streams, write_result
+from tutelage.errors import one_line
 from tutelage.recipes.demo import DEMOS
 from tutelage.tasks import KINDS
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+MOST_TEXTS = 1_000_000
+"""At a time."""
+MOST_SEED = 2**64 - 1
+MOST_SENTENCES, MOST_REVIEWS = 12_000, 110
+"""That the demos have."""
+MOST_SAMPLES = 10_000
+"""Positions of a store that are shown."""
 
 QUIET_LIBRARIES = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -90,7 +102,11 @@ def build_parser() -> argparse.ArgumentParser:
         commands, "predict", "answer with a student: label and probabilities, or how a text goes on"
     )
     predict.add_argument("folder", type=Path, help="a student folder, or a run folder")
-    predict.add_argument("text", nargs="*", help="texts to classify, or to go on with")
+    predict.add_argument(
+        "text",
+        nargs="*",
+        help="texts to classify, or to go on with; those that begin with a dash come after --",
+    )
     predict.add_argument("--file", type=Path, help="csv, tsv, jsonl or parquet with a text column")
     predict.add_argument(
         "--out", type=Path, help="where --file's answers go (csv, tsv, jsonl or parquet)"
@@ -102,7 +118,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--text-field", help="text column of --file [the one of the run's data]")
     predict.add_argument(
-        "--batch-size", type=int, default=64, help="texts at a time, of a classifier [64]"
+        "--batch-size",
+        type=whole_number(1, MOST_TEXTS),
+        default=64,
+        help="texts at a time, of a classifier [64]",
+    )
+    predict.add_argument(
+        "--spreadsheet-safe",
+        action="store_true",
+        help="write ' before cells of a csv or tsv that a spreadsheet would take for a formula "
+        "(=, +, -, @, tab or line end first)",
     )
 
     verify = _command(
@@ -137,16 +162,21 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder for the demo's data, recipe and run [tutelage-demo, -fast or -lm]",
     )
-    demo.add_argument("--seed", type=int, default=0, help="seed of the students' training [0]")
+    demo.add_argument(
+        "--seed",
+        type=whole_number(0, MOST_SEED),
+        default=0,
+        help="seed of the students' training [0]",
+    )
     demo.add_argument(
         "--sentences",
-        type=int,
+        type=whole_number(1, MOST_SENTENCES),
         help="unlabeled sentences for classification [as many as end in ten minutes on this "
         "machine; at most 12000]",
     )
     demo.add_argument(
         "--reviews",
-        type=int,
+        type=whole_number(1, MOST_REVIEWS),
         help="reviews for causal_lm to train on [as many as end in 15 minutes on this machine; at "
         "most 110]",
     )
@@ -180,7 +210,9 @@ def _targets(parser: argparse.ArgumentParser) -> None:
     for action in (inspect, verify, export):
         action.add_argument("store", type=Path, help="a store, or a run folder that holds one")
     inspect.add_argument(
-        "--samples", type=int, help="positions to show [3 where the tokenizer is known]"
+        "--samples",
+        type=whole_number(0, MOST_SAMPLES),
+        help="positions to show [3 where the tokenizer is known]",
     )
     inspect.add_argument(
         "--tokenizer", help="the teacher, whose tokenizer spells the ids [that of the run]"
@@ -205,17 +237,57 @@ def _recipe(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """What argparse asks for a number: the range, and words for what is none."""
+
+    def read(word: str) -> int:
+        # Digits of other scripts, underscores and spaces are numbers to `int`, but not to people.
+        if re.fullmatch(r"[+-]?[0-9]{1,30}", word) and least <= int(word) <= most:
+            return int(word)
+        raise argparse.ArgumentTypeError(
+            f"{one_line(repr(word), most=60)} is no whole number from {least:,} to {most:,}"
+        )
+
+    return read
+
+
+_AFTER_DASHES = "\ue000"
+"""Marks a word that stands after `--` and begins with a dash, which argparse, that looks at words
+twice, would take for an option."""
+
+
 def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     """The words as options; texts of `predict` may also come after an option, which argparse alone
-    refuses.
+    refuses, and whatever comes after `--` is no option.
     """
-    options, left = parser.parse_known_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if "--" in words:
+        place = words.index("--")
+        after = [f"{_AFTER_DASHES}{one}" if one[:1] == "-" else one for one in words[place + 1 :]]
+        words = [*words[:place], *after]
+    options, left = parser.parse_known_args(words)
     if options.command == "predict":
-        options.text += [word for word in left if not word.startswith("-")]
-        left = [word for word in left if word.startswith("-")]
+        options.text += [word for word in left if not _is_option(word)]
+        left = [word for word in left if _is_option(word)]
+    for name, value in vars(options).items():
+        setattr(options, name, _unmarked(value))
     if left:
-        parser.error(f"unrecognized arguments: {' '.join(left)}")
+        advice = "; texts that begin with a dash come after --" * (options.command == "predict")
+        shown = " ".join(one_line(_unmarked(word), most=60) for word in left[:10])
+        parser.error(f"unrecognized arguments: {shown}{advice}")
     return options
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("-") and word != "-"
+
+
+def _unmarked(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unmarked(one) for one in value]
+    if isinstance(value, (str, Path)) and str(value).startswith(_AFTER_DASHES):
+        return type(value)(str(value)[1:])
+    return value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -227,11 +299,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 done, 1 failed, 2 wrong input, 130 interrupted.
     """
+    adapt_streams()
     options = _parse(build_parser(), arguments)
     if options.version:
         from importlib.metadata import version
 
-        sys.stdout.write(f"tutelage {version('tutelage')}\n")
+        write_result(f"tutelage {version('tutelage')}")
         return EXIT_DONE
     if options.command is None:
         build_parser().print_help()

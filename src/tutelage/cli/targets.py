@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tutelage.cli.terminal import progress_for, write_result
-from tutelage.errors import RecipeError, RunIncomplete, TargetsMismatch, TutelageError
+from tutelage.cli.streams import write_json, write_json_line, write_result
+from tutelage.cli.terminal import progress_for
+from tutelage.errors import RecipeError, RunIncomplete, TargetsMismatch, TutelageError, one_line
 
 SAMPLES = 3
 """Positions that `inspect` shows a person where it can spell their ids."""
@@ -30,7 +31,7 @@ def verify(options: argparse.Namespace) -> int:
     path = _store(options.store)
     broken = verify_store(path)
     if options.json:
-        write_result(json.dumps({"ok": not broken, "broken": broken}, ensure_ascii=False))
+        write_json({"ok": not broken, "broken": broken})
     else:
         write_result("\n".join(broken) if broken else f"{path}: every part matches its checksum")
     return 1 if broken else 0
@@ -51,13 +52,13 @@ def inspect(options: argparse.Namespace) -> int:
             wanted = 0
     facts = inspect_store(path, decode=decode, samples=wanted)
     if options.json:
-        write_result(json.dumps(facts, ensure_ascii=False))
+        write_json(facts)
         return 0
     samples = facts.pop("samples", [])
     for key, value in facts.items():
         shown = plain_bytes(value) if key in ("bytes", "output_bytes") else value
         shown = f"{value:,.3f}" if isinstance(value, float) else shown
-        write_result(f"{key:<22} {shown}")
+        write_result(f"{key:<22} {one_line(str(shown))}")
     for sample in samples:
         write_result("\n" + _spelled(sample))
     return 0
@@ -77,7 +78,7 @@ def merge(options: argparse.Namespace) -> int:
         "positions": store.manifest.positions,
     }
     if options.json:
-        write_result(json.dumps(facts))
+        write_json(facts)
     else:
         write_result(f"{facts['rows']:,} rows, {facts['positions']:,} positions: {store.path}")
     return 0
@@ -94,11 +95,11 @@ def export(options: argparse.Namespace) -> int:
                 "the rows themselves go to stdout: give --out FILE, or leave out --json"
             )
         for line in jsonl_lines(path):
-            write_result(line)
+            write_json_line(line)
         return 0
     rows = export_jsonl(path, options.out)
     if options.json:
-        write_result(json.dumps({"out": str(options.out), "rows": rows}))
+        write_json({"out": str(options.out), "rows": rows})
     else:
         write_result(f"{rows:,} rows: {options.out}")
     return 0
@@ -181,8 +182,11 @@ def _tokenizer(options: argparse.Namespace) -> tuple[str, Any]:
     teacher = recipe.teacher.spec()
     if not teacher.has_weights:
         return "", None
-    # Only language models write targets of tokens.
-    assignment = TokenAssignment(recipe.task.sequence_length)
+    # Only language models write targets of tokens; a store may have been put into another run.
+    length = getattr(recipe.task, "sequence_length", None)
+    if length is None:
+        return "", None
+    assignment = TokenAssignment(length)
     return f"the teacher of {inside}", teacher.tokenizer(assignment)
 
 

@@ -4,7 +4,6 @@ lines otherwise; an exception becomes words on stderr and an exit code.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from tutelage.cli.streams import abandon_stdout, write_json
 from tutelage.errors import (
     DataError,
     ModelError,
@@ -31,6 +31,7 @@ from tutelage.errors import (
     RunExists,
     RunIncomplete,
     TutelageError,
+    one_line,
 )
 from tutelage.types import SILENT, Advance
 from tutelage.types import Progress as ProgressProtocol
@@ -69,8 +70,12 @@ class TerminalProgress:
         )
 
     def say(self, message: str) -> None:
-        """Show one line of talk."""
-        self._console.print(message, markup=False, soft_wrap=True)
+        """Show a line or two of talk; a stderr that takes none, such as a full disk, stops
+        nothing.
+        """
+        shown = "\n".join(map(one_line, message.split("\n")))
+        with _despite_full_disks():
+            self._console.print(shown, markup=False, soft_wrap=True)
 
 
 def progress_for(*, quiet: bool) -> ProgressProtocol:
@@ -93,12 +98,6 @@ def format_seconds(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def write_result(text: str) -> None:
-    """Put a result on stdout."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
-    sys.stdout.flush()
 
 
 WRONG_INPUT = (
@@ -132,6 +131,7 @@ def explain(error: BaseException, *, command: str, as_json: bool) -> int:
         )
         return 130
     if isinstance(error, BrokenPipeError):
+        abandon_stdout()
         return 1
     if as_json:
         problems = (
@@ -139,19 +139,20 @@ def explain(error: BaseException, *, command: str, as_json: bool) -> int:
             if isinstance(error, RecipeError)
             else []
         )
-        record = {"error": type(error).__name__, "message": str(error), "problems": problems}
-        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        said = str(error) if isinstance(error, TutelageError) else one_line(str(error))
+        record = {"error": type(error).__name__, "message": said, "problems": problems}
+        write_json(record)
     if isinstance(error, RecipeError):
         count = len(error.problems)
-        for problem in error.problems:
-            _say(f"error: {problem}")
+        for line in error.lines():
+            _say(f"error: {line}")
         if count > 1:
             _say(f"{count} problems. Nothing was started.")
         return 2
     if isinstance(error, TutelageError):
         _say(f"{type(error).__name__}: {error}")
         return 2 if isinstance(error, WRONG_INPUT) else 1
-    _say(f"{type(error).__name__}: {error}")
+    _say(f"{type(error).__name__}: {one_line(str(error))}")
     _say(
         "This is not an error that tutelage expected. Run again with --traceback to see where it "
         "came from."
@@ -165,4 +166,15 @@ def vars_of(problem: Problem) -> dict[str, str]:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr)  # noqa: T201
+    with _despite_full_disks():
+        print(message, file=sys.stderr)  # noqa: T201
+
+
+@contextmanager
+def _despite_full_disks() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from tutelage.config.source import Keys, Source
 from tutelage.config.values import REFUSED
-from tutelage.errors import Problem, nearest
+from tutelage.errors import Problem, nearest, one_line
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -28,6 +28,9 @@ _EXPECTED = {
     "model_attributes_type": "a mapping of keys to values",
     "none_required": "null",
 }
+
+
+_MISSING = ("missing", "union_tag_not_found")
 
 
 def in_words(
@@ -46,9 +49,17 @@ def in_words(
         words: What may stand at some keys beyond what this class knows, such as other tasks.
 
     Returns:
-        One problem for each error, in the order of the file.
+        One problem for each error but those about values that the source refused already, in the
+        order of the file.
     """
-    return [_in_words(error, source, recipe, words or {}) for error in errors]
+    problems = []
+    for error in errors:
+        keys = _keys_of(error["loc"], source.values, recipe)
+        # A key that is missing may be what a merge key was to bring.
+        ways = (keys, keys[:-1]) if error["type"] in _MISSING else (keys,)
+        if source.refused.isdisjoint(ways):
+            problems.append(_in_words(error, source, recipe, words or {}))
+    return problems
 
 
 def _in_words(
@@ -113,7 +124,7 @@ def _wording(said: str) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    text = "nothing (null)" if value is None else repr(value)
+    text = "nothing (null)" if value is None else one_line(repr(value), most=200)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from tutelage.errors import one_line
+
 
 def check_options(spec: Any) -> None:
     """Refuse a spec whose options are out of range, or do not go together; for `__post_init__`.
@@ -64,7 +66,7 @@ def check_values(spec: type, values: Mapping[str, Any]) -> None:
         options = list(_options(hints[name]))
         if not any(_fits(value, option) for option in options):
             expected = " or ".join(_expected(option) for option in options)
-            raise ValueError(f"{name} is {value!r}: expected {expected}")
+            raise ValueError(f"{name} is {_shown(value)}: expected {expected}")
 
 
 @cache
@@ -100,11 +102,18 @@ def _fits(value: Any, option: tuple[Any, tuple[Any, ...]]) -> bool:
         return isinstance(value, bool)
     if kind in (int, float):
         number = Integral if kind is int else Real
-        if not isinstance(value, number) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, number) or isinstance(value, bool) or not _is_finite(value):
             return False
     elif value is None and kind is not Any:
         return False
     return all(_within(value, bound) for bound in bounds)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def _within(value: Any, bound: Any) -> bool:
@@ -133,6 +142,13 @@ def _expected(option: tuple[Any, tuple[Any, ...]]) -> str:
     noun = nouns.get(kind) or f"a {getattr(get_origin(kind) or kind, '__name__', kind)}"
     limits = " and ".join(words for bound in bounds if (words := _limit(bound)))
     return f"{noun} {limits}".rstrip()
+
+
+def _shown(value: Any) -> str:
+    try:
+        return one_line(repr(value), most=100)
+    except ValueError:  # more digits than Python writes out
+        return "a number of very many digits"
 
 
 def _limit(bound: Any) -> str:

@@ -1,18 +1,22 @@
 """A recipe file as plain values, with the place in the file that each value came from.
 
 Comes in: the path and the `--set` overrides. Goes out: nested dicts and lists, the line of every
-key and item, and what is already wrong (a key given twice, an override that fits nowhere).
+key and item, and what is already wrong (a key given twice, a merge key, a number of more than 64
+bits, an override that fits nowhere). A recipe is YAML 1.2 with the tags of JSON, and of bounded
+size: whoever wrote it, reading it ends soon.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from tutelage.errors import Problem, RecipeError
@@ -20,8 +24,22 @@ from tutelage.errors import Problem, RecipeError
 Keys = tuple[str | int, ...]
 """The way from the root of a recipe to a value: keys of mappings and positions in lists."""
 
+_MOST_BYTES = 4 << 20
 _MOST_NODES = 100_000
 """Enough for any recipe; a file of nested aliases would otherwise unfold without end."""
+_MOST_DEPTH = 50
+"""Mappings and lists inside each other; a recipe has some five."""
+_LEAST_NUMBER, _MOST_NUMBER = -(2**63), 2**64 - 1
+"""What numpy and torch can hold."""
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}"
+    for name in (
+        "map", "seq", "str", "null", "bool", "int", "float",
+        "timestamp", "merge", "value",  # which plain text may look like
+    )
+)  # fmt: skip
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+_VERSION = re.compile(r"^%YAML(?![ \t]+1\.2[ \t\r]*$)", re.MULTILINE)
 
 
 @dataclass
@@ -37,6 +55,10 @@ class Source:
 
     problems: list[Problem] = field(default_factory=list)
     """What was wrong before any meaning was looked at."""
+
+    refused: set[Keys] = field(default_factory=set)
+    """Where the values stand that cannot be at all; they read as None, and no more is to be said of
+    them."""
 
     def at(self, *keys: str) -> Any:
         """The value at the end of some keys; None where the way to it ends before."""
@@ -76,7 +98,7 @@ def read_source(path: Path, *, overrides: Sequence[str] = ()) -> Source:
     """
     text = _read_text(path)
     try:
-        node = _yaml().compose(text)
+        node = _compose(text)
     except YAMLError as error:
         raise RecipeError([Problem(_place_of(error, path), _sentence(error))]) from None
     source = Source(places={(): f"{path}:1"})
@@ -94,25 +116,73 @@ def read_source(path: Path, *, overrides: Sequence[str] = ()) -> Source:
     return source
 
 
+class _BoundedComposer(Composer):
+    """Ends where a document is larger or deeper than any recipe."""
+
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader)
+        self.warn_double_anchors = False  # an anchor may be used again
+        self._num_nodes = 0
+        self._num_above = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self._num_nodes += 1
+        self._num_above += 1
+        if self._num_nodes > _MOST_NODES or self._num_above > _MOST_DEPTH:
+            wrong = (
+                f"these are more than {_MOST_NODES:,} values, which no recipe needs"
+                if self._num_nodes > _MOST_NODES
+                else f"this is nested more than {_MOST_DEPTH} deep, which no recipe needs"
+            )
+            raise _TooLarge(problem=wrong, problem_mark=self.parser.peek_event().start_mark)
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._num_above -= 1
+
+
+class _TooLarge(MarkedYAMLError):
+    """Valid YAML, but no recipe."""
+
+
 def _yaml() -> YAML:
-    return YAML(typ="safe", pure=True)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _BoundedComposer
+    return yaml
+
+
+def _compose(text: str) -> Node | None:
+    """A YAML text as nodes.
+
+    Raises:
+        YAMLError: It is not valid, whichever way the library noticed.
+    """
+    if found := _VERSION.search(text.partition("\n---")[0]):
+        line = text.count("\n", 0, found.start())
+        raise MarkedYAMLError(
+            problem="recipes are YAML 1.2: remove this directive",
+            problem_mark=StringMark("", found.start(), line, 0, None, 0),
+        )
+    try:
+        return _yaml().compose(text)
+    except YAMLError:
+        raise
+    except Exception as error:  # such as ValueError for the escape of a character that there is not
+        raise YAMLError(str(error) or type(error).__name__) from None
 
 
 def _read_text(path: Path) -> str:
-    if path.is_dir():
+    raw = _read_bytes(path)
+    if len(raw) > _MOST_BYTES:
         raise RecipeError(
-            [Problem(str(path), "this is a folder; expected a recipe file such as recipe.yaml")]
+            [
+                Problem(
+                    str(path),
+                    f"this is no recipe: it has more than {_MOST_BYTES:,} bytes; give a recipe "
+                    "file, and data as files that it names",
+                )
+            ]
         )
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise RecipeError(
-            [Problem(str(path), "no such file; write one with: tutelage init " + str(path))]
-        ) from None
-    except OSError as error:
-        raise RecipeError(
-            [Problem(str(path), f"the file cannot be read: {error.strerror}")]
-        ) from None
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -121,6 +191,28 @@ def _read_text(path: Path) -> str:
             f"byte {error.start} is not UTF-8 (0x{raw[error.start]:02x}); save the recipe as UTF-8"
         )
         raise RecipeError([Problem(f"{path}:{line}", message)]) from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    """The bytes of a file, one more than a recipe may have at most."""
+    try:
+        # Of what is no file, only what the caller's shell has opened for us ends for sure.
+        streams = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
+        if path.is_dir():
+            message = "this is a folder; expected a recipe file such as recipe.yaml"
+            raise RecipeError([Problem(str(path), message)])
+        if path.exists() and not path.is_file() and not str(path).startswith(streams):
+            message = "this is a pipe or a device; expected a recipe file such as recipe.yaml"
+            raise RecipeError([Problem(str(path), message)])
+        with path.open("rb") as file:
+            return file.read(_MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise RecipeError(
+            [Problem(str(path), "no such file; write one with: tutelage init " + str(path))]
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        raise RecipeError([Problem(str(path), f"the file cannot be read: {said}")]) from None
 
 
 def _place_of(error: YAMLError, path: Path) -> str:
@@ -132,7 +224,9 @@ def _sentence(error: YAMLError) -> str:
     if isinstance(error, MarkedYAMLError):
         said = ", ".join(part for part in (error.context, error.problem) if part)
     else:
-        said = str(error).splitlines()[0]
+        said = (str(error).splitlines() or [""])[0]
+    if isinstance(error, _TooLarge):
+        return f"{said}; give a recipe, and data as files that it names"
     return (
         f"not valid YAML: {said}; check the indentation, and quote text that holds any of : # {{ "
         f"}} [ ] , & * ! | > % @"
@@ -163,6 +257,11 @@ class _Unfolding:
             )
         self._above.add(id(node))
         try:
+            if node.tag is not None and str(node.tag) not in _TAGS:
+                shown = str(node.tag).replace("tag:yaml.org,2002:", "!!")
+                return self._refuse(
+                    node, keys, f"the tag `{shown}` is not known here; write the plain value"
+                )
             match node:
                 case MappingNode():
                     return self._mapping(node, keys)
@@ -172,7 +271,7 @@ class _Unfolding:
                         for position, item in enumerate(node.value)
                     ]
                 case _:
-                    return self._scalar(node)
+                    return self._usable(self._scalar(node), node, keys)
         finally:
             self._above.discard(id(node))
 
@@ -181,7 +280,16 @@ class _Unfolding:
         for key_node, value_node in node.value:
             place = self._place_at(key_node)
             key = self._scalar(key_node) if isinstance(key_node, ScalarNode) else None
-            if not isinstance(key, str):
+            if isinstance(key_node, ScalarNode) and str(key_node.tag).endswith(":merge"):
+                message = (
+                    "`<<` merges keys in YAML 1.1 alone, and recipes are YAML 1.2: write the keys "
+                    "out here, or give the whole mapping as `*name`"
+                )
+                self._source.problems.append(Problem(place, message))
+                self._source.refused.add(keys)  # what may seem to be missing
+            elif isinstance(key, str) and _NO_TEXT.search(key):
+                self._refuse(key_node, (*keys, key), f"the key {key!r} {_WHY_NO_TEXT}")
+            elif not isinstance(key, str):
                 shown = f"`{key_node.value}`" if isinstance(key_node, ScalarNode) else "this key"
                 self._source.problems.append(
                     Problem(place, f"{shown} is not text, as a key must be; put it in quotes")
@@ -211,22 +319,44 @@ class _Unfolding:
                     return self._constructor.construct_yaml_int(node)
                 case "float":
                     return self._constructor.construct_yaml_float(node)
-        except (
-            ValueError,
-            KeyError,
-        ):  # an explicit tag on a value that does not fit it: `!!int many`
-            pass
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            pass  # an explicit tag on a value that does not fit it: `!!int many`
         return node.value
+
+    def _usable(self, value: Any, node: Node, keys: Keys) -> Any:
+        """The value, unless it is one that nothing here can hold."""
+        if isinstance(value, str) and _NO_TEXT.search(value):
+            return self._refuse(node, keys, f"{dotted(keys)}: {value!r} {_WHY_NO_TEXT}")
+        if type(value) is int and not _LEAST_NUMBER <= value <= _MOST_NUMBER:
+            return self._refuse(
+                node,
+                keys,
+                f"`{dotted(keys)}` is {node.value}, a whole number of more than 64 bits; expected "
+                f"one from {_LEAST_NUMBER:,} to {_MOST_NUMBER:,}",
+            )
+        return value
+
+    def _refuse(self, node: Node, keys: Keys, message: str) -> None:
+        self._source.problems.append(Problem(self._place_at(node), message))
+        self._source.refused.add(keys)
 
     def _place_at(self, node: Node) -> str:
         return self._place or f"{self._path}:{node.start_mark.line + 1}"
+
+
+_WHY_NO_TEXT = "holds half of a character (a surrogate), which is no text; write it without"
+
+
+def dotted(keys: Keys) -> str:
+    """The way to a value as people write it."""
+    return ".".join(str(key) for key in keys)
 
 
 def _lay_over(source: Source, override: str) -> None:
     key_text, equals, value_text = override.partition("=")
     place = f"--set {key_text}"
     keys = tuple(key_text.strip().split("."))
-    if not equals or not all(keys):
+    if not equals or not all(keys) or len(keys) > _MOST_DEPTH:
         source.problems.append(
             Problem(f"--set {override}", "expected KEY=VALUE, such as --set train.epochs=3")
         )
@@ -239,12 +369,12 @@ def _lay_over(source: Source, override: str) -> None:
         parent = parent[key]
         if not isinstance(parent, dict):
             message = (
-                f"`{'.'.join(keys[:depth])}` holds {parent!r}, which has no keys; set it as a whole"
+                f"`{dotted(keys[:depth])}` holds {parent!r}, which has no keys; set it as a whole"
             )
             source.problems.append(Problem(place, message))
             return
     try:
-        node = _yaml().compose(value_text)
+        node = _compose(value_text)
     except YAMLError as error:
         source.problems.append(Problem(place, _sentence(error)))
         return

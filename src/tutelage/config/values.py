@@ -30,6 +30,11 @@ from pydantic_core import PydanticCustomError
 DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 """The file formats that can be read as data."""
 
+MOST_NAME = 200
+"""Characters of a name; file systems take some 255, and files of ours may add to it."""
+
+_LONGEST_PATH = 4_000
+
 REFUSED = "recipe_refused"
 """The type of validation error whose message is already written for a person."""
 
@@ -100,7 +105,25 @@ def not_yet(values: tuple[str, ...], message: str) -> BeforeValidator:
 def _absolute(value: str, info: ValidationInfo) -> Path:
     # normpath rather than resolve: a symbolic link keeps its own name, and with it its extension.
     folder = Path((info.context or {}).get("folder", "."))
-    return Path(os.path.normpath((folder / Path(value).expanduser()).absolute()))
+    try:
+        path = Path(os.path.normpath((folder / Path(value).expanduser()).absolute()))
+    except RuntimeError:  # of a user that there is not
+        raise refusal(f"{value}: there is no such home folder; write the path out") from None
+    except FileNotFoundError:
+        raise refusal(
+            f"{value} starts where you stand, a folder that is gone: go to another"
+        ) from None
+    if re.search("[\x00\ud800-\udfff]", str(path)):
+        raise refusal(
+            f"{str(path)!r}: a name in it is not UTF-8, or holds a null byte, so no recipe can "
+            "name it: rename it, or move the recipe and its data elsewhere"
+        )
+    if len(bytes(path)) > _LONGEST_PATH or any(len(one.encode()) > 255 for one in path.parts):
+        raise refusal(
+            f"{path}: no file system has names so long; expected at most 255 bytes a name, and "
+            f"{_LONGEST_PATH:,} in all"
+        )
+    return path
 
 
 def _data_file(value: object, info: ValidationInfo) -> Path:
@@ -147,8 +170,9 @@ def _model_name(value: str, info: ValidationInfo) -> str:
     # A hub id is NAME or OWNER/NAME; anything that only a path can be, or that exists beside the
     # recipe, is a path.
     is_path = value.startswith((".", "/", "~")) or value.endswith(".gguf") or value.count("/") > 1
-    path = _absolute(value, info)
-    return str(path) if is_path or path.exists() else value
+    # Unlike Path.exists: False where the name is too long, or the folder may not be looked into.
+    beside = os.path.join((info.context or {}).get("folder", "."), value)  # noqa: PTH118
+    return str(_absolute(value, info)) if is_path or os.path.exists(beside) else value  # noqa: PTH110
 
 
 def _plain_name(value: str) -> str:
@@ -156,6 +180,11 @@ def _plain_name(value: str) -> str:
         raise refusal(
             f"the name {value!r} is not usable; expected letters, digits, - and _ (it names a "
             "folder)"
+        )
+    if len(value) > MOST_NAME:
+        raise refusal(
+            f"the name {value!r} has {len(value):,} characters; expected at most {MOST_NAME} (it "
+            "names a folder)"
         )
     return value
 
@@ -190,7 +219,7 @@ ModelName = Annotated[str, AfterValidator(_model_name)]
 PlainName = Annotated[
     str,
     AfterValidator(_plain_name),
-    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "maxLength": MOST_NAME}),
 ]
 PromptTemplate = Annotated[str | None, AfterValidator(_has_text_slot)]
 FrozenList = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)

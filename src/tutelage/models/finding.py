@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import pkgutil
 import re
 import shutil
@@ -22,9 +21,12 @@ from pathlib import Path
 from tutelage.errors import ModelError, NotEnoughDisk
 from tutelage.models.folders import check_model_folder
 from tutelage.models.headers import gguf_shapes
-from tutelage.models.weights import file_sha256
 from tutelage.runs import atomic_write_json, cache_folder, lock
+from tutelage.runs.contents import remove
+from tutelage.runs.digests import file_sha256, is_whole, sha256_of
 from tutelage.runs.files import LOCK_FILE
+from tutelage.runs.packages import cached_package
+from tutelage.types import describe_bytes
 
 _PIECE = re.compile(r"(?P<file>.+)\.(?:part[-_]?)?(?P<number>\d+)")
 _WEIGHTS = (".gguf", ".safetensors")
@@ -40,9 +42,10 @@ def find_in_package(name: str) -> Path:
         ModelError: There is no such package, one of its parts is missing, or it holds no model or
             more than one.
         NotEnoughDisk: The joined model would not fit.
+        AssetError: It was unpacked into the cache, is damaged, and cannot be unpacked again.
     """
-    root = _package_folder(name.replace("-", "_")) or cache_folder() / "packages" / name
-    if not root.is_dir():
+    root = _package_folder(name.replace("-", "_")) or cached_package(name)
+    if root is None:
         parts = _part_folders(name)
         if not parts:
             raise ModelError(
@@ -98,17 +101,17 @@ def _joined(name: str, parts: Sequence[Path]) -> Path:
     """The folder in the cache where the pieces of these packages are put together.
 
     It is named by the content of the pieces, and `joined.json`, written last, tells size and
-    SHA-256 of every file: a copy that is not what was written is made again. A call that was killed
-    goes on where it was.
+    SHA-256 of every file: all are read, and a copy that is not what was written is made again. A
+    call that was killed goes on where it was.
     """
     pieces = _pieces(parts)
     key = hashlib.sha256()
     for file, paths in sorted(pieces.items()):
         key.update(f"{file}\0{' '.join(map(file_sha256, paths))}\n".encode())
     folder = cache_folder() / "packages" / f"{name}.joined" / key.hexdigest()[:32]
-    if _is_whole(folder):
+    if is_whole(folder, note=_JOINED_FILE):
         return folder
-    (folder / _JOINED_FILE).unlink(missing_ok=True)
+    remove(folder / _JOINED_FILE)
     with lock(folder):
         _require_room(
             name, folder, sum(path.stat().st_size for many in pieces.values() for path in many)
@@ -147,28 +150,15 @@ def _data_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether every file is there as it was written."""
-    note = folder / _JOINED_FILE
-    if not note.is_file():
-        return False
-    return all(
-        (folder / file).is_file()
-        and (folder / file).stat().st_size == known["size"]
-        and file_sha256(folder / file) == known["sha256"]
-        for file, known in json.loads(note.read_text("utf-8")).items()
-    )
-
-
 def _require_room(name: str, folder: Path, needed: int) -> None:
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK_FILE)
     there = sum(path.stat().st_size for path in files)
     free = shutil.disk_usage(folder).free
     if needed - there > free:
         raise NotEnoughDisk(
-            f"package:{name} takes {needed / 1e9:.2f} GB when its parts are joined but "
-            f"{free / 1e9:.2f} GB are free in {cache_folder()}. Free some space, or choose another "
-            "disk with TUTELAGE_CACHE"
+            f"package:{name} takes {describe_bytes(needed)} when its parts are joined but "
+            f"{describe_bytes(free)} are free in {cache_folder()}. Free some space, or choose "
+            "another disk with TUTELAGE_CACHE"
         )
 
 
@@ -195,12 +185,14 @@ def _join(pieces: Sequence[Path], target: Path) -> str:
                         out.write(block)
                     place += len(block)
         out.truncate(place)
-    if file_sha256(beside) != digest.hexdigest():
+    if sha256_of(beside) != digest.hexdigest():
         beside.unlink()
         raise ModelError(
             f"{beside} did not hold what the parts of the model hold, so it was removed. Try "
             "again, and if that does not help, look at the disk"
         )
+    if target.is_dir():
+        remove(target)
     beside.replace(target)
     return digest.hexdigest()
 

@@ -19,6 +19,7 @@ from tutelage.models.finding import locate
 from tutelage.models.pretrained import from_pretrained
 from tutelage.models.weights import convert_gguf, converted_folder
 from tutelage.runs import fingerprint
+from tutelage.runs.digests import is_whole
 
 
 def read_config(spec: str, *, trust_remote_code: bool = False) -> Any:
@@ -126,7 +127,7 @@ def unconverted(spec: str, *, tokenizer: bool = True) -> Path | None:
     if source is None or source.is_dir():
         return source
     converted = converted_folder(source)
-    return converted if converted.is_dir() else source
+    return converted if is_whole(converted) else source
 
 
 def require_embedded(

@@ -2,49 +2,27 @@
 once.
 
 In: the path of a model folder or file. Out: a fingerprint of the bytes that decide what the model
-says (weights, configuration, tokenizer); of a .gguf file a folder that `from_pretrained` loads. Big
-files are hashed once and remembered by size and time.
+says (weights, configuration, tokenizer); of a .gguf file a folder that `from_pretrained` loads.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory
 from tutelage.models.headers import gguf_shapes
 from tutelage.models.pretrained import from_pretrained, without_bars
-from tutelage.runs import atomic_write_text, cache_folder
+from tutelage.runs import cache_folder
+from tutelage.runs.contents import remove
+from tutelage.runs.digests import file_sha256, is_whole, note_folder
+from tutelage.types import describe_bytes
 
-_REMEMBERED_FROM_BYTES = 8 * 2**20
 _IGNORED_SUFFIXES = {".md", ".txt~", ".lock", ".png", ".jpg", ".gitattributes", ".onnx"}
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal; files over 8 MB are read once and remembered.
-
-    The memory lies in the user's cache folder and is keyed by path, size and modification time in
-    nanoseconds, so a replaced file is read again.
-    """
-    stat = path.stat()
-    if stat.st_size < _REMEMBERED_FROM_BYTES:
-        return _sha256(path)
-    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
-    note = cache_folder() / "digests" / f"{key}.json"
-    seen = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    known = _known(note)
-    if {name: known.get(name) for name in seen} == seen and isinstance(known.get("sha256"), str):
-        return str(known["sha256"])
-    digest = _sha256(path)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(note, json.dumps({**seen, "sha256": digest, "path": str(path)}))
-    return digest
 
 
 def folder_sha256(folder: Path) -> str:
@@ -65,20 +43,6 @@ def folder_sha256(folder: Path) -> str:
     return total.hexdigest()
 
 
-def _known(note: Path) -> dict[str, Any]:
-    """What a note says; nothing where there is none, or none that can be read."""
-    try:
-        known = json.loads(note.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return known if isinstance(known, dict) else {}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def models_folder() -> Path:
     """Where converted models are kept: a folder per content of the file they came from."""
     return cache_folder() / "models"
@@ -94,7 +58,8 @@ def convert_gguf(path: Path) -> Path:
 
     Quantised blocks are unpacked, and every mark of quantisation is removed from the saved
     configuration, so that the folder is an ordinary model: it trains, it saves, PEFT takes it. The
-    folder appears under its final name only when it is complete.
+    folder appears under its final name only when it is complete, and is made again where it is not
+    what was written.
 
     Args:
         path: A .gguf file.
@@ -111,17 +76,19 @@ def convert_gguf(path: Path) -> Path:
     if not path.is_file():
         raise ModelError(f"{path}: no such file. Check the path of the .gguf file")
     target = converted_folder(path)
-    if target.is_dir():
+    if is_whole(target):
         return target
+    remove(target)  # it is not what was converted
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
     try:
         with without_bars():
             _write_plain_copy(path, temporary)
+        note_folder(temporary)
         try:
             temporary.rename(target)
         except OSError:
-            if not target.is_dir():  # another process finished first: its folder is as good
+            if not is_whole(target):  # another process finished first: its folder is as good
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -139,14 +106,15 @@ def _write_plain_copy(path: Path, folder: Path) -> None:
     )
     if needed > free:
         raise NotEnoughDisk(
-            f"{path} takes {needed / 1e9:.2f} GB as float32 but {free / 1e9:.2f} GB are free where "
-            "converted models are kept. Free some space, or choose another disk with TUTELAGE_CACHE"
+            f"{path} takes {describe_bytes(needed)} as float32 but {describe_bytes(free)} are free "
+            "where converted models are kept. Free some space, or choose another disk with "
+            "TUTELAGE_CACHE"
         )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise NotEnoughMemory(
-            f"{path} takes {needed / 1e9:.2f} GB as float32 but this machine has "
-            f"{memory / 1e9:.2f} GB of memory. Take a smaller model, or a machine with more"
+            f"{path} takes {describe_bytes(needed)} as float32 but this machine has "
+            f"{describe_bytes(memory)} of memory. Take a smaller model, or a machine with more"
         )
     tokenizer = from_pretrained("tokenizer", str(path), path)
     model = from_pretrained(

@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 from tutelage.config.problems import in_words
 from tutelage.config.source import Keys, read_source
 from tutelage.config.specs import field_notes
-from tutelage.config.values import Section
+from tutelage.config.values import MOST_NAME, Section
 from tutelage.errors import Problem, RecipeError
 from tutelage.tasks import KINDS, all_tasks, task_named
 
@@ -55,7 +55,7 @@ def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe | Langua
         for key, value in source.values.items()
         if value is not None or key not in task.recipe.model_fields
     }
-    given.setdefault("name", re.sub(r"[^A-Za-z0-9_-]", "-", path.stem) or "recipe")
+    given.setdefault("name", re.sub(r"[^A-Za-z0-9_-]", "-", path.stem)[:MOST_NAME] or "recipe")
     problems = [*source.problems, *task.recipe_problems(source)]
     try:
         recipe = task.recipe.model_validate(given, context={"folder": path.parent})

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,11 @@ def student_folder(path: Path, student: str | None = None) -> Path:
         RecipeError: The run has no student of that name.
     """
     if holds_model(path):
+        if student is not None and student != path.resolve().name:
+            raise RecipeError(
+                f"{path} is the folder of one student, not of a run that has a student "
+                f"{student!r}: leave the name out, or give the run folder"
+            )
         return path
     names = sorted(found.name for found in path.glob("students/*") if holds_model(found))
     if not names:
@@ -157,12 +163,29 @@ def answer_texts(
     """The student that answers, and its answer to each text.
 
     Raises:
-        DataError: A text is empty.
+        DataError: A text is empty or no Unicode text.
+        RecipeError: The batch size is none.
     """
-    if empty := [position for position, text in enumerate(texts, start=1) if not text.strip()]:
-        raise DataError(f"text {empty[0]} is empty: there is nothing to answer in it")
+    require_batch_size(batch_size)
+    for position, text in enumerate(texts, start=1):
+        if not text.strip():
+            raise DataError(f"text {position} is empty: there is nothing to answer in it")
+        if re.search("[\ud800-\udfff]", text):
+            raise DataError(
+                f"text {position} holds bytes that are not UTF-8: {text!r}; give it as UTF-8"
+            )
     _, at_work = load_student(student_folder(path, student))
     return at_work, at_work.answer(texts, batch_size=batch_size)
+
+
+def require_batch_size(batch_size: int) -> None:
+    """Refuse a number of texts at a time that is none.
+
+    Raises:
+        RecipeError: It is below 1.
+    """
+    if batch_size < 1:
+        raise RecipeError(f"batch_size is {batch_size}: expected a whole number of at least 1")
 
 
 def predict_file(
@@ -173,6 +196,7 @@ def predict_file(
     student: str | None = None,
     text_field: str | None = None,
     batch_size: int = 64,
+    spreadsheet_safe: bool = False,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Answer every row of a file.
@@ -186,21 +210,31 @@ def predict_file(
         text_field: The text column; None means the one that the run's recipe names, `text` where
             there is no run.
         batch_size: Texts at a time.
+        spreadsheet_safe: Write an apostrophe before what a spreadsheet would take for a formula, so
+            that it shows it as text; for csv and tsv.
         progress: Where the bar goes.
 
     Returns:
-        `{"rows", "out", "student"}`. Columns written: row, text, label, and `p_LABEL` for each
-        class; of a language model row, text and continuation.
+        `{"rows", "out", "student", "formulas"}`, the last the number of cells of a csv or tsv that
+        begin as formulas do. Columns written: row, text, label, and `p_LABEL` for each class; of a
+        language model row, text and continuation.
 
     Raises:
-        RecipeError: The file has no such column, or rows that cannot be used.
+        RecipeError: The file has no such column, or rows that cannot be used; the batch size is
+            none; `spreadsheet_safe` has no meaning for the format.
         DataError: The file cannot be read, or `out` has an ending that is not known, is the input
             itself, or is to lie in a folder that is not there.
     """
     target = out if out is not None else file.with_name(f"{file.stem}.predicted.csv")
-    if target.suffix not in _WRITERS:
+    ending = target.suffix.lower()
+    if ending not in _WRITERS:
         raise DataError(
             f"{target}: ending {target.suffix!r} is not known; use one of {', '.join(_WRITERS)}"
+        )
+    require_batch_size(batch_size)
+    if spreadsheet_safe and ending not in _DELIMITERS:
+        raise RecipeError(
+            f"spreadsheet_safe is about csv and tsv, and {target} is neither: leave it out"
         )
     if target.resolve() == file.resolve():
         raise DataError(f"--out {target} is the input file itself: give another name")
@@ -232,15 +266,26 @@ def predict_file(
                 cells = at_work.columns(answer)
                 rows.append({"row": example.row, "text": example.text, **cells})
             advance(len(part))
-    return _written(rows, target, folder)
-
-
-def _written(rows: Sequence[Mapping[str, Any]], target: Path, folder: Path) -> dict[str, Any]:
-    """Write all rows or nothing, and say what was written."""
+    formulas = 0
+    if ending in _DELIMITERS:
+        formulas = sum(_is_formula(cell) for row in rows for cell in row.values())
+        rows = [_as_text(row) for row in rows] if spreadsheet_safe else rows
     temporary = target.with_name(f".{target.name}.partial")
-    _WRITERS[target.suffix](temporary, rows)
+    _WRITERS[ending](temporary, rows)
     temporary.replace(target)
-    return {"rows": len(rows), "out": str(target), "student": folder.name}
+    return {"rows": len(rows), "out": str(target), "student": folder.name, "formulas": formulas}
+
+
+_FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""Source: OWASP, CSV injection."""
+
+
+def _is_formula(cell: object) -> bool:
+    return isinstance(cell, str) and cell.startswith(_FORMULA_BEGINS)
+
+
+def _as_text(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: f"'{cell}" if _is_formula(cell) else cell for key, cell in row.items()}
 
 
 def text_column(path: Path) -> str:
@@ -256,6 +301,9 @@ def text_column(path: Path) -> str:
     recipe = recipe_of(path)
     known = None if recipe is None else task_named(recipe.task.kind).text_column(recipe)
     return known or DEFAULT_TEXT_COLUMN
+
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]], *, delimiter: str = ",") -> None:

@@ -32,9 +32,10 @@ from tutelage.runs import (
     provenance,
 )
 from tutelage.runs.contents import remove
+from tutelage.runs.folder import find_stages
 from tutelage.runs.stages import StageOutcome, Stages, all_done
 from tutelage.tasks import task_named
-from tutelage.tasks.task import Job, Student
+from tutelage.tasks.task import Fingerprints, Job, Student
 from tutelage.types import SILENT, Progress
 
 Until = Literal["label", "train", "evaluate", "report"]
@@ -97,7 +98,8 @@ def run(
     text = dump_recipe(recipe)
     folder = open_run(root, recipe.name, text, out=out)
     beside = root if out is None else out.parent
-    unfinished = {student.stage: one for student, one in prints.students.items()}
+    trained = names_on_record(prints, folder, beside)
+    unfinished = {student.stage: one for student, one in trained.items()}
     unfinished |= {"teacher": prints.teacher} if job.fits_teacher else {}
     unfinished |= {"targets": prints.targets} if job.stores_targets else {}
     if not all_done(folder, unfinished):
@@ -132,7 +134,7 @@ def run(
             withdraw_results(folder)
 
         if until != "label":
-            for student, student_print in prints.students.items():
+            for student, student_print in trained.items():
                 place = folder.path / student.stage
                 outcome = stages.do(
                     student.stage,
@@ -156,7 +158,7 @@ def run(
             )
             if outcome.how == "done":
                 folder.stage("report").withdraw()  # its page would speak of other timings
-            export_students(recipe, prints.students, folder, stages, progress)
+            export_students(recipe, trained, folder, stages, progress)
             known = folder.stage("provenance")
             if not stages.nothing_done or known.state != "summed" or known.damages():
                 write_provenance(recipe, folder, job, seconds=stages.outcomes)
@@ -179,6 +181,30 @@ def run(
             quality=quality,
         )
     return Outcome(folder, tuple(stages.outcomes), warnings, quality)
+
+
+def names_on_record(prints: Fingerprints, folder: RunFolder, beside: Path) -> dict[Student, str]:
+    """The fingerprint by which the result of each student is found.
+
+    Args:
+        prints: Of every stage.
+        folder: The run.
+        beside: Where other runs lie.
+
+    Returns:
+        By student its fingerprint; where no record has that one, but one has the name that versions
+        before gave it, that name.
+    """
+    found = dict(prints.students)
+    for student, former in prints.formerly.items():
+        now = found[student]
+        here = folder.stage(student.stage)
+        if former == now or here.is_done(now):
+            continue
+        known = any(find_stages(beside, student.stage, now))
+        if here.is_done(former) or (not known and any(find_stages(beside, student.stage, former))):
+            found[student] = former
+    return found
 
 
 def write_recipe(folder: RunFolder, text: str, progress: Progress) -> None:

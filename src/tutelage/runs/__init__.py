@@ -21,11 +21,13 @@ from tutelage.runs.folder import (
 )
 from tutelage.runs.metrics_log import MetricsLog
 from tutelage.runs.provenance import provenance
+from tutelage.runs.reading import MOST_JSON_BYTES, open_regular, parse_json, read_json
 from tutelage.runs.records import Stage, recorded, require_undamaged
 from tutelage.runs.stages import Finished, recall_finished, remember_finished
 
 __all__ = [
     "LOCK_FILE",
+    "MOST_JSON_BYTES",
     "Finished",
     "MetricsLog",
     "RunFolder",
@@ -39,8 +41,11 @@ __all__ = [
     "fingerprint",
     "fingerprint_file",
     "lock",
+    "open_regular",
     "open_run",
+    "parse_json",
     "provenance",
+    "read_json",
     "recall_finished",
     "recorded",
     "remember_finished",

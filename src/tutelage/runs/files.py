@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from tutelage.errors import RunExists
+from tutelage.errors import RunExists, TutelageError
 
 
 def atomic_write_text(path: Path, text: str) -> None:
@@ -109,7 +109,14 @@ def lock(path: Path) -> Iterator[None]:
 
 
 def _acquire(path: Path) -> TextIO:
-    import fcntl
+    try:
+        import fcntl
+    except ImportError:
+        raise TutelageError(
+            f"{path} cannot be locked: this system ({sys.platform}) has no file locks of POSIX, "
+            "which keep two processes from writing one run. Use Linux, macOS, or WSL on Windows; "
+            "`predict` works here too"
+        ) from None
 
     while True:
         file = (path / LOCK_FILE).open("a+", encoding="utf-8")

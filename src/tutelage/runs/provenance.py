@@ -76,7 +76,13 @@ def _git_state(folder: Path) -> dict[str, Any] | None:
     try:
         commit, status = (
             subprocess.run(
-                ["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+                ["git", *words],
+                cwd=folder,
+                capture_output=True,
+                check=True,
+                timeout=10,
+                encoding="utf-8",
+                errors="replace",
             ).stdout.strip()
             for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
         )

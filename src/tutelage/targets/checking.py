@@ -15,14 +15,18 @@ from numpy.typing import NDArray
 
 from tutelage.errors import TargetsCorrupt
 from tutelage.runs import sync_folder
+from tutelage.targets.bounds import batches
 from tutelage.targets.encoding import LoadedPart, encoder_of
 from tutelage.targets.manifest import OUTPUT_FILE, read_manifest
+from tutelage.targets.output_matrix import read_output_matrix
 from tutelage.targets.parts import advice
 from tutelage.targets.reader import TargetStore, read_index
 from tutelage.targets.rows import SparseTargets, from_ids
 
 _ROWS_AT_A_TIME = 256
 _SHOWN_ENTRIES = 8
+MOST_NAMED = 50
+"""Broken parts that `verify` names one by one."""
 
 
 def verify(path: Path | str) -> list[str]:
@@ -35,7 +39,8 @@ def verify(path: Path | str) -> list[str]:
         path: Folder of the store.
 
     Returns:
-        One message for each broken part, or one about a broken manifest; empty if all is well.
+        One message for each broken part, and how many more where there are very many, or one about
+        a broken manifest; empty if all is well.
 
     Raises:
         TargetsIncomplete: There is no store.
@@ -43,10 +48,15 @@ def verify(path: Path | str) -> list[str]:
     """
     folder = Path(path)
     try:
-        _, index = read_index(folder, read_manifest(folder))
+        manifest, index = read_index(folder, read_manifest(folder))
     except TargetsCorrupt as error:
         return [str(error)]
     broken = list(index.broken)
+    if not broken and manifest.kind == "hidden":
+        try:
+            read_output_matrix(folder)
+        except TargetsCorrupt as error:
+            broken.append(str(error))
     if not broken:
         for part in index.parts:
             try:
@@ -54,7 +64,8 @@ def verify(path: Path | str) -> list[str]:
                     pass
             except TargetsCorrupt as error:
                 broken.append(str(error))
-    return broken
+    left = len(broken) - MOST_NAMED
+    return broken[:MOST_NAMED] + ([f"and {left:,} more"] if left > 0 else [])
 
 
 def inspect(
@@ -128,8 +139,8 @@ def inspect(
 
 def _decoded(part: LoadedPart) -> Iterator[Any]:
     """All targets of a part, some rows at a time."""
-    for start in range(0, len(part.ids), _ROWS_AT_A_TIME):
-        yield part.decode(np.arange(start, min(start + _ROWS_AT_A_TIME, len(part.ids))))
+    for rows in batches(part.elements, rows=_ROWS_AT_A_TIME):
+        yield part.decode(rows)
 
 
 def _samples(
@@ -184,9 +195,8 @@ def jsonl_lines(path: Path | str) -> Iterator[str]:
     `export_jsonl`.
     """
     store = TargetStore.open(path, allow_incomplete=True)
-    encoder, ids = encoder_of(store.path, store.manifest), store.ids
-    for start in range(0, len(ids), _ROWS_AT_A_TIME):
-        names = ids[start : start + _ROWS_AT_A_TIME]
+    encoder = encoder_of(store.path, store.manifest)
+    for names in store.batches():
         for name, value in zip(names, store.lookup(names), strict=True):
             record = {"example_id": name.hex(), **encoder.as_json(value)}
             yield json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from tutelage.errors import ShapeMismatch, TargetsCorrupt
+from tutelage.targets.manifest import named
 from tutelage.targets.rows import (
     ID_FIELD,
     ContentIds,
@@ -30,6 +31,8 @@ class ClassPart:
         self.ids = ids
         self.positions = len(ids)
         self.probs = probs
+        self.elements = np.full(len(ids), probs.shape[1], np.int64)
+        self.nbytes = ids.nbytes + probs.nbytes + self.elements.nbytes
 
     def packed(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Rows as they are stored, `[n, C]`."""
@@ -54,7 +57,7 @@ class ClassProbabilities:
         """
         if len(labels) < 2 or len(set(labels)) < len(labels):
             raise ValueError(
-                f"labels {list(labels)} were given; expected at least two names, all different"
+                f"labels [{named(labels)}] were given; expected at least two names, all different"
             )
         self.labels = tuple(labels)
         self.num_classes = len(labels)
@@ -120,8 +123,8 @@ class ClassProbabilities:
                 distribution.
         """
         del path
-        table = file.read(use_threads=False)
-        refuse_other_columns(table.schema, self.schema)
+        refuse_other_columns(file.schema_arrow, self.schema)
+        table = file.read(self.schema.names, use_threads=False)
         lists = table["probs"].combine_chunks()
         flat = lists.flatten()
         if lists.null_count or flat.null_count:
@@ -163,7 +166,8 @@ class ClassProbabilities:
 
 def _not_distributions(probs: NDArray[np.float32]) -> list[int]:
     """Rows that are not finite, negative somewhere, or do not sum to 1."""
-    sums = probs.sum(axis=1, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # infinite values of either sign
+        sums = probs.sum(axis=1, dtype=np.float64)
     # Written so that NaN fails too; an infinite value cannot sum to 1.
     good = (np.abs(sums - 1) <= ROW_SUM_TOLERANCE) & (probs >= 0).all(axis=1)
     return np.flatnonzero(~good).tolist()

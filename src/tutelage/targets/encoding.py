@@ -35,6 +35,10 @@ class LoadedPart(Protocol):
     """Content ids `[N]`."""
     positions: int
     """Distributions in all rows."""
+    elements: NDArray[np.int64]
+    """Values of each row, `[N]`: decoding it takes memory in proportion."""
+    nbytes: int
+    """Memory that the part takes."""
 
     def packed(self, rows: NDArray[np.int64]) -> Sequence[Any]:
         """Some rows, as an encoder packed them."""

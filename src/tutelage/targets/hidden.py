@@ -28,6 +28,8 @@ from tutelage.targets.rows import (
 )
 from tutelage.targets.sparse_part import Lists, gather_lists
 
+MOST_CHANNELS = 2**20
+"""More values than any hidden state has."""
 ROW_GROUP_BYTES = 2**20
 """About what looking one document up reads."""
 SCHEMA = pa.schema(
@@ -58,6 +60,9 @@ class HiddenPart:
         self.ids: ContentIds = read_id_column(table["example_id"])
         offsets = Lists.of(table["scales"]).offsets
         self.positions = int(offsets[-1] - offsets[0])
+        # A state takes a byte a value, where entries of other kinds take some hundred.
+        self.elements = np.diff(offsets) * (2 + hidden_size // 16)
+        self.nbytes = self.ids.nbytes + self.elements.nbytes
         sizes = [
             self._metadata.row_group(number).num_rows
             for number in range(self._metadata.num_row_groups)
@@ -80,7 +85,7 @@ class HiddenPart:
                 page_checksum_verification=True,
             ) as file:
                 table = file.read_row_groups(needed.tolist(), use_threads=False)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             raise TargetsCorrupt(
                 f"{self._path} is not what it was when the store was opened ({error})"
             ) from error
@@ -105,7 +110,11 @@ class HiddenPart:
                     "scales"
                 )
             state = states.take(one).view(np.int8).reshape(len(scale), self._hidden_size)
-            found.append(HiddenTargets(state, scale, entropies.take(one)))
+            entropy = entropies.take(one)
+            for numbers, what in ((scale, "scales"), (entropy, "entropies")):
+                if not (np.isfinite(numbers).all() and (numbers > -0.01).all()):
+                    raise TargetsCorrupt(f"{self._path} has {what} that are negative or not finite")
+            found.append(HiddenTargets(state, scale, entropy))
         return found
 
     def packed(self, rows: NDArray[np.int64]) -> list[HiddenTargets]:
@@ -131,10 +140,10 @@ class Hidden:
                 "knows only 8"
             )
         size = encoding.get("hidden_size")
-        if not isinstance(size, int) or size < 1:
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MOST_CHANNELS:
             raise ValueError(
                 f"hidden_size={size!r} was given for targets of kind hidden; expected the width of "
-                "a state"
+                f"a state, 1 to {MOST_CHANNELS:,}"
             )
         self.hidden_size = size
         self.schema = SCHEMA

@@ -9,22 +9,36 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tutelage.errors import TargetsCorrupt, TargetsError, TargetsIncomplete
-from tutelage.runs import LOCK_FILE, atomic_write_json
+from tutelage.runs import LOCK_FILE, MOST_JSON_BYTES, atomic_write_bytes, read_json
 
 FORMAT = 1
 FILE = "manifest.json"
 OUTPUT_FILE = "output.safetensors"
-PART_NAME = re.compile(r"part-(\d{5,})\.parquet")
+PART_NAME = re.compile(r"part-[0-9]{5,9}\.parquet")
 IDENTITY = ("kind", "teacher", "tokenizer", "vocabulary_size", "labels", "encoding", "seed")
 """The fields that rows must agree in to lie in one store."""
 
+MOST_NAME_CHARACTERS = 1_000
+"""Of the fingerprint of a teacher or tokenizer."""
+MOST_ENCODING_CHARACTERS = 4_000
+"""Of the parameters of an encoder as JSON."""
+MOST_DEPTH = 20
+"""Of these parameters."""
+MOST_COUNT = 2**63 - 1
+"""Of rows, positions, bytes, ids."""
+SEED_BITS = 127
+"""A seed and its sign take 16 bytes."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHOWN_CHARACTERS = 80
+_SHOWN_LABELS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +127,19 @@ def read_manifest(folder: Path) -> Manifest:
         TargetsError: It was written in another format version.
         TargetsCorrupt: It cannot be understood, or contradicts itself.
     """
-    path = folder / FILE
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = read_json(folder / FILE)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise TargetsIncomplete(
             f"{folder} holds no {FILE}, so no soft targets were written there; expected a folder "
             "made by labelling. "
             "Make it: tutelage label recipe.yaml"
         ) from error
-    except ValueError as error:  # not UTF-8, or not JSON
+    except OSError as error:
+        raise _unusable(folder, f"cannot be read ({error.strerror})") from error
+    except ValueError as error:
         raise _unusable(folder, f"is not readable as JSON ({error})") from error
-    if not isinstance(record, dict) or not isinstance(record.get("format"), int):
+    if not isinstance(record, dict) or not _is(record.get("format"), int):
         raise _unusable(folder, "does not say which format the store has")
     if record["format"] != FORMAT:
         raise TargetsError(
@@ -145,7 +160,51 @@ def read_manifest(folder: Path) -> Manifest:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest atomically."""
     record = asdict(replace(manifest, encoding=dict(manifest.encoding)))
-    atomic_write_json(folder / FILE, {"format": record.pop("format"), **record})
+    record = {"format": record.pop("format"), **record}
+    content = json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    encoded = content.encode("utf-8")
+    if len(encoded) > MOST_JSON_BYTES:  # which no reader would take
+        raise TargetsError(
+            f"the manifest of {folder} would take {len(encoded):,} bytes, for "
+            f"{len(manifest.labels):,} labels and {len(manifest.parts):,} parts; "
+            f"expected at most {MOST_JSON_BYTES:,}. Give shorter labels, or larger parts"
+        )
+    atomic_write_bytes(folder / FILE, encoded)
+
+
+def problem_of(manifest: Manifest) -> str:
+    """What no store can say of itself, in words; empty if it can be. Kinds look at their own
+    encoding and labels.
+    """
+    for name in ("kind", "teacher", "tokenizer"):
+        if len(getattr(manifest, name)) > MOST_NAME_CHARACTERS:
+            return f"has a {name} of {len(getattr(manifest, name)):,} characters"
+    if not all(isinstance(label, str) for label in manifest.labels):
+        return "has labels that are no text"
+    if _is_deep(manifest.encoding):
+        return f"has an encoding that is nested deeper than {MOST_DEPTH}"
+    if len(json.dumps(dict(manifest.encoding))) > MOST_ENCODING_CHARACTERS:
+        return f"has an encoding of more than {MOST_ENCODING_CHARACTERS:,} characters"
+    if abs(manifest.seed) >= 2**SEED_BITS:
+        return f"has the seed {manifest.seed}, which takes more than {SEED_BITS} bits"
+    counts = [
+        (f"{name} of {part.file}", getattr(part, name))
+        for part in manifest.parts
+        for name in ("rows", "positions", "bytes")
+    ]
+    counts += [
+        ("vocabulary_size", manifest.vocabulary_size),
+        ("expected_rows", manifest.expected_rows or 0),
+        ("rows of all parts", manifest.rows),
+        ("positions of all parts", manifest.positions),
+        ("bytes of all parts", manifest.bytes),
+    ]
+    for name, count in counts:
+        if not 0 <= count <= MOST_COUNT:
+            return f"has {count:,} as {name}; expected a whole number from 0 to 2^63 - 1"
+    files = Counter(part.file for part in manifest.parts)
+    ((file, times),) = files.most_common(1) or [("", 0)]
+    return f"names the part {file} {times:,} times" if times > 1 else ""
 
 
 def _from_record(folder: Path, record: dict[str, Any]) -> Manifest:
@@ -158,9 +217,12 @@ def _from_record(folder: Path, record: dict[str, Any]) -> Manifest:
         "seed": int, "complete": bool, "expected_rows": int | None, "parts": list, "format": int,
     }  # fmt: skip
     values = {name: _typed(folder, record, name, kind) for name, kind in kinds.items()}
-    values["labels"] = tuple(str(label) for label in values["labels"])
+    values["labels"] = tuple(values["labels"])
     values["parts"] = tuple(_part(folder, part) for part in values["parts"])
-    return Manifest(**values)
+    manifest = Manifest(**values)
+    if problem := problem_of(manifest):
+        raise _unusable(folder, problem)
+    return manifest
 
 
 def _part(folder: Path, record: Any) -> Part:
@@ -170,7 +232,14 @@ def _part(folder: Path, record: Any) -> Part:
     part = Part(**{name: _typed(folder, record, name, kind) for name, kind in kinds.items()})
     if PART_NAME.fullmatch(part.file) is None:  # also keeps a path from leading out of the folder
         raise _unusable(
-            folder, f"names the part {part.file!r}; expected a name such as part-00000.parquet"
+            folder,
+            f"names the part {part.file[:_SHOWN_CHARACTERS]!r}; expected a name such as "
+            "part-00000.parquet",
+        )
+    if _SHA256.fullmatch(part.sha256) is None:
+        raise _unusable(
+            folder,
+            f"has {_short(part.sha256)} as sha256 of {part.file}; expected 64 hexadecimal digits",
         )
     return part
 
@@ -178,12 +247,30 @@ def _part(folder: Path, record: Any) -> Part:
 def _typed(folder: Path, record: dict[str, Any], name: str, kind: Any) -> Any:
     if name not in record:
         raise _unusable(folder, f"lacks the field {name}")
-    if not isinstance(record[name], kind):
+    if not _is(record[name], kind):
         raise _unusable(
             folder,
             f"has {name}: {_short(record[name])}; expected {getattr(kind, '__name__', kind)}",
         )
     return record[name]
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether lists and objects lie in each other deeper than `MOST_DEPTH`."""
+    layer = [value]
+    for _ in range(MOST_DEPTH):
+        layer = [
+            inner
+            for outer in layer
+            if isinstance(outer, Mapping | list | tuple)
+            for inner in (outer.values() if isinstance(outer, Mapping) else outer)
+        ]
+    return any(isinstance(left, Mapping | list | tuple) for left in layer)
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is of this kind; true and false are no numbers."""
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _unusable(folder: Path, reason: str) -> TargetsCorrupt:
@@ -192,12 +279,18 @@ def _unusable(folder: Path, reason: str) -> TargetsCorrupt:
     )
 
 
+def named(labels: Sequence[str]) -> str:
+    """Labels for a message: all of a few, the first of many."""
+    more = len(labels) - _SHOWN_LABELS
+    return ", ".join(labels[:_SHOWN_LABELS]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 
-TEMPORARY = re.compile(r"\.(manifest\.json|output\.safetensors|part-\d{5,}\.parquet)\..*\.tmp")
+TEMPORARY = re.compile(r"\.(manifest\.json|output\.safetensors|part-[0-9]{5,9}\.parquet)\..*\.tmp")
 """Names of files that a kill left half written."""
 
 

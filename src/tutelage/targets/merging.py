@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tutelage.errors import TargetsMismatch
+from tutelage.errors import TargetsError, TargetsMismatch
 from tutelage.runs import atomic_write_bytes
 from tutelage.targets.manifest import FILE, OUTPUT_FILE, read_manifest, refuse_other_things
 from tutelage.targets.output_matrix import output_digest
@@ -35,18 +35,18 @@ def merge(
         The merged store.
 
     Raises:
-        ValueError: There are no sources, or `out` is one of them.
+        ValueError: There are no sources.
         TargetsMismatch: Stores of different teachers, tokenizers, labels, encodings or seeds; each
             difference is named.
         TargetsIncomplete: A source is not there or not finished.
         TargetsCorrupt: A source is damaged.
-        TargetsError: `out` holds other things.
+        TargetsError: `out` is one of the sources, or holds other things.
     """
     folder = Path(out)
     if not sources:
         raise ValueError("no stores were given to merge; expected at least one")
     if folder.resolve() in [Path(source).resolve() for source in sources]:
-        raise ValueError(
+        raise TargetsError(
             f"{folder} was given as a source and as the merged store; give another folder"
         )
     stores = [TargetStore.open(source) for source in sources]

@@ -11,16 +11,32 @@ import json
 import math
 import mmap
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tutelage.errors import ShapeMismatch, TargetsCorrupt, TargetsIncomplete, TargetsMismatch
-from tutelage.runs import atomic_write_bytes
-from tutelage.targets.manifest import FILE, OUTPUT_FILE, read_manifest, refuse_other_things
+from tutelage.errors import (
+    ShapeMismatch,
+    TargetsCorrupt,
+    TargetsError,
+    TargetsIncomplete,
+    TargetsMismatch,
+)
+from tutelage.runs import atomic_write_bytes, parse_json
+from tutelage.targets.bounds import open_part
+from tutelage.targets.manifest import (
+    FILE,
+    OUTPUT_FILE,
+    Manifest,
+    read_manifest,
+    refuse_other_things,
+)
+
+_SHAPES = ("weight", "bias", "channels")
+_MOST_HEADER_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,23 +123,16 @@ def read_output_matrix(folder: Path | str) -> OutputMatrix:
     path = Path(folder) / OUTPUT_FILE
     header, content = _open(path)
     try:
-        found = {
-            name: _tensor(record, content)
-            for name, record in header.items()
-            if name != "__metadata__"
-        }
+        found = {name: _tensor(header[name], content) for name in _SHAPES if name in header}
         metadata = header.get("__metadata__", {})
+        scale = float(metadata["scale"])
+        cap = float(metadata["cap"]) if "cap" in metadata else None
         channels = found.get("channels")
-        weight = found["weight"] if channels is None else found["weight"] * channels
-        return OutputMatrix(
-            weight,
-            found.get("bias"),
-            float(metadata["scale"]),
-            float(metadata["cap"]) if "cap" in metadata else None,
-            channels,
-        )
-    except (KeyError, ValueError, TypeError) as error:
+        arrays = _checked(found["weight"], found.get("bias"), channels, scale, cap)
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise TargetsCorrupt(f"{path} is not the output matrix of a store ({error!r})") from error
+    weight = arrays["weight"] if channels is None else arrays["weight"] * channels
+    return OutputMatrix(weight, found.get("bias"), scale, cap, channels)
 
 
 def output_shape(folder: Path) -> tuple[int, int]:
@@ -137,34 +146,49 @@ def output_shape(folder: Path) -> tuple[int, int]:
     header, _ = _open(path)
     try:
         rows, columns = header["weight"]["shape"]
-    except (KeyError, ValueError, TypeError) as error:
+        return int(rows), int(columns)
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise TargetsCorrupt(f"{path} is not the output matrix of a store ({error!r})") from error
-    return int(rows), int(columns)
 
 
 def output_digest(folder: Path) -> str | None:
-    """SHA-256 of the output matrix, None if there is none."""
-    try:
-        with (folder / OUTPUT_FILE).open("rb") as file:
-            digest = sha256()
-            while block := file.read(2**20):
-                digest.update(block)
-            return digest.hexdigest()
-    except FileNotFoundError:
+    """SHA-256 of the output matrix, None if there is none.
+
+    Raises:
+        TargetsCorrupt: Something else is in its place.
+    """
+    path = folder / OUTPUT_FILE
+    if not path.exists() and not path.is_symlink():
         return None
+    with open_part(path, rows="all rows") as file:
+        return file_digest(file, sha256).hexdigest()
 
 
-def output_problem(folder: Path, digest: str) -> str | None:
-    """What is wrong with the output matrix of a store whose manifest names this SHA-256; None if
+def output_problem(folder: Path, manifest: Manifest) -> str | None:
+    """What is wrong with the output matrix of a store whose manifest names its SHA-256; None if
     nothing is.
     """
-    found = output_digest(folder)
+    digest = str(manifest.encoding.get("output_sha256"))
+    try:
+        found = output_digest(folder)
+    except TargetsCorrupt as error:
+        return str(error)
     if found is None:
         return f"{folder / OUTPUT_FILE} is missing"
     if found != digest:
         return (
             f"{folder / OUTPUT_FILE} is damaged: its SHA-256 is {found[:12]}..., not "
             f"{digest[:12]}... as written"
+        )
+    try:
+        shape = output_shape(folder)
+    except TargetsCorrupt as error:
+        return str(error)
+    width = manifest.encoding["hidden_size"]
+    if shape[0] < manifest.vocabulary_size or shape[1] != width:
+        return (
+            f"{folder / OUTPUT_FILE} has a weight of {shape[0]:,} by {shape[1]:,}; expected a row "
+            f"for each of {manifest.vocabulary_size:,} ids and {width:,} columns"
         )
     return None
 
@@ -223,29 +247,34 @@ def _serialize(arrays: dict[str, NDArray[np.float32]], metadata: dict[str, str])
 def _open(path: Path) -> tuple[dict[str, Any], memoryview]:
     """The header of a safetensors file, and its data without reading them."""
     try:
-        with path.open("rb") as file:
+        if not path.exists() and not path.is_symlink():
+            raise TargetsIncomplete(
+                f"{path} is missing, without which hidden states are no targets. Write it first: "
+                "tutelage.targets.write_output_matrix(folder, weight=...)"
+            )
+        with open_part(path, rows="all rows") as file:
             content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         size = int.from_bytes(content[:8], "little")
-        header = json.loads(bytes(content[8 : 8 + size]))
+        if size > min(_MOST_HEADER_BYTES, len(content) - 8):
+            raise ValueError(f"its header has {size:,} bytes")
+        header = parse_json(bytes(content[8 : 8 + size]))
         if not isinstance(header, dict):
-            raise TypeError("its header is no object")
+            raise ValueError("its header is no object")
         return header, content[8 + size :]
-    except FileNotFoundError as error:
-        raise TargetsIncomplete(
-            f"{path} is missing, without which hidden states are no targets. Write it first: "
-            "tutelage.targets.write_output_matrix(folder, weight=...)"
-        ) from error
-    except (ValueError, TypeError, OverflowError) as error:
+    except TargetsError:
+        raise
+    except (ValueError, OSError) as error:
         raise TargetsCorrupt(f"{path} is not readable as safetensors ({error})") from error
 
 
 def _tensor(record: dict[str, Any], content: memoryview) -> NDArray[np.float32]:
     """One tensor as float32."""
-    start, end = record["data_offsets"]
+    (start, end), shape = record["data_offsets"], [int(side) for side in record["shape"]]
+    width = {"BF16": 2, "F32": 4}[record["dtype"]]
+    if min(shape, default=1) < 0 or end - start != width * math.prod(shape) or start < 0:
+        raise ValueError(f"bytes {start} to {end} are given for the shape {shape}")
     if record["dtype"] == "BF16":
         array = (np.frombuffer(content[start:end], "<u2").astype(np.uint32) << 16).view(np.float32)
-    elif record["dtype"] == "F32":
-        array = np.frombuffer(content[start:end], "<f4").copy()
     else:
-        raise ValueError(f"dtype {record['dtype']}")
-    return array.reshape(record["shape"])
+        array = np.frombuffer(content[start:end], "<f4").copy()
+    return array.reshape(shape)

@@ -13,9 +13,12 @@ leave, count for nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import mmap
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +26,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.errors import TargetsCorrupt
-from tutelage.runs import atomic_write_bytes
+from tutelage.errors import TargetsCorrupt, TargetsError
+from tutelage.runs import MOST_JSON_BYTES, atomic_write_bytes, parse_json
+from tutelage.targets.bounds import (
+    MOST_ROW_GROUPS,
+    open_part,
+    refuse_bomb,
+    refuse_size,
+    refuse_wide_rows,
+)
 from tutelage.targets.encoding import LoadedPart, TargetEncoder
 from tutelage.targets.manifest import Manifest, Part
 from tutelage.targets.rows import ContentIds
@@ -32,6 +42,9 @@ from tutelage.targets.rows import ContentIds
 METADATA_KEY = b"tutelage"
 """Where a part repeats what its rows depend on, so that it can be understood, and recognised,
 alone."""
+
+UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError)
+"""What reading a Parquet file raises where it is none, or is none of ours."""
 
 
 def write_part(
@@ -75,37 +88,37 @@ def read_part(
     Raises:
         TargetsCorrupt: The file is missing, damaged, or not what the manifest says; the message
             names it.
+        TargetsError: The system does not let us read it.
     """
-    path = folder / part.file
-    try:
-        # Unless the part stays on disk, the very bytes that were checked are parsed.
-        content = None if encoder.lazy else path.read_bytes()
-        size = path.stat().st_size if content is None else len(content)
-        digest = _digest(path) if content is None else sha256(content).hexdigest()
-    except FileNotFoundError as error:
-        raise TargetsCorrupt(f"{path} is missing ({part.rows:,} rows)") from error
-    if size != part.bytes:
+    path, rows = folder / part.file, f"{part.rows:,} rows"
+    with open_part(path, rows=rows) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != part.bytes:
+            raise TargetsCorrupt(
+                f"{path} is damaged: it has {size:,} bytes, not the {part.bytes:,} written ({rows})"
+            )
+        try:
+            refuse_size(size, lazy=encoder.lazy)
+            # Unless the part stays on disk, the very bytes that were checked are parsed.
+            content = None if encoder.lazy else file.read(size)
+            digest = file_digest(file, sha256) if content is None else sha256(content)
+        except OSError as error:
+            raise TargetsError(
+                f"{path} cannot be read ({error.strerror or error}). Look at the disk"
+            ) from error
+        except TargetsCorrupt as error:
+            raise TargetsCorrupt(f"{path} {error}") from error
+    if digest.hexdigest() != part.sha256:
         raise TargetsCorrupt(
-            f"{path} is damaged: it has {size:,} bytes, not the {part.bytes:,} written "
-            f"({part.rows:,} rows)"
-        )
-    if digest != part.sha256:
-        raise TargetsCorrupt(
-            f"{path} is damaged: its SHA-256 is {digest[:12]}..., not {part.sha256[:12]}... as "
-            "written "
-            f"({part.rows:,} rows)"
+            f"{path} is damaged: its SHA-256 is {digest.hexdigest()[:12]}..., not "
+            f"{part.sha256[:12]}... as written ({rows})"
         )
     try:
-        # A part is too small for threads to help.
-        with pq.ParquetFile(
-            path if content is None else pa.BufferReader(content), memory_map=True
-        ) as file:
-            _refuse_other_identity(file.schema_arrow.metadata or {}, manifest)
-            loaded = encoder.load(file, str(path))
-    except (pa.ArrowException, OSError) as error:
-        raise TargetsCorrupt(f"{path} is not readable as Parquet ({error})") from error
+        loaded = _loaded(path, content, size, manifest=manifest, encoder=encoder)
     except TargetsCorrupt as error:
         raise TargetsCorrupt(f"{path} {error}") from error
+    except UNREADABLE as error:
+        raise TargetsCorrupt(f"{path} is not readable as Parquet ({error})") from error
     found = (len(loaded.ids), loaded.positions)
     if found != (part.rows, part.positions):
         raise TargetsCorrupt(
@@ -116,12 +129,34 @@ def read_part(
     return loaded
 
 
-def _digest(path: Path) -> str:
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+def _loaded(
+    path: Path, content: bytes | None, size: int, *, manifest: Manifest, encoder: TargetEncoder
+) -> LoadedPart:
+    """A part whose checksum is right, from its bytes or where it lies."""
+    # A part is too small for threads to help.
+    with pq.ParquetFile(
+        path if content is None else pa.BufferReader(content),
+        memory_map=True,
+        thrift_string_size_limit=2 * MOST_JSON_BYTES,
+        thrift_container_size_limit=MOST_ROW_GROUPS,
+    ) as file:
+        _refuse_other_identity(file.schema_arrow.metadata or {}, manifest)
+        lazy = encoder.schema.names[1:] if encoder.lazy else ()
+        with _mapped(path, content) as bytes_of_part:
+            refuse_bomb(bytes_of_part, file.metadata, names=encoder.schema.names, lazy=lazy)
+        loaded = encoder.load(file, str(path))
+    refuse_wide_rows(loaded.elements, size=size)
+    return loaded
+
+
+@contextmanager
+def _mapped(path: Path, content: bytes | None) -> Iterator[bytes | mmap.mmap]:
+    """The bytes of a part, without reading those that lie on disk."""
+    if content is not None:
+        yield content
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        yield mapped
 
 
 def _refuse_other_identity(metadata: Mapping[bytes, bytes], manifest: Manifest) -> None:
@@ -130,7 +165,13 @@ def _refuse_other_identity(metadata: Mapping[bytes, bytes], manifest: Manifest) 
     """
     if METADATA_KEY not in metadata:  # written by another program; its checksum speaks for it
         return
-    if differences := manifest.differences(json.loads(metadata[METADATA_KEY])):
+    try:
+        identity = parse_json(metadata[METADATA_KEY])
+    except ValueError as error:
+        raise TargetsCorrupt(f"does not say what its rows depend on ({error})") from error
+    if not isinstance(identity, dict):
+        raise TargetsCorrupt("does not say what its rows depend on")
+    if differences := manifest.differences(identity):
         raise TargetsCorrupt(
             f"belongs to another store, or the manifest was edited: {'; '.join(differences)} as in "
             "the part"

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import TargetsCorrupt, TargetsIncomplete, TargetsMismatch
+from tutelage.targets.bounds import batches, refuse_heap
 from tutelage.targets.encoding import LoadedPart, TargetEncoder, encoder_of
-from tutelage.targets.manifest import Manifest, read_manifest
+from tutelage.targets.manifest import Manifest, named, read_manifest
 from tutelage.targets.output_matrix import OutputMatrix, output_problem, read_output_matrix
 from tutelage.targets.parts import advice, read_part
 from tutelage.targets.rows import ContentIds, as_ids, from_ids, no_ids
@@ -177,17 +178,27 @@ class TargetStore:
         owners, rows = self._index.owners[places], self._index.rows[places]
         for owner in np.unique(owners):
             mine = np.flatnonzero(owners == owner)
-            for start in range(0, len(mine), _ROWS_AT_A_TIME):
-                chosen = mine[start : start + _ROWS_AT_A_TIME]
-                yield (
-                    [ids[place] for place in chosen],
-                    self._index.parts[owner].packed(rows[chosen]),
-                )
+            part = self._index.parts[owner]
+            for some in batches(part.elements[rows[mine]], rows=_ROWS_AT_A_TIME):
+                chosen = mine[some]
+                yield [ids[place] for place in chosen], part.packed(rows[chosen])
 
     @property
     def ids(self) -> list[bytes]:
         """The content id of every row, sorted."""
         return from_ids(self._index.ids)
+
+    def batches(self) -> Iterator[list[bytes]]:
+        """The content ids of all rows in order, as many at a time as are looked up in little
+        memory.
+        """
+        ids, index = self.ids, self._index
+        elements = np.zeros(len(ids), np.int64)
+        for owner, part in enumerate(index.parts):
+            here = index.owners == owner
+            elements[here] = part.elements[index.rows[here]]
+        for some in batches(elements, rows=_ROWS_AT_A_TIME):
+            yield ids[some[0] : some[-1] + 1]
 
     def __contains__(self, name: bytes) -> bool:
         """Whether an example has targets."""
@@ -239,15 +250,22 @@ def read_index(folder: Path, manifest: Manifest) -> tuple[Manifest, Index]:
 def _index_of(folder: Path, manifest: Manifest, encoder: TargetEncoder) -> Index:
     broken: list[str] = []
     if manifest.kind == "hidden":
-        problem = output_problem(folder, str(manifest.encoding.get("output_sha256")))
+        problem = output_problem(folder, manifest)
         broken += [problem] if problem else []
-    parts, files = [], []
+    parts, files, held = [], [], 0
     for part in manifest.parts:
         try:
             parts.append(read_part(folder, part, manifest=manifest, encoder=encoder))
             files.append(part.file)
+            held += parts[-1].nbytes
         except TargetsCorrupt as error:
             broken.append(str(error))
+            continue
+        try:
+            refuse_heap(held, size=manifest.bytes)
+        except TargetsCorrupt as error:
+            broken.append(f"{folder}: {error}")
+            break
     ids = np.concatenate([no_ids(), *(part.ids for part in parts)])
     sizes = [len(part.ids) for part in parts]
     owners = np.repeat(np.arange(len(parts)), sizes)
@@ -301,8 +319,8 @@ def _refuse_mismatch(
             ", the same ones in another order" if sorted(manifest.labels) == sorted(labels) else ""
         )
         raise TargetsMismatch(
-            f"{folder} was written for the labels {', '.join(manifest.labels)} but "
-            f"{', '.join(labels)} are asked "
+            f"{folder} was written for the labels {named(manifest.labels)} but "
+            f"{named(labels)} are asked "
             f"for{order}. Put the labels of the recipe back as they were, or label again into "
             "another folder: "
             "tutelage label recipe.yaml"

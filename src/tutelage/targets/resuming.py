@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from tutelage.errors import TargetsCorrupt, TargetsError, TargetsMismatch
-from tutelage.runs.contents import remove
 from tutelage.targets.encoding import encoder_of
 from tutelage.targets.manifest import PART_NAME, TEMPORARY, Manifest, read_manifest, write_manifest
 from tutelage.targets.parts import advice, read_part
@@ -50,7 +49,25 @@ def remove_strays(folder: Path, manifest: Manifest) -> None:
         if TEMPORARY.fullmatch(found.name) or (
             PART_NAME.fullmatch(found.name) and found.name not in named
         ):
-            found.unlink()
+            _remove(found)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or an empty folder in the place of one.
+
+    Raises:
+        TargetsError: A folder with something in it, which is not ours to remove.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    try:
+        path.rmdir()
+    except OSError as error:
+        raise TargetsError(
+            f"{path} is a folder with something in it, where a file of soft targets belongs. Move "
+            "it away"
+        ) from error
 
 
 def open_whole(targets: Path, *, teacher: str | None) -> TargetStore | None:
@@ -76,12 +93,12 @@ def remove_broken_parts(targets: Path, progress: Progress) -> None:
     """
     try:
         manifest = read_manifest(targets)
+        encoder = encoder_of(targets, manifest)
     except TargetsError:
         return
-    encoder = encoder_of(targets, manifest)
     for part in manifest.parts:
         try:
             read_part(targets, part, manifest=manifest, encoder=encoder)
         except TargetsCorrupt as error:
             progress.say(f"{error}: these rows are labelled again")
-            remove(targets / part.file)
+            _remove(targets / part.file)

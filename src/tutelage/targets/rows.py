@@ -96,6 +96,8 @@ def refuse_other_columns(found: pa.Schema, expected: pa.Schema) -> None:
         TargetsCorrupt: One lacks, or has another type.
     """
     kinds = _kinds(found)
+    if len(kinds) < len(found.names):
+        raise TargetsCorrupt("has two columns of one name")
     if any(kinds.get(name) != kind for name, kind in _kinds(expected).items()):
         raise TargetsCorrupt(f"has the columns {_named(found)}; expected {_named(expected)}")
 

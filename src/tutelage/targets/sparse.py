@@ -179,20 +179,17 @@ class Sparse:
             TargetsCorrupt: The columns are not those of this kind, contradict each other, or are
                 not known.
         """
-        table = file.read(use_threads=False)
+        found = file.schema_arrow
         # The first stores had no contexts.
-        schema = (
-            self.schema
-            if set(CONTEXT_COLUMNS) & set(table.schema.names)
-            else self._without_contexts
-        )
-        refuse_other_columns(table.schema, schema)
+        schema = self.schema if set(CONTEXT_COLUMNS) & set(found.names) else self._without_contexts
+        refuse_other_columns(found, schema)
         if unknown := sorted(
-            set(table.schema.names) - set(schema.names)
+            set(found.names) - set(schema.names)
         ):  # which may change what the others mean
             raise TargetsCorrupt(
                 f"has columns that this version does not know: {', '.join(unknown)}"
             )
+        table = file.read(schema.names, use_threads=False)
         return SparsePart(table.select(schema.names), self.rules, path)
 
     def gather(

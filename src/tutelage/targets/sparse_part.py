@@ -14,8 +14,15 @@ from numpy.typing import NDArray
 
 from tutelage.errors import TargetsCorrupt
 from tutelage.targets.contexts import Contexts, Entries
+from tutelage.targets.kinds import MOST_COUNTED
 from tutelage.targets.ranks import RankTable, join_ranks, read_bits
-from tutelage.targets.rounding import Packed, each_alone, sorted_within, unpack_targets
+from tutelage.targets.rounding import (
+    ENTROPY_CODES,
+    Packed,
+    each_alone,
+    sorted_within,
+    unpack_targets,
+)
 from tutelage.targets.rows import ContentIds, SparseTargets, read_id_column
 from tutelage.targets.sparse_rules import SparseRules
 
@@ -25,6 +32,13 @@ CONTEXT_COLUMNS = {
     "context_steps": pa.uint32(),
 }
 """Empty in a part that is too small for contexts."""
+MOST_ORDERS = 257
+"""A context is one byte, and there is an order for first head ids."""
+MOST_CONTEXT_STEPS = 2**22
+"""Every one stands for eight uses of an id in a part, which has fewer entries than eight times
+this."""
+_BYTES_OF_RANK = 40
+"""Memory of an id in a table of ranks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +73,11 @@ class Lists:
             raise TargetsCorrupt("has null values; expected none")
         return cls(_narrowed(rows.values.to_numpy()), rows.offsets.to_numpy().astype(np.int64))
 
+    @property
+    def nbytes(self) -> int:
+        """Size in memory."""
+        return self.elements.nbytes + self.offsets.nbytes
+
     def lengths(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """How long each of these rows is."""
         return self.offsets[rows + 1] - self.offsets[rows]
@@ -84,15 +103,26 @@ class SparsePart:
         self._columns = {
             name: Lists.of(table[name]) for name in table.schema.names if name != "example_id"
         }
-        self._ranks = RankTable.from_steps(
-            self._columns.pop("rank_steps").elements.astype(np.uint32)
-        )
+        steps = self._columns.pop("rank_steps").elements
+        if len(steps) > rules.vocabulary_size:
+            raise TargetsCorrupt("has more rank_steps than the vocabulary has ids")
+        self._ranks = RankTable.from_steps(steps.astype(np.uint32))
+        self._refuse_unknown(self._ranks.frequent)
         self._contexts = self._read_contexts()
         heads = self._columns["heads"]
         self.positions = int(heads.offsets[-1] - heads.offsets[0])
         for name in ("entropies", *(["tail_surplus"] if rules.closed else [])):
             if not np.array_equal(np.diff(heads.offsets), np.diff(self._columns[name].offsets)):
                 raise TargetsCorrupt(f"has other numbers of positions in {name} than in heads")
+        if self._columns["entropies"].elements.max(initial=0) > ENTROPY_CODES:
+            raise TargetsCorrupt("has entropies beyond the largest code")
+        counted = ("heads", "head_buckets", *(["tail_steps"] if rules.closed else []))
+        self.elements = sum(
+            (np.diff(self._columns[name].offsets) for name in counted), np.zeros(1, np.int64)
+        )
+        tables = [self._ranks, *([] if self._contexts is None else [self._contexts.table])]
+        self.nbytes = sum(column.nbytes for column in self._columns.values())
+        self.nbytes += self.ids.nbytes + _BYTES_OF_RANK * sum(len(one.frequent) for one in tables)
 
     def decode(self, rows: NDArray[np.int64]) -> list[SparseTargets]:
         """The targets of these documents.
@@ -111,6 +141,10 @@ class SparsePart:
             return self._read(rows)
         except TargetsCorrupt as error:
             raise TargetsCorrupt(f"{self._path} {error}") from error
+        except (IndexError, ValueError, OverflowError) as error:
+            raise TargetsCorrupt(
+                f"{self._path} has columns that contradict each other ({error})"
+            ) from error
 
     def _read(self, rows: NDArray[np.int64]) -> Packed:
         heads = self._take("heads", rows).astype(np.int64)
@@ -122,6 +156,10 @@ class SparsePart:
             tails = tails + self._take("tail_surplus", rows)
             buckets = self._tail_buckets(rows, tails, positions)
             ranks = np.concatenate([ranks, self._ranks_of("tail", buckets, rows)])
+        if (heads + tails < 1).any() or (heads + tails > MOST_COUNTED).any():
+            raise TargetsCorrupt(
+                f"has positions without entries, or with more than {MOST_COUNTED:,}"
+            )
         if self._contexts is not None:
             ranks = self._contexts.decode(Entries(heads, tails, ranks))
         ids = self._ranks.ids(ranks)
@@ -142,6 +180,8 @@ class SparsePart:
             return None
         of_first, sizes, steps = (self._columns.pop(name).elements for name in CONTEXT_COLUMNS)
         sizes = sizes.astype(np.int64)
+        if len(sizes) > MOST_ORDERS or len(steps) > MOST_CONTEXT_STEPS:
+            raise TargetsCorrupt(f"has {len(sizes):,} contexts of {len(steps):,} context_steps")
         if sizes.sum() != len(steps):
             raise TargetsCorrupt("has other numbers of context_steps than context_sizes says")
         if not len(sizes) and not len(of_first):

@@ -94,8 +94,11 @@ class SparseRules:
         most = np.maximum(MOST_ENTRIES - heads, 1)
         if "budget" in self.encoding:
             return np.clip(self.encoding["budget"] - heads, 1, most)
-        steps = sticks.rest_mass(codes, heads, grid=self.grid) / float(self.encoding["threshold"])
-        return np.clip(steps.astype(np.int64), 1, most)
+        with np.errstate(over="ignore"):
+            rests = sticks.rest_mass(codes, heads, grid=self.grid)
+            steps = rests / float(self.encoding["threshold"])
+        # However small a threshold is, the number stays one that can be counted.
+        return np.clip(np.minimum(steps, MOST_ENTRIES).astype(np.int64), 1, most)
 
     def check(self, value: SparseTargets, *, example_id: bytes) -> SparseTargets:
         """The targets of one document in their types, refused unless they are of this kind.

@@ -17,7 +17,13 @@ import pyarrow as pa
 from tutelage.errors import RunExists, TargetsCorrupt, TargetsError, TargetsIncomplete
 from tutelage.runs import lock
 from tutelage.targets.encoding import encoder_for
-from tutelage.targets.manifest import FILE, Manifest, refuse_other_things, write_manifest
+from tutelage.targets.manifest import (
+    FILE,
+    Manifest,
+    problem_of,
+    refuse_other_things,
+    write_manifest,
+)
 from tutelage.targets.output_matrix import output_digest, output_shape
 from tutelage.targets.parts import PartSize, join_parts, write_part
 from tutelage.targets.resuming import remove_strays, resume
@@ -127,6 +133,8 @@ class TargetWriter:
             vocabulary_size=vocabulary_size,
             encoding=encoding, seed=seed,
         )  # fmt: skip
+        if problem := problem_of(fresh):
+            raise ValueError(f"the store {problem}, which no reader would take")
         encoder_for(fresh)
         if kind != "class_probabilities" and not tokenizer:
             raise ValueError(

@@ -18,9 +18,9 @@ import numpy as np
 
 from tutelage.errors import NotEnoughDisk, NotEnoughMemory, Problem
 from tutelage.runs import RunFolder
+from tutelage.types import describe_bytes
 
 DISK_MARGIN = 1.2
-_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 @dataclass(frozen=True)
@@ -146,21 +146,6 @@ def _rate_on_gpu(size: int, repeats: int) -> float:
 def describe_minutes(seconds: float) -> str:
     """A duration as an estimate is told."""
     return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
-
-
-def describe_bytes(count: float) -> str:
-    """A size in the unit that fits it, to three digits.
-
-    Example:
-        >>> describe_bytes(700), describe_bytes(12_300), describe_bytes(1.2e9)
-        ('700 bytes', '12.3 kB', '1.20 GB')
-    """
-    for size, unit in _UNITS:
-        if count >= size:
-            value = count / size
-            digits = 2 if value < 10 else 1 if value < 100 else 0
-            return f"{value:,.{digits}f} {unit}"
-    return f"{count:.0f} bytes"
 
 
 def describe_effort(estimate: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tutelage.config.source import Keys, Source
+from tutelage.config.source import Keys, Source, dotted
 from tutelage.config.values import FrozenList, Overrides, PlainName, Section, not_yet
 from tutelage.errors import Problem
 from tutelage.export import FORMATS
@@ -132,11 +132,6 @@ def objective_problems(source: Source, targets: Any) -> list[Problem]:
 def mapping(value: Any) -> dict[str, Any]:
     """A value of a recipe if it is a mapping of keys, else an empty one."""
     return value if isinstance(value, dict) else {}
-
-
-def dotted(keys: Keys) -> str:
-    """The way to a value as people write it."""
-    return ".".join(str(key) for key in keys)
 
 
 class _Written:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -62,6 +62,8 @@ class Fingerprints:
     """Each student and control, in the order of training."""
     evaluation: str
     """Everybody, the test data, and how they are compared."""
+    formerly: Mapping[Student, str] = field(default_factory=dict)
+    """What versions before called the result of the same work; such a record counts as well."""
 
 
 class Job(Protocol):

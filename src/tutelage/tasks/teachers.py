@@ -86,21 +86,18 @@ def verbalizer_problems(source: Source) -> list[Problem]:
     if not isinstance(labels, list) or not isinstance(verbalizers, dict):
         return []
     keys, problems = ("teacher", "verbalizers"), []
+    named = dict.fromkeys(label for label in labels if isinstance(label, str))
     for label in verbalizers:
-        if label not in labels:
-            guess = nearest(label, [one for one in labels if isinstance(one, str)])
-            meant = (
-                f"did you mean `{guess}`?"
-                if guess
-                else f"the labels are {', '.join(map(str, labels))}"
-            )
+        if label not in named:
+            guess = nearest(label, named)
+            meant = f"did you mean `{guess}`?" if guess else f"the labels are {', '.join(named)}"
             problems.append(
                 Problem(
                     source.where((*keys, label)),
                     f"`teacher.verbalizers`: no label `{label}`; {meant}",
                 )
             )
-    if absent := [str(label) for label in labels if label not in verbalizers]:
+    if absent := [label for label in named if label not in verbalizers]:
         message = (
             f"`teacher.verbalizers` has no word for {', '.join(absent)}; give every label a word, "
             "or drop the section"

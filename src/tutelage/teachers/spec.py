@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, T
 from annotated_types import Ge
 
 from tutelage.errors import ModelError, Problem
-from tutelage.types import Example, Progress
+from tutelage.types import Example, Progress, Seed
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
@@ -242,7 +242,7 @@ class LocalReader(LocalModel):
     max_length: Annotated[int, Ge(1)] = 512
     """The most tokens of one text; longer texts are cut."""
 
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Seed = 0
     """Of folds, shots and fitting. Apart from `train.seed`, so that students of several seeds share
     targets."""
 

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from tutelage.types import Seed
+
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
@@ -46,7 +48,7 @@ class LoopSettings:
     checkpoint_every_steps: Count
     """Optimizer steps between two checkpoints; the end of an epoch always writes one."""
 
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Seed = 0
     """Every random choice in training students follows from this number."""
 
 

@@ -174,7 +174,7 @@ def read_documents(
     )
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
-        raise DataError("\n".join(str(problem) for problem in errors))
+        raise DataError("; ".join(str(problem) for problem in errors))
     return table.documents
 
 

@@ -22,7 +22,7 @@ class Augmentation:
     n-grams.
     """
 
-    copies: Annotated[int, Ge(1)]
+    copies: Annotated[int, Ge(1), Le(1_000)]
     """How many new texts to try to make from each training text."""
 
     word_mask: Annotated[float, Ge(0), Le(1)] = 0.1

@@ -126,7 +126,7 @@ def read_examples(
         path, text_field=text_field, label_field=label_field, labels=labels, group_field=group_field
     )
     if problems:
-        raise DataError("\n".join(str(problem) for problem in problems))
+        raise DataError("; ".join(str(problem) for problem in problems))
     return table.examples
 
 

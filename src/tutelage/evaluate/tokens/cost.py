@@ -123,7 +123,8 @@ def peak_memory_bytes(folder: Path, prompt: TokenIds, dtype: torch.dtype) -> int
         [sys.executable, "-c", _PROBE, str(folder), str(dtype).removeprefix("torch.")],
         input=ids,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     try:
@@ -138,7 +139,7 @@ from tutelage.models import register
 from tutelage.models.pretrained import from_pretrained
 register()
 def highest():
-    for line in open("/proc/self/status"):
+    for line in open("/proc/self/status", encoding="ascii"):
         if line.startswith("VmHWM"):
             return int(line.split()[1]) * 1024
 before = highest()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from tutelage.config.ranges import check_options
 from tutelage.errors import ModelError
@@ -53,7 +53,7 @@ class FreshStudent:
     tokenizer: TokenizerKind = "wordpiece"
     """Where the vocabulary comes from."""
 
-    vocabulary_size: Annotated[int, Ge(16)] = 8000
+    vocabulary_size: Annotated[int, Ge(16), Le(10_000_000)] = 8000
     """The most tokens of a trained vocabulary."""
 
     lowercase: bool = True

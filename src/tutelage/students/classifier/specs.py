@@ -17,7 +17,7 @@ from annotated_types import Ge, Lt
 
 from tutelage.students.classifier.fresh import FreshStudent, build_fresh, fresh_problems
 from tutelage.students.classifier.student import refused
-from tutelage.types import SILENT, Progress
+from tutelage.types import SILENT, Depth, Progress, Width
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
@@ -40,16 +40,16 @@ class Transformer(FreshStudent):
     width_option: ClassVar[str] = "hidden_size"
     spread: ClassVar[float] = 0.3  # an encoder normalises its embeddings
 
-    layers: Annotated[int, Ge(1)] = 4
+    layers: Depth = 4
     """Transformer blocks."""
 
-    hidden_size: Annotated[int, Ge(1)] = 192
+    hidden_size: Width = 192
     """The width of a token's vector."""
 
-    heads: Annotated[int, Ge(1)] | None = None
+    heads: Width | None = None
     """Attention heads; must divide `hidden_size`. None: about one for every 32 of the width."""
 
-    intermediate_size: Annotated[int, Ge(1)] | None = None
+    intermediate_size: Width | None = None
     """The width inside each block's feed-forward part; None: twice `hidden_size`, the part being
     gated."""
 
@@ -125,13 +125,13 @@ class RNN(FreshStudent):
     cell: RecurrentCell = "gru"
     """The recurrent cell."""
 
-    hidden_size: Annotated[int, Ge(1)] = 128
+    hidden_size: Width = 128
     """The width of the state, for each direction."""
 
-    embedding_size: Annotated[int, Ge(1)] = 128
+    embedding_size: Width = 128
     """The width of a token's vector."""
 
-    layers: Annotated[int, Ge(1)] = 1
+    layers: Depth = 1
     """Recurrent layers."""
 
     bidirectional: bool = True

@@ -11,17 +11,18 @@ import warnings
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
-from annotated_types import Ge, Gt
+from annotated_types import Gt
 
 from tutelage.config.ranges import check_options
 from tutelage.errors import ModelError
+from tutelage.types import Width
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
     """Train low-rank additions to the weights only, and add them to the weights at the end."""
 
-    rank: Annotated[int, Ge(1)] = 16
+    rank: Width = 16
     """The rank of each addition."""
 
     alpha: Annotated[float, Gt(0)] = 32

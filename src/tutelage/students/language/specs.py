@@ -20,6 +20,7 @@ from tutelage.students.language.student import (
     given,
     size_problems,
 )
+from tutelage.types import Depth, Width
 
 LanguageEmbeddings = Literal["random", "teacher"]
 
@@ -31,19 +32,19 @@ class LanguageTransformer(Adaptable):
     trims_vocabulary: bool = field(default=False, init=False)
     hidden_weight: float = field(default=0.0, init=False)
 
-    layers: Annotated[int, Ge(1)] = 6
+    layers: Depth = 6
     """Transformer blocks."""
 
-    hidden_size: Annotated[int, Ge(1)] = 384
+    hidden_size: Width = 384
     """The width of a token's vector."""
 
-    heads: Annotated[int, Ge(1)] | None = None
+    heads: Width | None = None
     """Attention heads; must divide `hidden_size`. None: about one for every 64 of the width."""
 
-    kv_heads: Annotated[int, Ge(1)] | None = None
+    kv_heads: Width | None = None
     """Heads that keys and values are computed for; must divide `heads`. None: as many as heads."""
 
-    intermediate_size: Annotated[int, Ge(1)] | None = None
+    intermediate_size: Width | None = None
     """The width inside each block's feed-forward part; None: about 8/3 of `hidden_size`."""
 
     embeddings: LanguageEmbeddings = "random"
@@ -115,13 +116,13 @@ class LanguageRNN(Adaptable):
     cell: RecurrentCell = "gru"
     """The recurrent cell."""
 
-    hidden_size: Annotated[int, Ge(1)] = 512
+    hidden_size: Width = 512
     """The width of the state."""
 
-    embedding_size: Annotated[int, Ge(1)] | None = None
+    embedding_size: Width | None = None
     """The width of a token's vector; None: equal to `hidden_size`."""
 
-    layers: Annotated[int, Ge(1)] = 1
+    layers: Depth = 1
     """Recurrent layers."""
 
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.1

@@ -34,9 +34,11 @@ from tutelage.tasks.classification.teaching import (
     teacher_spec,
 )
 from tutelage.tasks.classification.training import (
+    NO_TEACHER,
     STUDENT_FILES,
     student_fingerprint,
     train_student,
+    uses_teacher,
     vocabulary_texts,
     word_layers,
 )
@@ -95,20 +97,26 @@ class ClassificationJob:
         """Of every stage."""
         recipe, data = self.recipe, self.data
         rows = rows_fingerprint(self.transfer, data.train, data.unlabeled, data.validation)
-        students = {
+        formerly = {
             Student(name, control): student_fingerprint(
                 recipe, name, self._teacher_print, rows, control=control
             )
             for name in recipe.students
             for control in ((False, True) if recipe.evaluate.control else (False,))
         }
+        students = formerly | {
+            one: student_fingerprint(recipe, one.name, NO_TEACHER, rows, control=True)
+            for one in formerly
+            if one.is_control and not uses_teacher(recipe, one.name)
+        }
         ids = sorted({example.example_id for example in self._asked})
         targets = fingerprint(STAGE_VERSION, self._teacher_print, ids)
-        trained = {(one.name, one.is_control): made for one, made in students.items()}
+        # By their former names: evaluations of before are found by them.
+        trained = {(one.name, one.is_control): made for one, made in formerly.items()}
         evaluation = fingerprint(
             targets, trained, data_fingerprint(data), recipe.evaluate, recipe_hash(recipe)
         )
-        return Fingerprints(self._teacher_print, targets, students, evaluation)
+        return Fingerprints(self._teacher_print, targets, students, evaluation, formerly)
 
     @property
     def _asked(self) -> list[Any]:

@@ -4,6 +4,7 @@ students, read from the specs of `students.kinds`. Teachers stand in `tasks.teac
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -33,6 +34,7 @@ from tutelage.students.classifier.student import ClassifierStudent
 from tutelage.students.kinds import CLASSIFIERS, StudentKind
 from tutelage.tasks.recipe import OwnObjective
 from tutelage.train.settings import TrainSettings
+from tutelage.types import Seed
 
 
 class Task(Section):
@@ -49,16 +51,16 @@ class Task(Section):
     def _labels_usable(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         if len(labels) < 2:
             raise refusal(f"there is {len(labels)} label; a classification needs at least two")
+        times = Counter(labels)
         for label in labels:
             if not label or label != label.strip():
                 raise refusal(
                     f"the label {label!r} is empty or has space around it; write it as it stands "
                     "in the data"
                 )
-            if labels.count(label) > 1:
+            if times[label] > 1:
                 raise refusal(
-                    f"the label {label!r} is listed {labels.count(label)} times; list each label "
-                    "once"
+                    f"the label {label!r} is listed {times[label]} times; list each label once"
                 )
         return labels
 
@@ -132,7 +134,7 @@ class Schedule(section(TrainSettings, omit=("seed",))):
 class Train(Schedule):
     """How students are trained."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Every random choice in splitting the data, making texts from it and training students follows
     from this number. Runs with several seeds hold the data fixed only where validation and test are
     files and augment is left out."""
@@ -147,7 +149,7 @@ class Evaluate(Section):
     baselines: bool = True
     """Also fit TF-IDF with logistic regression, and count the majority class."""
 
-    bootstrap_samples: int = Field(default=2000, ge=100)
+    bootstrap_samples: int = Field(default=2000, ge=100, le=1_000_000)
     """Resamples of the test rows behind each 95 % interval."""
 
     latency_examples: int = Field(default=100, ge=1)

@@ -26,6 +26,16 @@ STUDENT_FILES = ("config.json", "model.safetensors", "metrics.jsonl")
 """What training leaves in a student's folder, whatever the student."""
 
 
+NO_TEACHER = "no teacher"
+"""In the place of its fingerprint, for controls that take nothing of it."""
+
+
+def uses_teacher(recipe: Recipe, name: str) -> bool:
+    """Whether even a control is made of something of the teacher's: its weights or its tokens."""
+    spec = student_spec(recipe, name)
+    return spec.needs_weights or spec.needs_tokenizer
+
+
 def student_fingerprint(
     recipe: Recipe,
     name: str,
@@ -39,7 +49,8 @@ def student_fingerprint(
     Args:
         recipe: The recipe.
         name: The student's.
-        teacher_print: Of the teacher, which with a text gives its soft target.
+        teacher_print: Of the teacher, which with a text gives its soft target; `NO_TEACHER` for a
+            control that takes nothing of it.
         rows_print: Of the transfer set, and the rows it was made of.
         control: Whether it learns from labels alone.
     """

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from tutelage.config.source import Source
+from tutelage.config.source import Source, dotted
 from tutelage.config.values import PlainName
 from tutelage.errors import Problem
 from tutelage.losses.table import TOKEN_KINDS
@@ -23,7 +23,7 @@ from tutelage.tasks.language.sections import (
     SampledTargetsSpec,
     TokenTargets,
 )
-from tutelage.tasks.recipe import AnyRecipe, dotted, mapping, objective_problems
+from tutelage.tasks.recipe import AnyRecipe, mapping, objective_problems
 from tutelage.tasks.teachers import TokenTeacher
 
 

@@ -17,6 +17,7 @@ from tutelage.students.language.student import LanguageStudent, Lora
 from tutelage.targets.kinds import HiddenOptions, SampledOptions, TopKOptions
 from tutelage.tasks.recipe import OwnObjective
 from tutelage.train.settings import LanguageTrainSettings
+from tutelage.types import Seed
 
 
 class LanguageTask(Section):
@@ -155,7 +156,7 @@ class LanguageSchedule(section(LanguageTrainSettings, omit=("seed", "sequence_le
 class LanguageTrain(LanguageSchedule):
     """How students are trained."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Every random choice in splitting the data, drawing targets and training students follows from
     this number; targets that a run beside has drawn are taken over as they are. Runs with several
     seeds hold the data fixed only where validation and test are files."""
@@ -167,13 +168,13 @@ class LanguageEvaluate(Section):
     control: bool = False
     """Also train each student on the text alone, everything else equal."""
 
-    bootstrap_samples: int = Field(default=2000, ge=100)
+    bootstrap_samples: int = Field(default=2000, ge=100, le=1_000_000)
     """Resamples of the test documents behind each 95 % interval."""
 
     generation_prompts: int = Field(default=4, ge=0)
     """Beginnings of test documents that everyone goes on with, side by side in the report."""
 
-    generation_tokens: int = Field(default=64, ge=1)
+    generation_tokens: int = Field(default=64, ge=1, le=10_000)
     """Tokens written after each of them."""
 
 

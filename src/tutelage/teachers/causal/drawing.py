@@ -44,7 +44,7 @@ def uniforms(seed: int, example_id: bytes, positions: int) -> NDArray[np.float64
     Returns:
         float64 [P], from a Philox generator keyed by both.
     """
-    key = blake2b(seed.to_bytes(8, "little", signed=True) + example_id, digest_size=16).digest()
+    key = blake2b(seed.to_bytes(8, "little", signed=seed < 0) + example_id, digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little"))).random(
         positions
     )

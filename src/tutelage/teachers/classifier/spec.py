@@ -23,7 +23,7 @@ from tutelage.teachers.spec import (
     rough_tokens,
     scoring_seconds,
 )
-from tutelage.types import SILENT, Progress
+from tutelage.types import SILENT, Progress, Width
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
@@ -63,7 +63,7 @@ class LoraFit:
     method: Literal["lora"] = "lora"
     """How the classifier is fitted."""
 
-    rank: Annotated[int, Ge(1)] = 8
+    rank: Width = 8
     """The rank of each addition."""
 
     epochs: Annotated[int, Ge(1)] = 2

@@ -13,7 +13,7 @@ from typing import Any
 
 from tutelage.errors import ModelError
 from tutelage.models.headers import MOST_PARTS, _cut
-from tutelage.runs.limits import OutOfLimits, limits
+from tutelage.runs.limits import OutOfLimits, within_limits
 
 _PARTS = re.compile(
     r"layers?$|^n_?layers?|depth|blocks?$|experts?$|groups$|attention_types|stages$"
@@ -177,9 +177,10 @@ def require_sane_tokenizer(tokenizer: Any, *, name: str) -> None:
             f"a number from 1 on. Correct it, or {advice}"
         )
     try:
-        with limits(seconds=PROBE_SECONDS, memory_bytes=PROBE_MEMORY_BYTES):
-            ids = _probe(tokenizer)
-            tokenizer.decode(ids)
+        ids = within_limits(
+            lambda: _probe(tokenizer), seconds=PROBE_SECONDS, memory_bytes=PROBE_MEMORY_BYTES
+        )
+        tokenizer.decode(ids)
     except (Exception, OutOfLimits) as error:
         said = _cut(f"{type(error).__name__}: {error}")
         raise ModelError(
@@ -204,11 +205,15 @@ def _probe(tokenizer: Any) -> list[int]:
 def _require_template(tokenizer: Any, *, name: str) -> None:
     from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError
 
+    turns = [{"role": "user", "content": "Hello"}]
     try:
-        with limits(seconds=PROBE_SECONDS, memory_bytes=PROBE_MEMORY_BYTES):
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": "Hello"}], tokenize=False, add_generation_prompt=True
-            )
+        within_limits(
+            lambda: tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True
+            ),
+            seconds=PROBE_SECONDS,
+            memory_bytes=PROBE_MEMORY_BYTES,
+        )
     except TemplateSyntaxError as error:
         said = f"line {error.lineno}: {error.message}"
     except SecurityError as error:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+_AGAIN_SECONDS = 0.1
 
 
 class OutOfLimits(Exception):
@@ -23,48 +26,54 @@ class _Late(BaseException):
     """Raised inside by the signal; no `Exception`, so that nobody takes it for one of theirs."""
 
 
-@contextlib.contextmanager
-def limits(*, seconds: float, memory_bytes: int) -> Iterator[None]:
-    """Bound what runs inside.
+def within_limits(work: Callable[[], Result], *, seconds: float, memory_bytes: int) -> Result:
+    """Do something within bounds.
+
+    Not a `with`, for a signal may arrive while one is left, where nobody would catch what it
+    raises.
 
     Args:
+        work: What is done.
         seconds: Of processor time.
         memory_bytes: That may be taken beyond what is held.
+
+    Returns:
+        What it returns.
 
     Raises:
         OutOfLimits: It took more.
 
     Example:
-        >>> with limits(seconds=0.05, memory_bytes=2**30):
-        ...     while True:
-        ...         pass
+        >>> within_limits(lambda: max(iter(int, 1)), seconds=0.05, memory_bytes=2**30)
         Traceback (most recent call last):
         tutelage.runs.limits.OutOfLimits: it did not end within 0.05 seconds
     """
     try:
-        with _in_time(seconds), _in_memory(memory_bytes):
-            yield
+        with _in_memory(memory_bytes):
+            return _in_time(work, seconds)
     except _Late:
         raise OutOfLimits(f"it did not end within {seconds:g} seconds") from None
     except MemoryError:
         raise OutOfLimits(f"it asked for more than {memory_bytes / 2**20:,.0f} MB") from None
 
 
-@contextlib.contextmanager
-def _in_time(seconds: float) -> Iterator[None]:
+def _in_time(work: Callable[[], Result], seconds: float) -> Result:
     timer = getattr(signal, "setitimer", None)
     if timer is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
+        return work()
+    watching = True
 
     def late(_signal: int, _frame: Any) -> None:
-        raise _Late
+        if watching:
+            raise _Late
 
     before = signal.signal(signal.SIGVTALRM, late)
-    timer(signal.ITIMER_VIRTUAL, seconds)
     try:
-        yield
+        # Again and again: where it is raised in a callback of the collector, it is lost.
+        timer(signal.ITIMER_VIRTUAL, seconds, _AGAIN_SECONDS)
+        return work()
     finally:
+        watching = False
         timer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tutelage.data.rows import is_missing, is_whole, shown
 from tutelage.errors import DataError, ModelError
-from tutelage.runs.limits import OutOfLimits, limits
+from tutelage.runs.limits import OutOfLimits, within_limits
 
 RENDER_SECONDS, RENDER_MEMORY_BYTES = 10.0, 2**29
 """What one conversation may take to be rendered; a long one takes some milliseconds."""
@@ -200,10 +200,13 @@ def render(
     from jinja2.exceptions import TemplateError
 
     try:
-        with limits(seconds=RENDER_SECONDS, memory_bytes=RENDER_MEMORY_BYTES):
-            return tokenizer.apply_chat_template(
+        return within_limits(
+            lambda: tokenizer.apply_chat_template(
                 list(messages), tokenize=False, add_generation_prompt=prompt, **dict(options)
-            )
+            ),
+            seconds=RENDER_SECONDS,
+            memory_bytes=RENDER_MEMORY_BYTES,
+        )
     except OutOfLimits as error:  # no row's fault, and the next one would take as long
         raise ModelError(
             f"the chat template of {tokenizer.name_or_path} cannot be rendered: {error}. Correct "

@@ -3,6 +3,7 @@ right but for something, and some that are nothing at all."""
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from pathlib import Path
@@ -279,7 +280,17 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.fixture
+def _uncollected():
+    """hypothesis watches the collector with a callback, in which what ends a template is lost, and
+    pytest makes a failure of that.
+    """
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_uncollected")
 @hostile("chat_template")
 @given(template=st.one_of(st.lists(PIECES, max_size=6).map("".join), st.text(max_size=30)))
 def test_chat_templates(place: Path, template: str) -> None:

@@ -18,6 +18,8 @@
     ├── AssetError         (OSError)             weights or data could not be fetched or are not
     │                                            what was expected
     ├── NotEnoughDisk      (OSError)             the estimate does not fit
+    ├── StorageError       (OSError)             the file system refuses: a disk that is full, files
+    │                                            of another user, a place that cannot be
     ├── NotEnoughMemory    (MemoryError)         the estimate is more than the machine has
     └── MissingExtra       (ImportError)         an optional package is not installed
 
@@ -165,6 +167,24 @@ class AssetError(TutelageError, OSError):
 
 class NotEnoughDisk(TutelageError, OSError):
     """The estimated output does not fit on the disk."""
+
+
+class StorageError(TutelageError, OSError):
+    """The file system refuses what was asked of it; what was whole before is still whole."""
+
+    def __init__(
+        self, message: str, *, errno: int | None = None, is_wrong_place: bool = False
+    ) -> None:
+        """Say what happened.
+
+        Args:
+            message: Where it happened, what is so, and what to do.
+            errno: The system's own number for it, where it gave one.
+            is_wrong_place: Whether another path mends it, rather than more room or rights.
+        """
+        super().__init__(message)
+        self.errno = errno
+        self.is_wrong_place = is_wrong_place
 
 
 class NotEnoughMemory(TutelageError, MemoryError):

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Protocol
+from unicodedata import normalize
 
 from annotated_types import Ge, Le
 
@@ -55,6 +56,19 @@ def example_id(text: str) -> bytes:
         '8cb26042'
     """
     return blake2b(text.encode("utf-8"), digest_size=EXAMPLE_ID_BYTES).digest()
+
+
+def same_name(name: str) -> str:
+    r"""A name as it is compared with others: in Unicode's composed normal form (NFC).
+
+    The same letters can be written in several ways, and a Mac writes others than Windows; who
+    looks at them sees one name.
+
+    Example:
+        >>> same_name("cafe\u0301") == same_name("caf\u00e9")
+        True
+    """
+    return name if name.isascii() else normalize("NFC", name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

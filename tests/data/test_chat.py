@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.tiny_tokenizer import make_tokenizer
 
-from tutelage.data.documents.chat import messages_problem, render_chat, without_nulls
+from tutelage.data import Columns, read_document_table, read_documents
+from tutelage.data.documents.chat import (
+    messages_problem,
+    render_chat,
+    render_prompt,
+    without_nulls,
+)
 from tutelage.data.documents.tokenizing import Trainable, tokenize
 from tutelage.errors import DataError
 
@@ -160,6 +168,126 @@ def test_cells_that_are_conversations() -> None:
         is None
     )
     assert messages_problem([{"role": "user", "content": [{"type": "text", "text": "a"}]}]) is None
+
+
+def test_parts_of_text_are_joined_whatever_the_template(tmp_path: Path, tokenizer: Any) -> None:
+    parts = [
+        {
+            "role": one["role"],
+            "content": [{"type": "text", "text": text} for text in one["content"].split("|")],
+        }
+        for one in say("what is| this?", "the cat")
+    ]
+    rows = [say("what is this?", "the cat"), parts]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"messages": [parts]}), table)
+    settings = {"sequence_length": 99, "messages_field": "messages"}
+    found = read_documents(path, tokenizer, **settings) + read_documents(
+        table, tokenizer, **settings
+    )
+    assert len({one.example_id for one in found}) == 1
+    assert tokenizer.decode(found[0].token_ids[found[0].trained]) == "the cat<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (
+            {"type": "image_url", "image_url": {"url": "x"}},
+            r"a part of type 'image_url' \(part 2\)",
+        ),
+        ({"text": "no type"}, r"a part of type None \(part 2\) in message 1"),
+        ("bare", r"has as part 2 'bare' \(str\) in message 1; expected text, or parts"),
+        ({"type": "text", "text": 3}, "has 3 as text of part 2"),
+        ({"type": "text"}, "has None as text of part 2"),
+    ],
+)
+def test_parts_that_are_no_text_are_refused(part: Any, message: str) -> None:
+    turns = [{"role": "user", "content": [{"type": "text", "text": "a"}, part]}, *say("", "b")[1:]]
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(messages_problem(turns))
+    assert "has no part" in str(messages_problem([{"role": "user", "content": []}]))
+    blank = [{"role": "assistant", "content": [{"type": "text", "text": " "}]}]
+    assert "has nothing in message 1, of the assistant" in str(messages_problem(blank))
+
+
+def test_a_template_that_knows_only_lists_of_parts_is_given_them() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% for part in m.content %}"
+        "{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}{{ '<|im_end|>\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    assert trained_text(tokenizer, say("a", "the cat")) == "the cat<|im_end|>"
+    assert render_prompt(tokenizer, say("why?")).text == (
+        "<|im_start|>user\nwhy?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Rome"}}}
+
+
+def test_a_content_that_is_not_there_is_never_written_as_none() -> None:
+    tokenizer = make_tokenizer()
+    asked = say("how is Rome?")
+    called = [*asked, {"role": "assistant", "content": None, "tool_calls": [CALL]}]
+    with_calls = "{{ m.content }}{% for c in m.tool_calls or [] %}{{ c | tojson }}{% endfor %}"
+    tokenizer.chat_template = SILENT.replace("m.content +", "'' }}" + with_calls + "{{ ")
+    assert "None" not in trained_text(tokenizer, called)
+    assert '"weather"' in trained_text(tokenizer, called)
+    tokenizer.chat_template = SILENT.replace("m.content", "(m.content or 'None')")
+    with pytest.raises(DataError, match="leaves out the call of 'weather' in message 2"):
+        render_chat(tokenizer, called)
+    for message in ({"role": "user"}, {"role": "tool", "content": None}):
+        assert "has nothing in message 1" in str(messages_problem([message]))
+
+
+SILENT = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}"
+    "{% endfor %}"
+)
+NO_HEADER = (
+    "{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m.content + '<|im_end|>' }}{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "header"), [(SILENT, "<|im_start|>assistant\n"), (NO_HEADER, None)]
+)
+def test_a_template_that_ignores_the_generation_prompt(
+    tmp_path: Path, template: str, header: str | None
+) -> None:
+    tokenizer = make_tokenizer()
+    assert render_chat(tokenizer, say("a", "b")).header is None
+    tokenizer.chat_template = template
+    assert render_chat(tokenizer, say("a", "b", "c", "d")).header == header
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"p": "a", "r": "the cat"}) + "\n")
+    _, problems = read_document_table(
+        path, tokenizer, Columns(prompt="p", response="r"), sequence_length=99
+    )
+    if header is None:
+        assert problems == []
+    else:
+        (said,) = map(str, problems)
+        assert "writes nothing for add_generation_prompt, so the student is also trained" in said
+        assert "'<|im_start|>assistant\\n', in 1 row, for instance row 1" in said
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ 1 // 0 }}", "{{ messages[9].content }}", "{{ messages.x() }}", "{% for %}"]
+)
+def test_a_template_that_ends_in_any_way_is_refused_in_words(template: str) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    with pytest.raises(DataError, match="the chat template refuses the conversation: "):
+        render_chat(tokenizer, say("a", "b"))
 
 
 def test_keys_that_hold_null_are_dropped_at_any_depth() -> None:

@@ -110,7 +110,7 @@ def test_only_a_newline_ends_a_json_line(tmp_path: Path) -> None:
 def test_labels_as_indexes_and_missing_labels(tmp_path: Path) -> None:
     lines = (
         '{"text": "a", "label": 2}\n{"text": "b", "label": null}\n{"text": "c"}\n{"text": "d", '
-        '"label": " neutral "}\n'
+        '"label": 1}\n'
     )
     assert [
         one.label for one in read_examples(write(tmp_path, lines, "a.jsonl"), labels=LABELS)
@@ -190,8 +190,8 @@ def test_every_bad_row_at_once(tmp_path: Path) -> None:
         "inside it; write it again",
         "a.jsonl, row 6: the label 'Positve' is not one of negative, neutral, positive; did you "
         "mean `positive`?",
-        "a.jsonl, row 7: the label 3 is not an index from 0 to 2; the labels are negative, "
-        "neutral, positive",
+        "a.jsonl, row 7: the label 3 is a number, but other rows have names, such as 'neutral'; "
+        "the labels are negative, neutral, positive: write its name",
         "a.jsonl, row 9: the label 'spam' is not one of negative, neutral, positive; correct the "
         "row, or add the label to "
         "task.labels",

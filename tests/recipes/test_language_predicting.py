@@ -112,10 +112,10 @@ def test_prompts_hold_the_day_that_training_documents_hold(tmp_path: Path) -> No
     )
     asked = [{"role": "user", "content": "a film"}]
     trained = render_chat(tokenizer, [*asked, {"role": "assistant", "content": "good"}])
-    assert trained.text.startswith(render_prompt(tokenizer, asked))
+    assert trained.text.startswith(render_prompt(tokenizer, asked).text)
     writer = Writer(None, tokenizer, as_message=True)
-    assert tokenizer.decode(writer._ids("a film")) == render_prompt(tokenizer, asked)
-    assert render_prompt(tokenizer, asked).startswith("26 Jul 2024")
+    assert tokenizer.decode(writer._ids("a film")) == render_prompt(tokenizer, asked).text
+    assert render_prompt(tokenizer, asked).text.startswith("26 Jul 2024")
 
 
 def test_without_a_run_and_without_room(run: Path, tmp_path: Path) -> None:

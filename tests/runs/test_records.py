@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tutelage.errors import RunDamaged
+from tutelage.errors import RunDamaged, StorageError
 from tutelage.runs import Stage, recorded, require_undamaged
 
 
@@ -113,3 +115,25 @@ def test_every_record_of_a_run_is_found(tmp_path: Path) -> None:
     ending.parent.mkdir()
     ending.write_text("{}", encoding="utf-8")
     assert [stage.name for stage in recorded(tmp_path)] == ["students/gru", "teacher"]
+
+
+@pytest.mark.parametrize("name", ["result", ".stages/teacher.json"])
+def test_what_cannot_be_read_just_now_is_not_damaged(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a run without file handles would remove what it could not open, and make it again."""
+    (tmp_path / "result").write_text("made")
+    stage = Stage(tmp_path, "teacher")
+    stage.mark_done("1", seconds=1.0, left=[tmp_path / "result"])
+    real = Path.open
+
+    def refuse(path: Path, *words: Any, **options: Any) -> Any:
+        if path == tmp_path / name:
+            raise OSError(errno.EMFILE, "Too many open files", str(path))
+        return real(path, *words, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StorageError, match="no file handles left"):
+        stage.damages()
+    monkeypatch.undo()
+    assert stage.damages() == []

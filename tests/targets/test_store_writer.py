@@ -211,7 +211,7 @@ def test_what_is_no_id_is_refused(tmp_path, name, error, message):
         ),
         (
             {"labels": ["a"]},
-            r"labels \['a'\] were given; expected at least two names, all different",
+            r"labels \[a\] were given; expected at least two names, all different",
         ),
         ({"labels": ["a", "b", "a"]}, "all different"),
         ({"rows_per_part": 0}, "rows_per_part=0 was given; expected at least 1"),

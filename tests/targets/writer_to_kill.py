@@ -64,7 +64,7 @@ def write(
 ) -> None:
     """Add rows, a few at a time, to whatever is there; then finish."""
     if kind == "hidden":
-        write_output_matrix(path, weight=np.eye(2), scale=0.5, cap=9)
+        write_output_matrix(path, weight=np.ones((4_000, 2)), scale=0.5, cap=9)
     # Parts of `sampled` are small ones: put together as soon as they fill one, or by `finish`.
     some = {
         "sampled": {"rows_per_part": 12, "seconds_per_part": 0},

@@ -39,15 +39,17 @@ def _read_recipe(path: Path, overrides: list[str]) -> tuple[Any, Path | None]:
 
 def init(options: argparse.Namespace) -> int:
     """`tutelage init`: write the commented recipe, never over an existing file."""
+    from tutelage.runs import atomic_write_text
+    from tutelage.runs.storage import require_utf8
     from tutelage.tasks import task_named
 
     task = task_named(options.task)
-    if options.recipe.exists():
+    require_utf8(options.recipe)
+    if options.recipe.exists() or options.recipe.is_symlink():
         raise RecipeError(
             [Problem(str(options.recipe), "exists and is left as it is: give another name")]
         )
-    options.recipe.parent.mkdir(parents=True, exist_ok=True)
-    options.recipe.write_text(task.template, encoding="utf-8")
+    atomic_write_text(options.recipe, task.template)
     if options.json:
         write_json({"recipe": str(options.recipe)})
     else:
@@ -155,6 +157,7 @@ def demo(options: argparse.Namespace) -> int:
     """`tutelage demo`: fetch, write data and recipe, run."""
     from tutelage.recipes.demo import DEMOS
     from tutelage.recipes.loading import load_recipe
+    from tutelage.runs.storage import require_utf8, storing
 
     progress = progress_for(quiet=options.quiet)
     chosen = DEMOS[options.task]
@@ -166,6 +169,9 @@ def demo(options: argparse.Namespace) -> int:
             raise RecipeError(f"{names} {are} about {other.words}: leave {them} out")
     own = {name: vars(options)[name] for name in chosen.options}
     folder = options.out or Path(chosen.folder + ("-fast" if options.fast else ""))
+    require_utf8(folder)
+    with storing(folder):  # before anything is fetched
+        folder.mkdir(parents=True, exist_ok=True)
     recipe_path = chosen.write(folder, seed=options.seed, progress=progress, **own)
     progress.say(f"Recipe: {recipe_path} (an ordinary one: change it and run it again)")
     return _run_recipe(

@@ -30,9 +30,11 @@ from tutelage.errors import (
     RunDamaged,
     RunExists,
     RunIncomplete,
+    StorageError,
     TutelageError,
     one_line,
 )
+from tutelage.runs.storage import storage_error
 from tutelage.types import SILENT, Advance
 from tutelage.types import Progress as ProgressProtocol
 
@@ -133,6 +135,8 @@ def explain(error: BaseException, *, command: str, as_json: bool) -> int:
     if isinstance(error, BrokenPipeError):
         abandon_stdout()
         return 1
+    # Of what our own doors did not pass, such as a module that could not be opened any more.
+    error = storage_error(error) or error
     if as_json:
         problems = (
             [vars_of(problem) for problem in error.problems]
@@ -151,7 +155,8 @@ def explain(error: BaseException, *, command: str, as_json: bool) -> int:
         return 2
     if isinstance(error, TutelageError):
         _say(f"{type(error).__name__}: {error}")
-        return 2 if isinstance(error, WRONG_INPUT) else 1
+        wrong_place = isinstance(error, StorageError) and error.is_wrong_place
+        return 2 if wrong_place or isinstance(error, WRONG_INPUT) else 1
     _say(f"{type(error).__name__}: {one_line(str(error))}")
     _say(
         "This is not an error that tutelage expected. Run again with --traceback to see where it "

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -24,6 +24,7 @@ class Problems:
         """Collect for the file that messages call `source`."""
         self.source = source
         self._of_file: list[Problem] = []
+        self._warnings: list[Problem] = []
         self._of_rows: dict[str, list[Problem]] = {}
         self._counts: dict[str, int] = {}
 
@@ -33,16 +34,24 @@ class Problems:
             Problem(self.source if line is None else f"{self.source}, line {line}", message)
         )
 
-    def add(self, kind: str, row: int, message: str) -> None:
-        """Note something wrong with a row; `kind` completes "and 12 more rows ..."."""
+    def add_warning(self, message: str) -> None:
+        """Note what a person should know about the file, though it stops nothing."""
+        self._warnings.append(Problem(self.source, message, "warning"))
+
+    def add(self, kind: str, row: int, message: str | Callable[[], str]) -> None:
+        """Note something wrong with a row; `kind` completes "and 12 more rows ...".
+
+        A message that takes time to find is given as a function, called where it is shown.
+        """
         self._counts[kind] = self._counts.get(kind, 0) + 1
         shown_so_far = self._of_rows.setdefault(kind, [])
         if len(shown_so_far) < ROWS_SHOWN:
-            shown_so_far.append(Problem(f"{self.source}, row {row}", message))
+            said = message if isinstance(message, str) else message()
+            shown_so_far.append(Problem(f"{self.source}, row {row}", said))
 
     def listed(self) -> list[Problem]:
         """All problems: of the file, then of rows by kind, each kind closed by the count of rows
-        not shown.
+        not shown; then the warnings.
         """
         listed = list(self._of_file)
         for kind, problems in self._of_rows.items():
@@ -56,13 +65,53 @@ class Problems:
                         else f"and 1 more row {kind}",
                     )
                 )
-        return listed
+        return listed + self._warnings
 
 
 def shown(value: object, *, most: int = 60) -> str:
-    """A value as it stands in a message: quoted, on one line, cut to `most` characters."""
-    text = repr(value)
+    """A value as it stands in a message: quoted, on one line, cut to `most` characters.
+
+    No more of it is looked at than is shown: it may be megabytes, or lists inside each other.
+    """
+    text = _beginning(value, most + 1)
     return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _beginning(value: object, room: int) -> str:
+    """At least the first `room` characters of how Python spells a value, and not many more."""
+    match value:
+        case str() | bytes():
+            return repr(value[:room])
+        case bool():
+            return repr(value)
+        case int() if value.bit_length() > 4 * room:
+            return f"a number of about {value.bit_length() * 0.30103:,.0f} digits"
+        case dict():
+            ends, pairs = "{}", value.items()
+            parts = (
+                f"{_beginning(key, room)}: {_beginning(inner, room - 1)}" for key, inner in pairs
+            )
+        case list():
+            ends, parts = "[]", (_beginning(inner, room - 1) for inner in value)
+        case _:
+            return repr(value)
+    text = ends[0]
+    for number, part in enumerate(parts if room > 0 else ()):
+        text += (", " if number else "") + part
+        if len(text) > room:
+            return text
+    return text + ends[1]
+
+
+MOST_COLUMNS = 1000
+"""The names of so many columns are kept for messages, besides those that are needed."""
+
+
+def listed_columns(columns: Sequence[str], *, most: int = 20) -> str:
+    """The first names of columns, as a message shows them."""
+    cut = (name if len(name) <= 60 else f"{name[:57]}..." for name in columns[:most])
+    names = ", ".join(cut)
+    return f"{names} and more" if len(columns) > most else names
 
 
 @dataclass
@@ -70,11 +119,12 @@ class Rows:
     """The rows of a file before any meaning is looked at."""
 
     columns: list[str] = field(default_factory=list)
-    """The columns, in the order of the file; empty when the file could not be read at all."""
+    """The columns, in the order of the file: the first `MOST_COLUMNS`, and all that are needed;
+    empty when the file could not be read at all."""
 
     values: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     """For each readable row its number, counted from 1 without the header, and its values by
-    column."""
+    column, of the needed columns only."""
 
     hint: str = ""
     """A sentence for the case that a column is missing: what may be wrong with the file."""
@@ -105,7 +155,7 @@ def check_columns(
         if count == 1 or (count == 0 and name in optional):
             continue
         usable = False
-        existing = ", ".join(f"`{column}`" for column in rows.columns)
+        existing = listed_columns([f"`{column}`" for column in rows.columns])
         if count:
             problems.add_file(f"the column `{name}` is there {count} times; rename all but one")
             continue

@@ -21,10 +21,9 @@ from pathlib import Path
 from tutelage.errors import ModelError, NotEnoughDisk
 from tutelage.models.folders import check_model_folder
 from tutelage.models.headers import gguf_shapes
-from tutelage.runs import atomic_write_json, cache_folder, lock
+from tutelage.runs import LOCK_FILE, atomic_write_json, cache_folder, lock
 from tutelage.runs.contents import remove
 from tutelage.runs.digests import file_sha256, is_whole, sha256_of
-from tutelage.runs.files import LOCK_FILE
 from tutelage.runs.packages import cached_package
 from tutelage.types import describe_bytes
 

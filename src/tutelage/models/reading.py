@@ -150,7 +150,8 @@ def require_embedded(
     if vocabulary is None or len(tokenizer) <= vocabulary:
         return
     for text in texts:
-        highest = max(tokenizer(text)["input_ids"], default=0)
+        ids = tokenizer(text, split_special_tokens=True)["input_ids"]
+        highest = max(ids, default=0)
         if highest >= vocabulary:
             shown = text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
             raise ModelError(

@@ -17,7 +17,7 @@ from pathlib import Path
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory
 from tutelage.models.headers import gguf_shapes
 from tutelage.models.pretrained import from_pretrained, without_bars
-from tutelage.runs import cache_folder
+from tutelage.runs import cache_folder, storing
 from tutelage.runs.contents import remove
 from tutelage.runs.digests import file_sha256, is_whole, note_folder
 from tutelage.types import describe_bytes
@@ -82,7 +82,7 @@ def convert_gguf(path: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
     try:
-        with without_bars():
+        with storing(target), without_bars():
             _write_plain_copy(path, temporary)
         note_folder(temporary)
         try:

@@ -80,7 +80,7 @@ def find_finished(
         return None
     if recall_finished(folder, until, inputs=inputs) is None:
         return None
-    with lock(folder.path):
+    with lock(folder.path, reading=True):
         finished = recall_finished(folder, until, inputs=inputs)
         if finished is None or not _undamaged(folder, finished, dump_recipe(recipe)):
             return None

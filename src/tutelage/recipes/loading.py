@@ -17,6 +17,7 @@ from tutelage.config.source import Keys, read_source
 from tutelage.config.specs import field_notes
 from tutelage.config.values import MOST_NAME, Section
 from tutelage.errors import Problem, RecipeError
+from tutelage.runs.storage import require_utf8, storing
 from tutelage.tasks import KINDS, all_tasks, task_named
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe | Langua
 
     Raises:
         RecipeError: The recipe cannot be used; `problems` holds every reason, each with its line.
+        StorageError: Its folder has a name that is no UTF-8, and the paths in it would have too.
 
     Example:
         >>> load_recipe(Path("r.yaml"))
@@ -47,6 +49,8 @@ def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe | Langua
         tutelage.errors.RecipeError: r.yaml: no such file; write one with: tutelage init r.yaml
     """
     path = Path(path)
+    with storing(path):
+        require_utf8(path.absolute())
     source = read_source(path, overrides=overrides)
     task = task_named(source.at("task", "kind"))
     # A section whose lines are all commented out reads as null; it means its defaults.

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data import read_table
+from tutelage.data.limits import USUAL
 from tutelage.errors import DataError, RecipeError, RunDamaged, RunIncomplete
 from tutelage.recipes.loading import load_recipe
-from tutelage.runs import require_undamaged
+from tutelage.runs import place_for, replacing, require_undamaged, storing
+from tutelage.runs.storage import require_utf8
 from tutelage.tasks import all_tasks, task_named
 from tutelage.tasks.task import CONFIG_FILE, Answering, Task
 from tutelage.types import SILENT, Progress
@@ -73,7 +75,10 @@ def student_folder(path: Path, student: str | None = None) -> Path:
                 f"{student!r}: leave the name out, or give the run folder"
             )
         return path
-    names = sorted(found.name for found in path.glob("students/*") if holds_model(found))
+    students = path / "students"
+    with storing(students):
+        inside = list(students.iterdir()) if students.is_dir() else []
+        names = sorted(found.name for found in inside if holds_model(found))
     if not names:
         raise RunIncomplete(
             f"{path} holds neither a model (config.json) nor trained students "
@@ -138,6 +143,7 @@ def load_student(folder: Path) -> tuple[Task, Answering]:
         ModelError: It cannot be loaded.
         RunDamaged: It, or the recipe of its run, is not what was made.
     """
+    require_utf8(folder)  # libraries could not open what lies there
     place = folder.resolve()
     if place.parent.name in STUDENTS:
         require_undamaged(run_of(folder), [f"{place.parent.name}/{place.name}"])
@@ -224,6 +230,7 @@ def predict_file(
             none; `spreadsheet_safe` has no meaning for the format.
         DataError: The file cannot be read, or `out` has an ending that is not known, is the input
             itself, or is to lie in a folder that is not there.
+        StorageError: `out` cannot be written; what lay there is still there.
     """
     target = out if out is not None else file.with_name(f"{file.stem}.predicted.csv")
     ending = target.suffix.lower()
@@ -246,13 +253,15 @@ def predict_file(
         raise DataError(
             f"--file {file}: there is no such file; correct the path, which starts where you stand"
         )
+    place_for(target)  # asked before the work
     table, problems = read_table(
         file,
         text_field=text_field if text_field is not None else text_column(path),
         label_field=None,
         column_advice="Name the right one with --text-field",
+        limits=getattr(getattr(recipe_of(path), "data", None), "limits", USUAL),
     )
-    if problems:
+    if any(problem.severity == "error" for problem in problems):
         raise RecipeError(problems)
     examples = table.examples
     folder = student_folder(path, student)
@@ -270,9 +279,8 @@ def predict_file(
     if ending in _DELIMITERS:
         formulas = sum(_is_formula(cell) for row in rows for cell in row.values())
         rows = [_as_text(row) for row in rows] if spreadsheet_safe else rows
-    temporary = target.with_name(f".{target.name}.partial")
-    _WRITERS[ending](temporary, rows)
-    temporary.replace(target)
+    with replacing(place_for(target)) as beside:
+        _WRITERS[ending](beside, rows)
     return {"rows": len(rows), "out": str(target), "student": folder.name, "formulas": formulas}
 
 

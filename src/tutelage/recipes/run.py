@@ -26,9 +26,8 @@ from tutelage.runs import (
     RunFolder,
     atomic_write_json,
     atomic_write_text,
+    claim_run,
     fingerprint,
-    lock,
-    open_run,
     provenance,
 )
 from tutelage.runs.contents import remove
@@ -82,6 +81,7 @@ def run(
         ModelError: A model cannot be loaded.
         NotEnoughDisk: What the run would still write does not fit.
         NotEnoughMemory: The models do not fit this machine.
+        StorageError: The file system refuses: a disk is full, a folder is another user's.
         TrainingDiverged: A student's loss is not a number or exploded.
     """
     require_one_process()
@@ -96,16 +96,14 @@ def run(
         progress.say(f"warning: {warning}")
     prints = job.fingerprints
     text = dump_recipe(recipe)
-    folder = open_run(root, recipe.name, text, out=out)
     beside = root if out is None else out.parent
-    trained = names_on_record(prints, folder, beside)
-    unfinished = {student.stage: one for student, one in trained.items()}
-    unfinished |= {"teacher": prints.teacher} if job.fits_teacher else {}
-    unfinished |= {"targets": prints.targets} if job.stores_targets else {}
-    if not all_done(folder, unfinished):
-        job.require_room(folder, unfinished, root=root if out is None else out)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with lock(folder.path):
+    with claim_run(root, recipe.name, text, out=out) as folder:
+        trained = names_on_record(prints, folder, beside)
+        unfinished = {student.stage: one for student, one in trained.items()}
+        unfinished |= {"teacher": prints.teacher} if job.fits_teacher else {}
+        unfinished |= {"targets": prints.targets} if job.stores_targets else {}
+        if not all_done(folder, unfinished):
+            job.require_room(folder, unfinished, root=root if out is None else out)
         write_recipe(folder, text, progress)
         stages = Stages(folder, beside, progress)
 

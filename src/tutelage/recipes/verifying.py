@@ -67,7 +67,10 @@ def verify_run(path: Path, *, progress: Progress) -> RunCheck:
             f"{path} has no records of stages (.stages/*.json), so it is no run folder. Give one, "
             "for instance runs/recipe"
         )
-    with lock(path), progress.bar("Verifying", total=len(stages), unit="stages") as advance:
+    with (
+        lock(path, reading=True),
+        progress.bar("Verifying", total=len(stages), unit="stages") as advance,
+    ):
         found = []
         for stage in stages:
             found.append(_checked(stage))

@@ -2,13 +2,15 @@
 needs torch.
 """
 
+from tutelage.runs.claiming import claim_run
 from tutelage.runs.files import (
-    LOCK_FILE,
     atomic_write_bytes,
     atomic_write_json,
     atomic_write_text,
     cache_folder,
-    lock,
+    place_for,
+    replacing,
+    settle_folder,
     sync_folder,
 )
 from tutelage.runs.fingerprints import fingerprint, fingerprint_file, seed_sequence
@@ -19,11 +21,13 @@ from tutelage.runs.folder import (
     open_run,
     restore_recipe,
 )
+from tutelage.runs.locks import LOCK_FILE, lock
 from tutelage.runs.metrics_log import MetricsLog
 from tutelage.runs.provenance import provenance
 from tutelage.runs.reading import MOST_JSON_BYTES, open_regular, parse_json, read_json
 from tutelage.runs.records import Stage, recorded, require_undamaged
 from tutelage.runs.stages import Finished, recall_finished, remember_finished
+from tutelage.runs.storage import storing
 
 __all__ = [
     "LOCK_FILE",
@@ -36,6 +40,7 @@ __all__ = [
     "atomic_write_json",
     "atomic_write_text",
     "cache_folder",
+    "claim_run",
     "describe_changes",
     "find_stages",
     "fingerprint",
@@ -44,13 +49,17 @@ __all__ = [
     "open_regular",
     "open_run",
     "parse_json",
+    "place_for",
     "provenance",
     "read_json",
     "recall_finished",
     "recorded",
     "remember_finished",
+    "replacing",
     "require_undamaged",
     "restore_recipe",
     "seed_sequence",
+    "settle_folder",
+    "storing",
     "sync_folder",
 ]

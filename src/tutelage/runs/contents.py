@@ -14,6 +14,8 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
+from tutelage.runs.storage import storing
+
 UNFINISHED = ("checkpoints", ".*")
 """Names of what belongs to work in progress; it is no result, and is not taken over."""
 OF_OTHERS = ("export", "embeddings")
@@ -66,6 +68,9 @@ def damages(run: Path, sums: Sums) -> list[Damage]:
     Args:
         run: The run folder.
         sums: From `sums_of`.
+
+    Raises:
+        StorageError: The file system does not let a file be read.
     """
     found = ((path, _difference(run / path, known)) for path, known in sums.items())
     return [Damage(path, what) for path, what in found if what is not None]
@@ -81,6 +86,12 @@ def remove(path: Path) -> None:
 
 
 def _difference(path: Path, known: Mapping[str, Any]) -> str | None:
+    # A file that cannot be read just now, or by this user, is not damaged: nothing is made again.
+    with storing(path):
+        return _compared(path, known)
+
+
+def _compared(path: Path, known: Mapping[str, Any]) -> str | None:
     try:
         if not path.is_file():
             return "is no file any more" if path.exists() or path.is_symlink() else "is gone"
@@ -91,8 +102,6 @@ def _difference(path: Path, known: Mapping[str, Any]) -> str | None:
             return "holds other bytes than were written"
     except FileNotFoundError:
         return "is gone"
-    except OSError as error:
-        return f"cannot be read ({error.strerror or error})"
     return None
 
 

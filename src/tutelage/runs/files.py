@@ -1,19 +1,28 @@
-"""Files and folders that a kill leaves usable: small files are either old or new, never half
-(written beside, synced, renamed), and a folder has one writer at a time, whose lock goes with its
-process.
-"""
+"""Files that a kill leaves usable: old or new, never half (written beside, synced, renamed)."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from tutelage.errors import RunExists, TutelageError
+from tutelage.errors import StorageError
+from tutelage.runs.storage import require_utf8, shown, storing
+
+UNFINISHED_FILE = re.compile(r"\..+\.\d+\.tmp")
+"""Names of files that are being written, or that a kill left."""
+
+_NAME_BYTES = 200
+"""Of a file's name that go into the name of the one beside it: file systems take 255 in all."""
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+"""What file systems answer that do not sync folders."""
 
 
 def atomic_write_text(path: Path, text: str) -> None:
@@ -22,6 +31,9 @@ def atomic_write_text(path: Path, text: str) -> None:
     Args:
         path: Where; its folder is made if missing.
         text: What, with line feeds as line ends.
+
+    Raises:
+        StorageError: The file system refuses; the old file is still there.
     """
     atomic_write_bytes(path, text.encode("utf-8"))
 
@@ -37,17 +49,101 @@ def atomic_write_json(path: Path, value: Any) -> None:
 
 def atomic_write_bytes(path: Path, content: bytes) -> None:
     """Write bytes atomically; see `atomic_write_text`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with replacing(path) as beside:
+        beside.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file beside `path` to write into; whole and synced, it takes the place of `path`.
+
+    Args:
+        path: Where; its folder is made if missing. Others may read the file as the umask says,
+            whatever the library that writes it thinks.
+
+    Raises:
+        StorageError: The file system refuses; what was at `path` is still there.
+    """
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = _beside(path)
+        try:
+            beside.touch()
+            mode = stat.S_IMODE(beside.stat().st_mode)
+            yield beside
+            _settle(beside, mode)
+            beside.replace(path)
+        finally:
+            with suppress(OSError):
+                beside.unlink()
+        sync_folder(path.parent)
+
+
+def settle_folder(folder: Path) -> None:
+    """Have the disk hold every file of a folder that a library wrote, readable as the umask says.
+
+    Raises:
+        StorageError: The file system refuses.
+    """
+    with storing(folder):
+        mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and not path.is_symlink():
+                _settle(path, mode)
+        sync_folder(folder)
+
+
+def _settle(path: Path, mode: int) -> None:
+    # Some libraries write files that their owner alone may read.
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
+    descriptor = os.open(path, os.O_RDWR)
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        os.fsync(descriptor)
     finally:
-        beside.unlink(missing_ok=True)
-    sync_folder(path.parent)
+        os.close(descriptor)
+
+
+def _beside(path: Path) -> Path:
+    name = path.name.encode("utf-8", "surrogateescape")[:_NAME_BYTES].decode("utf-8", "ignore")
+    return path.with_name(f".{name}.{os.getpid()}.tmp")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what kills left half written, in a folder that nobody else writes."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if UNFINISHED_FILE.fullmatch(path.name):
+                path.unlink()
+
+
+def place_for(path: Path) -> Path:
+    """Where the file that a person asked for will lie, asked before the work that fills it.
+
+    Args:
+        path: As it was given.
+
+    Returns:
+        `path`, or what it points to where it is a link.
+
+    Raises:
+        StorageError: There can be no such file: the folder cannot be written, or something else
+            lies there.
+    """
+    require_utf8(path)
+    with storing(path):
+        if path.exists() and not path.is_file():
+            kind = "a folder" if path.is_dir() else "a device or a pipe"
+            raise StorageError(
+                f"{shown(path)} is {kind}; expected a file, or a name that is free. Give another "
+                "name",
+                is_wrong_place=True,
+            )
+        place = Path(os.path.realpath(path)) if path.is_symlink() else path
+        beside = _beside(place)
+        beside.touch()
+        beside.unlink()
+    return place
 
 
 def sync_folder(folder: Path) -> None:
@@ -56,11 +152,15 @@ def sync_folder(folder: Path) -> None:
     """
     if sys.platform == "win32":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with storing(folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _CANNOT_SYNC:
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def cache_folder() -> Path:
@@ -79,68 +179,3 @@ def cache_folder() -> Path:
             Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "tutelage"
         )
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tutelage"
-
-
-LOCK_FILE = ".lock"
-
-
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Keep a folder to this process while it writes there.
-
-    The operating system frees the lock when the process ends, however it ends; the file that a kill
-    leaves behind locks nothing. After an orderly end it is removed.
-
-    Args:
-        path: The folder; made if missing.
-
-    Raises:
-        RunExists: Another process is writing there; its number is named.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    file = _acquire(path)
-    try:
-        yield
-    finally:
-        (path / LOCK_FILE).unlink(
-            missing_ok=True
-        )  # while still held, so that nobody else's is removed
-        file.close()
-
-
-def _acquire(path: Path) -> TextIO:
-    try:
-        import fcntl
-    except ImportError:
-        raise TutelageError(
-            f"{path} cannot be locked: this system ({sys.platform}) has no file locks of POSIX, "
-            "which keep two processes from writing one run. Use Linux, macOS, or WSL on Windows; "
-            "`predict` works here too"
-        ) from None
-
-    while True:
-        file = (path / LOCK_FILE).open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            file.close()
-            raise RunExists(
-                f"{path} is being written by process {owner}; expected a folder that nobody else "
-                "writes. Wait until "
-                "it has finished, stop it, or give another folder"
-            ) from error
-        if _is_current(file, path):
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            return file
-        file.close()  # its last owner removed it between our opening and locking it
-
-
-def _is_current(file: TextIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), (path / LOCK_FILE).stat())
-    except FileNotFoundError:
-        return False

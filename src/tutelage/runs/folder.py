@@ -13,8 +13,10 @@ from typing import Any
 
 from tutelage.errors import RunDamaged, RunExists
 from tutelage.runs.contents import Damage
-from tutelage.runs.files import LOCK_FILE
+from tutelage.runs.files import UNFINISHED_FILE
+from tutelage.runs.locks import LOCK_FILE
 from tutelage.runs.records import FOLDER, Stage
+from tutelage.runs.storage import require_utf8, shown, storing
 
 _SHOWN_CHANGES = 6
 
@@ -111,8 +113,21 @@ def open_run(root: Path, name: str, recipe_text: str, *, out: Path | None = None
 
     Raises:
         RunExists: `out` belongs to another recipe, or is a folder of other things.
+        StorageError: There can be no such folder, or it cannot be looked into.
     """
+    place = out if out is not None else root / name
+    require_utf8(place)
+    with storing(place):
+        return _chosen(root, name, recipe_text, out)
+
+
+def _chosen(root: Path, name: str, recipe_text: str, out: Path | None) -> RunFolder:
     if out is not None:
+        if out.is_symlink() and not out.exists():
+            raise RunExists(
+                f"{shown(out)} is a link that leads nowhere; expected a folder, or a name that is "
+                "free. Make the folder that it leads to, or give another one with --out"
+            )
         owner = _recipe_in(out)
         if owner is not None and owner != recipe_text:
             raise RunExists(
@@ -132,6 +147,9 @@ def open_run(root: Path, name: str, recipe_text: str, *, out: Path | None = None
     number = 1
     while True:
         candidate = root / (name if number == 1 else f"{name}-{number}")
+        if candidate.is_symlink() and not candidate.exists():
+            number += 1  # a link that leads nowhere is somebody's
+            continue
         if not candidate.exists() or (
             _recipe_in(candidate) is None and not _holds_other_things(candidate)
         ):
@@ -214,9 +232,13 @@ def _recipe_in(folder: Path) -> str | None:
 
 
 def _holds_other_things(folder: Path) -> bool:
+    """Whether there is anything but what a run leaves that was killed in its first write."""
     return folder.exists() and (
         not folder.is_dir()
-        or any(found.name not in (LOCK_FILE, ".stages") for found in folder.iterdir())
+        or any(
+            found.name not in (LOCK_FILE, ".stages") and not UNFINISHED_FILE.fullmatch(found.name)
+            for found in folder.iterdir()
+        )
     )
 
 

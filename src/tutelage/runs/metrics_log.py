@@ -8,9 +8,10 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tutelage.runs.files import atomic_write_text
+from tutelage.runs.storage import storing
 
 
 class MetricsLog:
@@ -30,10 +31,10 @@ class MetricsLog:
 
         Raises:
             ValueError: A number in it is NaN or infinite.
+            StorageError: The file system refuses; what is left of the line is passed over.
         """
         line = json.dumps(record, ensure_ascii=False, allow_nan=False)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
+        with storing(self.path), self._opened() as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
                 # A line that a kill cut short is closed first, or it would swallow this one.
@@ -41,6 +42,10 @@ class MetricsLog:
             file.write((line + "\n").encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
+
+    def _opened(self) -> BinaryIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.path.open("ab+")
 
     def truncate_after(self, step: int) -> None:
         """Drop records beyond `step`, and a line that a kill cut short, so that a resume at `step`

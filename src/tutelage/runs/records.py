@@ -17,8 +17,10 @@ from tutelage.errors import RunDamaged
 from tutelage.runs.contents import Damage, damages, remove, sums_of
 from tutelage.runs.files import atomic_write_json, atomic_write_text
 from tutelage.runs.fingerprints import fingerprint
+from tutelage.runs.storage import storing
 
 FOLDER = ".stages"
+_NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _EARLIER_KEYS = {"fingerprint", "seconds", "facts"}
 
 
@@ -40,10 +42,11 @@ class Stage:
         """All that is written down; empty where there is nothing, or something damaged: then the
         stage is done again.
         """
-        try:
-            record = json.loads(self.path.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return {}
+        with storing(self.path):
+            try:
+                record = json.loads(self.path.read_text("utf-8"))
+            except (*_NO_FILE, ValueError, RecursionError):
+                return {}
         if not isinstance(record, dict):
             return {}
         told = record.pop("sum", None)

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from tutelage.runs.contents import UNFINISHED, remove
-from tutelage.runs.files import atomic_write_text, lock
+from tutelage.runs.files import atomic_write_text
 from tutelage.runs.fingerprints import fingerprint
 from tutelage.runs.folder import RunFolder, find_stages
+from tutelage.runs.locks import lock
 from tutelage.runs.records import Stage
 from tutelage.types import Progress
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from tutelage.errors import ModelError
 from tutelage.models.pretrained import without_bars
+from tutelage.runs import settle_folder, storing, sync_folder
 from tutelage.students.configurations import are_generic
 
 CONFIG_FILE = "config.json"
@@ -54,8 +55,17 @@ def save_model(model: Any, tokenizer: Any, folder: Path | str) -> Path:
 
     Returns:
         The folder.
+
+    Raises:
+        StorageError: The file system refuses; an older model is still there.
     """
     folder = Path(folder)
+    with storing(folder):
+        _save_model(model, tokenizer, folder)
+    return folder
+
+
+def _save_model(model: Any, tokenizer: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f".saving-{os.getpid()}"
     for left_over in folder.glob(".saving-*"):
@@ -65,21 +75,10 @@ def save_model(model: Any, tokenizer: Any, folder: Path | str) -> Path:
         with without_bars():
             model.save_pretrained(fresh)
         tokenizer.save_pretrained(fresh)
-        for path in fresh.iterdir():
-            _sync(path)
+        settle_folder(fresh)
         (folder / CONFIG_FILE).unlink(missing_ok=True)
         for path in sorted(fresh.iterdir(), key=lambda path: (path.name == CONFIG_FILE, path.name)):
             path.replace(folder / path.name)
-        _sync(folder)
+        sync_folder(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return folder
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold what was written."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

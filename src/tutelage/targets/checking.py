@@ -5,7 +5,6 @@ and its rows as lines of JSON, for programs that would rather not read Parquet.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import TargetsCorrupt
-from tutelage.runs import sync_folder
+from tutelage.runs import place_for, replacing, storing
 from tutelage.targets.bounds import batches
 from tutelage.targets.encoding import LoadedPart, encoder_of
 from tutelage.targets.manifest import OUTPUT_FILE, read_manifest
@@ -220,19 +219,17 @@ def export_jsonl(path: Path | str, out: Path | str) -> int:
     Raises:
         TargetsIncomplete: There is no store.
         TargetsCorrupt: A part is missing or damaged.
+        StorageError: The file cannot be written there; what was at `out` is still there.
     """
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside, rows = out.with_name(f".{out.name}.{os.getpid()}.tmp"), 0
-    try:
-        with beside.open("w", encoding="utf-8", newline="\n") as file:
-            for line in jsonl_lines(path):
-                file.write(line + "\n")
-                rows += 1
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(out)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_folder(out.parent)
+    with storing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    rows = 0
+    with (
+        replacing(place_for(out)) as beside,
+        beside.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        for line in jsonl_lines(path):
+            file.write(line + "\n")
+            rows += 1
     return rows

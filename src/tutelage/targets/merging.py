@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tutelage.errors import TargetsError, TargetsMismatch
-from tutelage.runs import atomic_write_bytes
+from tutelage.runs import atomic_write_bytes, storing
+from tutelage.runs.storage import require_utf8
 from tutelage.targets.manifest import FILE, OUTPUT_FILE, read_manifest, refuse_other_things
 from tutelage.targets.output_matrix import output_digest
 from tutelage.targets.reader import TargetStore
@@ -49,10 +50,13 @@ def merge(
         raise TargetsError(
             f"{folder} was given as a source and as the merged store; give another folder"
         )
+    require_utf8(folder)
     stores = [TargetStore.open(source) for source in sources]
     first = stores[0].manifest
     others = [(store.path, store.manifest) for store in stores[1:]]
-    if (folder / FILE).exists():
+    with storing(folder):
+        is_there = (folder / FILE).exists()
+    if is_there:
         others.append((folder, read_manifest(folder)))
     for path, manifest in others:
         if differences := first.differences(manifest.identity):

@@ -15,7 +15,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from tutelage.errors import RunExists, TargetsCorrupt, TargetsError, TargetsIncomplete
-from tutelage.runs import lock
+from tutelage.runs import lock, storing
 from tutelage.targets.encoding import encoder_for
 from tutelage.targets.manifest import (
     FILE,
@@ -118,6 +118,7 @@ class TargetWriter:
                 its rows are missing again.
             TargetsIncomplete: Kind `hidden`, and `write_output_matrix` has not been called.
             TargetsError: The folder holds other things, or another process is writing it.
+            StorageError: The file system refuses.
             ValueError: An unknown kind, labels that are not at least two different names, or an
                 encoding that the kind cannot have.
         """
@@ -140,8 +141,8 @@ class TargetWriter:
             raise ValueError(
                 f"no tokenizer was given for targets of kind {kind}; expected its fingerprint"
             )
-        refuse_other_things(folder)
-        with ExitStack() as held:
+        with storing(folder), ExitStack() as held:
+            refuse_other_things(folder)
             try:
                 held.enter_context(lock(folder))
             except RunExists as error:

@@ -6,13 +6,14 @@ stages, so with it a finished run is known to be finished before data is read, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tutelage.config.source import Keys, Source, dotted
 from tutelage.config.values import FrozenList, Overrides, PlainName, Section, not_yet
+from tutelage.data.limits import USUAL, ReadingLimits, not_a_file
 from tutelage.errors import Problem
 from tutelage.export import FORMATS
 from tutelage.losses.table import (
@@ -95,6 +96,17 @@ class AnyRecipe(Section):
     def _laid_over(self, name: str, student: str) -> Any:
         common, own = getattr(self, name), getattr(self.students[student], name)
         return common if own is None else common.model_copy(update=own.given())
+
+
+LATER_DATA_KEYS = ("control_tokens", "max_row_bytes", "max_file_bytes")
+"""Keys of `data` that recipes of before did not have."""
+
+
+def without_absent(values: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """The values of a section, but for those of some keys that were not given: what recipes of
+    before did not have stays out of their fingerprints.
+    """
+    return {key: value for key, value in values.items() if value is not None or key not in keys}
 
 
 class OwnObjective(Overrides):
@@ -203,6 +215,7 @@ def inputs_fingerprint(
     files: Iterable[Path],
     weights: Iterable[str],
     besides: object = None,
+    limits: ReadingLimits = USUAL,
 ) -> str:
     """The fingerprint of everything that a run of a recipe depends on.
 
@@ -211,11 +224,16 @@ def inputs_fingerprint(
         files: The data files that it names.
         weights: Names of those that its students start from.
         besides: What else the stages depend on, such as what the teacher knows.
+        limits: How large a file may be.
 
     Raises:
-        OSError: A file cannot be read.
+        OSError: A file cannot be read, is larger, or is none, such as a pipe that never ends.
         ModelError: A model is not there.
     """
+    files = list(files)
+    for path in files:
+        if not_a_file(path) is not None or path.stat().st_size > limits.of_text:
+            raise OSError(f"{path} is no file that could be read whole")
     return fingerprint(
         "inputs",
         STAGE_VERSION,

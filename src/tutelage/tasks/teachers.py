@@ -26,6 +26,7 @@ from tutelage.teachers.classifier.spec import (
     NoFit,
 )
 from tutelage.teachers.prompted.spec import PromptedTeacherSpec
+from tutelage.types import same_name
 
 
 def _teacher(spec: Any, **extra: Any) -> Any:
@@ -86,18 +87,23 @@ def verbalizer_problems(source: Source) -> list[Problem]:
     if not isinstance(labels, list) or not isinstance(verbalizers, dict):
         return []
     keys, problems = ("teacher", "verbalizers"), []
-    named = dict.fromkeys(label for label in labels if isinstance(label, str))
+    named = {same_name(label): label for label in labels if isinstance(label, str)}
     for label in verbalizers:
-        if label not in named:
-            guess = nearest(label, named)
-            meant = f"did you mean `{guess}`?" if guess else f"the labels are {', '.join(named)}"
+        if same_name(label) not in named:
+            guess = nearest(label, named.values())
+            meant = (
+                f"did you mean `{guess}`?"
+                if guess
+                else f"the labels are {', '.join(named.values())}"
+            )
             problems.append(
                 Problem(
                     source.where((*keys, label)),
                     f"`teacher.verbalizers`: no label `{label}`; {meant}",
                 )
             )
-    if absent := [label for label in named if label not in verbalizers]:
+    spoken = set(map(same_name, verbalizers))
+    if absent := [label for name, label in named.items() if name not in spoken]:
         message = (
             f"`teacher.verbalizers` has no word for {', '.join(absent)}; give every label a word, "
             "or drop the section"

@@ -9,7 +9,6 @@ or not there; the newest two are kept, and one that was damaged since is passed 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +19,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tutelage.runs import MetricsLog, atomic_write_json, fingerprint, sync_folder
+from tutelage.runs import (
+    MetricsLog,
+    atomic_write_json,
+    fingerprint,
+    settle_folder,
+    storing,
+    sync_folder,
+)
 from tutelage.runs.contents import damages, sums_of
 from tutelage.train.state import TrainingState, random_state
 
@@ -44,24 +50,26 @@ def write_checkpoint(
 
     Returns:
         The checkpoint's folder.
+
+    Raises:
+        StorageError: The file system refuses; the checkpoints that there were are still there.
     """
     target, temporary = folder / f"{_PREFIX}{step:08d}", folder / _UNFINISHED
-    shutil.rmtree(temporary, ignore_errors=True)  # what a kill has left
-    temporary.mkdir(parents=True)
     file = temporary / "tensors.safetensors"
-    save_file(
-        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, file
-    )
-    with file.open("rb+") as written:
-        os.fsync(written.fileno())
-    record = json.loads(json.dumps(dict(state) | {"files": sums_of(temporary, [file])}))
-    atomic_write_json(temporary / "state.json", record | {"sum": fingerprint(record)})
-    if target.exists():  # only a damaged one is ever written again
-        shutil.rmtree(target)
-    temporary.replace(target)
-    sync_folder(folder)
-    for old in _found(folder)[:-KEPT]:
-        shutil.rmtree(old)
+    content = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    with storing(folder):
+        shutil.rmtree(temporary, ignore_errors=True)  # what a kill has left
+        temporary.mkdir(parents=True)
+        save_file(content, file)
+        record = json.loads(json.dumps(dict(state) | {"files": sums_of(temporary, [file])}))
+        atomic_write_json(temporary / "state.json", record | {"sum": fingerprint(record)})
+        settle_folder(temporary)
+        if target.exists():  # only a damaged one is ever written again
+            shutil.rmtree(target)
+        temporary.replace(target)
+        sync_folder(folder)
+        for old in _found(folder)[:-KEPT]:
+            shutil.rmtree(old)
     return target
 
 
@@ -111,6 +119,10 @@ class Journal:
         Returns:
             What there is to say about it; None where no checkpoint lay there.
         """
+        with storing(self._log.path.parent):
+            return self._open(state, total)
+
+    def _open(self, state: TrainingState, total: int) -> str | None:
         found = read_newest(self.checkpoints)
         resumed = found is not None and found[1].get("identity") == self._identity
         if found is not None and resumed:
@@ -142,9 +154,10 @@ class Journal:
         step, epoch = state.counters.step, state.epochs_done
         if self._accelerator.is_main_process:
             self._log.append({"step": step, "epoch": round(epoch, 4), **values})
-        self._accelerator.log(
-            {name: value for name, value in values.items() if value is not None}, step=step
-        )
+        with storing(self._events):
+            self._accelerator.log(
+                {name: value for name, value in values.items() if value is not None}, step=step
+            )
 
     def checkpoint(self, state: TrainingState) -> None:
         """Write all that a resume needs. Every process calls this, for each has its own random
@@ -164,5 +177,6 @@ class Journal:
 
         Not `end_training`, which also ends the process group that the next student still needs.
         """
-        for tracker in self._accelerator.trackers:
-            tracker.finish()
+        with storing(self._events):
+            for tracker in self._accelerator.trackers:
+                tracker.finish()

@@ -8,18 +8,19 @@ of its own for it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from tutelage.data.documents.control_tokens import ControlTokens, Span
 from tutelage.data.rows import is_missing, is_whole, shown
 from tutelage.errors import DataError, ModelError
 from tutelage.runs.limits import OutOfLimits, within_limits
 
 RENDER_SECONDS, RENDER_MEMORY_BYTES = 10.0, 2**29
 """What one conversation may take to be rendered; a long one takes some milliseconds."""
-REFUSALS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
-"""What a template raises, besides its own words, about a conversation that it was not made for."""
 Message = Mapping[str, Any]
 """A turn: `role`, `content`, and whatever else the template reads (`tool_calls`, `name`, ...)."""
 
@@ -39,6 +40,13 @@ class Rendering:
     """Start and end, in characters, of what the assistant writes in each of its turns, end-of-turn
     token included."""
 
+    literal: tuple[Span, ...] = ()
+    """Where messages spell control tokens that are to stay text."""
+
+    header: str | None = None
+    """What the template writes before an answer where it writes nothing at all for a generation
+    prompt, so that it trains like the answer; None: nothing, or it is not known."""
+
 
 def has_chat_template(tokenizer: Any) -> bool:
     """Whether the tokenizer brings a chat template."""
@@ -57,6 +65,7 @@ def render_chat(
     *,
     options: Mapping[str, Any] | None = None,
     find_turns: bool = True,
+    control: ControlTokens | None = None,
 ) -> Rendering:
     """Render a conversation and find the assistant's turns in it.
 
@@ -69,6 +78,8 @@ def render_chat(
         messages: The turns, in order; at least one.
         options: What else the template takes, such as `tools` or `enable_thinking`.
         find_turns: False: only render, for a conversation of which everything trains.
+        control: The tokenizer's control tokens, which stay text where messages spell them; None:
+            they are read as the tokens.
 
     Returns:
         The text and the spans, in order, one for each turn of the assistant; None in place of the
@@ -80,10 +91,25 @@ def render_chat(
             message says what to do.
     """
     options = _options(tokenizer, options or {})
+    messages = _as_the_template_takes(tokenizer, _without_none(tokenizer, messages, options))
+    if control is not None and control.are_in(messages) and control.can_cover(messages):
+        covered = control.covered(messages)
+        found = _rendered(tokenizer, covered, options, find_turns=find_turns)
+        text, literal = control.uncovered(found.text)
+        if text == render(tokenizer, messages, options, prompt=False):
+            return replace(found, text=text, literal=literal)
+        # The template itself looks for them.
+    return _rendered(tokenizer, messages, options, find_turns=find_turns)
+
+
+def _rendered(
+    tokenizer: Any, messages: Sequence[Message], options: Mapping[str, Any], *, find_turns: bool
+) -> Rendering:
     whole = render(tokenizer, messages, options, prompt=False)
     if not find_turns:
         return Rendering(whole, None)
-    spans = []
+    spans: list[Span] = []
+    header = None
     for place, message in enumerate(messages):
         if message.get("role") != "assistant":
             continue
@@ -105,22 +131,62 @@ def render_chat(
                 "further one, give a "
                 "chat template that keeps earlier turns as they were, or set data.train_on: all"
             )
+        if name := _call_left_out(message, upto[len(before) :]):
+            raise DataError(
+                f"the chat template leaves out the call of {shown(name)} in message {place + 1}; "
+                "choose a teacher whose template knows tools, or write the call as content"
+            )
+        if not spans and before == render(tokenizer, messages[:place], options, prompt=False):
+            header = _header(upto[len(before) :], message.get("content"))
         spans.append((len(before), _end_of_turn(tokenizer, whole, len(before), len(upto))))
-    return Rendering(whole, tuple(spans))
+    return Rendering(whole, tuple(spans), header=header)
 
 
-def render_prompt(tokenizer: Any, messages: Sequence[Message]) -> str:
+def _call_left_out(message: Message, turn: str) -> str | None:
+    """The name of a function that a message calls and its rendering does not; None: there is
+    none.
+    """
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else []:
+        function = call.get("function") if isinstance(call, Mapping) else None
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if isinstance(name, str) and name not in turn:
+            return name
+    return None
+
+
+def _header(turn: str, content: Any) -> str | None:
+    """What stands before the content in a turn, if anything that can be seen does."""
+    if isinstance(content, list):
+        content = content[0]["text"]
+    said = content.strip() if isinstance(content, str) else ""
+    header = turn.partition(said)[0] if said and said in turn else ""
+    return header if header.strip() else None
+
+
+def render_prompt(
+    tokenizer: Any, messages: Sequence[Message], *, control: ControlTokens | None = None
+) -> Rendering:
     """Render what comes before an answer just as `render_chat` does, the generation prompt
     included.
 
     Args:
         tokenizer: Of transformers, with a chat template.
         messages: The turns, in order; at least one.
+        control: The tokenizer's control tokens, which stay text where messages spell them; None:
+            they are read as the tokens.
 
     Raises:
         DataError: The template refuses the conversation.
     """
-    return render(tokenizer, messages, _options(tokenizer, {}), prompt=True)
+    options = _options(tokenizer, {})
+    messages = _as_the_template_takes(tokenizer, messages)
+    plain = render(tokenizer, messages, options, prompt=True)
+    if control is None or not (control.are_in(messages) and control.can_cover(messages)):
+        return Rendering(plain, None)
+    covered = render(tokenizer, control.covered(messages), options, prompt=True)
+    text, literal = control.uncovered(covered)
+    return Rendering(plain, None, literal if text == plain else ())
 
 
 def messages_problem(value: Any) -> str | None:
@@ -147,15 +213,42 @@ def messages_problem(value: Any) -> str | None:
         content = message.get("content")
         if content is not None and not isinstance(content, (str, list)):
             return f"has {shown(content)} as content of message {number}; expected text"
-        if message["role"] == "assistant" and not _says_something(message):
-            return (
-                f"has nothing in message {number}, of the assistant; delete the row or fill it in"
-            )
+        if isinstance(content, list) and (wrong := _parts_problem(content)) is not None:
+            return f"{wrong} in message {number}; expected text, or parts {{type: text, text: ...}}"
+        if (content is None or message["role"] == "assistant") and not _says_something(message):
+            role = message["role"][:20]
+            return f"has nothing in message {number}, of the {role}; delete the row or fill it in"
     if not is_whole(json.dumps(value, ensure_ascii=False, default=repr)):
         return (
             "holds half of a character (a lone surrogate): a text was cut inside it; write it again"
         )
     return None
+
+
+def _parts_problem(parts: Sequence[Any]) -> str | None:
+    """What keeps a list of parts from being text."""
+    if not parts:
+        return "has no part"
+    for number, part in enumerate(parts, start=1):
+        if not isinstance(part, Mapping):
+            return f"has as part {number} {shown(part)} ({type(part).__name__})"
+        if part.get("type") != "text":
+            return f"has a part of type {shown(part.get('type'))} (part {number})"
+        if not isinstance(part.get("text"), str):
+            return f"has {shown(part.get('text'))} as text of part {number}"
+    return None
+
+
+def with_joined_parts(messages: Sequence[Message]) -> list[Message]:
+    """Messages whose contents are texts: the parts of each, which `messages_problem` has found to
+    be text, follow each other.
+    """
+    return [
+        {**message, "content": "".join(part["text"] for part in message["content"])}
+        if isinstance(message.get("content"), list)
+        else message
+        for message in messages
+    ]
 
 
 def without_nulls(value: Any) -> Any:
@@ -170,7 +263,8 @@ def without_nulls(value: Any) -> Any:
 def _says_something(message: Message) -> bool:
     others = {key: value for key, value in message.items() if key not in ("role", "content")}
     content = message.get("content")
-    return bool(content.strip() if isinstance(content, str) else content) or any(others.values())
+    texts = [part["text"] for part in content] if isinstance(content, list) else [content]
+    return any(text.strip() for text in texts if text) or any(others.values())
 
 
 def _options(tokenizer: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,8 +291,6 @@ def render(
         DataError: The template refuses the conversation.
         ModelError: The template does not end, or takes too much memory.
     """
-    from jinja2.exceptions import TemplateError
-
     try:
         return within_limits(
             lambda: tokenizer.apply_chat_template(
@@ -212,10 +304,67 @@ def render(
             f"the chat template of {tokenizer.name_or_path} cannot be rendered: {error}. Correct "
             "it in chat_template.jinja or tokenizer_config.json, or take another model"
         ) from error
-    except (TemplateError, *REFUSALS) as error:
+    except Exception as error:  # a template is a program: it may end in any way
         said = str(error) or type(error).__name__
         said = said if len(said) <= 300 else f"{said[:297]}..."
         raise DataError(f"the chat template refuses the conversation: {said}") from error
+
+
+_TAKES_PARTS: WeakKeyDictionary[Any, tuple[str, bool]] = WeakKeyDictionary()
+
+
+def _as_the_template_takes(tokenizer: Any, messages: Sequence[Message]) -> Sequence[Message]:
+    """Messages with contents as texts, or as lists of one part where the template knows only
+    those.
+    """
+    template = str(tokenizer.chat_template)
+    known = _TAKES_PARTS.get(tokenizer)
+    if known is None or known[0] != template:
+        known = _TAKES_PARTS[tokenizer] = (template, _takes_only_parts(tokenizer))
+    if not known[1]:
+        return messages
+    return [
+        {**message, "content": [{"type": "text", "text": message["content"]}]}
+        if isinstance(message.get("content"), str)
+        else message
+        for message in messages
+    ]
+
+
+def _without_none(
+    tokenizer: Any, messages: Sequence[Message], options: Mapping[str, Any]
+) -> Sequence[Message]:
+    """Messages as they are, but contents that are not there as empty texts where the template
+    would write `None` for them.
+    """
+    if all(message.get("content") is not None for message in messages):
+        return messages
+    filled = [
+        {**message, "content": ""} if message.get("content") is None else message
+        for message in messages
+    ]
+    written, expected = (
+        render(tokenizer, turns, options, prompt=False).count("None")
+        for turns in (messages, filled)
+    )
+    return messages if written <= expected else filled
+
+
+def _takes_only_parts(tokenizer: Any) -> bool:
+    """Whether a template loses a content that is text, and finds the text in a list of parts."""
+    probe, options = "qzxv", _options(tokenizer, {})
+
+    def renders(content: Any) -> str:
+        try:
+            turns = [{"role": "user", "content": content}]
+            return render(tokenizer, turns, options, prompt=False)
+        except DataError:
+            return ""
+
+    if probe in renders(probe):
+        return False
+    rendered = renders([{"type": "text", "text": probe}])
+    return probe in rendered and not re.search(r"[{\"\']type[\"\']", rendered)
 
 
 def _end_of_turn(tokenizer: Any, text: str, start: int, end: int) -> int:

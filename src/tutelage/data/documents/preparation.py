@@ -10,9 +10,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from tutelage.data.documents.notes import ControlAs
 from tutelage.data.documents.rendering import Columns, TrainOn
 from tutelage.data.documents.tables import DocumentTable, read_document_table
 from tutelage.data.documents.tokenizing import LongDocuments
+from tutelage.data.limits import USUAL, ReadingLimits
 from tutelage.data.rows import short_names
 from tutelage.data.splits import members
 from tutelage.errors import Problem, RecipeError
@@ -57,6 +59,8 @@ def prepare_documents(
     long_documents: LongDocuments = "refuse",
     train_on: TrainOn = "response",
     template_options: Mapping[str, Any] | None = None,
+    control_tokens: ControlAs | None = None,
+    limits: ReadingLimits = USUAL,
     seed: int = 0,
 ) -> PreparedDocuments:
     """Read, render, tokenize, check and split the documents of a run.
@@ -78,6 +82,9 @@ def prepare_documents(
         train_on: Of prompts with responses and conversations: train what the assistant says, or all
             of it.
         template_options: What else the chat template takes, such as `tools` or `enable_thinking`.
+        control_tokens: What becomes of control tokens that are spelled in texts and messages; None:
+            they stay text, and a warning counts them.
+        limits: How large rows and files may be.
         seed: Chooses the rows that are set aside.
 
     Returns:
@@ -109,6 +116,8 @@ def prepare_documents(
             train_on=train_on,
             template_options=template_options,
             source=names[path],
+            control_tokens=control_tokens,
+            limits=limits,
         )
         problems.extend(found)
         return table

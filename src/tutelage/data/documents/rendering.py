@@ -13,8 +13,11 @@ from tutelage.data.documents.chat import (
     has_chat_template,
     messages_problem,
     render_chat,
+    with_joined_parts,
     without_nulls,
 )
+from tutelage.data.documents.control_tokens import Span
+from tutelage.data.documents.notes import Notes
 from tutelage.data.documents.tokenizing import Trainable
 from tutelage.data.rows import Problems, Rows, text_usable
 from tutelage.errors import DataError
@@ -64,6 +67,8 @@ class Renderer:
 
     tokenizer: Any
     """The teacher's, with or without a chat template."""
+    notes: Notes
+    """Takes what a person should know about the rows; says what becomes of control tokens."""
     train_on: TrainOn = "response"
     """What of prompts with responses and of conversations trains."""
     template_options: Mapping[str, Any] = field(default_factory=dict)
@@ -88,7 +93,9 @@ class Renderer:
         return rendered
 
     def _plain(self, cell: Any, number: int, name: str, problems: Problems) -> Trainable | None:
-        return Trainable(cell, enclosed=True) if text_usable(cell, number, name, problems) else None
+        if not text_usable(cell, number, name, problems):
+            return None
+        return Trainable(cell, enclosed=True, literal=self._literal(cell, number))
 
     def _pair(
         self, cells: Sequence[Any], number: int, names: Sequence[str], problems: Problems
@@ -108,13 +115,19 @@ class Renderer:
             ]
             return self._conversation(turns, number, problems)
         spans = None if self.train_on == "all" else ((len(prompt), len(prompt) + len(response)),)
-        return Trainable(prompt + response, spans, enclosed=True)
+        text = prompt + response
+        return Trainable(text, spans, enclosed=True, literal=self._literal(text, number))
+
+    def _literal(self, text: str, number: int) -> tuple[Span, ...]:
+        """Where a text spells control tokens that stay text."""
+        self.notes.see(text, number)
+        return () if self.notes.control_as == "tokens" else self.notes.control.spelled(text)
 
     def _messages(self, cell: Any, number: int, name: str, problems: Problems) -> Trainable | None:
         if wrong := messages_problem(cell):
             problems.add("that hold no conversation", number, f"`{name}` {wrong}")
             return None
-        return self._conversation(cell, number, problems)
+        return self._conversation(with_joined_parts(cell), number, problems)
 
     def _conversation(
         self, messages: Sequence[Message], number: int, problems: Problems
@@ -129,12 +142,19 @@ class Renderer:
             return None
         try:
             rendered = render_chat(
-                self.tokenizer, messages, options=self.template_options, find_turns=by_turns
+                self.tokenizer,
+                messages,
+                options=self.template_options,
+                find_turns=by_turns,
+                control=None if self.notes.control_as == "tokens" else self.notes.control,
             )
         except DataError as error:
             problems.add("that the chat template cannot render", number, str(error))
             return None
-        return Trainable(rendered.text, rendered.spans)
+        self.notes.see(messages, number)
+        if rendered.header is not None:
+            self.notes.headers.append((number, rendered.header))
+        return Trainable(rendered.text, rendered.spans, literal=rendered.literal)
 
 
 def without_nulls_of_parquet(rows: Rows, column: str) -> Rows:

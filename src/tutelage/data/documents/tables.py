@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data.documents.chat import changes_daily, has_chat_template
+from tutelage.data.documents.control_tokens import ControlTokens
+from tutelage.data.documents.notes import ControlAs, Notes
 from tutelage.data.documents.rendering import Columns, Renderer, TrainOn, without_nulls_of_parquet
 from tutelage.data.documents.tokenizing import LongDocuments, Tokens, cut, tokenize
 from tutelage.data.formats import read_rows
+from tutelage.data.limits import USUAL, ReadingLimits
 from tutelage.data.rows import ROWS_SHOWN, Problems, check_columns
 from tutelage.errors import DataError, Problem
 from tutelage.types import Document
@@ -50,6 +53,8 @@ def read_document_table(
     train_on: TrainOn = "response",
     template_options: Mapping[str, Any] | None = None,
     source: str | None = None,
+    control_tokens: ControlAs | None = None,
+    limits: ReadingLimits = USUAL,
 ) -> tuple[DocumentTable, list[Problem]]:
     """Read a csv, tsv, jsonl or parquet file as documents and check every row.
 
@@ -70,6 +75,9 @@ def read_document_table(
             of it.
         template_options: What else the chat template takes, such as `tools` or `enable_thinking`.
         source: The name of the file in messages; None: its name without folders.
+        control_tokens: What becomes of control tokens that are spelled in texts and messages; None:
+            they stay text, and a warning counts them.
+        limits: How large rows and the file may be.
 
     Returns:
         The documents that can be used, and the problems of all other rows (5 of each kind by row,
@@ -77,7 +85,7 @@ def read_document_table(
     """
     path = Path(path)
     problems = Problems(source or path.name)
-    rows = read_rows(path, problems, fields=columns.names)
+    rows = read_rows(path, problems, fields=columns.names, limits=limits)
     keys = "text_field, prompt_field, response_field or messages_field"
     usable = bool(rows.columns) and check_columns(rows, columns.names, problems, keys=keys)
     if usable and columns.messages is not None:
@@ -87,7 +95,8 @@ def read_document_table(
             if path.suffix.lower() == ".parquet"
             else rows
         )
-    renderer = Renderer(tokenizer, train_on, template_options or {})
+    notes = Notes(ControlTokens(tokenizer), control_tokens)
+    renderer = Renderer(tokenizer, notes, train_on, template_options or {})
     rendered = renderer.rows(rows, columns, problems) if usable else []
     documents: list[Document] = []
     long: list[tuple[int, int]] = []
@@ -95,6 +104,8 @@ def read_document_table(
     for (number, _), tokens in zip(
         rendered, tokenize(tokenizer, [text for _, text in rendered]), strict=True
     ):
+        if tokens.num_control:
+            notes.made.append((number, tokens.num_control))
         if len(tokens.ids) > sequence_length:
             long.append((number, len(tokens.ids)))
         pieces = cut(tokens, sequence_length, long_documents=long_documents)
@@ -103,6 +114,7 @@ def read_document_table(
         empty += [] if learned else [number]
     if long and long_documents == "refuse":
         problems.add_file(_too_long(long, len(rendered), sequence_length))
+    notes.warn(problems)
     found = problems.listed() + _nothing_to_learn(empty, problems.source, sequence_length)
     if rendered and columns.text is None and changes_daily(tokenizer):
         message = (

@@ -7,12 +7,14 @@ whole, so the tokens are exactly those that the teacher would make of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.data.documents.control_tokens import ControlTokens, LiteralEncoder, Span
 from tutelage.errors import DataError
 
 LongDocuments = Literal["refuse", "split", "truncate"]
@@ -28,12 +30,15 @@ class Trainable:
     text: str
     """As it is tokenized."""
 
-    spans: tuple[tuple[int, int], ...] | None = None
+    spans: tuple[Span, ...] | None = None
     """Start and end, in characters, of what trains; None: all of it."""
 
     enclosed: bool = False
     """Whether the tokenizer's begin-of-text token goes before it, its end-of-text token after
     it."""
+
+    literal: tuple[Span, ...] = ()
+    """Where control tokens are spelled that are text, in order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +53,10 @@ class Tokens:
 
     num_bytes: NDArray[np.int32]
     """UTF-8 bytes of the text that each of them spells, [T]; 0 for control tokens."""
+
+    num_control: int = 0
+    """Control tokens that the tokenizer makes of a text that spells them, though it is to stay
+    text."""
 
     def piece(self, start: int, stop: int) -> Tokens:
         """A stretch of the tokens as a text of its own, whose first token does not train."""
@@ -79,24 +88,58 @@ def tokenize(tokenizer: Any, texts: Sequence[Trainable]) -> Iterator[Tokens]:
             "save the model with a tokenizer.json"
         )
     special = np.array(sorted(tokenizer.all_special_ids), dtype=np.int64)
+    encode = _Encoder(tokenizer)
     first, last = tokenizer.bos_token_id, tokenizer.eos_token_id
     before, after = first if first is not None else last, last
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
         batch = texts[start : start + _TEXTS_AT_ONCE]
-        encoded = tokenizer(
-            [one.text for one in batch],
+        for one, (ids, offsets) in zip(batch, encode(batch), strict=True):
+            tokens = _tokens(one, ids, np.array(offsets, dtype=np.int64).reshape(-1, 2), special)
+            whole = _enclosed(tokens, before, after) if one.enclosed else tokens
+            made = encode.made_control(one, ids, offsets) if one.literal else 0
+            yield replace(whole.piece(0, len(whole.ids)), num_control=made)
+
+
+class _Encoder:
+    """Texts as ids with the characters each stands for. State: what is needed for texts that spell
+    control tokens, made when the first one comes.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._control: ControlTokens | None = None
+        self._literal: LiteralEncoder | None = None
+
+    def __call__(self, texts: Sequence[Trainable]) -> list[tuple[list[int], list[Span]]]:
+        encoded = self._tokenizer(
+            [one.text for one in texts],
             add_special_tokens=False,
             return_offsets_mapping=True,
             return_attention_mask=False,
             return_token_type_ids=False,
             verbose=False,
         )
-        for one, ids, offsets in zip(
-            batch, encoded["input_ids"], encoded["offset_mapping"], strict=True
-        ):
-            tokens = _tokens(one, ids, np.array(offsets, dtype=np.int64).reshape(-1, 2), special)
-            whole = _enclosed(tokens, before, after) if one.enclosed else tokens
-            yield whole.piece(0, len(whole.ids))
+        pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        return [
+            self._as_text(one) or pair if one.literal else pair
+            for one, pair in zip(texts, pairs, strict=True)
+        ]
+
+    def _as_text(self, one: Trainable) -> tuple[list[int], list[Span]] | None:
+        if self._control is None:
+            self._control = ControlTokens(self._tokenizer)
+            with suppress(DataError):  # what is read as tokens then is counted
+                self._literal = LiteralEncoder(self._tokenizer, self._control)
+        return None if self._literal is None else self._literal.encode(one.text, one.literal)
+
+    def made_control(self, one: Trainable, ids: Sequence[int], offsets: Sequence[Span]) -> int:
+        """How many control tokens stand where the text is literal."""
+        assert self._control is not None  # from the call before
+        control = set(self._control.ids(self._tokenizer))
+        return sum(
+            token in control and any(start < stop and end > begin for begin, stop in one.literal)
+            for token, (start, end) in zip(ids, offsets, strict=True)
+        )
 
 
 def cut(tokens: Tokens, sequence_length: int, *, long_documents: LongDocuments) -> list[Tokens]:

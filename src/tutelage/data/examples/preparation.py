@@ -10,6 +10,7 @@ from typing import Any
 
 from tutelage.data.examples.tables import Table, read_table
 from tutelage.data.examples.validation import check_parts
+from tutelage.data.limits import USUAL, ReadingLimits
 from tutelage.data.rows import short_names, shown
 from tutelage.data.splits import split
 from tutelage.errors import Problem, RecipeError
@@ -56,6 +57,7 @@ def prepare(
     label_field: str = "label",
     group_field: str | None = None,
     labels_required: bool = True,
+    limits: ReadingLimits = USUAL,
     seed: int = 0,
 ) -> Prepared:
     """Read, check and split the data of a run.
@@ -73,6 +75,7 @@ def prepare(
             file must have it.
         labels_required: False for a teacher that needs no labels: then training rows of every class
             are not needed.
+        limits: How large rows and files may be.
         seed: Chooses the rows that are set aside.
 
     Returns:
@@ -89,7 +92,12 @@ def prepare(
     def read(path: Path, label: str | None, group: str | None, required: bool) -> Table:
         fields = {"text_field": text_field, "label_field": label, "group_field": group}
         table, found = read_table(
-            path, **fields, labels=labels, labels_required=required, source=names[path]
+            path,
+            **fields,
+            labels=labels,
+            labels_required=required,
+            source=names[path],
+            limits=limits,
         )
         problems.extend(found)
         return table

@@ -6,14 +6,23 @@ once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tutelage.data.examples.labels import (
+    BROKEN,
+    Label,
+    NoLabel,
+    label_indexes,
+    label_value,
+    names_in,
+)
 from tutelage.data.formats import read_rows
+from tutelage.data.limits import USUAL, ReadingLimits
 from tutelage.data.rows import Problems, Rows, check_columns, is_missing, shown, text_usable
-from tutelage.errors import DataError, Problem, nearest
+from tutelage.errors import DataError, Problem
 from tutelage.types import Example
 
 
@@ -48,6 +57,7 @@ def read_table(
     labels_required: bool = False,
     source: str | None = None,
     column_advice: str | None = None,
+    limits: ReadingLimits = USUAL,
 ) -> tuple[Table, list[Problem]]:
     """Read a csv, tsv, jsonl or parquet file and check every row.
 
@@ -63,27 +73,34 @@ def read_table(
         source: The name of the file in messages; None: its name without folders.
         column_advice: What to do about a missing column, for messages; None: name another in the
             recipe.
+        limits: How large rows and the file may be.
 
     Returns:
         The rows that can be used, and the problems of all others (5 rows of each kind by name, then
-        their count). A label is given by name, or in jsonl and parquet also as a whole number that
-        indexes `labels`; an empty one is None.
+        their count). A label is given by its name, whatever the normal form of its letters. In
+        jsonl and parquet a number is a name too where any label is called by a number; elsewhere a
+        column of whole numbers alone indexes `labels`, which a warning says. An empty one is None.
     """
     path = Path(path)
     problems = Problems(source or path.name)
     fields = [field for field in (text_field, label_field, group_field) if field is not None]
-    rows = read_rows(path, problems, fields=fields)
+    rows = read_rows(path, problems, fields=fields, limits=limits)
     optional = set() if labels_required or label_field is None else {label_field}
     keys = "text_field, label_field or group_field"
     usable = bool(rows.columns) and check_columns(
         rows, fields, problems, keys=keys, optional=optional, advice=column_advice
     )
     checked = _checked(rows, text_field, label_field, group_field, problems) if usable else []
-    names = tuple(labels) if labels is not None else _names_in(checked)
+    names = tuple(labels) if labels is not None else names_in([row.label for row in checked])
+    indexes = label_indexes(
+        [(row.number, row.label) for row in checked],
+        names,
+        problems,
+        field=label_field,
+    )
     examples, groups = [], []
-    for row in checked:
-        label = _label_index(row, names, problems)
-        if label is not _BROKEN:
+    for row, label in zip(checked, indexes, strict=True):
+        if label != BROKEN:
             examples.append(Example(row.text, label=label, source=problems.source, row=row.number))
             groups.append(row.group)
     table = Table(
@@ -125,8 +142,9 @@ def read_examples(
     table, problems = read_table(
         path, text_field=text_field, label_field=label_field, labels=labels, group_field=group_field
     )
-    if problems:
-        raise DataError("; ".join(str(problem) for problem in problems))
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise DataError("; ".join(str(problem) for problem in errors))
     return table.examples
 
 
@@ -134,12 +152,8 @@ def read_examples(
 class _Row:
     number: int
     text: str
-    label: str | int | None
+    label: Label | None
     group: str | None
-
-
-_BROKEN = -1
-"""The index of a label that is not in the list."""
 
 
 def _checked(
@@ -154,71 +168,15 @@ def _checked(
         text = values.get(text_field)
         if not text_usable(text, number, text_field, problems):
             continue
-        label = _label_value(values, label_field, number, problems)
-        if label is not _BROKEN_VALUE:
+        label = label_value(values, label_field, number, problems)
+        if not isinstance(label, NoLabel):
             group = values.get(group_field) if group_field is not None else None
-            checked.append(
-                _Row(number, text, label, None if is_missing(group) or group == "" else str(group))
-            )
+            checked.append(_Row(number, text, label, _group(group)))
     return checked
 
 
-class _BrokenValue:
-    """Marks a label cell that holds neither a name nor an index."""
-
-
-_BROKEN_VALUE = _BrokenValue()
-
-
-def _label_value(
-    values: Mapping[str, Any], field: str | None, number: int, problems: Problems
-) -> Any:
-    value = values.get(field) if field is not None else None
-    if is_missing(value):
+def _group(value: Any) -> str | None:
+    """The group that a cell names; what is no text is a group by how it is written."""
+    if is_missing(value) or value == "":
         return None
-    if isinstance(value, str):
-        return value.strip() or None
-    if isinstance(value, float) and value.is_integer():
-        return int(value)  # whole numbers become floats when a table had empty cells
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    message = (
-        f"`{field}` is {shown(value)} ({type(value).__name__}); expected the name of a label, or "
-        f"its index"
-    )
-    problems.add("whose label is neither text nor a whole number", number, message)
-    return _BROKEN_VALUE
-
-
-def _names_in(rows: Sequence[_Row]) -> tuple[str, ...]:
-    names = {row.label for row in rows if isinstance(row.label, str)}
-    largest = max((row.label for row in rows if isinstance(row.label, int)), default=-1)
-    # Numbers alone index themselves; beside names they are refused as names that nobody listed.
-    return tuple(sorted(names)) if names else tuple(str(index) for index in range(largest + 1))
-
-
-def _label_index(row: _Row, names: Sequence[str], problems: Problems) -> int | None:
-    if row.label is None:
-        return None
-    if (
-        str(row.label) in names
-    ):  # a label that is called "1" is meant by 1, whatever stands at index 1
-        return names.index(str(row.label))
-    if isinstance(row.label, int) and 0 <= row.label < len(names):
-        return row.label
-    listed = ", ".join(names)
-    if isinstance(row.label, int):
-        message = (
-            f"the label {row.label} is not an index from 0 to {len(names) - 1}; the labels are "
-            f"{listed}"
-        )
-    else:
-        guess = nearest(row.label, list(names))
-        meant = (
-            f"did you mean `{guess}`?"
-            if guess
-            else "correct the row, or add the label to task.labels"
-        )
-        message = f"the label {shown(row.label)} is not one of {listed}; {meant}"
-    problems.add("with a label outside the list", row.number, message)
-    return _BROKEN
+    return value if isinstance(value, str) else shown(value, most=1000)

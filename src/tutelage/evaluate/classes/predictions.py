@@ -8,7 +8,6 @@ on the same rows.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from tutelage.errors import DataError
+from tutelage.runs import replacing
 from tutelage.types import Example
 
 
@@ -133,11 +133,8 @@ def write_predictions(
     columns |= {
         f"controls.{name}": _probabilities(probs) for name, probs in (controls or {}).items()
     }
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(pa.table(columns), temporary, compression="zstd")
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with replacing(path) as beside:
+        pq.write_table(pa.table(columns), beside, compression="zstd")
 
 
 def _probabilities(probs: NDArray[np.floating]) -> pa.Array:

@@ -64,6 +64,7 @@ class Predictor:
             self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
             self._backend.no_padding()
             self._backend.enable_truncation(self.max_length)
+            self._backend.encode_special_tokens = True  # a text that spells one stays text
 
     @classmethod
     def load(cls, folder: Path | str) -> Predictor:
@@ -119,9 +120,12 @@ class Predictor:
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if self._backend is None:
-            ids = self._tokenizer(list(texts), truncation=True, max_length=self.max_length)[
-                "input_ids"
-            ]
+            ids = self._tokenizer(
+                list(texts),
+                truncation=True,
+                max_length=self.max_length,
+                split_special_tokens=True,
+            )["input_ids"]
         else:
             ids = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts))]
         require_embeddings(

@@ -18,7 +18,7 @@ from tutelage.config.ranges import check_options
 from tutelage.errors import ModelError
 from tutelage.students.classifier.fresh import FreshStudent
 from tutelage.students.classifier.student import refused
-from tutelage.types import SILENT, Progress
+from tutelage.types import SILENT, Progress, same_name
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
@@ -196,7 +196,8 @@ def read_pretrained(model: Path | str, *, labels: Sequence[str]) -> tuple[Any, A
     if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
         names = [config.id2label[index] for index in sorted(config.id2label)]
         if len(names) != len(labels) or (
-            not are_generic(config.id2label) and names != list(labels)
+            not are_generic(config.id2label)
+            and list(map(same_name, names)) != list(map(same_name, labels))
         ):
             raise ModelError(
                 f"{model} classifies into {names}, but the task's labels are {list(labels)}: write "

@@ -33,6 +33,7 @@ def classification_inputs(recipe: Recipe) -> str:
         files=[file for file in named if isinstance(file, Path)],
         weights=filter(None, weights),
         besides=recipe.teacher.spec().sources(ClassAssignment(recipe.task.labels)),
+        limits=data.limits,
     )
 
 
@@ -65,6 +66,7 @@ def read_data(recipe: Recipe) -> tuple[Prepared | None, list[Problem]]:
             label_field=data.label_field,
             group_field=data.group_field,
             labels_required=recipe.teacher.spec().needs_labels,
+            limits=data.limits,
             seed=recipe.train.seed,
         )
     except RecipeError as error:

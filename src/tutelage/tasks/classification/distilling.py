@@ -142,7 +142,9 @@ def encode(tokenizer: Any, examples: Sequence[Example], store: TargetStore | Non
     """
     from tutelage.data.examples.collate import EncodedSet
 
-    input_ids = tokenizer([example.text for example in examples], truncation=True)["input_ids"]
+    texts = [example.text for example in examples]
+    # Control tokens that a text spells are text.
+    input_ids = tokenizer(texts, truncation=True, split_special_tokens=True)["input_ids"]
     labels = np.array(
         [-100 if example.label is None else example.label for example in examples], dtype=np.int64
     )

@@ -27,14 +27,15 @@ from tutelage.config.values import (
     refusal,
 )
 from tutelage.data.examples.augmentation import Augmentation as AugmentationSpec
+from tutelage.data.limits import ReadingLimits
 from tutelage.losses.objective import Objective as ObjectiveSpec
 from tutelage.losses.table import PARAMETERS
 from tutelage.students.classifier.fresh import FreshStudent, TokenizerKind
 from tutelage.students.classifier.student import ClassifierStudent
 from tutelage.students.kinds import CLASSIFIERS, StudentKind
-from tutelage.tasks.recipe import OwnObjective
+from tutelage.tasks.recipe import LATER_DATA_KEYS, OwnObjective, without_absent
 from tutelage.train.settings import TrainSettings
-from tutelage.types import Seed
+from tutelage.types import Seed, same_name
 
 
 class Task(Section):
@@ -51,17 +52,22 @@ class Task(Section):
     def _labels_usable(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         if len(labels) < 2:
             raise refusal(f"there is {len(labels)} label; a classification needs at least two")
-        times = Counter(labels)
         for label in labels:
             if not label or label != label.strip():
                 raise refusal(
                     f"the label {label!r} is empty or has space around it; write it as it stands "
                     "in the data"
                 )
-            if times[label] > 1:
-                raise refusal(
-                    f"the label {label!r} is listed {times[label]} times; list each label once"
-                )
+        counts = Counter(map(same_name, labels))
+        if (label := next((one for one in labels if counts[same_name(one)] > 1), None)) is not None:
+            spelled = {one for one in labels if same_name(one) == same_name(label)}
+            forms = (
+                "" if len(spelled) == 1 else " in several Unicode normal forms, which are one name"
+            )
+            raise refusal(
+                f"the label {label!r} is listed {counts[same_name(label)]} times{forms}; list each "
+                "label once"
+            )
         return labels
 
 
@@ -100,6 +106,23 @@ class Data(Section):
     augment: Augmentation | None = None
     """Make more texts for the teacher to label; None: only the texts in the files."""
 
+    max_row_bytes: int | None = Field(default=None, ge=1)
+    """The most bytes of one row of a file; None: 16 MiB. A larger row is refused, for a file
+    without an end of line would fill the memory."""
+
+    max_file_bytes: int | None = Field(default=None, ge=1)
+    """The most bytes of a file, and what a parquet file may unfold to; None: 8 GiB, and for parquet
+    128 MiB or 50 times its size, whichever is more."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_limits(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_absent(handler(self), LATER_DATA_KEYS)
+
+    @property
+    def limits(self) -> ReadingLimits:
+        """How large rows and files may be."""
+        return ReadingLimits(self.max_row_bytes, self.max_file_bytes)
+
 
 class Targets(Section):
     """What the teacher writes down for each example."""
@@ -119,12 +142,7 @@ class Objective(section(ObjectiveSpec, omit=("soft_weight_final",))):
 
     @model_serializer(mode="wrap")
     def _without_absent_parameters(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # What recipes of before did not have stays out of fingerprints where it is not given.
-        return {
-            key: value
-            for key, value in handler(self).items()
-            if value is not None or key not in PARAMETERS
-        }
+        return without_absent(handler(self), PARAMETERS)
 
 
 class Schedule(section(TrainSettings, omit=("seed",))):

@@ -42,6 +42,7 @@ def language_inputs(recipe: LanguageRecipe) -> str:
             # Tomorrow the same rows are rendered into other documents.
             date.today().isoformat() if rendered and teacher.writes_the_date() else None,
         ],
+        limits=data.limits,
     )
 
 
@@ -87,6 +88,8 @@ def read_language_data(
             train_on=data.train_on,
             sequence_length=recipe.task.sequence_length,
             long_documents=recipe.task.long_documents,
+            control_tokens=data.control_tokens,
+            limits=data.limits,
             seed=recipe.train.seed,
         )
     except RecipeError as error:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from tutelage.data.documents.chat import has_chat_template, render_prompt
+from tutelage.data.documents.control_tokens import ControlTokens
+from tutelage.data.documents.tokenizing import Trainable, tokenize
 from tutelage.errors import DataError, ModelError
 from tutelage.models import context_tokens, load_language_student, load_tokenizer
 from tutelage.models.computing import require_embeddings
@@ -31,6 +33,8 @@ class Writer:
     """Whether a text is what a user says, to be answered, or the beginning of a text."""
     new_tokens: int = NEW_TOKENS
     """The most tokens written."""
+    control_as_text: bool = True
+    """Whether control tokens that a text spells are text, as they were in training."""
 
     @classmethod
     def load(cls, folder: Path, recipe: LanguageRecipe | None = None) -> Writer:
@@ -43,7 +47,9 @@ class Writer:
         if recipe is None:
             return cls(model, tokenizer)
         as_message = recipe.data.text_field is None and has_chat_template(tokenizer)
-        return cls(model, tokenizer, as_message, recipe.evaluate.generation_tokens or NEW_TOKENS)
+        new_tokens = recipe.evaluate.generation_tokens or NEW_TOKENS
+        as_text = recipe.data.control_tokens != "tokens"
+        return cls(model, tokenizer, as_message, new_tokens, as_text)
 
     @torch.inference_mode()
     def write(self, text: str) -> str:
@@ -86,12 +92,14 @@ class Writer:
 
     def _ids(self, text: str) -> list[int]:
         """The text as documents of training begin."""
+        control = ControlTokens(self.tokenizer) if self.control_as_text else None
         if self.as_message:
             turns = [{"role": "user", "content": text}]
-            return self.tokenizer(render_prompt(self.tokenizer, turns), add_special_tokens=False)[
-                "input_ids"
-            ]
+            rendered = render_prompt(self.tokenizer, turns, control=control)
+            read = Trainable(rendered.text, literal=rendered.literal)
+        else:
+            read = Trainable(text, literal=() if control is None else control.spelled(text))
+        ids = next(tokenize(self.tokenizer, [read])).ids.tolist()
         first = self.tokenizer.bos_token_id
         first = self.tokenizer.eos_token_id if first is None else first
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids if first is None else [first, *ids]
+        return ids if first is None or self.as_message else [first, *ids]

@@ -176,7 +176,11 @@ def encode(
     # A begin token may be added.
     longest = readable_tokens(language_model.model, max_length + 1) - 1
     encoded = tokenizer(
-        list(texts), truncation=True, max_length=longest, return_offsets_mapping=with_ends
+        list(texts),
+        truncation=True,
+        max_length=longest,
+        return_offsets_mapping=with_ends,
+        split_special_tokens=True,  # control tokens that a text spells are text
     )
     rows = [list(ids) for ids in encoded["input_ids"]]
     require_embeddings(

@@ -27,7 +27,7 @@ from tutelage.models.computing import (
 )
 from tutelage.models.loading import LanguageModel
 from tutelage.models.reading import padding_id
-from tutelage.types import SILENT, Progress
+from tutelage.types import SILENT, Progress, same_name
 
 _WARMUP_SHARE = 0.06
 _CLIP_NORM = 1.0
@@ -124,7 +124,9 @@ def fine_tune(
         )
     device = next(model.parameters()).device
     longest = readable_tokens(model, max_length)
-    encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    encoded = tokenizer(
+        list(texts), truncation=True, max_length=longest, split_special_tokens=True
+    )["input_ids"]
     vocabulary = model.get_input_embeddings().weight.shape[0]
     require_embeddings(encoded, vocabulary, tokenizer=tokenizer, name=type(model).__name__)
     pad_id = padding_id(tokenizer, vocabulary)
@@ -213,7 +215,9 @@ def sequence_logprobs(
         return np.zeros((0, int(model.config.num_labels)))
     device = next(model.parameters()).device
     longest = readable_tokens(model, max_length)
-    encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    encoded = tokenizer(
+        list(texts), truncation=True, max_length=longest, split_special_tokens=True
+    )["input_ids"]
     vocabulary = model.get_input_embeddings().weight.shape[0]
     require_embeddings(encoded, vocabulary, tokenizer=tokenizer, name=type(model).__name__)
     pad_id = padding_id(tokenizer, vocabulary)
@@ -262,11 +266,14 @@ def output_columns(language_model: LanguageModel, labels: Sequence[str]) -> list
         ModelError: It has no head, or classifies into others.
     """
     require_sequence_head(language_model, labels)
-    named = {str(name): int(index) for index, name in language_model.model.config.id2label.items()}
-    if set(named) != set(labels):
+    named = {
+        same_name(str(name)): int(index)
+        for index, name in language_model.model.config.id2label.items()
+    }
+    if set(named) != set(map(same_name, labels)):
         raise ModelError(
             f"{language_model.name} classifies as {sorted(named)}, but the labels here are "
             f"{list(labels)}; name "
             "the task's labels as the model does, or correct id2label in its config.json"
         )
-    return [named[label] for label in labels]
+    return [named[same_name(label)] for label in labels]

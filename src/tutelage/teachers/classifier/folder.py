@@ -20,7 +20,7 @@ from tutelage.models.headers import safetensors_shapes
 from tutelage.models.loading import LanguageModel, load_language_model
 from tutelage.models.pretrained import first_line, without_bars
 from tutelage.models.weights import folder_sha256
-from tutelage.runs import atomic_write_text, fingerprint
+from tutelage.runs import atomic_write_text, fingerprint, settle_folder, storing
 from tutelage.teachers.classifier.features import Pooling
 from tutelage.teachers.classifier.finetuning import quiet_peft
 from tutelage.teachers.classifier.fitting import Fitted, adapter_name
@@ -69,7 +69,6 @@ def write_teacher(folder: Path, fitted: Fitted, description: Description) -> Non
     """Write a teacher; `teacher.json` comes last, so a folder that has it is whole."""
     from safetensors.numpy import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     ids = sorted(fitted.fold_of)
     arrays = {
         "example_ids": np.frombuffer(b"".join(ids), dtype=np.uint8)
@@ -90,11 +89,16 @@ def write_teacher(folder: Path, fitted: Fitted, description: Description) -> Non
             "weight": np.ascontiguousarray(fitted.weight),
             "bias": np.ascontiguousarray(fitted.bias),
         }
-    save_file(arrays, folder / _ARRAYS_FILE)
-    if description.method in ("lora", "full"):
-        with without_bars():
-            fitted.language_model.model.save_pretrained(folder)
-        fitted.language_model.tokenizer.save_pretrained(folder)
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        # Until everything is there, what may lie here speaks of another teacher.
+        (folder / DESCRIPTION_FILE).unlink(missing_ok=True)
+        save_file(arrays, folder / _ARRAYS_FILE)
+        if description.method in ("lora", "full"):
+            with without_bars():
+                fitted.language_model.model.save_pretrained(folder)
+            fitted.language_model.tokenizer.save_pretrained(folder)
+        settle_folder(folder)
     content = {"format": _FORMAT, "kind": "classifier", **asdict(description)}
     atomic_write_text(folder / DESCRIPTION_FILE, json.dumps(content, indent=2) + "\n")
 

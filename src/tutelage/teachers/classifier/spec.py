@@ -23,7 +23,7 @@ from tutelage.teachers.spec import (
     rough_tokens,
     scoring_seconds,
 )
-from tutelage.types import SILENT, Progress, Width
+from tutelage.types import SILENT, Progress, Width, same_name
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
@@ -321,7 +321,8 @@ class ClassifierTeacherSpec(LocalReader):
         if not is_saved_teacher(self.model):
             return None
         description = read_description(Path(self.model))
-        if description.labels != assignment.labels:
+        known, given = description.labels, assignment.labels
+        if list(map(same_name, known)) != list(map(same_name, given)):
             raise ModelError(
                 f"{self.model} is a saved teacher for the labels {list(description.labels)}, but "
                 f"task.labels are {list(assignment.labels)}: write the same labels in the same "
@@ -355,7 +356,7 @@ class ClassifierTeacherSpec(LocalReader):
 
         config = read_config(self.model, trust_remote_code=self.trust_remote_code)
         names = sorted(map(str, config.id2label.values()))
-        if names != sorted(labels):
+        if sorted(map(same_name, names)) != sorted(map(same_name, labels)):
             raise ModelError(
                 f"{self.model} classifies as {names}, but task.labels are {list(labels)}: name the "
                 "labels as the model does, correct id2label in its config.json, or let it be "

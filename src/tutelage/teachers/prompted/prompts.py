@@ -7,14 +7,15 @@ and the spellings of each label as they follow it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tutelage.data.documents.chat import render
+from tutelage.data.documents.control_tokens import ControlTokens, Span
 from tutelage.errors import DataError, ModelError
-from tutelage.types import Example
+from tutelage.types import Example, same_name
 
 DEFAULT_TEMPLATE = "Text: {text}\nLabel:"
 _SLOT = "\u241ftext\u241f"  # the text while a chat template is rendered; no real text holds it
@@ -38,6 +39,8 @@ class Prompt:
     chat."""
     chat: bool
     """True if made by the tokenizer's chat template."""
+    literal: tuple[Span, ...] = ()
+    """Where `before` spells control tokens that are text, since shots do."""
 
     def render(self, text: str) -> str:
         """The whole prompt for one text."""
@@ -65,8 +68,8 @@ def spell_labels(
     Raises:
         ModelError: A verbalizer for an unknown label, an empty word, or one word for two labels.
     """
-    verbalizers = verbalizers or {}
-    unknown = sorted(set(verbalizers) - set(labels))
+    verbalizers = {same_name(label): words for label, words in (verbalizers or {}).items()}
+    unknown = sorted(set(verbalizers) - set(map(same_name, labels)))
     if unknown:
         raise ModelError(
             f"verbalizers name {unknown[0]!r}, which is not one of the labels {list(labels)}; "
@@ -75,7 +78,7 @@ def spell_labels(
     words: list[tuple[str, ...]] = []
     owner: dict[str, str] = {}
     for label in labels:
-        given = verbalizers.get(label, label)
+        given = verbalizers.get(same_name(label), label)
         chosen = (given,) if isinstance(given, str) else tuple(given)
         if not chosen or any(not word.strip() for word in chosen):
             raise ModelError(
@@ -136,7 +139,14 @@ def build_prompt(
     instruction = (
         default_instruction([first for first, *_ in words]) if instruction is None else instruction
     )
-    asked = [(template.replace("{text}", shot.text), words[_shot_label(shot)][0]) for shot in shots]
+    control = ControlTokens(tokenizer)
+    shown = [shot.text for shot in shots]
+    if control.are_in(shown) and control.can_cover([shown, instruction, template]):
+        shown = control.covered(shown)
+    asked = [
+        (template.replace("{text}", text), words[_shot_label(shot)][0])
+        for text, shot in zip(shown, shots, strict=True)
+    ]
     has_template = bool(getattr(tokenizer, "chat_template", None))
     if chat is True and not has_template:
         raise ModelError(
@@ -144,8 +154,13 @@ def build_prompt(
             "template; use chat: false"
         )
     if chat is True or (chat == "auto" and has_template):
-        return _chat_prompt(tokenizer, instruction, asked, template.replace("{text}", _SLOT), words)
-    return _plain_prompt(instruction, asked, template.replace("{text}", _SLOT), words)
+        prompt = _chat_prompt(
+            tokenizer, instruction, asked, template.replace("{text}", _SLOT), words
+        )
+    else:
+        prompt = _plain_prompt(instruction, asked, template.replace("{text}", _SLOT), words)
+    before, literal = control.uncovered(prompt.before)
+    return replace(prompt, before=before, literal=literal)
 
 
 def draw_shots(

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
+from tutelage.data.documents.control_tokens import ControlTokens, LiteralEncoder, Span
 from tutelage.errors import ModelError
 from tutelage.models.computing import require_embeddings
 from tutelage.models.facts import context_tokens, continues_text
@@ -150,12 +152,21 @@ class Question:
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a rendered prompt."""
+        if self.prompt.literal and prompt.startswith(self.prompt.before):
+            ids, _ = self._encoder.encode(prompt, self.prompt.literal)
+            return [*self.beginning, *ids]
         return _encode(self.tokenizer, self.beginning, prompt)
 
     def rows(self, texts: Sequence[str]) -> list[list[int]]:
         """Whole prompts as token ids, long texts cut."""
-        prompts = [self.prompt.render(self.cut(text)) for text in texts]
-        encoded = self.tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
+        if not texts:
+            return []
+        read = [self.cut(text) for text in texts]
+        prompts = [self.prompt.render(text) for text in read]
+        encoded = self.tokenizer(prompts, add_special_tokens=False)["input_ids"]
+        for row, text in enumerate(read):
+            if literal := self._literal(text):
+                encoded[row] = self._encoder.encode(prompts[row], literal)[0]
         require_embeddings(
             encoded,
             self.vocabulary,
@@ -164,14 +175,33 @@ class Question:
         )
         return [[*self.beginning, *ids] for ids in encoded]
 
+    def _literal(self, text: str) -> list[Span]:
+        """Where a whole prompt spells control tokens that are text: in its shots and in a text."""
+        if not self.tokenizer.is_fast:
+            return []
+        start = len(self.prompt.before)
+        spelled = self._control.spelled(text)
+        return [*self.prompt.literal, *((start + one, start + end) for one, end in spelled)]
+
+    @cached_property
+    def _control(self) -> ControlTokens:
+        return ControlTokens(self.tokenizer)
+
+    @cached_property
+    def _encoder(self) -> LiteralEncoder:
+        return LiteralEncoder(self.tokenizer, self._control)
+
     def cut(self, text: str) -> str:
         """The text's first tokens, as many as there is room for."""
         if len(text.encode("utf-8")) <= self.text_tokens:  # a token is at least one byte
             return text
         if self.tokenizer.is_fast:
-            ends = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)[
-                "offset_mapping"
-            ]
+            ends = self.tokenizer(
+                text,
+                add_special_tokens=False,
+                return_offsets_mapping=True,
+                split_special_tokens=True,
+            )["offset_mapping"]
             return text if len(ends) <= self.text_tokens else text[: ends[self.text_tokens - 1][1]]
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return (

@@ -38,10 +38,7 @@ def test_a_gguf_file_of_an_unknown_architecture_says_what_to_do(tmp_path):
         ModelError, match=r"does not know this kind of model .*unheard_of.*pip install --upgrade"
     ):
         model_facts(str(path))
-    with pytest.raises(
-        ModelError,
-        match=r"could not be read as a language model: .*unheard_of.*Upgrade transformers",
-    ):
+    with pytest.raises(ModelError, match=r"does not know this kind of model .*unheard_of"):
         load_language_model(str(path))
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tutelage.models.final_states import packs
     from tutelage.models.loading import (
         LanguageModel,
+        check_model,
         load_language_model,
         load_language_student,
     )
@@ -41,6 +42,7 @@ __all__ = [
     "ModelFacts",
     "OutputLayer",
     "below_adapters",
+    "check_model",
     "choose_dtype",
     "context_tokens",
     "continues_text",
@@ -65,6 +67,7 @@ _NAMES = {
     "ModelFacts": "facts",
     "OutputLayer": "output",
     "below_adapters": "output",
+    "check_model": "loading",
     "choose_dtype": "computing",
     "context_tokens": "facts",
     "continues_text": "facts",

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tutelage.errors import DataError
 from tutelage.models.facts import context_tokens
 
 FULL_ENOUGH_TOKENS = 512
@@ -87,19 +88,33 @@ def readable_tokens(model: Any, max_length: int) -> int:
         Tokens, special ones included.
     """
     positions = context_tokens(model.config)
-    if not isinstance(positions, int) or positions < 1:
-        return max_length
-    return min(max_length, positions - _positions_never_used(model))
+    return max_length if positions is None else min(max_length, positions)
 
 
-def _positions_never_used(model: Any) -> int:
-    """RoBERTa and its kin count positions from behind the padding id: rows 0 to that id of their
-    table stay unused.
+def require_embeddings(
+    rows: Sequence[Sequence[int]], vocabulary: int | None, *, tokenizer: Any, name: str
+) -> None:
+    """Refuse tokens that a model has no embedding for: a tokenizer may know more than its model.
+
+    Args:
+        rows: Token ids of each text.
+        vocabulary: How many tokens the model has embeddings for; None: nobody knows.
+        tokenizer: That made the ids.
+        name: The model, for the message.
+
+    Raises:
+        DataError: A row holds one; both are named.
     """
-    for name, module in model.named_modules():
-        if name.rpartition(".")[2] == "position_embeddings" and isinstance(module, nn.Embedding):
-            return 0 if module.padding_idx is None else module.padding_idx + 1
-    return 0
+    if vocabulary is None or len(tokenizer) <= vocabulary:
+        return
+    for number, ids in enumerate(rows, start=1):
+        highest = max(ids, default=0)
+        if highest >= vocabulary:
+            raise DataError(
+                f"text {number} holds {tokenizer.decode([highest])!r}, token {highest:,} of the "
+                f"tokenizer of {name}, but its model has embeddings for {vocabulary:,} only: "
+                "resize the model's embeddings and save it again, or leave the token out"
+            )
 
 
 def choose_dtype(dtype: str) -> torch.dtype:

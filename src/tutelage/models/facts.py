@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.models.finding import locate
+from tutelage.models.folders import tensor_shapes, weight_files
+from tutelage.models.headers import gguf_shapes
 from tutelage.models.pretrained import register
 from tutelage.models.reading import read_config
 from tutelage.models.weights import (
     converted_folder,
     folder_sha256,
-    gguf_shapes,
-    safetensors_shapes,
 )
 from tutelage.runs import fingerprint
 from tutelage.runs.digests import file_sha256
@@ -44,6 +44,10 @@ class ModelFacts:
     """Number of layers; None where the configuration does not say."""
     embedding_width: int | None = None
     """Values of a token's input embedding; None where the configuration does not say."""
+    vocabulary: int | None = None
+    """Tokens that it has embeddings for; None where the configuration does not say."""
+    context: int | None = None
+    """The most tokens that it reads; None where it names no end."""
     matrix_sides: int = 0
     """Rows plus columns of all matrices in the layers: low-rank additions of rank r have r times as
     many weights."""
@@ -67,23 +71,45 @@ def model_facts(spec: str, *, trust_remote_code: bool = False) -> ModelFacts:
     source = locate(spec)
     files: list[Path] = []
     needs_conversion = False
-    shapes: dict[str, Sequence[int]] = {}
+    shapes: Mapping[str, Sequence[int]] = {}
     if source is not None and source.is_file():
         files, needs_conversion = [source], not converted_folder(source).is_dir()
         shapes = gguf_shapes(source)
     elif source is not None:
-        found = sorted(source.glob("*.safetensors"))
-        files = [path for path in found if path.name.startswith("model")] or found
-        shapes = {name: shape for path in files for name, shape in safetensors_shapes(path).items()}
-    config = read_config(spec, trust_remote_code=trust_remote_code).get_text_config()
+        files, shapes = weight_files(source), tensor_shapes(source)
+    whole = read_config(spec, trust_remote_code=trust_remote_code)
+    config = whole.get_text_config()
     return ModelFacts(
         parameters=sum(math.prod(shape) for shape in shapes.values()),
         disk_bytes=sum(path.stat().st_size for path in files),
         needs_conversion=needs_conversion,
         layers=getattr(config, "num_hidden_layers", None),
         embedding_width=_embedding_width(config),
+        vocabulary=getattr(config, "vocab_size", None),
+        context=context_tokens(whole),
         matrix_sides=_matrix_sides(shapes),
     )
+
+
+COUNT_FROM_PADDING = {
+    "altclip_text_model",
+    "bridgetower_text_model",
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "layoutlmv3",
+    "lilt",
+    "longformer",
+    "luke",
+    "markuplm",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
+"""Kinds of models whose table of positions has rows that no token uses, up to the padding id."""
 
 
 def context_tokens(config: Any) -> int | None:
@@ -93,9 +119,15 @@ def context_tokens(config: Any) -> int | None:
         config: Of transformers.
 
     Returns:
-        None where its configuration names no end, as for recurrent models.
+        None where its configuration names no end, as for recurrent models. RoBERTa and its kin
+        count positions from behind the padding id, so of 514 they read 512.
     """
-    return getattr(config.get_text_config(), "max_position_embeddings", None)
+    text = config.get_text_config()
+    positions = getattr(text, "max_position_embeddings", None)
+    if positions is not None and getattr(text, "model_type", None) in COUNT_FROM_PADDING:
+        padding = text.pad_token_id if text.pad_token_id is not None else 1
+        return max(1, positions - padding - 1)
+    return positions if positions is None or positions > 0 else None
 
 
 def continues_text(config: Any) -> bool:

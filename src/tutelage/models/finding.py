@@ -19,7 +19,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tutelage.errors import ModelError, NotEnoughDisk
-from tutelage.models.weights import check_model_folder, gguf_shapes
+from tutelage.models.folders import check_model_folder
+from tutelage.models.headers import gguf_shapes
 from tutelage.runs import LOCK_FILE, atomic_write_json, cache_folder, lock
 from tutelage.runs.contents import remove
 from tutelage.runs.digests import file_sha256, is_whole, sha256_of

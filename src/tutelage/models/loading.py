@@ -9,7 +9,8 @@ by name. Out: a fresh stock model of the same class that holds these weights.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,15 +26,15 @@ from tutelage.models.facts import model_fingerprint
 from tutelage.models.final_states import final_states
 from tutelage.models.output import output_layer
 from tutelage.models.pretrained import (
-    UNREADABLE,
     first_line,
     from_pretrained,
+    is_gguf,
     register,
-    unreadable,
-    without_bars,
+    require_loadable,
 )
-from tutelage.models.reading import load_tokenizer, model_folder, read_config
+from tutelage.models.reading import load_tokenizer, model_folder, read_config, unconverted
 
+_PROBE_TOKENS = 8
 Head = Literal["causal_lm", "backbone", "sequence"]
 
 
@@ -110,25 +111,48 @@ def load_language_model(
         config.label2id = {label: index for index, label in enumerate(labels)}
     if head == "sequence":
         options["config"] = config
-    try:
-        # A fresh head has no weights in the folder, which is as it should be: no warning about
-        # that. It begins the same way every time.
-        with (
-            without_bars(only_errors=head == "sequence" and bool(labels)),
-            torch.random.fork_rng(devices=[]),
-        ):
-            torch.manual_seed(0)
-            model = from_pretrained(
-                head, spec, location, trust_remote_code=trust_remote_code, **options
-            )
-    except UNREADABLE as error:
-        raise unreadable(spec, error, location=location) from error
+    # A fresh head has no weights in the folder. It begins the same way every time.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = from_pretrained(
+            head,
+            spec,
+            location,
+            trust_remote_code=trust_remote_code,
+            fresh_head=bool(labels),
+            **options,
+        )
     _tell_padding_token(tokenizer, model)
     model.eval()
+    require_runs(model, tokenizer, name=spec)
     if torch.cuda.is_available():
         model.to("cuda")
     known = model_fingerprint(spec, trust_remote_code=trust_remote_code)
     return LanguageModel(model, tokenizer, spec, known, options["dtype"], location)
+
+
+def check_model(
+    spec: str, *, head: Head, trust_remote_code: bool = False, fresh_head: bool = False
+) -> None:
+    """Refuse a model that could not be loaded, told from its files' headers: no weight is read.
+
+    A hub model, a GGUF file that has not been converted, and a model with code of its own are left
+    for when they are loaded.
+
+    Args:
+        spec: As for `load_language_model`.
+        head: As for `load_language_model`.
+        trust_remote_code: As for `load_language_model`.
+        fresh_head: Whether a `sequence` head may be new.
+
+    Raises:
+        ModelError: It could not; the message says what to do.
+        NotEnoughMemory: Its weights are more than this machine has memory for.
+    """
+    location = unconverted(spec, tokenizer=False)
+    if trust_remote_code or location is None or is_gguf(location):
+        return
+    require_loadable(head, spec, location, fresh_head=fresh_head)
 
 
 def load_language_student(folder_or_id: Path | str, *, dtype: torch.dtype = torch.float32) -> Any:
@@ -148,15 +172,51 @@ def load_language_student(folder_or_id: Path | str, *, dtype: torch.dtype = torc
     """
     spec = str(folder_or_id)
     location = model_folder(spec, tokenizer=False)
-    try:
-        model = from_pretrained("causal_lm", spec, location, dtype=dtype).eval()
-    except (*UNREADABLE, RuntimeError) as error:
-        raise ModelError(
-            f"{spec} does not load as a causal language model ({first_line(error)}): give a folder "
-            "with its weights in safetensors, or a hub id that can be reached"
-        ) from error
-    _require_known_output(model)
+    model = from_pretrained("causal_lm", spec, location, dtype=dtype).eval()
+    with _reading(model, name=spec):
+        _require_known_output(model)
     return model
+
+
+@torch.inference_mode()
+def require_runs(model: Any, tokenizer: Any, *, name: str) -> None:
+    """Refuse a model that cannot read a short text, or makes of it what is no number.
+
+    Args:
+        model: With some head, or none, in evaluation mode.
+        tokenizer: Its tokenizer.
+        name: The model, for the message.
+
+    Raises:
+        ModelError: It cannot; the message says why.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    ids = [token for token in tokenizer("a text")["input_ids"] if token < rows][:_PROBE_TOKENS]
+    probe = torch.tensor([ids or [0]], device=next(model.parameters()).device)
+    with _reading(model, name=name):
+        answer = model(input_ids=probe, attention_mask=torch.ones_like(probe))
+        made = answer.logits if "logits" in answer else answer[0]
+        numbers = bool(made.isfinite().all())
+    if not numbers:
+        raise ModelError(
+            f"{name}: {type(model).__name__} makes of a short text what is no number (NaN or "
+            "infinite). Download the model again, take another one, or set dtype: float32"
+        )
+
+
+@contextmanager
+def _reading(model: Any, *, name: str) -> Iterator[None]:
+    """Make a `ModelError` of whatever a model raises when it reads for the first time."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{name}: {type(model).__name__} cannot read a text ({first_line(error)}). Its "
+            "configuration may not be that of its weights: download the model again, or take "
+            "another one"
+        ) from error
 
 
 @torch.inference_mode()

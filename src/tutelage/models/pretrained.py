@@ -11,22 +11,22 @@ means than tutelage's own calls `tutelage.register()` first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError
-
-from tutelage.errors import ModelError
+from tutelage.errors import ModelError, TutelageError
+from tutelage.models.folders import tensor_shapes
+from tutelage.models.headers import _cut, require_sound_gguf
+from tutelage.models.sanity import require_sane_config, require_sane_sizes, require_sane_tokenizer
 
 Part = Literal["config", "tokenizer", "causal_lm", "backbone", "sequence"]
 """What of a model is loaded: its configuration, its tokenizer, or the model with a head that scores
 tokens, none, or one that classifies."""
-UNREADABLE = (OSError, ImportError, ValueError, KeyError, SafetensorError)
-"""What transformers raises about a model that it cannot find or make sense of."""
 
 
 def from_pretrained(
@@ -35,68 +35,244 @@ def from_pretrained(
     location: Path | None = None,
     *,
     trust_remote_code: bool = False,
+    fresh_head: bool = False,
     **options: Any,
 ) -> Any:
     """A part of a model, as transformers reads it.
+
+    Whatever transformers and the libraries below it raise about a model becomes a `ModelError` here
+    and nowhere else. Of a model, every tensor that its architecture needs must be there, in its
+    shape and without values that are no numbers.
 
     Args:
         part: What of it.
         spec: The model as the recipe writes it; asked of the hub where there is no location.
         location: Its folder or .gguf file.
         trust_remote_code: Run code that comes with the model.
+        fresh_head: Whether the head that classifies may be new, where the folder holds a model
+            without one.
         **options: Of `from_pretrained`.
 
     Raises:
-        OSError: As all of `UNREADABLE`, which transformers raises; see `unreadable`.
+        ModelError: It cannot be read, or is not whole; the message says what to do.
     """
-    import transformers
+    with _in_own_words(spec, location), without_bars():
+        if part == "config":
+            return _config(spec, location, trust_remote_code, options)
+        if part == "tokenizer":
+            return _tokenizer(spec, location, trust_remote_code, options)
+        return _model(part, spec, location, trust_remote_code, fresh_head, options)
+    raise AssertionError  # one of them has returned, or an error was raised
 
-    if part in ("config", "tokenizer"):
-        register_configurations()
-    else:
-        register()
-        options |= {} if _is_gguf(location) else {"use_safetensors": True}
-    where = {"pretrained_model_name_or_path": spec if location is None else str(location)}
-    if location is not None and _is_gguf(location):
-        where = {
-            "pretrained_model_name_or_path": str(location.parent),
-            "gguf_file": location.name,
-        }
-    match part:
-        case "config":
-            auto: Any = transformers.AutoConfig
-        case "tokenizer":
-            auto = transformers.AutoTokenizer
-        case "causal_lm":
-            auto = transformers.AutoModelForCausalLM
-        case "backbone":
-            auto = transformers.AutoModel
-        case "sequence":
-            auto = transformers.AutoModelForSequenceClassification
-    with without_bars():
-        return auto.from_pretrained(**where, trust_remote_code=trust_remote_code, **options)
+
+def require_loadable(part: Part, spec: str, location: Path, *, fresh_head: bool = False) -> None:
+    """Refuse what `from_pretrained` would refuse of a model, told without reading its weights.
+
+    Args:
+        part: As for `from_pretrained`; a model with some head, or none.
+        spec: As for `from_pretrained`.
+        location: Its folder.
+        fresh_head: As for `from_pretrained`.
+
+    Raises:
+        ModelError: As for `from_pretrained`.
+        NotEnoughMemory: As for `from_pretrained`.
+    """
+    with _in_own_words(spec, location), without_bars():
+        _loader(part, spec, location, False, fresh_head, {})(device_map="meta")
 
 
 @contextmanager
-def without_bars(*, only_errors: bool = False) -> Iterator[None]:
-    """Hide transformers' own progress bars inside, and if asked its warnings; all is as it was
-    afterwards.
+def _in_own_words(spec: str, location: Path | None) -> Iterator[None]:
+    """Make a `ModelError` of whatever is raised inside about a model."""
+    try:
+        yield
+    except TutelageError:
+        raise
+    except Exception as error:
+        raise unreadable(spec, error, location=location) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of libraries in Rust
+            raise
+        raise unreadable(spec, error, location=location) from error
+
+
+def _config(spec: str, location: Path | None, trust: bool, options: Mapping[str, Any]) -> Any:
+    from transformers import AutoConfig, PreTrainedConfig
+
+    register_configurations()
+    where = _where(spec, location)
+    entries, _ = PreTrainedConfig.get_config_dict(**where)
+    require_sane_sizes(entries, name=spec)
+    config = AutoConfig.from_pretrained(**where, trust_remote_code=trust, **options)
+    require_sane_config(config, name=spec)
+    return config
+
+
+def _tokenizer(spec: str, location: Path | None, trust: bool, options: Mapping[str, Any]) -> Any:
+    from transformers import AutoTokenizer
+
+    register_configurations()
+    tokenizer = AutoTokenizer.from_pretrained(
+        **_where(spec, location), trust_remote_code=trust, **options
+    )
+    require_sane_tokenizer(tokenizer, name=spec)
+    return tokenizer
+
+
+def _model(
+    part: Part,
+    spec: str,
+    location: Path | None,
+    trust: bool,
+    fresh_head: bool,
+    options: dict[str, Any],
+) -> Any:
+    from tutelage.models.completeness import require_numbers
+
+    load = _loader(part, spec, location, trust, fresh_head, options)
+    if not trust and not is_gguf(location):
+        load(device_map="meta")  # without values: what is not whole takes no memory
+    model = load()
+    require_numbers(model, name=spec)
+    _without_contradictions(model)
+    return model
+
+
+def _without_contradictions(model: Any) -> None:
+    """Leave settings of generation out that contradict each other, keeping the tokens that end a
+    text: transformers would refuse to save the model or what is made of it.
     """
+    from transformers import GenerationConfig
+
+    settings = getattr(model, "generation_config", None)
+    if settings is None:
+        return
+    try:
+        settings.validate(strict=True)
+    except Exception:  # whatever it makes of values that are none
+        ends = ("bos_token_id", "eos_token_id", "pad_token_id")
+        config = model.config.get_text_config()
+        model.generation_config = GenerationConfig(
+            **{key: getattr(config, key, None) for key in ends}
+        )
+
+
+def _loader(
+    part: Part,
+    spec: str,
+    location: Path | None,
+    trust: bool,
+    fresh_head: bool,
+    options: dict[str, Any],
+) -> Callable[..., Any]:
+    """Loads a model with some more options of transformers, and refuses it if it is not whole."""
+    from tutelage.models.completeness import require_memory, require_whole
+
+    register()
+    given = options.get("config")
+    config = _config(spec, location, trust, {}) if given is None else given
+    auto = _auto_class(part, config)
+    if part == "backbone" and config.is_encoder_decoder and not _reads_alone(config) and not trust:
+        raise ModelError(
+            f"{spec} is of the kind {config.model_type}, which decodes what it has encoded and "
+            "reads no text by itself: take an encoder, or a causal language model"
+        )
+    where = _where(spec, location)
+    if not is_gguf(location):
+        where["use_safetensors"] = True
+    if location is not None and location.is_dir():
+        shapes = tensor_shapes(location)
+        require_sane_sizes(config.to_dict(), name=spec, tensors=len(shapes))
+        require_memory(shapes.values(), dtype=options.get("dtype"), name=spec)
+
+    def load(**more: Any) -> Any:
+        with quiet():  # what transformers reports about tensors is said here, as an error
+            model, told = auto.from_pretrained(
+                **where,
+                trust_remote_code=trust,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **{**options, **more},
+            )
+        require_whole(model, told, part=part, name=spec, fresh_head=fresh_head)
+        return model
+
+    return load
+
+
+def _auto_class(part: Part, config: Any) -> Any:
+    import transformers
+
+    match part:
+        case "causal_lm":
+            return transformers.AutoModelForCausalLM
+        case "sequence":
+            return transformers.AutoModelForSequenceClassification
+        case _ if reads_as_encoder(config):
+            return transformers.AutoModelForTextEncoding
+        case _:
+            return transformers.AutoModel
+
+
+def reads_as_encoder(config: Any) -> bool:
+    """Whether of a model that decodes what it has encoded the encoder alone is its backbone: T5 and
+    its kin, whose encoder is a model of its own.
+    """
+    from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING
+
+    return bool(config.is_encoder_decoder) and type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
+
+
+def _reads_alone(config: Any) -> bool:
+    """Whether of a model that decodes what it has encoded hidden states of a text are had: from its
+    encoder, or from a decoder that reads the text once more, as in BART.
+    """
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+    return reads_as_encoder(config) or type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+
+def _where(spec: str, location: Path | None) -> dict[str, Any]:
+    if location is None:
+        return {"pretrained_model_name_or_path": spec}
+    if not is_gguf(location):
+        return {"pretrained_model_name_or_path": str(location)}
+    require_sound_gguf(location)
+    return {
+        "pretrained_model_name_or_path": str(location.parent),
+        "gguf_file": location.name,
+    }
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Hide transformers' own progress bars inside; all is as it was afterwards."""
     from transformers.utils import logging
 
-    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
-    if only_errors:
-        logging.set_verbosity_error()
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 
 
-def unreadable(spec: str, error: Exception, *, location: Path | None) -> ModelError:
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hide transformers' own warnings inside."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def unreadable(spec: str, error: BaseException, *, location: Path | None) -> ModelError:
     """What to say, and to do, about a model that transformers refused.
 
     Args:
@@ -112,6 +288,14 @@ def unreadable(spec: str, error: Exception, *, location: Path | None) -> ModelEr
         return ModelError(
             f"{spec}: this model brings code of its own, which is not run unless asked for. Read "
             "that code, then set trust_remote_code: true beside the model, or take another model"
+        )
+    if "Unrecognized configuration class" in text:
+        kind = re.search(r"\.(\w+)Config'>", text)
+        called = f" ({kind[1]})" if kind else ""
+        return ModelError(
+            f"{spec}: transformers has no model of this kind{called} with the head that is needed "
+            "here. Take another model, or for a classifier fit a head on its states "
+            "(fit: {method: head})"
         )
     if (
         "recognize this architecture" in text
@@ -129,24 +313,30 @@ def unreadable(spec: str, error: Exception, *, location: Path | None) -> ModelEr
             f"{spec}: not a folder here, and the model hub did not give it ({reason}). Check the "
             "name and the network, or download the model and give its folder"
         )
-    where = f"{location} " if location is not None else "it "
+    where = f"{location} " if location is not None and str(location) != spec else "it "
+    if is_gguf(location):
+        return ModelError(
+            f"{spec}: {where}could not be read as a language model: {reason}. Take another file of "
+            "the same model, or give the model's safetensors folder"
+        )
     return ModelError(
         f"{spec}: {where}could not be loaded: {reason}. Save model and tokenizer again with "
         "save_pretrained, or take another model"
     )
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's message; of a missing key, whose message is the key alone, also
-    the kind.
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, cut; of a missing key, whose message is the key alone,
+    and of what is no error of a model by itself, also the kind.
     """
     text = str(error).strip()
-    if not text or isinstance(error, KeyError):
-        return f"{type(error).__name__} {text}".strip()
-    return text.splitlines()[0]
+    if not text or not isinstance(error, (OSError, ValueError, ImportError, RuntimeError)):
+        text = f"{type(error).__name__} {text}".strip()
+    return _cut(text.splitlines()[0])
 
 
-def _is_gguf(location: Path | None) -> bool:
+def is_gguf(location: Path | None) -> bool:
+    """Whether a model is one file in the format GGUF."""
     return location is not None and location.suffix.lower() == ".gguf"
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from tutelage.errors import ModelError
 from tutelage.models.finding import locate
-from tutelage.models.pretrained import UNREADABLE, Part, from_pretrained, unreadable
+from tutelage.models.pretrained import from_pretrained
 from tutelage.models.weights import convert_gguf, converted_folder
 from tutelage.runs import fingerprint
 from tutelage.runs.digests import is_whole
@@ -36,8 +36,8 @@ def read_config(spec: str, *, trust_remote_code: bool = False) -> Any:
     Raises:
         ModelError: The model is not there, or of a kind that transformers does not know.
     """
-    location = _unconverted(spec, tokenizer=False)
-    return _read("config", spec, location, trust_remote_code=trust_remote_code)
+    location = unconverted(spec, tokenizer=False)
+    return from_pretrained("config", spec, location, trust_remote_code=trust_remote_code)
 
 
 def read_tokenizer(spec: str, *, trust_remote_code: bool = False) -> Any:
@@ -51,7 +51,9 @@ def read_tokenizer(spec: str, *, trust_remote_code: bool = False) -> Any:
     Raises:
         ModelError: The model is not there, or its tokenizer cannot be read.
     """
-    return _read("tokenizer", spec, _unconverted(spec), trust_remote_code=trust_remote_code)
+    return from_pretrained(
+        "tokenizer", spec, unconverted(spec), trust_remote_code=trust_remote_code
+    )
 
 
 def load_tokenizer(spec: str, *, trust_remote_code: bool = False) -> Any:
@@ -68,7 +70,7 @@ def load_tokenizer(spec: str, *, trust_remote_code: bool = False) -> Any:
         ModelError: The model is not there or has no tokenizer.
     """
     location = model_folder(spec)
-    tokenizer = _read("tokenizer", spec, location, trust_remote_code=trust_remote_code)
+    tokenizer = from_pretrained("tokenizer", spec, location, trust_remote_code=trust_remote_code)
     give_padding_token(tokenizer, spec)
     return tokenizer
 
@@ -84,7 +86,7 @@ def model_config(spec: str, *, trust_remote_code: bool = False) -> Any:
         ModelError: The model is not there, or its configuration cannot be read.
     """
     location = model_folder(spec, tokenizer=False)
-    config = _read("config", spec, location, trust_remote_code=trust_remote_code)
+    config = from_pretrained("config", spec, location, trust_remote_code=trust_remote_code)
     return config.get_text_config()
 
 
@@ -119,20 +121,44 @@ def give_padding_token(tokenizer: Any, spec: str) -> None:
     tokenizer.padding_side = "right"
 
 
-def _read(part: Part, spec: str, location: Path | None, *, trust_remote_code: bool) -> Any:
-    try:
-        return from_pretrained(part, spec, location, trust_remote_code=trust_remote_code)
-    except UNREADABLE as error:
-        raise unreadable(spec, error, location=location) from error
-
-
-def _unconverted(spec: str, *, tokenizer: bool = True) -> Path | None:
+def unconverted(spec: str, *, tokenizer: bool = True) -> Path | None:
     """Where a model lies: a GGUF file itself, unless its plain copy is there already."""
     source = locate(spec, tokenizer=tokenizer)
     if source is None or source.is_dir():
         return source
     converted = converted_folder(source)
     return converted if is_whole(converted) else source
+
+
+def require_embedded(
+    texts: Sequence[str], vocabulary: int | None, tokenizer: Any, *, name: str
+) -> None:
+    """Refuse texts with a token that a model has no embedding for, before anything is computed.
+
+    Where the tokenizer knows no more tokens than the model, which is nearly always, nothing is
+    tokenized.
+
+    Args:
+        texts: All of them.
+        vocabulary: How many tokens the model has embeddings for; None: nobody knows.
+        tokenizer: The model's.
+        name: The model, for the message.
+
+    Raises:
+        ModelError: A text holds such a token; both are named.
+    """
+    if vocabulary is None or len(tokenizer) <= vocabulary:
+        return
+    for text in texts:
+        ids = tokenizer(text, split_special_tokens=True)["input_ids"]
+        highest = max(ids, default=0)
+        if highest >= vocabulary:
+            shown = text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+            raise ModelError(
+                f"{name}: its tokenizer has {len(tokenizer):,} tokens, its matrix {vocabulary:,} "
+                f"rows, and the text {shown!r} holds {tokenizer.decode([highest])!r}, which has "
+                "none: resize the model's embeddings and save it again"
+            )
 
 
 _SHOWN = 60

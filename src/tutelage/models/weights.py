@@ -1,9 +1,8 @@
-"""Weight files on disk: what they are called, what they hash to, the shapes in their headers, and
-GGUF files turned into plain safetensors folders, once.
+"""Weight files on disk: what they hash to, and GGUF files turned into plain safetensors folders,
+once.
 
 In: the path of a model folder or file. Out: a fingerprint of the bytes that decide what the model
-says (weights, configuration, tokenizer), or why the folder is no model; of a .gguf file a folder
-that `from_pretrained` loads.
+says (weights, configuration, tokenizer); of a .gguf file a folder that `from_pretrained` loads.
 """
 
 from __future__ import annotations
@@ -13,26 +12,17 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory
-from tutelage.models.pretrained import first_line, from_pretrained, without_bars
+from tutelage.models.headers import gguf_shapes
+from tutelage.models.pretrained import from_pretrained, without_bars
 from tutelage.runs import cache_folder, storing
 from tutelage.runs.contents import remove
 from tutelage.runs.digests import file_sha256, is_whole, note_folder
 from tutelage.types import describe_bytes
 
 _IGNORED_SUFFIXES = {".md", ".txt~", ".lock", ".png", ".jpg", ".gitattributes", ".onnx"}
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer_config.json",
-)
 
 
 def folder_sha256(folder: Path) -> str:
@@ -51,60 +41,6 @@ def folder_sha256(folder: Path) -> str:
         ):
             total.update(f"{path.name}\0{file_sha256(path)}\n".encode())
     return total.hexdigest()
-
-
-def check_model_folder(folder: Path, *, tokenizer: bool = True) -> None:
-    """Refuse a folder that `from_pretrained` could not turn into a model and a tokenizer.
-
-    Args:
-        folder: The folder.
-        tokenizer: False where a model alone is wanted.
-
-    Raises:
-        ModelError: No config.json, no tokenizer, or no weights; the message names what is missing.
-    """
-    if not (folder / "config.json").is_file():
-        if (folder / "teacher.json").is_file():
-            raise ModelError(
-                f"{folder} is a teacher that tutelage saved, not a model. Use it as it is, with "
-                "kind: classifier and "
-                "fit: {method: none}, or give the model that it stands on"
-            )
-        raise ModelError(
-            f"{folder} holds no config.json, so it is no model folder. Give the folder that "
-            "save_pretrained wrote "
-            "(config.json, model.safetensors, tokenizer.json), a .gguf file, or a hub id"
-        )
-    if tokenizer and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
-        raise ModelError(
-            f"{folder} holds no tokenizer (looked for {', '.join(_TOKENIZER_FILES[:4])}). Save the "
-            "tokenizer beside "
-            f"the model: tokenizer.save_pretrained('{folder}')"
-        )
-    if not any(folder.glob("*.safetensors")):
-        pickled = sorted(path.name for path in folder.glob("*.bin"))
-        why = f"only {pickled[0]}, which may run code when it is read" if pickled else "no weights"
-        raise ModelError(
-            f"{folder} holds {why}; expected model.safetensors. Save the weights again with "
-            "model.save_pretrained(folder), which writes safetensors"
-        )
-
-
-def safetensors_shapes(path: Path) -> dict[str, Sequence[int]]:
-    """Shapes of all tensors of a safetensors file, from its header.
-
-    Raises:
-        ModelError: The file is damaged.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"{path} cannot be read as safetensors ({error}); download it again"
-        ) from error
 
 
 def models_folder() -> Path:
@@ -159,37 +95,11 @@ def convert_gguf(path: Path) -> Path:
     return target
 
 
-def gguf_shapes(path: Path) -> dict[str, Sequence[int]]:
-    """Shapes of all tensors of a GGUF file, from its header.
-
-    Raises:
-        ModelError: The file is damaged.
-    """
-    from gguf import GGUFReader
-
-    try:
-        return {
-            str(tensor.name): [int(side) for side in tensor.shape]
-            for tensor in GGUFReader(str(path)).tensors
-        }
-    except (ValueError, KeyError, IndexError) as error:
-        raise ModelError(
-            f"{path} cannot be read as a GGUF file ({error}); download it again"
-        ) from error
-
-
 def _write_plain_copy(path: Path, folder: Path) -> None:
     """Unpack the file's weights and its tokenizer into `folder`."""
     import torch
     from transformers.utils.quantization_config import GgufConfig
 
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic != b"GGUF":
-        raise ModelError(
-            f"{path} does not begin with the letters GGUF, so it is no GGUF file or is damaged; "
-            "download it again"
-        )
     needed, free = (
         4 * sum(math.prod(shape) for shape in gguf_shapes(path).values()),
         shutil.disk_usage(folder).free,
@@ -206,25 +116,14 @@ def _write_plain_copy(path: Path, folder: Path) -> None:
             f"{path} takes {describe_bytes(needed)} as float32 but this machine has "
             f"{describe_bytes(memory)} of memory. Take a smaller model, or a machine with more"
         )
-    try:
-        tokenizer = from_pretrained("tokenizer", str(path), path)
-        model = from_pretrained(
-            "causal_lm",
-            str(path),
-            path,
-            dtype=torch.float32,
-            quantization_config=GgufConfig(dequantize=True),
-        )
-    except (ValueError, KeyError, NotImplementedError, OSError) as error:
-        advice = (
-            "Upgrade transformers"
-            if "is not supported yet" in str(error)
-            else "Take another file of the same model"
-        )
-        raise ModelError(
-            f"{path} could not be read as a language model: {first_line(error)}. {advice}, or give "
-            "the model's safetensors folder"
-        ) from error
+    tokenizer = from_pretrained("tokenizer", str(path), path)
+    model = from_pretrained(
+        "causal_lm",
+        str(path),
+        path,
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
+    )
     for part in (model, model.base_model):
         for mark, value in (
             ("hf_quantizer", None),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, T
 
 from annotated_types import Ge
 
-from tutelage.errors import Problem
+from tutelage.errors import ModelError, Problem
 from tutelage.types import Example, Progress, Seed
 
 if TYPE_CHECKING:
@@ -245,6 +245,27 @@ class LocalReader(LocalModel):
     seed: Seed = 0
     """Of folds, shots and fitting. Apart from `train.seed`, so that students of several seeds share
     targets."""
+
+
+FEWEST_TOKENS = 4
+"""That a model must read: the ends of a text, and something between them."""
+
+
+def require_reads(facts: ModelFacts, *, name: str) -> None:
+    """Refuse a model that reads hardly a token.
+
+    Args:
+        facts: Of the model.
+        name: The model, for the message.
+
+    Raises:
+        ModelError: It does.
+    """
+    if facts.context is not None and facts.context < FEWEST_TOKENS:
+        raise ModelError(
+            f"{name} reads at most {facts.context} tokens (max_position_embeddings in its "
+            "configuration), too few for a text: take a model that reads more"
+        )
 
 
 def local_tokenizer(model: str, *, trust_remote_code: bool, convert: bool) -> Any:

@@ -16,8 +16,11 @@ from weakref import WeakKeyDictionary
 
 from tutelage.data.documents.control_tokens import ControlTokens, Span
 from tutelage.data.rows import is_missing, is_whole, shown
-from tutelage.errors import DataError
+from tutelage.errors import DataError, ModelError
+from tutelage.runs.limits import OutOfLimits, within_limits
 
+RENDER_SECONDS, RENDER_MEMORY_BYTES = 10.0, 2**29
+"""What one conversation may take to be rendered; a long one takes some milliseconds."""
 Message = Mapping[str, Any]
 """A turn: `role`, `content`, and whatever else the template reads (`tool_calls`, `name`, ...)."""
 
@@ -93,7 +96,7 @@ def render_chat(
         covered = control.covered(messages)
         found = _rendered(tokenizer, covered, options, find_turns=find_turns)
         text, literal = control.uncovered(found.text)
-        if text == _render(tokenizer, messages, options, prompt=False):
+        if text == render(tokenizer, messages, options, prompt=False):
             return replace(found, text=text, literal=literal)
         # The template itself looks for them.
     return _rendered(tokenizer, messages, options, find_turns=find_turns)
@@ -102,7 +105,7 @@ def render_chat(
 def _rendered(
     tokenizer: Any, messages: Sequence[Message], options: Mapping[str, Any], *, find_turns: bool
 ) -> Rendering:
-    whole = _render(tokenizer, messages, options, prompt=False)
+    whole = render(tokenizer, messages, options, prompt=False)
     if not find_turns:
         return Rendering(whole, None)
     spans: list[Span] = []
@@ -115,9 +118,9 @@ def _rendered(
                 "the assistant speaks first; put what it answers before it, as a message of the "
                 "user"
             )
-        before = _render(tokenizer, messages[:place], options, prompt=True)
+        before = render(tokenizer, messages[:place], options, prompt=True)
         last = place == len(messages) - 1
-        upto = whole if last else _render(tokenizer, messages[: place + 1], options, prompt=False)
+        upto = whole if last else render(tokenizer, messages[: place + 1], options, prompt=False)
         if not (whole.startswith(upto) and upto.startswith(before)):
             raise DataError(
                 f"the chat template renders the conversation up to message {place + 1} in another "
@@ -133,7 +136,7 @@ def _rendered(
                 f"the chat template leaves out the call of {shown(name)} in message {place + 1}; "
                 "choose a teacher whose template knows tools, or write the call as content"
             )
-        if not spans and before == _render(tokenizer, messages[:place], options, prompt=False):
+        if not spans and before == render(tokenizer, messages[:place], options, prompt=False):
             header = _header(upto[len(before) :], message.get("content"))
         spans.append((len(before), _end_of_turn(tokenizer, whole, len(before), len(upto))))
     return Rendering(whole, tuple(spans), header=header)
@@ -178,10 +181,10 @@ def render_prompt(
     """
     options = _options(tokenizer, {})
     messages = _as_the_template_takes(tokenizer, messages)
-    plain = _render(tokenizer, messages, options, prompt=True)
+    plain = render(tokenizer, messages, options, prompt=True)
     if control is None or not (control.are_in(messages) and control.can_cover(messages)):
         return Rendering(plain, None)
-    covered = _render(tokenizer, control.covered(messages), options, prompt=True)
+    covered = render(tokenizer, control.covered(messages), options, prompt=True)
     text, literal = control.uncovered(covered)
     return Rendering(plain, None, literal if text == plain else ())
 
@@ -272,15 +275,38 @@ def _options(tokenizer: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _render(
+def render(
     tokenizer: Any, messages: Sequence[Message], options: Mapping[str, Any], *, prompt: bool
 ) -> str:
+    """Render a conversation within bounds of time and memory, for anyone may have written the
+    template.
+
+    Args:
+        tokenizer: Of transformers, with a chat template.
+        messages: The turns, in order; at least one.
+        options: What else the template takes.
+        prompt: Whether the generation prompt is added.
+
+    Raises:
+        DataError: The template refuses the conversation.
+        ModelError: The template does not end, or takes too much memory.
+    """
     try:
-        return tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=prompt, **dict(options)
+        return within_limits(
+            lambda: tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=prompt, **dict(options)
+            ),
+            seconds=RENDER_SECONDS,
+            memory_bytes=RENDER_MEMORY_BYTES,
         )
+    except OutOfLimits as error:  # no row's fault, and the next one would take as long
+        raise ModelError(
+            f"the chat template of {tokenizer.name_or_path} cannot be rendered: {error}. Correct "
+            "it in chat_template.jinja or tokenizer_config.json, or take another model"
+        ) from error
     except Exception as error:  # a template is a program: it may end in any way
         said = str(error) or type(error).__name__
+        said = said if len(said) <= 300 else f"{said[:297]}..."
         raise DataError(f"the chat template refuses the conversation: {said}") from error
 
 
@@ -318,7 +344,7 @@ def _without_none(
         for message in messages
     ]
     written, expected = (
-        _render(tokenizer, turns, options, prompt=False).count("None")
+        render(tokenizer, turns, options, prompt=False).count("None")
         for turns in (messages, filled)
     )
     return messages if written <= expected else filled
@@ -331,7 +357,7 @@ def _takes_only_parts(tokenizer: Any) -> bool:
     def renders(content: Any) -> str:
         try:
             turns = [{"role": "user", "content": content}]
-            return _render(tokenizer, turns, options, prompt=False)
+            return render(tokenizer, turns, options, prompt=False)
         except DataError:
             return ""
 

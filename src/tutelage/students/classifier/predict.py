@@ -19,9 +19,11 @@ from torch import Tensor
 from transformers import ModernBertForSequenceClassification
 
 from tutelage.errors import ModelError
-from tutelage.models.computing import one_thread
+from tutelage.models.computing import one_thread, require_embeddings
 from tutelage.models.facts import context_tokens
-from tutelage.models.pretrained import UNREADABLE, from_pretrained
+from tutelage.models.folders import check_model_folder
+from tutelage.models.loading import require_runs
+from tutelage.models.pretrained import from_pretrained
 from tutelage.students.classifier.fast_rnn import FastRecurrent
 from tutelage.students.classifier.fast_transformer import FastTransformer, has_known_shape
 from tutelage.students.classifier.rnn import RecurrentForSequenceClassification
@@ -55,6 +57,7 @@ class Predictor:
         longest = context_tokens(model.config) or LONGEST
         self.max_length = min(tokenizer.model_max_length, max(longest, 1))
         self._pad_id: int = tokenizer.pad_token_id or 0
+        self._vocabulary: int | None = getattr(model.config.get_text_config(), "vocab_size", None)
         self._tokenizer = tokenizer
         self._backend: Tokenizer | None = None
         if getattr(tokenizer, "is_fast", False):
@@ -82,13 +85,10 @@ class Predictor:
                 f"{folder} has no config.json: give the folder of a trained student, or train it "
                 "first"
             )
-        try:
-            model = from_pretrained("sequence", str(folder), folder)
-            tokenizer = from_pretrained("tokenizer", str(folder), folder)
-        except UNREADABLE as error:
-            raise ModelError(
-                f"{folder} cannot be loaded by transformers ({error}): train the student again"
-            ) from error
+        check_model_folder(folder)
+        model = from_pretrained("sequence", str(folder), folder)
+        tokenizer = from_pretrained("tokenizer", str(folder), folder)
+        require_runs(model.eval(), tokenizer, name=str(folder))
         return cls(model, tokenizer)
 
     @property
@@ -120,13 +120,18 @@ class Predictor:
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if self._backend is None:
-            return self._tokenizer(
+            ids = self._tokenizer(
                 list(texts),
                 truncation=True,
                 max_length=self.max_length,
                 split_special_tokens=True,
             )["input_ids"]
-        return [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts))]
+        else:
+            ids = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts))]
+        require_embeddings(
+            ids, self._vocabulary, tokenizer=self._tokenizer, name=self.model.config.model_type
+        )
+        return ids
 
     @cached_property
     def _recurrent(self) -> FastRecurrent | None:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from tutelage.students.vocabulary.token_vectors import ModelWithTokenizer
 
 
+FEWEST_TOKENS = 4
+"""That a student must read: the ends of a text, and something between them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
     """A sequence classifier or encoder that exists already."""
@@ -82,16 +86,32 @@ class Pretrained:
         return weights, weights
 
     def problems(
-        self, facts: ModelFacts | None, tokenizer: Callable[[], Any]
+        self,
+        facts: ModelFacts | None,
+        tokenizer: Callable[[], Any],
+        *,
+        texts: Sequence[str] = (),
     ) -> Iterator[tuple[str, str]]:
-        """A model that is not there, is of another kind, or classifies into other labels."""
-        from tutelage.models import model_facts
+        """A model that is not there or not whole, is of another kind, classifies into other labels,
+        or has no embeddings for what the texts say.
+        """
+        from tutelage.models import check_model, model_facts
+        from tutelage.models.reading import require_embedded
 
         del facts, tokenizer
 
         def read() -> None:
-            read_pretrained(self.model, labels=self.labels)
-            model_facts(str(self.model))
+            config, tokenizer = read_pretrained(self.model, labels=self.labels)
+            reads = model_facts(str(self.model)).context
+            if reads is not None and reads < FEWEST_TOKENS:
+                raise ModelError(
+                    f"{self.model} reads at most {reads} tokens (max_position_embeddings in its "
+                    "configuration), too few for a text: take a model that reads more"
+                )
+            check_model(str(self.model), head="sequence", fresh_head=True)
+            require_embedded(
+                texts, config.get_text_config().vocab_size, tokenizer, name=str(self.model)
+            )
 
         message = refused(read)
         if message is not None:
@@ -126,7 +146,8 @@ def load_pretrained(
             classes are others.
     """
     from tutelage.models import context_tokens
-    from tutelage.models.pretrained import UNREADABLE, from_pretrained
+    from tutelage.models.loading import require_runs
+    from tutelage.models.pretrained import from_pretrained
     from tutelage.models.reading import model_folder
     from tutelage.students.configurations import label_names
 
@@ -135,13 +156,8 @@ def load_pretrained(
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
     spec = str(model)
-    try:
-        network = from_pretrained("sequence", spec, model_folder(spec), config=config)
-    except (*UNREADABLE, RuntimeError) as error:
-        raise ModelError(
-            f"{model} ({config.model_type}) does not load as a sequence classifier ({error}): give "
-            "an encoder or a sequence classifier with its weights in safetensors"
-        ) from error
+    network = from_pretrained("sequence", spec, model_folder(spec), config=config, fresh_head=True)
+    require_runs(network.eval(), tokenizer, name=spec)
     longest = min(tokenizer.model_max_length, context_tokens(config) or 512, 512)
     tokenizer.model_max_length = min(longest, max_length or longest)
     tokenizer.padding_side = "right"

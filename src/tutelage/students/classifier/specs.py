@@ -8,7 +8,7 @@ importing this file imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -93,9 +93,14 @@ class Transformer(FreshStudent):
         return body, body + self.hidden_size * self.vocabulary_size
 
     def problems(
-        self, facts: ModelFacts | None, tokenizer: Callable[[], Any]
+        self,
+        facts: ModelFacts | None,
+        tokenizer: Callable[[], Any],
+        *,
+        texts: Sequence[str] = (),
     ) -> Iterator[tuple[str, str]]:
         """Heads that do not fit, and what no fresh student can have."""
+        del texts
         from tutelage.students.classifier.transformer import attention_heads
 
         message = refused(lambda: attention_heads(self.hidden_size, self.heads))
@@ -168,7 +173,12 @@ class RNN(FreshStudent):
         return body, body + self.embedding_size * self.vocabulary_size
 
     def problems(
-        self, facts: ModelFacts | None, tokenizer: Callable[[], Any]
+        self,
+        facts: ModelFacts | None,
+        tokenizer: Callable[[], Any],
+        *,
+        texts: Sequence[str] = (),
     ) -> Iterator[tuple[str, str]]:
         """What no fresh student can have."""
+        del texts
         return fresh_problems(self, facts, tokenizer)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tutelage.errors import ModelError
+from tutelage.errors import ModelError, NotEnoughMemory
 from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -75,13 +75,18 @@ class ClassifierStudent(Protocol):
         ...
 
     def problems(
-        self, facts: ModelFacts | None, tokenizer: Callable[[], Any]
+        self,
+        facts: ModelFacts | None,
+        tokenizer: Callable[[], Any],
+        *,
+        texts: Sequence[str] = (),
     ) -> Iterator[tuple[str, str]]:
         """What would keep it from being built, told from configurations and tokenizers alone.
 
         Args:
             facts: Of the teacher's language model; None where it cannot be read.
             tokenizer: Reads the teacher's tokenizer.
+            texts: What it will be given, as far as that is known.
 
         Returns:
             Options that must change, each with the reason.
@@ -97,6 +102,6 @@ def refused(attempt: Callable[[], Any]) -> str | None:
     """What an attempt was refused with; None if it was not."""
     try:
         attempt()
-    except (ModelError, ValueError) as error:
+    except (ModelError, NotEnoughMemory, ValueError) as error:
         return str(error)
     return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import ModelError
+from tutelage.errors import ModelError, NotEnoughMemory
 from tutelage.students.language.lora import Adaptable
 from tutelage.students.language.student import Teaching
 
@@ -53,6 +53,7 @@ class LanguagePretrained(Adaptable):
     def problems(self, teaching: Teaching, *, name: str) -> Iterator[tuple[str, str]]:
         """A model that is not there, writes no text, has another tokenizer, or reads too little."""
         from tutelage.models import (
+            check_model,
             context_tokens,
             load_tokenizer,
             model_config,
@@ -77,6 +78,7 @@ class LanguagePretrained(Adaptable):
                 f"has {config.vocab_size:,} rows in its output matrix, but the teacher speaks of "
                 f"{tokens:,} tokens: save the student's model and its tokenizer together",
             )
+            return
         reads = context_tokens(config)
         if reads is not None and teaching.sequence_length > reads:
             yield (
@@ -84,6 +86,10 @@ class LanguagePretrained(Adaptable):
                 f"reads at most {reads} tokens but task.sequence_length is "
                 f"{teaching.sequence_length}: lower it, or take a student that reads more",
             )
+        try:
+            check_model(model, head="causal_lm")
+        except (ModelError, NotEnoughMemory) as error:
+            yield "model", str(error)
 
     def starts_from(self) -> str:
         """The fingerprint of its weights."""

@@ -22,6 +22,7 @@ from tutelage.tasks.classification.teaching import (
     teacher_facts,
     teacher_problems,
     teacher_spec,
+    texts_of,
 )
 from tutelage.tasks.estimates import (
     Check,
@@ -57,7 +58,7 @@ def check_recipe(
     facts = None
     with suppress(ModelError):  # which is among the teacher's own problems
         facts = teacher_facts(recipe)
-    problems += [*teacher_problems(recipe, data), *student_problems(recipe, facts)]
+    problems += [*teacher_problems(recipe, data), *student_problems(recipe, facts, data)]
     if data is None or any(problem.severity == "error" for problem in problems):
         return Check(problems, {}, "")
     estimate = estimate_run(recipe, data, root=root)
@@ -133,30 +134,35 @@ def describe(recipe: Recipe, data: Prepared, estimate: dict[str, Any]) -> str:
     )
 
 
-def require_students(recipe: Recipe, facts: ModelFacts | None) -> None:
+def require_students(
+    recipe: Recipe, facts: ModelFacts | None, data: Prepared | None = None
+) -> None:
     """Refuse a recipe with students that cannot be built.
 
     Raises:
         RecipeError: Every one of their problems.
     """
-    problems = student_problems(recipe, facts)
+    problems = student_problems(recipe, facts, data)
     if problems:
         raise RecipeError(problems)
 
 
-def student_problems(recipe: Recipe, facts: ModelFacts | None) -> list[Problem]:
+def student_problems(
+    recipe: Recipe, facts: ModelFacts | None, data: Prepared | None = None
+) -> list[Problem]:
     """Everything about the students that would be refused once they are built.
 
     Args:
         recipe: From `tutelage.load_recipe`.
         facts: Of the teacher's language model; None where it cannot be read, which is a problem of
             its own.
+        data: Its rows; None where they cannot be read.
 
     Returns:
         One problem for each key that must change.
     """
     teacher, assignment = teacher_spec(recipe), assignment_of(recipe)
-    problems = []
+    problems, texts = [], [] if data is None else texts_of(data)
     for name, section in recipe.students.items():
         spec, where = section.spec(labels=recipe.task.labels), f"students.{name}"
         if (spec.needs_weights or spec.needs_tokenizer) and not teacher.has_weights:
@@ -168,7 +174,9 @@ def student_problems(recipe: Recipe, facts: ModelFacts | None) -> list[Problem]:
                 )
             )
             continue
-        found = spec.problems(facts, lambda: teacher.tokenizer(assignment, convert=False))
+        found = spec.problems(
+            facts, lambda: teacher.tokenizer(assignment, convert=False), texts=texts
+        )
         problems += [
             Problem(f"{where}.{section.key_of(option)}", message) for option, message in found
         ]

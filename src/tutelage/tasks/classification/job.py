@@ -66,7 +66,7 @@ class ClassificationJob:
         self.data: Prepared = prepare_data(recipe)
         self._teacher_print = teacher_fingerprint(recipe, self.data)  # finds the model
         self._facts = teacher_facts(recipe)
-        require_students(recipe, self._facts)
+        require_students(recipe, self._facts, self.data)
         require_teacher(recipe, self.data)
         self.transfer = transfer_set(recipe, self.data)
         self._store: TargetStore | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.data import Prepared
-from tutelage.errors import Problem, RecipeError
+from tutelage.errors import ModelError, Problem, RecipeError
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.teachers.spec import ClassAssignment, Reading, TeacherSpec, placed
 from tutelage.types import SILENT, Progress
@@ -40,7 +40,38 @@ def teacher_problems(recipe: Recipe, data: Prepared | None) -> list[Problem]:
         recipe: The recipe.
         data: Its rows; None where they cannot be read.
     """
-    return placed("teacher", teacher_spec(recipe).problems(assignment_of(recipe, data)))
+    spec, assignment = teacher_spec(recipe), assignment_of(recipe, data)
+    problems = spec.problems(assignment)
+    if data is not None and spec.has_weights and not problems:
+        problems = _tokens_without_rows(spec, assignment, data)
+    return placed("teacher", problems)
+
+
+def _tokens_without_rows(
+    spec: TeacherSpec[ClassAssignment, Teacher], assignment: ClassAssignment, data: Prepared
+) -> list[Problem]:
+    """A tokenizer that cannot be read, or one that makes tokens of the texts for which the model
+    has no embedding; a GGUF file is not converted to look.
+    """
+    from tutelage.models.reading import require_embedded
+
+    facts = spec.facts(assignment)
+    if facts is None or facts.needs_conversion:
+        return []
+    try:
+        tokenizer = spec.tokenizer(assignment, convert=False)
+        require_embedded(
+            texts_of(data), facts.vocabulary, tokenizer, name=str(tokenizer.name_or_path)
+        )
+    except ModelError as error:
+        return [Problem("model", str(error))]
+    return []
+
+
+def texts_of(data: Prepared) -> list[str]:
+    """Every text that a teacher or a student is given."""
+    rows = (*data.train, *data.unlabeled, *data.validation, *data.test)
+    return [example.text for example in rows]
 
 
 def require_teacher(recipe: Recipe, data: Prepared) -> None:

@@ -11,8 +11,10 @@ import torch
 from tutelage.data.documents.chat import has_chat_template, render_prompt
 from tutelage.data.documents.control_tokens import ControlTokens
 from tutelage.data.documents.tokenizing import Trainable, tokenize
-from tutelage.errors import DataError
+from tutelage.errors import DataError, ModelError
 from tutelage.models import context_tokens, load_language_student, load_tokenizer
+from tutelage.models.computing import require_embeddings
+from tutelage.models.pretrained import first_line
 from tutelage.tasks.language.recipe import LanguageRecipe
 
 NEW_TOKENS = 64
@@ -62,6 +64,8 @@ class Writer:
             DataError: The text leaves no room for a token.
         """
         ids = self._ids(text)
+        vocabulary = self.model.config.get_text_config().vocab_size
+        require_embeddings([ids], vocabulary, tokenizer=self.tokenizer, name="the student")
         longest = context_tokens(self.model.config)
         room = self.new_tokens if longest is None else min(self.new_tokens, longest - len(ids))
         if room < 1:
@@ -70,13 +74,20 @@ class Writer:
                 "in all: shorten it"
             )
         prompt = torch.tensor([ids], device=self.model.device)
-        written = self.model.generate(
-            input_ids=prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=room,
-            do_sample=False,
-            pad_token_id=self.tokenizer.pad_token_id,
-        )
+        try:
+            written = self.model.generate(
+                input_ids=prompt,
+                attention_mask=torch.ones_like(prompt),
+                max_new_tokens=room,
+                do_sample=False,
+                num_beams=1,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+        except (ValueError, TypeError, RuntimeError, LookupError, AttributeError) as error:
+            raise ModelError(
+                f"the student cannot go on from this text ({first_line(error)}): look at its "
+                "generation_config.json, or remove it"
+            ) from error
         return self.tokenizer.decode(written[0, len(ids) :], skip_special_tokens=True)
 
     def _ids(self, text: str) -> list[int]:

@@ -66,10 +66,16 @@ class CausalTeacherSpec(LocalModel):
         return model_config(self.model, trust_remote_code=self.trust_remote_code)
 
     def problems(self, assignment: TokenAssignment) -> list[Problem]:
-        """A model that is not there, or that has no tokenizer."""
+        """A model that is not there, lacks weights, or has no tokenizer."""
+        from tutelage.models import check_model, continues_text
+        from tutelage.models.reading import read_config
+
         try:
             self.tokenizer(assignment)
             self.facts(assignment)
+            config = read_config(self.model, trust_remote_code=self.trust_remote_code)
+            if continues_text(config):  # which is asked of it together with its students
+                check_model(self.model, head="causal_lm", trust_remote_code=self.trust_remote_code)
         except (ModelError, NotEnoughDisk, NotEnoughMemory) as error:  # a GGUF file is converted
             return [Problem("model", str(error))]
         return []

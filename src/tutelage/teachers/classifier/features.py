@@ -21,8 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.errors import ModelError
-from tutelage.models.computing import length_batches, pad, readable_tokens
+from tutelage.models.computing import (
+    length_batches,
+    pad,
+    readable_tokens,
+    require_embeddings,
+)
 from tutelage.models.loading import LanguageModel
+from tutelage.models.reading import padding_id
 from tutelage.types import SILENT, Progress
 
 Pooling = Literal["mean", "last"]
@@ -66,6 +72,8 @@ def weights_read(language_model: LanguageModel, layers: Sequence[int]) -> list[n
     if deepest >= depth:
         return list(backbone.parameters())
     blocks = _blocks(backbone, depth)
+    if blocks is None:  # all layers share their weights
+        return list(backbone.parameters())
     unread = list(blocks[deepest:])
     children = list(backbone.children())
     holder = next(
@@ -175,6 +183,12 @@ def encode(
         split_special_tokens=True,  # control tokens that a text spells are text
     )
     rows = [list(ids) for ids in encoded["input_ids"]]
+    require_embeddings(
+        rows,
+        language_model.model.get_input_embeddings().weight.shape[0],
+        tokenizer=tokenizer,
+        name=language_model.name,
+    )
     ends = (
         [[end for _, end in offsets] for offsets in encoded["offset_mapping"]] if with_ends else []
     )
@@ -182,7 +196,8 @@ def encode(
     if begin is not None and any(ids[:1] != [begin] for ids in rows):
         rows = [[begin, *ids] for ids in rows]
         ends = [[0, *of_text] for of_text in ends]
-    return [ids or [tokenizer.pad_token_id] for ids in rows], [of_text or [0] for of_text in ends]
+    empty = [padding_id(tokenizer, language_model.model.get_input_embeddings().weight.shape[0])]
+    return [ids or empty for ids in rows], [of_text or [0] for of_text in ends]
 
 
 def read_batches(
@@ -235,7 +250,8 @@ def _pooled(
     """Pooled hidden states of one batch, [B, D], and the states of the layers in `also`."""
     backbone = language_model.model.base_model
     depth, device = num_layers(language_model), language_model.device
-    ids_BT, lengths_B = pad(rows, language_model.tokenizer.pad_token_id, device=device)
+    vocabulary = backbone.get_input_embeddings().weight.shape[0]
+    ids_BT, lengths_B = pad(rows, padding_id(language_model.tokenizer, vocabulary), device=device)
     real_BT = torch.arange(ids_BT.shape[1], device=device) < lengths_B[:, None]
     text_BT = (
         real_BT.clone()
@@ -265,6 +281,7 @@ def _pooled(
     wanted = {*layers, *also}
     deepest = max(wanted)
     blocks = _blocks(backbone, depth) if min(wanted) < depth else []
+    shared = {} if blocks is not None else {"output_hidden_states": True}
     # The input of block `layer` is hidden_states[layer]; seeing the deepest one asked for ends the
     # pass.
     handles = [
@@ -272,11 +289,16 @@ def _pooled(
             _before_block(layer, keep, layer == deepest), with_kwargs=True
         )
         for layer in sorted(wanted)
-        if layer < depth
+        if layer < depth and blocks is not None
     ]
     try:
         mask = real_BT.long() if masked and not bool(real_BT.all()) else None
-        output = backbone(input_ids=ids_BT, attention_mask=mask, **_without_cache(backbone))
+        output = backbone(
+            input_ids=ids_BT, attention_mask=mask, **_without_cache(backbone), **shared
+        )
+        if blocks is None:
+            for layer in sorted(wanted - {depth}):
+                keep(layer, _told_states(output, depth, backbone)[layer])
         keep(depth, output[0])
     except _Deep:
         pass
@@ -306,8 +328,21 @@ def _without_cache(backbone: nn.Module) -> dict[str, bool]:
     )
 
 
-def _blocks(backbone: nn.Module, depth: int) -> nn.ModuleList:
-    """The model's layers: its one list of `depth` modules of the same kind."""
+def _told_states(output: Any, depth: int, backbone: nn.Module) -> Sequence[Tensor]:
+    """The states of all layers as the model itself tells them, where its layers are no list."""
+    told = getattr(output, "hidden_states", None)
+    if told is None or len(told) != depth + 1:
+        raise ModelError(
+            f"{type(backbone).__name__}: no list of {depth} layers found in it, so hidden states "
+            "cannot be read layer by layer; use fit: {method: lora}"
+        )
+    return told
+
+
+def _blocks(backbone: nn.Module, depth: int) -> nn.ModuleList | None:
+    """The model's layers: its one list of `depth` modules of the same kind; None where there is no
+    such list, as in ALBERT, which runs one layer over and over.
+    """
     lists = [
         module
         for module in backbone.modules()
@@ -315,13 +350,7 @@ def _blocks(backbone: nn.Module, depth: int) -> nn.ModuleList:
         and len(module) == depth
         and len({type(block) for block in module}) <= 2
     ]
-    if not lists:
-        raise ModelError(
-            f"{type(backbone).__name__}: no list of {depth} layers found in it, so hidden states "
-            "cannot be read layer "
-            "by layer; use fit: {{method: lora}}"
-        )
-    return lists[0]
+    return lists[0] if lists else None
 
 
 _CAUSAL: WeakKeyDictionary[LanguageModel, dict[int, bool]] = WeakKeyDictionary()

@@ -19,8 +19,14 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ModelError, TrainingDiverged
-from tutelage.models.computing import length_batches, pad, readable_tokens
+from tutelage.models.computing import (
+    length_batches,
+    pad,
+    readable_tokens,
+    require_embeddings,
+)
 from tutelage.models.loading import LanguageModel
+from tutelage.models.reading import padding_id
 from tutelage.types import SILENT, Progress, same_name
 
 _WARMUP_SHARE = 0.06
@@ -121,6 +127,9 @@ def fine_tune(
     encoded = tokenizer(
         list(texts), truncation=True, max_length=longest, split_special_tokens=True
     )["input_ids"]
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    require_embeddings(encoded, vocabulary, tokenizer=tokenizer, name=type(model).__name__)
+    pad_id = padding_id(tokenizer, vocabulary)
     labels_N = torch.tensor(list(labels), device=device)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
@@ -148,7 +157,7 @@ def fine_tune(
             order = rng.permutation(len(texts))
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
-                inputs = _inputs([encoded[i] for i in batch], tokenizer.pad_token_id, device=device)
+                inputs = _inputs([encoded[i] for i in batch], pad_id, device=device)
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
                     logits_BC = model(**inputs).logits.float()
                 loss = torch.nn.functional.cross_entropy(
@@ -209,11 +218,14 @@ def sequence_logprobs(
     encoded = tokenizer(
         list(texts), truncation=True, max_length=longest, split_special_tokens=True
     )["input_ids"]
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    require_embeddings(encoded, vocabulary, tokenizer=tokenizer, name=type(model).__name__)
+    pad_id = padding_id(tokenizer, vocabulary)
     logprobs_NC = np.zeros((len(encoded), int(model.config.num_labels)))
     for batch in length_batches(
         [len(ids) for ids in encoded], batch_tokens=batch_tokens, device=device
     ):
-        inputs = _inputs([encoded[i] for i in batch], tokenizer.pad_token_id, device=device)
+        inputs = _inputs([encoded[i] for i in batch], pad_id, device=device)
         logprobs_NC[batch] = (
             torch.log_softmax(model(**inputs).logits.double(), dim=-1).cpu().numpy()
         )

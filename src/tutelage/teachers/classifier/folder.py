@@ -14,9 +14,11 @@ from typing import Any, Literal
 import numpy as np
 
 from tutelage.errors import ModelError
+from tutelage.models.completeness import require_numbers
 from tutelage.models.facts import model_fingerprint
+from tutelage.models.headers import safetensors_shapes
 from tutelage.models.loading import LanguageModel, load_language_model
-from tutelage.models.pretrained import without_bars
+from tutelage.models.pretrained import first_line, without_bars
 from tutelage.models.weights import folder_sha256
 from tutelage.runs import atomic_write_text, fingerprint, settle_folder, storing
 from tutelage.teachers.classifier.features import Pooling
@@ -27,6 +29,7 @@ from tutelage.types import EXAMPLE_ID_BYTES
 Method = Literal["head", "lora", "full", "none"]
 DESCRIPTION_FILE = "teacher.json"
 _ARRAYS_FILE = "head.safetensors"
+_ADAPTER_FILE = "adapter_model.safetensors"
 _FORMAT = 1
 
 
@@ -120,7 +123,9 @@ def read_description(folder: Path) -> Description:
         for name in ("labels", "layers", "pooling"):
             fields[name] = tuple(fields[name])
         return Description(**fields)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except ModelError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError, OSError) as error:
         raise ModelError(
             f"{folder / DESCRIPTION_FILE} is damaged ({error}); fit the teacher again"
         ) from error
@@ -164,11 +169,9 @@ def read_teacher(
         ModelError: The folder holds no teacher, or the model below it is not the one it was fitted
             on.
     """
-    from safetensors.numpy import load_file
-
     folder = Path(folder)
     description = read_description(folder)
-    arrays = load_file(folder / _ARRAYS_FILE)
+    arrays = _read_arrays(folder, description)
     fold_of = {
         row.tobytes(): int(fold)
         for row, fold in zip(arrays["example_ids"], arrays["folds"], strict=True)
@@ -200,6 +203,48 @@ def read_teacher(
         regularisation=description.regularisation,
     )
     return fitted, description
+
+
+def _read_arrays(folder: Path, description: Description) -> dict[str, np.ndarray]:
+    """What was fitted, in the shapes that it has, and of numbers only.
+
+    Raises:
+        ModelError: It is not; the message says what is missing or wrong.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path, advice = folder / _ARRAYS_FILE, "fit the teacher again"
+    try:
+        arrays = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} cannot be read ({first_line(error)}): {advice}") from error
+    rows = len(arrays["example_ids"]) if "example_ids" in arrays else 0
+    classes, heads = len(description.labels), description.folds + 1
+    expected: dict[str, tuple[int | None, ...]] = {
+        "example_ids": (rows, EXAMPLE_ID_BYTES),
+        "folds": (rows,),
+    }
+    if description.method == "head":
+        expected |= {"weight": (heads, classes, None), "bias": (heads, classes)}
+    if "answers" in arrays or "answer_ids" in arrays:
+        known = len(arrays["answers"]) if "answers" in arrays else 0
+        expected |= {"answer_ids": (known, EXAMPLE_ID_BYTES), "answers": (known, classes)}
+    for name, shape in expected.items():
+        if name not in arrays:
+            raise ModelError(f"{path} holds no {name}: {advice}")
+        there = arrays[name].shape
+        if len(there) != len(shape) or any(
+            side is not None and side != found for side, found in zip(shape, there, strict=True)
+        ):
+            sides = ["any" if side is None else str(side) for side in shape]
+            raise ModelError(
+                f"{path}: {name} is {list(there)}, expected [{', '.join(sides)}]: {advice}"
+            )
+    for name, values in arrays.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ModelError(f"{path}: {name} holds values that are no numbers: {advice}")
+    return arrays
 
 
 def _require_same_weights(
@@ -236,12 +281,33 @@ def _load_below(folder: Path, description: Description) -> LanguageModel:
 def _load_adapters(folder: Path, description: Description, model: Any) -> Any:
     """The model with every saved adapter, the one fitted on all rows in force."""
     from peft import PeftModel
+    from peft.utils import get_peft_model_state_dict
 
-    with quiet_peft(), without_bars():
-        wrapped = PeftModel.from_pretrained(model, str(folder), adapter_name=adapter_name(0))
+    places = {adapter_name(0): folder}
     for fold in range(description.folds):
-        wrapped.load_adapter(
-            str(folder / adapter_name(fold + 1)), adapter_name=adapter_name(fold + 1)
-        )
+        places[adapter_name(fold + 1)] = folder / adapter_name(fold + 1)
+    for place in places.values():
+        if not (place / _ADAPTER_FILE).is_file():
+            raise ModelError(f"{place} holds no {_ADAPTER_FILE}: fit the teacher again")
+    try:
+        with quiet_peft(), without_bars():
+            first, *others = places
+            wrapped = PeftModel.from_pretrained(model, str(folder), adapter_name=first)
+            for name in others:
+                wrapped.load_adapter(str(places[name]), adapter_name=name)
+    except Exception as error:  # whatever peft makes of a damaged adapter
+        raise ModelError(
+            f"the adapters in {folder} cannot be loaded ({first_line(error)}): fit the teacher "
+            "again"
+        ) from error
+    for name, place in places.items():
+        needed = get_peft_model_state_dict(wrapped, adapter_name=name)
+        there = safetensors_shapes(place / _ADAPTER_FILE)
+        if missing := sorted(set(needed) - set(there)):
+            raise ModelError(
+                f"{place / _ADAPTER_FILE} lacks {len(missing):,} tensors ({', '.join(missing[:3])}"
+                "): fit the teacher again"
+            )
+    require_numbers(wrapped, name=str(folder))
     wrapped.set_adapter(adapter_name(0))
     return wrapped.eval()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, MinLen
 
-from tutelage.errors import ModelError, Problem
+from tutelage.errors import ModelError, NotEnoughMemory, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
 from tutelage.teachers.spec import (
@@ -19,6 +19,7 @@ from tutelage.teachers.spec import (
     Effort,
     LocalReader,
     local_tokenizer,
+    require_reads,
     rough_tokens,
     scoring_seconds,
 )
@@ -142,12 +143,28 @@ class ClassifierTeacherSpec(LocalReader):
         )
 
     def problems(self, assignment: ClassAssignment) -> list[Problem]:
-        """A model that is not there, or that classifies into other labels."""
+        """A model that is not there, lacks weights, cannot be fitted this way, or that classifies
+        into other labels.
+        """
+        from tutelage.models import check_model
+
         try:
-            self.facts(assignment)
-        except ModelError as error:
+            facts = self.facts(assignment)
+            require_reads(facts, name=self.model)
+            check_model(
+                self._below(assignment),
+                head="backbone" if self._method(assignment) == "head" else "sequence",
+                trust_remote_code=self.trust_remote_code,
+                fresh_head=isinstance(self.fit, FullFit) or self._method(assignment) == "lora",
+            )
+        except (ModelError, NotEnoughMemory) as error:
             return [Problem("model", str(error))]
         return []
+
+    def _method(self, assignment: ClassAssignment) -> str:
+        """How it is fitted, or was if it is a saved teacher."""
+        saved = self._saved(assignment)
+        return self.fit.method if saved is None else saved.method
 
     def sources(self, assignment: ClassAssignment) -> str:
         """The weights, or a saved teacher with those below it."""

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp
 
-from tutelage.errors import DataError, ShapeMismatch
+from tutelage.errors import DataError, ModelError, ShapeMismatch
 from tutelage.runs import atomic_write_text
 
 Kind = Literal["none", "contextual", "batch", "fitted"]
@@ -68,9 +68,20 @@ class Calibration:
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
-        """Read what `save` wrote."""
-        fields: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
-        return cls(fields["kind"], tuple(fields["bias"]), fields["temperature"], fields["rows"])
+        """Read what `save` wrote.
+
+        Raises:
+            ModelError: It is not there, or damaged.
+        """
+        try:
+            fields: Mapping[str, Any] = json.loads(path.read_bytes())
+            bias = tuple(float(value) for value in fields["bias"])
+            return cls(fields["kind"], bias, float(fields["temperature"]), int(fields["rows"]))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ModelError(
+                f"{path} cannot be read ({type(error).__name__}: {str(error)[:100]}): calibrate "
+                "the teacher again"
+            ) from error
 
 
 def uncalibrated(num_classes: int) -> Calibration:

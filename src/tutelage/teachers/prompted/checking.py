@@ -41,6 +41,15 @@ def missing_labels(spec: PromptedTeacherSpec, assignment: ClassAssignment) -> li
     ]
 
 
+def require_continues(model: str, *, trust_remote_code: bool) -> None:
+    """Refuse a model that does not continue text.
+
+    Raises:
+        ModelError: It does not, or is not there.
+    """
+    require_causal(read_config(model, trust_remote_code=trust_remote_code), name=model)
+
+
 def find_question(
     spec: PromptedTeacherSpec, assignment: ClassAssignment
 ) -> tuple[Question | None, list[Problem]]:

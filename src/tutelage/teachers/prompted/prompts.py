@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from tutelage.data.documents.chat import render
 from tutelage.data.documents.control_tokens import ControlTokens, Span
-from tutelage.errors import ModelError
+from tutelage.errors import DataError, ModelError
 from tutelage.types import Example, same_name
 
 DEFAULT_TEMPLATE = "Text: {text}\nLabel:"
@@ -242,12 +243,12 @@ def _chat_prompt(
     turns.append({"role": "user", "content": question})
     if instruction:
         turns[0]["content"] = f"{instruction}{_BETWEEN_SHOTS}{turns[0]['content']}"
-    rendered = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    answered = tokenizer.apply_chat_template(
-        [*turns, {"role": "assistant", "content": words[0][0]}],
-        tokenize=False,
-        add_generation_prompt=False,
-    )
+    answer = {"role": "assistant", "content": words[0][0]}
+    try:
+        rendered = render(tokenizer, turns, {}, prompt=True)
+        answered = render(tokenizer, [*turns, answer], {}, prompt=False)
+    except DataError as error:
+        raise ModelError(f"{tokenizer.name_or_path}: {error}; use chat: false") from error
     if rendered.count(_SLOT) != 1 or not answered.startswith(rendered + words[0][0]):
         raise ModelError(
             f"the chat template of {tokenizer.name_or_path} changes the conversation when an "

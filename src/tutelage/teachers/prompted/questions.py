@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from tutelage.data.documents.control_tokens import ControlTokens, LiteralEncoder, Span
 from tutelage.errors import ModelError
+from tutelage.models.computing import require_embeddings
 from tutelage.models.facts import context_tokens, continues_text
 from tutelage.teachers.prompted.prompts import Prompt, build_prompt
 from tutelage.types import Example
@@ -146,6 +147,8 @@ class Question:
     """How the labels follow."""
     text_tokens: int
     """Tokens of a text that are read; the rest is cut off."""
+    vocabulary: int | None = None
+    """Tokens that the model has embeddings for; None: nobody knows."""
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a rendered prompt."""
@@ -164,6 +167,12 @@ class Question:
         for row, text in enumerate(read):
             if literal := self._literal(text):
                 encoded[row] = self._encoder.encode(prompts[row], literal)[0]
+        require_embeddings(
+            encoded,
+            self.vocabulary,
+            tokenizer=self.tokenizer,
+            name=str(self.tokenizer.name_or_path),
+        )
         return [[*self.beginning, *ids] for ids in encoded]
 
     def _literal(self, text: str) -> list[Span]:
@@ -245,10 +254,17 @@ def build_question(
     marks = [] if prompt.chat else tokenizer("")["input_ids"]
     beginning = (int(marks[0]),) if marks and marks[0] == tokenizer.bos_token_id else ()
     trie = _label_trie(tokenizer, beginning, prompt)
-    room = _room_for_text(
-        config, len(_encode(tokenizer, beginning, prompt.render(""))), trie, max_length
-    )
-    return Question(tokenizer, prompt, beginning, trie, room)
+    empty = _encode(tokenizer, beginning, prompt.render(""))
+    room = _room_for_text(config, len(empty), trie, max_length)
+    vocabulary = config.get_text_config().vocab_size
+    highest = max((*empty, *trie.tokens), default=0)
+    if highest >= vocabulary:
+        raise ModelError(
+            f"the prompt or a label holds {tokenizer.decode([highest])!r}, token {highest:,} of "
+            f"the tokenizer, but the model has embeddings for {vocabulary:,} only: resize the "
+            "model's embeddings and save it again, or write the prompt without it"
+        )
+    return Question(tokenizer, prompt, beginning, trie, room, vocabulary)
 
 
 def require_causal(config: Any, *, name: str) -> None:

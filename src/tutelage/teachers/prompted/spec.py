@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 
-from tutelage.errors import ModelError, Problem
+from tutelage.errors import ModelError, NotEnoughMemory, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
 from tutelage.teachers.spec import (
@@ -21,6 +21,7 @@ from tutelage.teachers.spec import (
     Effort,
     LocalReader,
     local_tokenizer,
+    require_reads,
     scoring_seconds,
 )
 from tutelage.types import SILENT, Progress
@@ -91,15 +92,24 @@ class PromptedTeacherSpec(LocalReader):
         """A model that does not continue text, a prompt that cannot be built, labels that are
         missing.
         """
-        from tutelage.teachers.prompted.checking import find_question, missing_labels
+        from tutelage.models import check_model
+        from tutelage.teachers.prompted.checking import (
+            find_question,
+            missing_labels,
+            require_continues,
+        )
 
         try:
-            self.facts(assignment)
-        except ModelError as error:
+            require_reads(self.facts(assignment), name=self.model)
+            problems = missing_labels(self, assignment) if assignment.train is not None else []
+            if not problems:
+                require_continues(self.model, trust_remote_code=self.trust_remote_code)
+                check_model(self.model, head="causal_lm", trust_remote_code=self.trust_remote_code)
+        except (ModelError, NotEnoughMemory) as error:
             return [Problem("model", str(error))]
         if assignment.train is None:
             return []
-        return missing_labels(self, assignment) or find_question(self, assignment)[1]
+        return problems or find_question(self, assignment)[1]
 
     def sources(self, assignment: ClassAssignment) -> str:
         """The weights."""

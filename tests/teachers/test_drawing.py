@@ -166,12 +166,12 @@ def test_offsets_depend_on_seed_document_and_position_alone():
     assert uniforms(7, bytes(range(16)), 2).tolist() == [0.7441981083915866, 0.8027575899964116]
 
 
-@pytest.mark.parametrize("rule", [{"threshold": 0.02}, {"budget": 9}])
 def test_every_seed_of_64_bits_draws() -> None:
     drawn = [uniforms(seed, b"x" * 16, 1)[0] for seed in (0, 2**63 - 1, 2**63, 2**64 - 1)]
     assert len(set(drawn)) == 4
 
 
+@pytest.mark.parametrize("rule", [{"threshold": 0.02}, {"budget": 9}])
 def test_positions_do_not_depend_on_their_neighbours(monkeypatch, rule):
     logits, offsets = random_logits(12, 500), uniforms(0, ID, 12)
     together = draw_sampled(logits, offsets, **rule)

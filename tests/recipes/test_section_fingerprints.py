@@ -209,3 +209,16 @@ def test_the_sections_of_a_recipe_have_the_fingerprints_they_had(tmp_path: Path,
     path = tmp_path / "recipe.yaml"
     path.write_text(text, "utf-8")
     assert parts(load_recipe(path)) == BEFORE[text]
+
+
+def test_a_student_that_is_trained_in_part_has_a_fingerprint_of_its_own(tmp_path: Path) -> None:
+    path, found = tmp_path / "recipe.yaml", set()
+    for more in ("", "freeze: 0", "freeze: 1", "head_learning_rate: 1e-3", "lora: {}"):
+        student = f"model: owner/name, max_length: 64, {more}".rstrip(", ")
+        path.write_text(CLASSIFICATION.replace("model: owner/name, max_length: 64", student))
+        recipe = load_recipe(path)
+        found.add(fingerprint(recipe.students["given"]))
+        path.write_text(dump_recipe(recipe))
+        assert load_recipe(path) == recipe
+    assert len(found) == 5
+    assert BEFORE[CLASSIFICATION]["students.given"] in found

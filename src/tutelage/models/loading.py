@@ -296,20 +296,22 @@ def rebuild(model: Any, config: Any, weights: Mapping[str, Tensor]) -> Any:
     return rebuilt.train()
 
 
-def empty_model(config: Any) -> Any:
-    """A causal language model without weights: it takes no memory, and knows its shapes.
+def empty_model(config: Any, *, head: Literal["causal_lm", "sequence"] = "causal_lm") -> Any:
+    """A model without weights: it takes no memory, and knows its shapes.
 
     Args:
         config: A configuration of transformers.
+        head: What it makes of its states: scores of tokens, or of classes.
 
     Returns:
         The model on the meta device.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
     from transformers.initialization import no_init_weights
 
     register()
+    auto = AutoModelForCausalLM if head == "causal_lm" else AutoModelForSequenceClassification
     with torch.device("meta"), no_init_weights():
-        model = AutoModelForCausalLM.from_config(config)
+        model = auto.from_config(config)
     model.tie_weights()
     return model

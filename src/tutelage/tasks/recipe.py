@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tutelage.config.source import Keys, Source, dotted
+from tutelage.config.specs import section
 from tutelage.config.values import FrozenList, Overrides, PlainName, Section, not_yet
 from tutelage.data.limits import USUAL, ReadingLimits, not_a_file
 from tutelage.errors import Problem
@@ -26,6 +27,7 @@ from tutelage.losses.table import (
 )
 from tutelage.runs import fingerprint, fingerprint_file
 from tutelage.runs.stages import STAGE_VERSION
+from tutelage.students.language.lora import Lora
 
 _OTHER_VERSIONS = tuple(name for name in ("onnx", "onnx_int8", "gguf") if name not in FORMATS)
 
@@ -107,6 +109,10 @@ def without_absent(values: dict[str, Any], keys: Collection[str]) -> dict[str, A
     before did not have stays out of their fingerprints.
     """
     return {key: value for key, value in values.items() if value is not None or key not in keys}
+
+
+class LoraSpec(section(Lora)):
+    """Train low-rank additions to the weights only, and add them to the weights at the end."""
 
 
 class OwnObjective(Overrides):

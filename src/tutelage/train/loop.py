@@ -162,7 +162,8 @@ def train(
     guard = Guard(journal.checkpoints)
     home = next(model.parameters()).device
     wrapped, optimizer = accelerator.prepare(
-        step.module, adamw(model, settings, betas=course.betas)
+        step.module,
+        adamw(model, settings, betas=course.betas, learning_rates=course.learning_rates),
     )
     state = TrainingState(
         model,

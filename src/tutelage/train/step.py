@@ -8,7 +8,7 @@ records, checkpoints, going on after a kill.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -42,6 +42,9 @@ class Course:
 
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of AdamW's two moments."""
+
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    """The highest learning rates of weights that have one of their own, by name."""
 
     def records_after(self, step: int) -> bool:
         """Whether the training loss is recorded after so many steps."""

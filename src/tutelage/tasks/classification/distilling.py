@@ -18,6 +18,7 @@ import numpy as np
 from tutelage.errors import DataError
 from tutelage.losses import Objective
 from tutelage.students import save
+from tutelage.students.classifier.student import TrainedInPart
 from tutelage.targets import TargetStore
 from tutelage.train import TrainResult, TrainSettings, train_classifier
 from tutelage.types import SILENT, Example, Progress
@@ -121,9 +122,12 @@ def distill(
         unknown_id=tokenizer.mask_token_id
         if tokenizer.mask_token_id is not None
         else tokenizer.unk_token_id,
+        learning_rates=student.learning_rates(model) if isinstance(student, TrainedInPart) else {},
         progress=progress,
         title=f"Training {out.parent.name}/{out.name}",
     )
+    if isinstance(student, TrainedInPart):
+        model = student.finished(model)
     save(model, tokenizer, out)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return Distilled(model, tokenizer, out, result)

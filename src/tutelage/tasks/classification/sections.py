@@ -33,7 +33,7 @@ from tutelage.losses.table import PARAMETERS
 from tutelage.students.classifier.fresh import FreshStudent, TokenizerKind
 from tutelage.students.classifier.student import ClassifierStudent
 from tutelage.students.kinds import CLASSIFIERS, StudentKind
-from tutelage.tasks.recipe import LATER_DATA_KEYS, OwnObjective, without_absent
+from tutelage.tasks.recipe import LATER_DATA_KEYS, LoraSpec, OwnObjective, without_absent
 from tutelage.train.settings import TrainSettings
 from tutelage.types import Seed, same_name
 
@@ -185,6 +185,7 @@ class ObjectiveOverrides(OwnObjective, Objective):
 
 
 _VOCABULARY = ("tokenizer", "vocabulary_size", "lowercase")
+_TRAINED_IN_PART = ("freeze", "head_learning_rate", "lora")
 _EMBEDDINGS = ("embeddings", "embeddings_layer")
 
 
@@ -239,6 +240,14 @@ class FreshSection(StudentSection):
         return f"tokenizer.{option}" if option in TokenizerSpec.model_fields else option
 
 
+class PretrainedSection(StudentSection):
+    """What every student that exists already may say."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_parts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_absent(handler(self), _TRAINED_IN_PART)
+
+
 def _section(kind: StudentKind) -> type[StudentSection]:
     if issubclass(kind.spec, FreshStudent):
         return section(
@@ -254,8 +263,8 @@ def _section(kind: StudentKind) -> type[StudentSection]:
         name=kind.section,
         kind=kind.word,
         omit=("labels",),
-        base=StudentSection,
-        extra={"model": ModelName},
+        base=PretrainedSection,
+        extra={"model": ModelName, "lora": LoraSpec | None},
     )
 
 

@@ -14,9 +14,9 @@ from tutelage.config.values import DataPath, FileOrShare, ModelName, Overrides, 
 from tutelage.data.limits import ReadingLimits
 from tutelage.losses.objective import Objective, Weight
 from tutelage.students.kinds import WRITERS, StudentKind
-from tutelage.students.language.student import LanguageStudent, Lora
+from tutelage.students.language.student import LanguageStudent
 from tutelage.targets.kinds import HiddenOptions, SampledOptions, TopKOptions
-from tutelage.tasks.recipe import LATER_DATA_KEYS, OwnObjective, without_absent
+from tutelage.tasks.recipe import LATER_DATA_KEYS, LoraSpec, OwnObjective, without_absent
 from tutelage.train.settings import LanguageTrainSettings
 from tutelage.types import Seed
 
@@ -220,10 +220,6 @@ class LanguageObjectiveOverrides(OwnObjective, LanguageObjective):
     """Keys of `objective` that one student sets for itself; keys that were not given follow
     `objective`.
     """
-
-
-class LoraSpec(section(Lora)):
-    """Train low-rank additions to the weights only, and add them to the weights at the end."""
 
 
 class LanguageStudentSection(Section):

@@ -6,10 +6,11 @@ rows of the step -> batches with word dropout -> logits -> objective -> sum / ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ def train_classifier(
     out: Path,
     use_teacher: bool = True,
     unknown_id: int | None = None,
+    learning_rates: Mapping[str, float] = MappingProxyType({}),
     progress: Progress = SILENT,
     title: str = "Training",
 ) -> TrainResult:
@@ -63,8 +65,8 @@ def train_classifier(
 
     Args:
         model: Takes `input_ids` and `attention_mask` `[B, T]`, gives an object with `logits`
-            `[B, C]`. To go on from a checkpoint, give it as it was at the start of the killed run
-            (same seed).
+            `[B, C]`. Weights without gradient stay as they are. To go on from a checkpoint, give it
+            as it was at the start of the killed run (same seed).
         pad_id: Fills short rows.
         train_set: Rows to learn from.
         validation_set: Rows that choose the best epoch, by the objective itself. Without soft
@@ -74,6 +76,7 @@ def train_classifier(
         out: See `loop.train`.
         use_teacher: False trains on labels alone.
         unknown_id: Replaces dropped words; needed if `settings.word_dropout` is above 0.
+        learning_rates: The highest learning rates of weights that have one of their own, by name.
         progress: Where the bar goes.
         title: Of the bar.
 
@@ -93,6 +96,7 @@ def train_classifier(
         settings=settings,
         use_teacher=use_teacher,
         unknown_id=unknown_id,
+        learning_rates=learning_rates,
     )
     return train(step, settings=settings, out=out, progress=progress, title=title)
 
@@ -111,6 +115,7 @@ class ClassStep:
         settings: TrainSettings,
         use_teacher: bool = True,
         unknown_id: int | None = None,
+        learning_rates: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.model = self.module = model
         self._pad_id = pad_id
@@ -132,12 +137,16 @@ class ClassStep:
             log_every_steps=LOG_EVERY_STEPS,
             patience=settings.patience,
             ema_decay=settings.ema_decay,
+            learning_rates=learning_rates,
         )
         rows = [
             (part.lengths, part.tokens, part.labels, part.teacher_probs)
             for part in (self._learned, self._validated)
         ]
         others = (self._draws, pad_id, unknown_id, objective, settings)
+        frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
+        if frozen or learning_rates:  # a run of before has neither, and goes on
+            others += (frozen, dict(learning_rates))
         self.identity = ("train_classifier", (rows, *others))
         self._steps_of_epoch = lru_cache(maxsize=1)(self._drawn)
         self._guessing = guessing_times(

@@ -42,10 +42,10 @@ from tutelage.students.classifier.partial import head_weights
 from tutelage.students.language.lora import Lora
 from tutelage.train import TrainSettings, train_classifier
 
-WIDE = {"vocab_size": 400, "hidden_size": 16, "intermediate_size": 24, "pad_token_id": 0}
-DEEP = {"num_hidden_layers": 3, "num_attention_heads": 2}
-MODERN = {"global_attn_every_n_layers": 2, "bos_token_id": 2, "cls_token_id": 2}
-ENDS = {"eos_token_id": 3, "sep_token_id": 3}
+WIDE: Any = {"vocab_size": 400, "hidden_size": 16, "intermediate_size": 24, "pad_token_id": 0}
+DEEP: Any = {"num_hidden_layers": 3, "num_attention_heads": 2}
+MODERN: Any = {"global_attn_every_n_layers": 2, "bos_token_id": 2, "cls_token_id": 2}
+ENDS: Any = {"eos_token_id": 3, "sep_token_id": 3}
 KINDS: dict[str, Any] = {
     "bert": lambda: BertModel(BertConfig(**WIDE, **DEEP)),
     "roberta": lambda: RobertaModel(RobertaConfig(**WIDE, **DEEP), add_pooling_layer=False),

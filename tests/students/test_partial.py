@@ -291,3 +291,10 @@ def test_a_student_is_trained_in_float32_whatever_its_folder_holds(folders, labe
     LlamaModel.from_pretrained(tmp_path).bfloat16().save_pretrained(tmp_path)
     model, _ = Pretrained(labels=labels, model=tmp_path).build()
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+def test_a_table_of_tokens_is_looked_up_and_not_multiplied(folders, labels):
+    spec = Pretrained(labels=labels, model=folders("bert"))
+    encoder = KINDS["bert"]()
+    whole = sum(weight.numel() for weight in encoder.parameters())
+    assert spec.weights() == (whole - encoder.get_input_embeddings().weight.numel(), whole)

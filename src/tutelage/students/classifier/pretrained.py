@@ -118,11 +118,12 @@ class Pretrained:
         del layers
 
     def weights(self) -> tuple[float, float]:
-        """All weights, twice: which of them are embeddings is not known from headers."""
+        """All weights but those of a table of tokens, and all weights."""
         from tutelage.models import model_facts
 
-        weights = model_facts(str(self.model)).parameters
-        return weights, weights
+        facts = model_facts(str(self.model))
+        table = (facts.vocabulary or 0) * (facts.embedding_width or 0)
+        return max(0, facts.parameters - table), facts.parameters
 
     def problems(
         self,
@@ -134,14 +135,17 @@ class Pretrained:
         """A model that is not there or not whole, is of another kind, classifies into other labels,
         or has no embeddings for what the texts say; layers to freeze or adapt that it has not.
         """
-        from tutelage.models import check_model, model_facts
+        from tutelage.models import check_model, context_tokens
         from tutelage.models.reading import require_embedded
 
         del facts, tokenizer
 
+        configs = []
+
         def read() -> None:
             config, tokenizer = read_pretrained(self.model, labels=self.labels)
-            reads = model_facts(str(self.model)).context
+            configs.append(config)  # to read that of a GGUF file takes seconds
+            reads = context_tokens(config)
             if reads is not None and reads < FEWEST_TOKENS:
                 raise ModelError(
                     f"{self.model} reads at most {reads} tokens (max_position_embeddings in its "
@@ -157,21 +161,20 @@ class Pretrained:
             yield "model", message
             return
         for option in ("freeze", "lora"):
-            message = refused(lambda option=option: self._require_layers(option))
+            message = refused(lambda option=option: self._require_layers(option, *configs))
             if message is not None:
                 yield option, message
                 return
 
-    def _require_layers(self, option: str) -> None:
+    def _require_layers(self, option: str, config: Any) -> None:
         """Refuse layers to freeze, or to adapt, that the model has not."""
-        from tutelage.models import read_config
         from tutelage.models.loading import empty_model
         from tutelage.students.classifier.partial import layers_of, require_adapted, require_depth
 
         if getattr(self, option) is None:
             return
         name, frozen = str(self.model), self.freeze or 0
-        depth = len(layers_of(empty_model(read_config(name), head="sequence"), name=name))
+        depth = len(layers_of(empty_model(config, head="sequence"), name=name))
         if option == "freeze":
             require_depth(frozen, depth, name=name)
         else:

@@ -29,6 +29,7 @@ from tutelage.tasks.language.recipe import LanguageRecipe
 
 WORDS = [
     "check",
+    "clean",
     "demo",
     "evaluate",
     "init",
@@ -36,6 +37,7 @@ WORDS = [
     "predict",
     "report",
     "run",
+    "runs",
     "targets",
     "train",
     "verify",

@@ -30,6 +30,7 @@ from tutelage.tasks.language.recipe import LanguageRecipe
 WORDS = [
     "check",
     "clean",
+    "compare",
     "demo",
     "evaluate",
     "init",

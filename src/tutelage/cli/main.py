@@ -148,6 +148,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder in which runs lie, or one run [runs]",
     )
 
+    compare = _command(
+        commands,
+        "compare",
+        "students of several runs side by side on the test rows that they share, with paired "
+        "intervals",
+    )
+    compare.add_argument("folders", nargs="+", type=Path, help="two run folders or more")
+
     clean = _command(
         commands, "clean", "say what a finished run no longer needs, and with --yes remove it"
     )

@@ -1,9 +1,12 @@
-"""The commands that look after runs: `runs` lists them, `clean` makes room."""
+"""The commands that look after runs: `runs` lists them, `compare` lays their students side by side,
+`clean` makes room.
+"""
 
 from __future__ import annotations
 
 import argparse
 import io
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tutelage.cli.streams import write_json, write_result
@@ -12,6 +15,7 @@ from tutelage.errors import one_line
 
 if TYPE_CHECKING:
     from tutelage.recipes.listing import Quantity, RunSummary
+    from tutelage.report.measures import Measure
 
 
 def runs(options: argparse.Namespace) -> int:
@@ -46,36 +50,27 @@ def runs(options: argparse.Namespace) -> int:
 
 def runs_table(summaries: list[RunSummary]) -> str:
     """Runs as a table for the terminal, as wide as it needs to be."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from tutelage.report.formats import plain_bytes
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title in ("run", "state", "task", "teacher", "student"):
-        table.add_column(title, no_wrap=True)
-    for title in ("quality", "its teacher's", "cost", "faster", "age", "size"):
-        table.add_column(title, justify="right", no_wrap=True)
+    rows = []
     for run in summaries:
         chosen = " (preferred)" if run.preferred else ""
-        cells = [
-            run.path.resolve().name,
-            run.state,
-            run.task or "",
-            run.teacher or "",
-            f"{run.student}{chosen}" if run.student else "",
-            *_quality_cells(run.quality),
-            *_cost_cells(run.cost),
-            age_words(run.age_seconds),
-            plain_bytes(run.size_bytes),
-        ]
-        # As they are: what stands in brackets in a name is no markup.
-        table.add_row(*(Text(one_line(cell, most=60)) for cell in cells))
-    buffer = io.StringIO()
-    Console(file=buffer, width=10_000, highlight=False).print(table)
-    return "\n".join(line.rstrip() for line in buffer.getvalue().rstrip().split("\n"))
+        rows.append(
+            [
+                run.path.resolve().name,
+                run.state,
+                run.task or "",
+                run.teacher or "",
+                f"{run.student}{chosen}" if run.student else "",
+                *_quality_cells(run.quality),
+                *_cost_cells(run.cost),
+                age_words(run.age_seconds),
+                plain_bytes(run.size_bytes),
+            ]
+        )
+    names = ["run", "state", "task", "teacher", "student"]
+    numbers = ["quality", "its teacher's", "cost", "faster", "age", "size"]
+    return _table([*names, *numbers], rows, left=len(names))
 
 
 def age_words(seconds: float) -> str:
@@ -84,6 +79,89 @@ def age_words(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds // size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def compare(options: argparse.Namespace) -> int:
+    """`tutelage compare`: every student of several runs beside one of the first."""
+    from tutelage.recipes.comparing import compare_runs
+    from tutelage.report.comparisons import settled
+    from tutelage.report.formats import plural
+
+    found = compare_runs(options.folders)
+    if options.json:
+        models = [
+            {
+                "run": one.run,
+                "model": one.name,
+                "role": one.role,
+                **{key: dict(value) for key, value in one.values.items()},
+                "difference": {key: dict(value) for key, value in one.differences.items()},
+            }
+            for one in found.contestants
+        ]
+        write_json(
+            {
+                "task": found.task,
+                "rows": found.rows,
+                "rows_of": dict(found.rows_of),
+                "reference": {"run": found.reference[0], "student": found.reference[1]},
+                "models": models,
+            }
+        )
+        return 0
+    rows = []
+    for one in found.contestants:
+        cells = [f"{one.run}/{one.name}" if one.role == "student" else f"{one.run}, its teacher"]
+        for measure in found.measures:
+            cells.append(_bracketed(one.values[measure.key], measure))
+            if not one.differences:
+                cells += ["", "others minus this"]
+                continue
+            difference = one.differences[measure.key]
+            word = settled(difference, higher_is_better=measure.higher_is_better)
+            cells += [_bracketed(difference, measure, sign="+"), word]
+        rows.append(cells)
+    titles = [
+        title
+        for measure in found.measures
+        for title in (f"{measure.title.lower()} [95 %]", "difference [95 %]", "")
+    ]
+    write_result(_table(["model", *titles], rows, left=1))
+    those = ", ".join(f"{name} {number:,}" for name, number in found.rows_of.items())
+    write_result(
+        f"\nOn the {plural(found.rows, 'test row')} that all runs share (of {those}). Intervals "
+        "cover the choice of rows, not the luck of one training run."
+    )
+    return 0
+
+
+def _bracketed(interval: Mapping[str, float], measure: Measure, *, sign: str = "") -> str:
+    """A number with the ends of its interval, in the measure's own unit."""
+    digits = measure.digits or 3
+    value, low, high = (
+        f"{interval[end] * measure.scale:{sign}.{digits}f}" for end in ("value", "low", "high")
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -> str:
+    """Rows of text as a table for the terminal, as wide as it needs to be; the first columns stand
+    to the left, all others to the right.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for position, title in enumerate(titles):
+        table.add_column(title, justify="left" if position < left else "right", no_wrap=True)
+    for row in rows:
+        # As they are: what stands in brackets in a name is no markup.
+        table.add_row(*(Text(one_line(cell, most=80)) for cell in row))
+    buffer = io.StringIO()
+    Console(file=buffer, width=10_000, highlight=False).print(table)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().rstrip().split("\n"))
 
 
 def clean(options: argparse.Namespace) -> int:

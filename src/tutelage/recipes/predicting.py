@@ -110,7 +110,7 @@ def best_student(evaluation: Mapping[str, Any], names: Sequence[str], *, task: T
         task: Says by which metric one is best.
     """
     chosen = dict(evaluation.get(PREFERRED) or {}).get("student")
-    if chosen in names:
+    if chosen is not None and chosen in names:
         return chosen
     metric, higher = task.best_metric
     values = {

@@ -115,7 +115,8 @@ def test_a_damaged_run_is_named_and_the_others_are_listed(
     assert main(["runs", str(tmp_path)]) == 0
     told = capsys.readouterr().out
     assert said in told
-    assert "with [bold] name" in told
+    (line,) = [line for line in told.splitlines() if line.startswith("with [bold] name ")]
+    assert "damaged" in line
     with pytest.raises(RunDamaged, match="Make it again first: tutelage run"):
         clean_run(run, really=True)
 
@@ -137,6 +138,11 @@ def test_a_run_without_records_is_damaged_and_a_folder_that_is_not_there_is_refu
     write(tmp_path / "one" / "evaluation.json", json.dumps(evaluation()))
     (summary,) = list_runs(tmp_path).runs
     assert summary.state == "damaged"
+    (tmp_path / "one" / "recipe.yaml").unlink()
+    (tmp_path / "one" / "evaluation.json").rename(tmp_path / "evaluation.json")
+    (tmp_path / "one" / ".stages").mkdir()  # as a kill leaves it before the first word
+    (summary,) = list_runs(tmp_path).runs
+    assert (summary.state, summary.problems) == ("unfinished", ())
     with pytest.raises(RunIncomplete, match="is no folder; expected the one in which runs lie"):
         list_runs(tmp_path / "absent")
     assert main(["runs", str(tmp_path / "absent")]) == 2

@@ -38,10 +38,8 @@ def runs(options: argparse.Namespace) -> int:
     for run in found.runs:
         for problem in run.problems:
             write_result(one_line(f"{run.path.name}: {problem}"))
-        if run.problems:
-            write_result(
-                one_line(f"{run.path.name}: to make again what is damaged: tutelage run {run.path}")
-            )
+    if any(run.problems for run in found.runs):
+        write_result("To look closer: tutelage verify RUN. To make it again: tutelage run RUN")
     if found.others and not options.quiet:
         names = ", ".join(found.others)
         write_result(one_line(f"No runs, so not listed: {names}"))

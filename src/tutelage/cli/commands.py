@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tutelage.cli.managing import clean, compare, runs
 from tutelage.cli.streams import write_json, write_result
 from tutelage.cli.targets import targets
 from tutelage.cli.terminal import counted, format_seconds, progress_for, vars_of
@@ -272,6 +273,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "predict": predict,
     "verify": verify,
+    "runs": runs,
+    "compare": compare,
+    "clean": clean,
     "targets": targets,
     "demo": demo,
 }

@@ -57,7 +57,14 @@ def unpack_folder(archive: Path, package: str, target: Path) -> None:
                     )
                 wheel.extractall(temporary, members=names)  # every file has its own checksum
                 recorded = _recorded(wheel)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            ValueError,
+            csv.Error,
+            NotImplementedError,
+        ) as error:
             raise AssetError(
                 f"{archive} cannot be unpacked ({error}). Remove it, and fetch it again: "
                 "tutelage demo"

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pydantic import Field
+
 from tutelage.config.source import Keys, Source, dotted
 from tutelage.config.specs import section
 from tutelage.config.values import FrozenList, Overrides, PlainName, Section, not_yet
@@ -113,6 +115,19 @@ def without_absent(values: dict[str, Any], keys: Collection[str]) -> dict[str, A
 
 class LoraSpec(section(Lora)):
     """Train low-rank additions to the weights only, and add them to the weights at the end."""
+
+
+LATER_EVALUATE_KEYS = ("prefer",)
+"""Keys of `evaluate` that recipes of before did not have."""
+
+
+class Preference(Section):
+    """Which student `predict` uses: the cheapest one that keeps enough."""
+
+    keep: float = Field(gt=0, le=1)
+    """The share of the teacher that a student must keep by the lower end of its 95 % interval: of
+    the accuracy; without gold labels, and of language models, the share of answers or next tokens
+    in which the student agrees with the teacher. Cheap is who answers fast."""
 
 
 class OwnObjective(Overrides):

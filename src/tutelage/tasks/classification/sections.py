@@ -5,6 +5,7 @@ students, read from the specs of `students.kinds`. Teachers stand in `tasks.teac
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -239,6 +240,19 @@ class FreshSection(StudentSection):
         return f"tokenizer.{option}" if option in TokenizerSpec.model_fields else option
 
 
+class FittedSection(StudentSection):
+    """What every student may say that is fitted by itself."""
+
+    @field_validator("train")
+    @classmethod
+    def _is_not_trained(cls, train: ScheduleOverrides | None) -> None:
+        if train is not None:
+            raise refusal(
+                "this kind of student is fitted by itself, without epochs or a learning rate, so "
+                "train means nothing to it: leave it out"
+            )
+
+
 def _section(kind: StudentKind) -> type[StudentSection]:
     if issubclass(kind.spec, FreshStudent):
         return section(
@@ -249,13 +263,14 @@ def _section(kind: StudentKind) -> type[StudentSection]:
             base=FreshSection,
             extra={"tokenizer": (TokenizerSpec, Field(default_factory=TokenizerSpec))},
         )
+    has_model = any(option.name == "model" for option in fields(kind.spec))
     return section(
         kind.spec,
         name=kind.section,
         kind=kind.word,
         omit=("labels",),
-        base=StudentSection,
-        extra={"model": ModelName},
+        base=StudentSection if kind.reader is None else FittedSection,
+        extra={"model": ModelName} if has_model else {},
     )
 
 

@@ -97,6 +97,16 @@ def test_answers_are_those_of_the_features_it_was_fitted_to(model: LinearClassif
     np.testing.assert_allclose(model.logits(texts), expected, atol=1e-5)
 
 
+def test_words_that_find_no_room_are_answered_all_the_same(
+    model: LinearClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = texts_of(30, seed=6)
+    monkeypatch.setattr("tutelage.students.classifier.linear.model.WORDS_REMEMBERED", 2)
+    small = LinearClassifier(model.ngrams, model.weights, model.bias, labels=LABELS)
+    for _ in range(2):
+        np.testing.assert_allclose(small.probs(texts), model.probs(texts), rtol=1e-5)
+
+
 def test_a_folder_holds_all_of_it(model: LinearClassifier, tmp_path: Path) -> None:
     model.save(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from math import sqrt
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ MODEL_TYPE = "tutelage_linear"
 ARCHITECTURE = "LinearForSequenceClassification"
 CONFIG, VOCABULARY, WEIGHTS = "config.json", "ngrams.json", "model.safetensors"
 WORDS_REMEMBERED = 1 << 14
-"""Of whose n-grams the sum of weights is kept for the next text."""
+"""Of whose n-grams the sum of weights is kept for the next text; the first that come."""
 _READING = ("longest_words", "longest_characters", "max_length", "lowercase")
 
 
@@ -53,9 +53,9 @@ class LinearClassifier:
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.ngrams, self.labels, self.facts = ngrams, list(labels), dict(facts or {})
-        self.weights = np.ascontiguousarray(weights, dtype=np.float32)
+        self._sums = _WordSums(ngrams, weights)
+        self.weights = self._sums.table[: len(ngrams)]
         self.bias = np.asarray(bias, dtype=np.float32)
-        self._word = lru_cache(WORDS_REMEMBERED)(self._looked_up)
 
     @property
     def parameters(self) -> int:
@@ -67,15 +67,11 @@ class LinearClassifier:
         result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
         for row, text in enumerate(texts):
             words = self.ngrams.split(text)
-            total = self.weights[self.ngrams.ids_across(words)].sum(axis=0)
-            for word in words:
-                total += self._word(word)
+            found = self._sums.rows(words)
+            total = np.add.reduce(self._sums.table.take(found, 0), 0) if found else 0.0
             result[row] = total / sqrt(len(words) or 1)
-        return result + self.bias
-
-    def _looked_up(self, word: str) -> NDArray[np.float32]:
-        """What one word and its insides add, before the number of words is known."""
-        return self.weights[self.ngrams.ids_of(word)].sum(axis=0)
+        result += self.bias
+        return result
 
     def probs(self, texts: Sequence[str], batch_size: int = 64) -> NDArray[np.float32]:
         """Probability of every class for every text.
@@ -89,9 +85,9 @@ class LinearClassifier:
         """
         del batch_size
         logits = self.logits(texts)
-        logits -= logits.max(axis=1, keepdims=True)
+        logits -= np.maximum.reduce(logits, axis=1, keepdims=True)
         np.exp(logits, out=logits)
-        logits /= logits.sum(axis=1, keepdims=True)
+        logits /= np.add.reduce(logits, axis=1, keepdims=True)
         return logits
 
     def contributions(self, text: str) -> list[tuple[str, NDArray[np.float32]]]:
@@ -176,3 +172,40 @@ class LinearClassifier:
                 f"{expected}, for each n-gram and each class: train it again"
             )
         return cls(ngrams, np.pad(weights, ((1, 0), (0, 0))), bias, labels=labels)
+
+
+class _WordSums:
+    """Weights, and below them for each word that came before the sum of those of its n-grams."""
+
+    def __init__(self, ngrams: NGrams, weights: NDArray[np.floating]) -> None:
+        self._ngrams = ngrams
+        rows = len(ngrams) + WORDS_REMEMBERED
+        self.table = np.empty((rows, weights.shape[1]), dtype=np.float32)
+        self.table[: len(ngrams)] = weights
+        self._row_of: dict[str, int] = {}
+        self._adding = Lock()
+
+    def rows(self, words: list[str]) -> list[int]:
+        """The rows whose sum is that of the weights of all n-grams of a text."""
+        found, known = self._ngrams.ids_across(words), self._row_of
+        for word in words:
+            if word in known:
+                found.append(known[word])
+            else:
+                found += self._added(word)
+        return found
+
+    def _added(self, word: str) -> list[int]:
+        """The row that a new word gets; its n-grams where there is no more room (the same sum but
+        for rounding).
+        """
+        ids = self._ngrams.ids_of(word)
+        with self._adding:
+            row = len(self._ngrams) + len(self._row_of)
+            if word in self._row_of:  # meanwhile
+                return [self._row_of[word]]
+            if row < len(self.table):
+                self.table[row] = self.table[ids].sum(axis=0)
+                self._row_of[word] = row  # last: whoever reads it meanwhile finds the whole sum
+                return [row]
+        return ids

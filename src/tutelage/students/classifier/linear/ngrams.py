@@ -195,9 +195,10 @@ def _counted(
 
     if fewest_texts > len(split):
         return [], np.zeros(0)
-    vectorizer = TfidfVectorizer(analyzer=grams, min_df=fewest_texts, max_features=most)
+    analyzer: Any = grams
+    vectorizer = TfidfVectorizer(analyzer=analyzer, min_df=fewest_texts, max_features=most)
     try:
         vectorizer.fit(split)
     except ValueError:  # nothing stands in so many texts
         return [], np.zeros(0)
-    return list(vectorizer.get_feature_names_out()), np.asarray(vectorizer.idf_)
+    return list(vectorizer.get_feature_names_out()), np.asarray(vectorizer.idf_, dtype=np.float64)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -25,11 +26,11 @@ from tutelage.recipes.run import Outcome
 from tutelage.recipes.run import run as run_recipe
 from tutelage.runs.stages import Deferred
 from tutelage.students import language_embeddings
-from tutelage.targets import TargetStore
+from tutelage.targets import TargetStore, TargetWriter, verify
 from tutelage.tasks.language import checking as language_checking
 from tutelage.tasks.language.data import load_teacher, prepare_language_data, teacher_tokenizer
 from tutelage.tasks.language.training import build_language_student
-from tutelage.types import SILENT
+from tutelage.types import SILENT, example_id
 
 RECIPE = """\
 name: tiny
@@ -231,11 +232,19 @@ def test_targets_of_another_teacher_are_refused_and_nothing_is_lost(
 
     manifest = folder.targets_path / "manifest.json"
     honest = manifest.read_text("utf-8")
-    manifest.write_text(
-        honest.replace(json.loads(honest)["teacher"], "0" * 64), "utf-8"
-    )  # somebody put another there
-    with pytest.raises(TargetsMismatch):
+    manifest.write_text(honest.replace(json.loads(honest)["teacher"], "0" * 64), "utf-8")
+    go("train")
+    assert manifest.read_text("utf-8") == honest  # put back from the record
+
+    shutil.rmtree(folder.targets_path)  # somebody put others there, which are whole
+    with TargetWriter.open(
+        folder.targets_path, kind="class_probabilities", teacher="0" * 64, labels=["a", "b"]
+    ) as writer:
+        writer.add([example_id("a text")], np.array([[0.5, 0.5]]))
+        writer.finish()
+    with pytest.raises(TargetsMismatch, match="that this run did not write"):
         go("train")
+    assert verify(folder.targets_path) == []
 
 
 @pytest.mark.usefixtures("memory_is_not_measured")

@@ -8,6 +8,7 @@ size: whoever wrote it, reading it ends soon.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ Keys = tuple[str | int, ...]
 """The way from the root of a recipe to a value: keys of mappings and positions in lists."""
 
 _MOST_BYTES = 4 << 20
+_NOT_THE_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
+"""What the system answers where another file would not be read either."""
 _MOST_NODES = 100_000
 """Enough for any recipe; a file of nested aliases would otherwise unfold without end."""
 _MOST_DEPTH = 50
@@ -211,6 +214,8 @@ def _read_bytes(path: Path) -> bytes:
             [Problem(str(path), "no such file; write one with: tutelage init " + str(path))]
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        if isinstance(error, OSError) and error.errno in _NOT_THE_FILES:
+            raise
         said = error.strerror if isinstance(error, OSError) else str(error)
         raise RecipeError([Problem(str(path), f"the file cannot be read: {said}")]) from None
 

@@ -33,6 +33,7 @@ from tutelage.runs import (
 from tutelage.runs.contents import remove
 from tutelage.runs.folder import find_stages
 from tutelage.runs.stages import StageOutcome, Stages, all_done
+from tutelage.targets import refuse_other_store
 from tutelage.tasks import task_named
 from tutelage.tasks.task import Fingerprints, Job, Student
 from tutelage.types import SILENT, Progress
@@ -123,6 +124,7 @@ def run(
                 folder=folder.targets_path,
                 copied=[folder.targets_path / "manifest.json"],
                 is_whole=lambda: job.targets_are_whole(folder),
+                refuse_others=partial(refuse_other_store, folder.targets_path),
             )
         quality = job.open_targets(folder)
         if quality:

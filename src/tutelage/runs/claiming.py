@@ -47,6 +47,7 @@ def claim_run(
     patience = time.monotonic() + _PATIENCE_SECONDS
     with ExitStack() as held:
         folder, is_ours = open_run(root, name, recipe_text, out=out), False
+        missing = [one for one in (folder.path, *folder.path.parents) if not one.exists()]
         while not is_ours:
             chosen = folder
             try:
@@ -69,4 +70,5 @@ def claim_run(
             held.close()
             # Nothing was written, for want of room: no empty folder is left.
             with suppress(OSError):
-                folder.path.rmdir()
+                for one in missing:
+                    one.rmdir()

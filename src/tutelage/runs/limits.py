@@ -83,7 +83,7 @@ def _in_memory(memory_bytes: int) -> Iterator[None]:
     try:
         import resource
 
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        pages = int(Path("/proc/self/statm").read_text("utf-8").split()[0])
     except (ImportError, OSError):
         yield
         return

@@ -75,6 +75,7 @@ class Stages:
         leaves: Path | Sequence[Path] = (),
         copied: Sequence[Path] = (),
         is_whole: Callable[[], bool] | None = None,
+        refuse_others: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> StageOutcome:
         """Do the work unless it has been done for the same inputs.
 
@@ -94,6 +95,8 @@ class Stages:
             is_whole: For a folder that knows the sums of its own files, of which `copied` alone are
                 recorded: asked when the stage was done before or has been taken over. False does it
                 again, because what it made was damaged since.
+            refuse_others: Called before anything that was damaged is put back or removed, with the
+                copies of the record: raises where what lies there is whole, and somebody else's.
 
         Returns:
             What became of it.
@@ -104,7 +107,7 @@ class Stages:
         self._asked[name] = fingerprint, files
         left = files if is_whole is None else ()
         if stage.is_done(fingerprint):
-            self._mend(stage)
+            self._mend(stage, refuse_others)
             kept = stage.is_done(fingerprint) and all(path.exists() for path in files)
             if kept and (is_whole is None or is_whole()):
                 if stage.state == "unsummed":
@@ -122,10 +125,12 @@ class Stages:
         stage.mark_done(fingerprint, seconds=seconds, left=left, copied=copied, **facts)
         return self._record(name, "done", seconds)
 
-    def _mend(self, stage: Stage) -> None:
+    def _mend(self, stage: Stage, refuse_others: Callable[[Mapping[str, str]], None]) -> None:
         """Say what of a finished stage was damaged since; put it back, or remove it and with it the
         record, so that the stage is done again.
         """
+        if stage.damages():
+            refuse_others(stage.copies)
         for damage in stage.restore():
             self.progress.say(f"{damage}: put back from the record of {stage.name}")
         for damage in stage.damages():

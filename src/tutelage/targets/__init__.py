@@ -9,6 +9,7 @@ from tutelage.targets.manifest import FORMAT, Manifest, Part, read_manifest
 from tutelage.targets.merging import merge
 from tutelage.targets.output_matrix import OutputMatrix, read_output_matrix, write_output_matrix
 from tutelage.targets.reader import TargetStore
+from tutelage.targets.resuming import refuse_other_store
 from tutelage.targets.rows import HiddenTargets, SparseTargets
 from tutelage.targets.writer import TargetWriter
 
@@ -30,6 +31,7 @@ __all__ = [
     "merge",
     "read_manifest",
     "read_output_matrix",
+    "refuse_other_store",
     "verify",
     "write_output_matrix",
 ]

@@ -4,12 +4,21 @@ damaged since and must be written again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from tutelage.errors import TargetsCorrupt, TargetsError, TargetsMismatch
+from tutelage.targets.checking import verify
 from tutelage.targets.encoding import encoder_of
-from tutelage.targets.manifest import PART_NAME, TEMPORARY, Manifest, read_manifest, write_manifest
+from tutelage.targets.manifest import (
+    FILE,
+    PART_NAME,
+    TEMPORARY,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
 from tutelage.targets.parts import advice, read_part
 from tutelage.targets.reader import TargetStore
 from tutelage.targets.rows import from_ids
@@ -102,3 +111,26 @@ def remove_broken_parts(targets: Path, progress: Progress) -> None:
         except TargetsCorrupt as error:
             progress.say(f"{error}: these rows are labelled again")
             _remove(targets / part.file)
+
+
+def refuse_other_store(targets: Path, copies: Mapping[str, str]) -> None:
+    """Refuse to mend a run's targets where somebody put other ones in their place.
+
+    Args:
+        targets: The store's folder, whose manifest is not what the run wrote.
+        copies: Texts that the run keeps of it, by path relative to the run.
+
+    Raises:
+        TargetsMismatch: What lies there is a whole store, with parts that the run never wrote.
+    """
+    own = copies.get(f"{targets.name}/{FILE}", "")
+    try:
+        parts = read_manifest(targets).parts
+        is_whole = bool(parts) and not verify(targets)
+    except TargetsError:
+        return
+    if is_whole and not any(part.sha256 in own for part in parts):
+        raise TargetsMismatch(
+            f"{targets} holds whole targets that this run did not write, and they are left as they "
+            "are. Move them to another place, and run again: the run's own are then written anew"
+        )

@@ -31,6 +31,7 @@ WORDS = [
     "check",
     "demo",
     "evaluate",
+    "explain",
     "init",
     "label",
     "predict",

@@ -123,10 +123,28 @@ def test_too_few_texts_for_an_ngram_are_refused_before_the_teacher_is_asked(job:
     assert errors == ["students.bag.min_texts"]
 
 
-def test_every_part_of_its_answers_is_seen_in_its_folder(bagged: Path) -> None:
-    from tutelage.students.classifier.linear.model import LinearClassifier
+def test_explain_tells_what_every_ngram_added(bagged: Path) -> None:
+    control = bagged / "runs" / "tiny" / "controls" / "bag"
+    (told,) = tutelage_json("explain", control, "it was superb", cwd=bagged)
+    assert told["label"] == "positive"
+    first = told["contributions"][0]
+    assert first["ngram"].strip() in "superb"
+    assert max(first["logits"], key=first["logits"].get) == "positive"
+    for label, logit in told["logits"].items():
+        total = told["bias"][label] + sum(part["logits"][label] for part in told["contributions"])
+        assert total == pytest.approx(logit, abs=1e-4)
+    odds = np.exp(list(told["logits"].values()))
+    assert list(told["probabilities"].values()) == pytest.approx(list(odds / odds.sum()), rel=1e-4)
+    lines = tutelage("explain", control, "it was superb", "--top", "2", cwd=bagged).stdout
+    assert "positive" in lines.splitlines()[0]
+    assert "others" in lines
 
-    control = LinearClassifier.load(bagged / "runs" / "tiny" / "controls" / "bag")
-    gram, parts = control.contributions("it was superb")[0]
-    assert gram.strip() in "superb"
-    assert int(np.argmax(parts)) == control.labels.index("positive")
+
+def test_explain_refuses_what_it_cannot_tell(bagged: Path) -> None:
+    run = bagged / "runs" / "tiny"
+    for words, message in (
+        ((run, " "), "text 1 is empty"),
+        ((run,), "give a text"),
+        ((run, "one", "--student", "none"), "no student 'none'"),
+    ):
+        assert message in tutelage("explain", *words, cwd=bagged, check=2).stderr

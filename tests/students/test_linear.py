@@ -75,14 +75,16 @@ def test_rare_ngrams_are_left_out_and_the_commonest_stay() -> None:
 def test_an_answer_is_a_sum_of_what_its_ngrams_add(model: LinearClassifier) -> None:
     for text in ("it was great , great", "the awful phone", "nothing known", ""):
         parts = model.contributions(text)
-        total = model.bias + sum((part for _, part in parts), np.zeros(3, np.float32))
+        total = model.bias + sum((part.logits for part in parts), np.zeros(3, np.float32))
         logits = model.logits([text])[0]
         np.testing.assert_allclose(total, logits, atol=1e-5)
         odds = np.exp(logits.astype(np.float64))
         np.testing.assert_allclose(model.probs([text])[0], odds / odds.sum(), rtol=1e-5)
-    spread = [float(np.ptp(part)) for _, part in model.contributions("it was great")]
+    spread = [float(np.ptp(part.logits)) for part in model.contributions("it was great")]
     assert spread == sorted(spread, reverse=True)
     assert len(spread) > 5
+    kinds = {(part.ngram, part.inside_word) for part in model.contributions("it was great")}
+    assert {("great", False), ("was great", False), ("great", True), (" gre", True)} <= kinds
 
 
 def test_answers_are_those_of_the_features_it_was_fitted_to(model: LinearClassifier) -> None:

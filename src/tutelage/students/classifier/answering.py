@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,34 @@ class Classifier(Protocol):
         Args:
             texts: N texts.
             batch_size: The most that go through a network at a time.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What a part of a text added to an answer."""
+
+    ngram: str
+    """Words, or characters inside one, whose ends show as spaces."""
+    inside_word: bool
+    """Whether it is of characters."""
+    logits: NDArray[np.float32]
+    """What it adds to the score of each class, [C]."""
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """A classifier whose every score is a sum."""
+
+    @property
+    def bias(self) -> NDArray[np.float32]:
+        """The scores of a text that it knows nothing of, [C]."""
+        ...
+
+    def contributions(self, text: str) -> list[Contribution]:
+        """What each part of a text adds, those that part the classes most first; all of them and
+        `bias` sum to the scores.
         """
         ...
 

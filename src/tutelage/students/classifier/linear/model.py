@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tutelage.errors import ModelError
 from tutelage.models.folders import require_small
 from tutelage.runs import atomic_write_json, replacing
+from tutelage.students.classifier.answering import Contribution
 from tutelage.students.classifier.linear.ngrams import UNKNOWN, NGrams
 
 MODEL_TYPE = "tutelage_linear"
@@ -90,20 +91,18 @@ class LinearClassifier:
         logits /= np.add.reduce(logits, axis=1, keepdims=True)
         return logits
 
-    def contributions(self, text: str) -> list[tuple[str, NDArray[np.float32]]]:
-        """What each n-gram of a text adds to the logits of the classes.
-
-        Exact: all of them and `bias` sum to the logits.
-
-        Returns:
-            N-grams with their `[C]`, the ones that part the classes most first.
-        """
+    def contributions(self, text: str) -> list[Contribution]:
+        """What each n-gram of a text adds to the logits of the classes, see `Explained`."""
         counts = Counter(self.ngrams.ids(text))
         counts.pop(UNKNOWN, None)
         found, often = list(counts), np.array([*counts.values()], dtype=np.float32)
         parts = self.weights[found] * often[:, None] / sqrt(len(self.ngrams.split(text)) or 1)
         order = np.argsort(-np.ptp(parts, axis=1), kind="stable")
-        return [(self.ngrams.gram(found[place]), parts[place]) for place in order]
+        characters = 1 + len(self.ngrams.words)
+        return [
+            Contribution(self.ngrams.gram(found[place]), found[place] >= characters, parts[place])
+            for place in order
+        ]
 
     def save(self, folder: Path | str) -> Path:
         """Write its three files, `config.json` last; other files of the folder are left alone.

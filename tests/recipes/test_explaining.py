@@ -66,7 +66,7 @@ def test_what_is_no_sum_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch
         return SimpleNamespace(predictor=SimpleNamespace(probs=None)), [{}]
 
     monkeypatch.setattr("tutelage.recipes.explaining.answer_texts", other)
-    with pytest.raises(RecipeError, match="bag is no sum of parts.*--student"):
+    with pytest.raises(RecipeError, match=r"bag is no sum of parts.*--student"):
         explain_texts(folder, ["great"])
 
 

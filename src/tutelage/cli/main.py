@@ -273,8 +273,7 @@ twice, would take for an option."""
 
 def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     """The words as options; texts of `predict` and `explain` may also come after an option, which
-    argparse alone
-    refuses, and whatever comes after `--` is no option.
+    argparse alone refuses, and whatever comes after `--` is no option.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "--" in words:

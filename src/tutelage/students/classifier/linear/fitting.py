@@ -89,6 +89,7 @@ class SoftRows:
         import torch
 
         self.matrix, self.transposed = matrix, matrix.T.tocsr()
+        self.num_ngrams = len(self.transposed.indptr) - 1
         self.labels = np.asarray(encoded.labels)
         self._targets = torch.from_numpy(self.labels)
         soft = encoded.teacher_logprobs
@@ -143,7 +144,7 @@ def fit_path(
     Returns:
         The weights with the best validation loss, and all iterations done.
     """
-    weights = np.zeros((train.matrix.shape[1], num_classes))
+    weights = np.zeros((train.num_ngrams, num_classes))
     bias = np.zeros(num_classes)
     best: Weights | None = None
     iterations = worse = 0

@@ -29,6 +29,8 @@ from tutelage.tasks.language.recipe import LanguageRecipe
 
 WORDS = [
     "check",
+    "clean",
+    "compare",
     "demo",
     "evaluate",
     "explain",
@@ -37,6 +39,7 @@ WORDS = [
     "predict",
     "report",
     "run",
+    "runs",
     "targets",
     "train",
     "verify",

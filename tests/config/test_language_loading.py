@@ -127,7 +127,7 @@ def test_template_loads_and_names_every_section(tmp_path: Path) -> None:
 
 def test_commented_keys_of_the_template_exist(tmp_path: Path) -> None:
     lines = re.findall(r"^ *# [a-z_]+: .*$", LANGUAGE_TEMPLATE, re.MULTILINE)
-    assert len(lines) == 17
+    assert len(lines) == 18
     ways = ("prompt_field", "response_field", "messages_field")
     for line in lines:
         key = line.strip("# ").partition(":")[0]
@@ -187,7 +187,7 @@ evaluate: {baselines: false}
         "13: `objective.loss_temperature` is 0; expected a number greater than 0",
         "14: `train`: epochs (2) and token_budget (10) both say when to stop; remove one",
         "15: unknown key `baselines` in `evaluate`; known here: control, bootstrap_samples, "
-        "generation_prompts, generation_tokens",
+        "generation_prompts, generation_tokens, prefer",
     ]
 
 

@@ -58,7 +58,7 @@ def test_commented_keys_of_the_template_exist(tmp_path: Path) -> None:
     keys = re.findall(r"^ *# [a-z_]+: .*$", TEMPLATE, re.MULTILINE)
     alone = [line for line in keys if line.strip("# ") not in prompted]
     assert len(prompted) == 5
-    assert len(alone) == 13
+    assert len(alone) == 14
     for line in alone:
         load(tmp_path, TEMPLATE.replace(line, line.replace("# ", "", 1), 1))
     block = "\n".join(f"  {line}" for line in prompted)

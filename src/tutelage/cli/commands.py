@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tutelage.cli.managing import clean, compare, runs
 from tutelage.cli.streams import write_json, write_result
 from tutelage.cli.targets import targets
 from tutelage.cli.terminal import counted, format_seconds, progress_for, vars_of
@@ -287,6 +288,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "predict": predict,
     "explain": explain,
     "verify": verify,
+    "runs": runs,
+    "compare": compare,
+    "clean": clean,
     "targets": targets,
     "demo": demo,
 }

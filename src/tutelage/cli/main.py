@@ -113,8 +113,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     predict.add_argument(
         "--student",
-        help="which student of a run folder [the most accurate one, or the one with the fewest "
-        "nats per token]",
+        help="which student of a run folder [the one that evaluate.prefer chose, else the most "
+        "accurate one, or the one with the fewest nats per token]",
     )
     predict.add_argument("--text-field", help="text column of --file [the one of the run's data]")
     predict.add_argument(
@@ -149,6 +149,31 @@ def build_parser() -> argparse.ArgumentParser:
         "check every file of a run against its checksum; exit 1 and name what is damaged",
     )
     verify.add_argument("folder", type=Path, help="a run folder")
+
+    runs = _command(
+        commands, "runs", "list runs: task, teacher, best student, quality, cost, age, size, state"
+    )
+    runs.add_argument(
+        "root",
+        nargs="?",
+        default="runs",
+        type=Path,
+        help="folder in which runs lie, or one run [runs]",
+    )
+
+    compare = _command(
+        commands,
+        "compare",
+        "students of several runs side by side on the test rows that they share, with paired "
+        "intervals",
+    )
+    compare.add_argument("folders", nargs="+", type=Path, help="two run folders or more")
+
+    clean = _command(
+        commands, "clean", "say what a finished run no longer needs, and with --yes remove it"
+    )
+    clean.add_argument("folder", type=Path, help="a run folder")
+    clean.add_argument("--yes", action="store_true", help="remove it")
 
     _targets(
         _command(

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tutelage.report.comparisons import cost_ratio
+from tutelage.report.formats import NO_BREAK, THIN
 from tutelage.report.measures import Column, Evaluation, Measure
+from tutelage.report.preference import preference_sentence
 from tutelage.report.tables import list_models
 from tutelage.report.words import TaskWords
 
@@ -46,7 +48,9 @@ def results_table(evaluation: Evaluation, words: TaskWords[Any], *, width: int =
         table.add_row(name, *_cells(evaluation, model.numbers, shown))
     buffer = io.StringIO()
     Console(file=buffer, width=width, highlight=False).print(table)
-    return f"\n{buffer.getvalue().rstrip()}\n\n{words.legend(evaluation)}\n"
+    lines = [words.legend(evaluation), preference_sentence(evaluation, words.measures)]
+    beneath = "\n".join(filter(None, lines)).replace(THIN, " ").replace(NO_BREAK, " ")
+    return f"\n{buffer.getvalue().rstrip()}\n\n{beneath}\n"
 
 
 def _cells(

@@ -15,6 +15,7 @@ from tutelage.data import read_table
 from tutelage.data.limits import USUAL
 from tutelage.errors import DataError, RecipeError, RunDamaged, RunIncomplete
 from tutelage.recipes.loading import load_recipe
+from tutelage.report.preference import KEY as PREFERRED
 from tutelage.runs import place_for, replacing, require_undamaged, storing
 from tutelage.runs.storage import require_utf8
 from tutelage.tasks import all_tasks, task_named
@@ -59,9 +60,10 @@ def student_folder(path: Path, student: str | None = None) -> Path:
 
     Args:
         path: A model folder, or a run folder.
-        student: A name in the run; None takes the student with the best accuracy on the test rows,
-            of language models the one with the fewest nats per token (the first one if the run has
-            not been evaluated).
+        student: A name in the run; None takes the one that `evaluate.prefer` of the recipe chose;
+            where it did not, the student with the best accuracy on the test rows, of language
+            models the one with the fewest nats per token (the first one if the run has not been
+            evaluated).
 
     Raises:
         RunIncomplete: There is no trained student there.
@@ -93,21 +95,41 @@ def student_folder(path: Path, student: str | None = None) -> Path:
     if evaluation.is_file():
         require_undamaged(path, ["evaluation"])
         found = _evaluation(evaluation)
-        metric, higher = task_of(path, kind=found.get("task")).best_metric
-        values = {
-            name: metrics[metric]["value"] * (-1 if higher else 1)
-            for name, metrics in found["students"].items()
-            if metric in metrics
-        }
-        names.sort(key=lambda name: values.get(name, float("inf")))
+        task = task_of(path, kind=found.get("task"))
+        return path / "students" / best_student(found, names, task=task)
     return path / "students" / names[0]
+
+
+def best_student(evaluation: Mapping[str, Any], names: Sequence[str], *, task: Task) -> str:
+    """Which of some students answers where none is named: the one that `evaluate.prefer` chose,
+    else the best one on the test rows, else the first.
+
+    Args:
+        evaluation: The content of evaluation.json.
+        names: Of the students that are there, at least one.
+        task: Says by which metric one is best.
+    """
+    chosen = dict(evaluation.get(PREFERRED) or {}).get("student")
+    if chosen is not None and chosen in names:
+        return chosen
+    metric, higher = task.best_metric
+    values = {
+        name: metrics[metric]["value"] * (-1 if higher else 1)
+        for name, metrics in evaluation["students"].items()
+        if metric in metrics
+    }
+    return min(names, key=lambda name: values.get(name, float("inf")))
 
 
 def _evaluation(path: Path) -> dict[str, Any]:
     """evaluation.json, as far as a student is chosen by it."""
     try:
         found = json.loads(path.read_text("utf-8"))
-        return {"task": found.get("task"), "students": dict(found["students"])}
+        return {
+            "task": found.get("task"),
+            "students": dict(found["students"]),
+            PREFERRED: dict(found.get(PREFERRED) or {}),
+        }
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
         raise RunDamaged(
             f"{path} is no evaluation any more ({type(error).__name__}), so nobody knows the best "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from tutelage.report.curves import Learning
 from tutelage.report.measures import Evaluation, Measures
 from tutelage.report.plots import CostAxis, QualityAxis
+from tutelage.report.scores import RowScores
 from tutelage.report.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -126,6 +127,10 @@ class TaskWords(Protocol[Tested]):
 
     def read_tested(self, path: Path, evaluation: Evaluation) -> Tested:
         """Read predictions.parquet, checked against the evaluation."""
+        ...
+
+    def row_scores(self, path: Path, evaluation: Evaluation) -> RowScores:
+        """Read of predictions.parquet what runs are compared by, row by row."""
         ...
 
     def quality_axis(self, evaluation: Evaluation) -> QualityAxis:

@@ -123,9 +123,11 @@ class Stage:
         """Wall time the work took; 0 if it is not done."""
         return float(self.record().get("seconds", 0.0))
 
-    def damages(self) -> list[Damage]:
-        """Each file that is not what the stage left; every byte is read."""
-        return damages(self.run, self.sums)
+    def damages(self, *, sizes_only: bool = False) -> list[Damage]:
+        """Each file that is not what the stage left; every byte is read, unless sizes are asked
+        for alone.
+        """
+        return damages(self.run, self.sums, sizes_only=sizes_only)
 
     def restore(self) -> list[Damage]:
         """Put damaged texts back that the record holds whole; what was mended."""

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pydantic import Field
+
 from tutelage.config.source import Keys, Source, dotted
 from tutelage.config.values import FrozenList, Overrides, PlainName, Section, not_yet
 from tutelage.data.limits import USUAL, ReadingLimits, not_a_file
@@ -107,6 +109,19 @@ def without_absent(values: dict[str, Any], keys: Collection[str]) -> dict[str, A
     before did not have stays out of their fingerprints.
     """
     return {key: value for key, value in values.items() if value is not None or key not in keys}
+
+
+LATER_EVALUATE_KEYS = ("prefer",)
+"""Keys of `evaluate` that recipes of before did not have."""
+
+
+class Preference(Section):
+    """Which student `predict` uses: the cheapest one that keeps enough."""
+
+    keep: float = Field(gt=0, le=1)
+    """The share of the teacher that a student must keep by the lower end of its 95 % interval: of
+    the accuracy; without gold labels, and of language models, the share of answers or next tokens
+    in which the student agrees with the teacher. Cheap is who answers fast."""
 
 
 class OwnObjective(Overrides):

@@ -4,7 +4,7 @@ and machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,14 @@ from tutelage.metrics import (
     resampled_ece,
     share_interval,
 )
+from tutelage.report.preference import KEY as PREFERRED
+from tutelage.report.preference import choose_student
 from tutelage.runs import RunFolder, atomic_write_json
 from tutelage.runs.stages import Deferred
 from tutelage.targets import TargetStore
 from tutelage.tasks.classification.recipe import Recipe
+from tutelage.tasks.classification.report.measures import MEASURES
+from tutelage.tasks.classification.report.sentences import kept_intervals
 from tutelage.teachers.teacher import Cost, Deployable, Teacher
 from tutelage.types import SILENT, Example, Progress
 
@@ -159,6 +163,8 @@ def evaluate_run(
         **({"teacher": device_name(asked.device)} if isinstance(asked, Cost) else {}),
         "students": "cpu",  # where `load_classifier` puts all of them
     }
+    if recipe.evaluate.prefer is not None:
+        evaluation[PREFERRED] = preferred_student(evaluation, keep=recipe.evaluate.prefer.keep)
     write_predictions(
         folder.predictions_path,
         data.test,
@@ -169,6 +175,13 @@ def evaluate_run(
     )
     atomic_write_json(folder.evaluation_path, evaluation)
     return {"rows": len(texts)}
+
+
+def preferred_student(evaluation: Mapping[str, Any], *, keep: float) -> dict[str, Any]:
+    """The cheapest student that keeps this share of the teacher, by the time of one answer."""
+    measure, kept = kept_intervals(evaluation)
+    cost = MEASURES["latency_ms_p50"]
+    return choose_student(evaluation, keep=keep, measure=measure, kept=kept, cost=cost)
 
 
 def baseline_probs(

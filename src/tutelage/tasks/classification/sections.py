@@ -34,7 +34,13 @@ from tutelage.losses.table import PARAMETERS
 from tutelage.students.classifier.fresh import FreshStudent, TokenizerKind
 from tutelage.students.classifier.student import ClassifierStudent
 from tutelage.students.kinds import CLASSIFIERS, StudentKind
-from tutelage.tasks.recipe import LATER_DATA_KEYS, OwnObjective, without_absent
+from tutelage.tasks.recipe import (
+    LATER_DATA_KEYS,
+    LATER_EVALUATE_KEYS,
+    OwnObjective,
+    Preference,
+    without_absent,
+)
 from tutelage.train.settings import TrainSettings
 from tutelage.types import Seed, same_name
 
@@ -173,6 +179,14 @@ class Evaluate(Section):
 
     latency_examples: int = Field(default=100, ge=1)
     """Test rows timed one by one for the latency."""
+
+    prefer: Preference | None = None
+    """Name the cheapest student that keeps a share of the teacher; None: `predict` takes the best
+    one, whatever it costs."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_preference(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_absent(handler(self), LATER_EVALUATE_KEYS)
 
 
 class ScheduleOverrides(Overrides, Schedule):

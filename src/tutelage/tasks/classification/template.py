@@ -87,6 +87,7 @@ train:
 evaluate:
   control: true               # also train each student on the labels alone: the difference is what
                               # soft targets bought
+  # prefer: {keep: 0.97}      # the cheapest student that surely keeps so much; predict takes it
   # baselines: true           # TF-IDF with logistic regression, and the majority class
 
 export: [transformers]

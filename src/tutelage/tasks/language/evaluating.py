@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data import PreparedDocuments
+from tutelage.report.preference import KEY as PREFERRED
+from tutelage.report.preference import choose_student
 from tutelage.runs import RunFolder, atomic_write_json
 from tutelage.runs.stages import Deferred
 from tutelage.targets import TargetStore, inspect
 from tutelage.tasks.language.recipe import LanguageRecipe
+from tutelage.tasks.language.report.measures import MEASURES
+from tutelage.tasks.language.report.sentences import kept_intervals
 from tutelage.tasks.language.training import load_judged_student, settings_of
 from tutelage.teachers.teacher import Cost, HiddenStates, OwnWeights
 from tutelage.types import SILENT, Document, Progress
@@ -165,9 +169,18 @@ def evaluate_language_run(
     evaluation["training"] = training_facts(
         recipe, folder, data, {"students": students, "controls": controls}
     )
+    if recipe.evaluate.prefer is not None:
+        evaluation[PREFERRED] = preferred_student(evaluation, keep=recipe.evaluate.prefer.keep)
     write_document_scores(folder.predictions_path, documents, scores, tokenizer=judge.tokenizer)
     atomic_write_json(folder.evaluation_path, evaluation)
     return {"documents": evaluation["documents"], "tokens": evaluation["tokens"]}
+
+
+def preferred_student(evaluation: Mapping[str, Any], *, keep: float) -> dict[str, Any]:
+    """The cheapest student that keeps this share of the teacher, by the speed of writing."""
+    measure, kept = kept_intervals(evaluation)
+    cost = MEASURES["tokens_per_second"]
+    return choose_student(evaluation, keep=keep, measure=measure, kept=kept, cost=cost)
 
 
 def describe_targets(recipe: LanguageRecipe, folder: RunFolder) -> dict[str, Any]:

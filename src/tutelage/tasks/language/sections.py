@@ -16,7 +16,13 @@ from tutelage.losses.objective import Objective, Weight
 from tutelage.students.kinds import WRITERS, StudentKind
 from tutelage.students.language.student import LanguageStudent, Lora
 from tutelage.targets.kinds import HiddenOptions, SampledOptions, TopKOptions
-from tutelage.tasks.recipe import LATER_DATA_KEYS, OwnObjective, without_absent
+from tutelage.tasks.recipe import (
+    LATER_DATA_KEYS,
+    LATER_EVALUATE_KEYS,
+    OwnObjective,
+    Preference,
+    without_absent,
+)
 from tutelage.train.settings import LanguageTrainSettings
 from tutelage.types import Seed
 
@@ -199,6 +205,14 @@ class LanguageEvaluate(Section):
 
     generation_tokens: int = Field(default=64, ge=1, le=10_000)
     """Tokens written after each of them."""
+
+    prefer: Preference | None = None
+    """Name the cheapest student that keeps a share of the teacher; None: `predict` takes the best
+    one, whatever it costs."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_preference(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_absent(handler(self), LATER_EVALUATE_KEYS)
 
 
 class LanguageScheduleOverrides(Overrides, LanguageSchedule):

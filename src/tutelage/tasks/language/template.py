@@ -86,6 +86,7 @@ train:
 evaluate:
   control: true               # also train each student on the text alone: the difference is what
                               # soft targets bought
+  # prefer: {keep: 0.97}      # the cheapest student that surely keeps so much; predict takes it
   # generation_prompts: 4     # texts that everyone goes on with in the report
 
 export: [transformers]

@@ -17,6 +17,7 @@ from tutelage.report.measures import Evaluation, Measures
 from tutelage.report.origins import teacher_description
 from tutelage.report.plots import CostAxis, QualityAxis
 from tutelage.report.reading import Records
+from tutelage.report.scores import RowScores
 from tutelage.report.svg import PAPER, SERIES, frame, inline_svg
 from tutelage.report.verdict import Verdict
 from tutelage.report.words import Layout, Names, Phrases
@@ -26,6 +27,7 @@ from tutelage.tasks.classification.report.predictions import (
     Predictions,
     confusions,
     read_predictions,
+    row_scores,
 )
 from tutelage.tasks.classification.report.verdict import reach_verdict
 
@@ -62,6 +64,10 @@ class ClassificationWords:
     def read_tested(self, path: Path, evaluation: Evaluation) -> Predictions:
         """The test rows and what every model answered."""
         return read_predictions(path, evaluation)
+
+    def row_scores(self, path: Path, evaluation: Evaluation) -> RowScores:
+        """Right answers and negative log-likelihood of labelled rows."""
+        return row_scores(path, evaluation)
 
     def quality_axis(self, evaluation: Evaluation) -> QualityAxis:
         """Accuracy, or agreement without gold labels, with the simple methods as lines."""

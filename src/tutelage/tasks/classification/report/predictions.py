@@ -14,6 +14,7 @@ from tutelage import metrics
 from tutelage.errors import DataError, ShapeMismatch
 from tutelage.report.measures import Evaluation
 from tutelage.report.reading import read_columns, sources_of, texts_of
+from tutelage.report.scores import RowScores
 
 Probs = NDArray[np.float64]
 
@@ -77,6 +78,46 @@ def read_predictions(path: Path, evaluation: Evaluation) -> Predictions:
         teacher=probs("teacher"),
         students={name: probs(f"students.{name}") for name in students},
         controls={name: probs(f"controls.{name}") for name in controls},
+    )
+
+
+def row_scores(path: Path, evaluation: Evaluation) -> RowScores:
+    """What runs of the same labels are compared by: right answers and negative log-likelihood, on
+    rows with the same text and the same gold label.
+
+    Args:
+        path: predictions.parquet.
+        evaluation: The content of evaluation.json.
+
+    Raises:
+        DataError, ShapeMismatch: As `read_predictions`.
+    """
+    read, labels = read_predictions(path, evaluation), list(evaluation["labels"])
+    table = read_columns(path, ["label"])
+    labelled = (read.gold >= 0).astype(np.float64)
+    gold = np.maximum(read.gold, 0)
+
+    def scores(probs: Probs) -> dict[str, Probs]:
+        """Nothing for rows without a label."""
+        return {
+            "accuracy": labelled * metrics.correct(probs, gold),
+            "nll": labelled * metrics.nlls(probs, gold),
+        }
+
+    return RowScores(
+        keys=[
+            (text, labels[one] if one >= 0 else None)
+            for text, one in zip(read.texts, read.gold, strict=True)
+        ],
+        places=[
+            (source or "", row or 0)
+            for source, row in zip(
+                table["source"].to_pylist(), table["row"].to_pylist(), strict=True
+            )
+        ],
+        totals={"accuracy": labelled, "nll": labelled},
+        teacher=scores(read.teacher),
+        students={name: scores(probs) for name, probs in read.students.items()},
     )
 
 

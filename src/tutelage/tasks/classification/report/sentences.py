@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tutelage.metrics import share_interval
 from tutelage.report import formats
 from tutelage.report.comparisons import cost_ratio, find_comparison, unsigned
 from tutelage.report.formats import bracket, change, percent, times
@@ -66,6 +67,25 @@ def kept_share(evaluation: Evaluation, name: str) -> tuple[str, str]:
     row = find_comparison(evaluation, name, "teacher", "accuracy")
     interval = bracket(row["ratio"], scale=100) if row and "ratio" in row else ""
     return percent(kept_value(evaluation, name)), interval
+
+
+def kept_intervals(evaluation: Evaluation) -> tuple[str, dict[str, dict[str, float]]]:
+    """What a student is chosen by, and how much of it each keeps: the share of the teacher's
+    accuracy; without gold labels the share of rows with the teacher's answer.
+
+    Where every row is right, or wrong, for both, resamples are all alike; then the exact bound on
+    the share of rows that could tell the two apart stands in.
+    """
+    students, teacher = evaluation["students"], evaluation["teacher"]
+    if "accuracy" not in teacher:
+        return "agreement", {name: dict(student["agreement"]) for name, student in students.items()}
+    rows = {name: find_comparison(evaluation, name, "teacher", "accuracy") for name in students}
+    kept = {name: dict(row["ratio"]) for name, row in rows.items() if row and "ratio" in row}
+    alike = share_interval([1.0] * evaluation.get("labelled_rows", evaluation["rows"])).low
+    for interval in kept.values():
+        if interval["low"] == interval["high"] == 1.0:
+            interval["low"] = max(0.0, 1 - (1 - alike) / teacher["accuracy"]["value"])
+    return "accuracy", kept
 
 
 def _difference_sentence(evaluation: Evaluation, name: str) -> str:

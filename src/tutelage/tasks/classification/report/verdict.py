@@ -8,6 +8,7 @@ from tutelage.report import formats
 from tutelage.report.comparisons import cost_ratio, find_comparison
 from tutelage.report.formats import bracket, change, percent
 from tutelage.report.measures import Evaluation
+from tutelage.report.preference import preference_sentence
 from tutelage.report.verdict import (
     LargeNumber,
     StudentVerdict,
@@ -46,7 +47,10 @@ def reach_verdict(evaluation: Evaluation) -> Verdict:
     best = max(students, key=lambda name: students[name][key]["value"])
     return Verdict(
         headline=_headline(evaluation, best, judged=judged),
-        deck=_deck(evaluation, best, judged=judged),
+        deck=[
+            *_deck(evaluation, best, judged=judged),
+            *filter(None, [preference_sentence(evaluation, MEASURES)]),
+        ],
         numbers=large_numbers(evaluation, best, judged=judged),
         students=[
             StudentVerdict(name, student_sentences(evaluation, name, judged=judged))

@@ -15,6 +15,7 @@ from tutelage import metrics
 from tutelage.report import formats
 from tutelage.report.measures import Evaluation
 from tutelage.report.reading import read_columns, sources_of, texts_of
+from tutelage.report.scores import RowScores
 
 DOCUMENT_CHARACTERS, SAMPLE_CHARACTERS, CONTEXT_CHARACTERS = 500, 2000, 300
 _VISIBLE = str.maketrans({"\n": "↵", "\r": "↵", "\t": "⇥", " ": "␣"})
@@ -241,4 +242,39 @@ def read_document_scores(path: Path, evaluation: Evaluation) -> DocumentScores:
         students={name: values(f"students.{name}") for name in students},
         controls={name: values(f"controls.{name}") for name in controls},
         student_kl={name: values(f"students.{name}.kl") for name in students},
+    )
+
+
+def row_scores(path: Path, evaluation: Evaluation) -> RowScores:
+    """What runs are compared by: nats per token, where documents have the same tokens, and bits per
+    byte, where they have the same bytes.
+
+    Args:
+        path: predictions.parquet.
+        evaluation: The content of evaluation.json.
+
+    Raises:
+        DataError: A column is missing.
+    """
+    students = {name: f"students.{name}" for name in evaluation["students"]}
+    table = read_columns(path, ["tokens", "bytes", "teacher", *students.values()])
+
+    def column(name: str) -> Values:
+        """Numbers; what nothing is known of counts nothing, for it has no tokens either."""
+        values = table[name].to_numpy(zero_copy_only=False)
+        return np.nan_to_num(np.asarray(values, np.float64))
+
+    def scores(name: str) -> dict[str, Values]:
+        """Nats and bits of every document."""
+        nats = column(name) * tokens
+        return {"nats_per_token": nats, "bits_per_byte": nats / np.log(2)}
+
+    tokens, num_bytes, texts = column("tokens"), column("bytes"), texts_of(table)
+    places = zip(table["source"].to_pylist(), table["row"].to_pylist(), strict=True)
+    return RowScores(
+        keys=list(zip(texts, num_bytes.tolist(), strict=True)),
+        places=[(source or "", row or 0) for source, row in places],
+        totals={"nats_per_token": tokens, "bits_per_byte": num_bytes},
+        teacher=scores("teacher"),
+        students={name: scores(name_of) for name, name_of in students.items()},
     )

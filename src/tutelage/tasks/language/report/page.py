@@ -17,11 +17,16 @@ from tutelage.report.measures import Evaluation, Measures
 from tutelage.report.origins import teacher_description
 from tutelage.report.plots import CostAxis, QualityAxis
 from tutelage.report.reading import Records
+from tutelage.report.scores import RowScores
 from tutelage.report.svg import MUTED, PAPER, SERIES, frame, inline_svg
 from tutelage.report.verdict import Verdict
 from tutelage.report.words import Layout, Names, Phrases
 from tutelage.tasks.language.report import examples, making
-from tutelage.tasks.language.report.examples import DocumentScores, read_document_scores
+from tutelage.tasks.language.report.examples import (
+    DocumentScores,
+    read_document_scores,
+    row_scores,
+)
 from tutelage.tasks.language.report.measures import COST_AXES, MEASURES, NAMES, NATS, TERMS
 from tutelage.tasks.language.report.verdict import reach_verdict
 
@@ -59,6 +64,10 @@ class LanguageWords:
     def read_tested(self, path: Path, evaluation: Evaluation) -> DocumentScores:
         """The test documents and what every model made of them."""
         return read_document_scores(path, evaluation)
+
+    def row_scores(self, path: Path, evaluation: Evaluation) -> RowScores:
+        """Nats of every document, over its tokens and over its bytes."""
+        return row_scores(path, evaluation)
 
     def quality_axis(self, evaluation: Evaluation) -> QualityAxis:  # noqa: ARG002
         """Nats per token."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tutelage.metrics import share_interval
 from tutelage.report import formats
 from tutelage.report.comparisons import cost_ratio, find_comparison, unsigned
 from tutelage.report.formats import bracket, percent, times
@@ -23,6 +24,23 @@ def student_sentences(evaluation: Evaluation, name: str) -> list[str]:
         _closeness_sentence(evaluation, name),
     )
     return [sentence for sentence in sentences if sentence]
+
+
+def kept_intervals(evaluation: Evaluation) -> tuple[str, dict[str, dict[str, float]]]:
+    """What a student is chosen by, and how much of it each keeps: how often its first choice of the
+    next token is the teacher's.
+
+    An interval without width says nothing of other documents; then the exact bound for so many of
+    them stands in.
+    """
+    kept = {
+        name: dict(student["top1_agreement"]) for name, student in evaluation["students"].items()
+    }
+    units = evaluation["documents"] if evaluation["documents"] > 1 else evaluation["pieces"]
+    for interval in kept.values():
+        if interval["low"] == interval["high"]:
+            interval["low"] *= share_interval([1.0] * units).low
+    return "top1_agreement", kept
 
 
 def control_sentence(evaluation: Evaluation, name: str) -> str:

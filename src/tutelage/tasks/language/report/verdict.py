@@ -14,6 +14,7 @@ from tutelage.report import formats
 from tutelage.report.comparisons import find_comparison, negated
 from tutelage.report.formats import bracket, change, decimal, percent
 from tutelage.report.measures import Evaluation
+from tutelage.report.preference import preference_sentence
 from tutelage.report.reading import Records
 from tutelage.report.verdict import (
     LargeNumber,
@@ -47,7 +48,10 @@ def reach_verdict(records: Records[Any]) -> Verdict:
     best = closest(evaluation)
     return Verdict(
         headline=_headline(evaluation, best),
-        deck=[control_sentence(evaluation, best)],
+        deck=[
+            control_sentence(evaluation, best),
+            *filter(None, [preference_sentence(evaluation, MEASURES)]),
+        ],
         numbers=large_numbers(evaluation, best),
         students=[
             StudentVerdict(name, student_sentences(evaluation, name))

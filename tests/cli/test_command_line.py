@@ -33,6 +33,7 @@ WORDS = [
     "compare",
     "demo",
     "evaluate",
+    "explain",
     "init",
     "label",
     "predict",

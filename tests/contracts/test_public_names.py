@@ -26,6 +26,7 @@ NAMES = [
     "teachers",
 ]
 STUDENT_NAMES = [
+    "Linear",
     "OutputLayer",
     "Predictor",
     "Pretrained",
@@ -45,6 +46,7 @@ STUDENT_NAMES = [
     "final_states",
     "language_embeddings",
     "language_parameters",
+    "load_classifier",
     "load_language_student",
     "load_pretrained",
     "merge_lora",

@@ -232,6 +232,20 @@ def predict(options: argparse.Namespace) -> int:
     return 0
 
 
+def explain(options: argparse.Namespace) -> int:
+    """`tutelage explain`: what each part of a text added to a student's answer."""
+    from tutelage.recipes.explaining import explain_texts, explanation_lines
+
+    told = explain_texts(options.folder, options.text, student=options.student)
+    if options.json:
+        write_json(told)
+        return 0
+    for one in told:
+        for line in explanation_lines(one, top=options.top):
+            write_result(line)
+    return 0
+
+
 def verify(options: argparse.Namespace) -> int:
     """`tutelage verify`: exit 1 and name each file of a run that is not what its stage left."""
     from tutelage.recipes.verifying import verify_run
@@ -272,6 +286,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": run,
     "run": run,
     "predict": predict,
+    "explain": explain,
     "verify": verify,
     "runs": runs,
     "compare": compare,

@@ -130,6 +130,19 @@ def build_parser() -> argparse.ArgumentParser:
         "(=, +, -, @, tab or line end first)",
     )
 
+    explain = _command(
+        commands, "explain", "tell what each part of a text added to the answer of a linear student"
+    )
+    explain.add_argument("folder", type=Path, help="a student folder, or a run folder")
+    explain.add_argument("text", nargs="*", help="texts to classify and explain")
+    explain.add_argument("--student", help="which student of a run folder [the most accurate one]")
+    explain.add_argument(
+        "--top",
+        type=whole_number(1, MOST_TEXTS),
+        default=20,
+        help="n-grams to show; with --json all are told [20]",
+    )
+
     verify = _command(
         commands,
         "verify",
@@ -276,14 +289,16 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
+_ASKED = ("predict", "explain")
+"""Commands whose last words are texts."""
 _AFTER_DASHES = "\ue000"
 """Marks a word that stands after `--` and begins with a dash, which argparse, that looks at words
 twice, would take for an option."""
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The words as options; texts of `predict` may also come after an option, which argparse alone
-    refuses, and whatever comes after `--` is no option.
+    """The words as options; texts of `predict` and `explain` may also come after an option, which
+    argparse alone refuses, and whatever comes after `--` is no option.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "--" in words:
@@ -291,13 +306,13 @@ def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> 
         after = [f"{_AFTER_DASHES}{one}" if one[:1] == "-" else one for one in words[place + 1 :]]
         words = [*words[:place], *after]
     options, left = parser.parse_known_args(words)
-    if options.command == "predict":
+    if options.command in _ASKED:
         options.text += [word for word in left if not _is_option(word)]
         left = [word for word in left if _is_option(word)]
     for name, value in vars(options).items():
         setattr(options, name, _unmarked(value))
     if left:
-        advice = "; texts that begin with a dash come after --" * (options.command == "predict")
+        advice = "; texts that begin with a dash come after --" * (options.command in _ASKED)
         shown = " ".join(one_line(_unmarked(word), most=60) for word in left[:10])
         parser.error(f"unrecognized arguments: {shown}{advice}")
     return options

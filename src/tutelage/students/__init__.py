@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tutelage.models import OutputLayer, load_language_student, output_layer, packs
     from tutelage.models.final_states import final_states
+    from tutelage.students.classifier.answering import load_classifier
+    from tutelage.students.classifier.linear.spec import Linear
     from tutelage.students.classifier.predict import Predictor
     from tutelage.students.classifier.pretrained import Pretrained, load_pretrained
     from tutelage.students.classifier.rnn import RecurrentForSequenceClassification, build_rnn
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RNN",
+    "Linear",
     "OutputLayer",
     "Predictor",
     "Pretrained",
@@ -61,6 +64,7 @@ __all__ = [
     "final_states",
     "language_embeddings",
     "language_parameters",
+    "load_classifier",
     "load_language_student",
     "load_pretrained",
     "merge_lora",
@@ -80,6 +84,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "Linear": "students.classifier.linear.spec",
     "OutputLayer": "models",
     "Predictor": "students.classifier.predict",
     "Pretrained": "students.classifier.pretrained",
@@ -99,6 +104,7 @@ _NAMES = {
     "final_states": "models.final_states",
     "language_embeddings": "students.vocabulary.embeddings",
     "language_parameters": "students.language.student",
+    "load_classifier": "students.classifier.answering",
     "load_language_student": "models",
     "load_pretrained": "students.classifier.pretrained",
     "merge_lora": "students.language.lora",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tutelage.students.classifier.linear.spec import Linear
 from tutelage.students.classifier.pretrained import Pretrained
 from tutelage.students.classifier.specs import RNN, Transformer
 from tutelage.students.language.pretrained import LanguagePretrained
@@ -29,6 +30,9 @@ class StudentKind:
     network: tuple[str, str] | None = None
     """Where the classes of its configuration and of its model are, `module:name` within this room,
     if transformers does not have them; `model_type` of the first is how a folder names them."""
+    reader: tuple[str, str] | None = None
+    """Of a kind that is no network of torch: the `model_type` in its folders, and the class whose
+    `load` reads one, `module:name` within this room."""
 
 
 CLASSIFIERS = (
@@ -40,6 +44,12 @@ CLASSIFIERS = (
         ("configurations:RecurrentConfig", "classifier.rnn:RecurrentForSequenceClassification"),
     ),
     StudentKind("pretrained", Pretrained, "PretrainedSpec"),
+    StudentKind(
+        "linear",
+        Linear,
+        "LinearSpec",
+        reader=("tutelage_linear", "classifier.linear.model:LinearClassifier"),
+    ),
 )  # fmt: skip
 """Students that classify."""
 

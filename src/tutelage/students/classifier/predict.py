@@ -24,6 +24,7 @@ from tutelage.models.facts import context_tokens
 from tutelage.models.folders import check_model_folder
 from tutelage.models.loading import require_runs
 from tutelage.models.pretrained import from_pretrained
+from tutelage.students.classifier.answering import reader_of
 from tutelage.students.classifier.fast_rnn import FastRecurrent
 from tutelage.students.classifier.fast_transformer import FastTransformer, has_known_shape
 from tutelage.students.classifier.rnn import RecurrentForSequenceClassification
@@ -84,6 +85,11 @@ class Predictor:
             raise ModelError(
                 f"{folder} has no config.json: give the folder of a trained student, or train it "
                 "first"
+            )
+        if reader_of(folder) is not None:
+            raise ModelError(
+                f"{folder} holds a student that is no network of torch: load it with "
+                "tutelage.students.load_classifier"
             )
         check_model_folder(folder)
         model = from_pretrained("sequence", str(folder), folder)

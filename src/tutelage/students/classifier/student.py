@@ -8,6 +8,7 @@ neither torch nor transformers before it is asked for a model or for what is in 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -15,6 +16,8 @@ from tutelage.errors import AssetError, ModelError, NotEnoughMemory
 from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
+    from tutelage.data.examples.collate import EncodedSet
+    from tutelage.losses import Objective
     from tutelage.models import ModelFacts
 
 
@@ -118,6 +121,60 @@ class TrainedInPart(Protocol):
 
         Args:
             model: From `build`, trained; not usable afterwards.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a student that fits itself came to."""
+
+    model: Any
+    """With its best weights; `model.save(folder)` writes it."""
+    best_step: int
+    """Iterations after which validation was best."""
+    best_validation_loss: float
+    """Mean cost of a held-out row, in nats."""
+    steps: int
+    """Iterations in all."""
+
+
+@runtime_checkable
+class FittedStudent(ClassifierStudent, Protocol):
+    """A student that is no network of torch: not trained step by step, but fitted by itself.
+
+    `build` gives a model that is not fitted yet, and what reads texts for it, called as tokenizers
+    are.
+    """
+
+    def fit(
+        self,
+        model: Any,
+        train_set: EncodedSet,
+        validation_set: EncodedSet,
+        *,
+        objective: Objective,
+        record: Callable[[dict[str, Any]], None],
+        progress: Progress = SILENT,
+    ) -> Fitted:
+        """Fit a model that was built.
+
+        Args:
+            model: From `build`.
+            train_set: Rows to learn from, all of them; without soft targets from labels alone.
+            validation_set: Rows that choose.
+            objective: Cost of each row.
+            record: Takes lines of `metrics.jsonl`, in order of their `step`.
+            progress: Where bars go.
+        """
+        ...
+
+    def effort(self, *, rows: int, tokens: float) -> tuple[float, float]:
+        """What a fit takes: seconds, and bytes of the saved model, both roughly.
+
+        Args:
+            rows: That it learns from.
+            tokens: In all of them.
         """
         ...
 

@@ -15,6 +15,7 @@ from tutelage.data import Prepared
 from tutelage.errors import ModelError, NotEnoughDisk, Problem, RecipeError
 from tutelage.models import ModelFacts
 from tutelage.runs import cache_folder
+from tutelage.students.classifier.student import FittedStudent
 from tutelage.tasks.classification.data import read_data
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.classification.teaching import (
@@ -96,7 +97,14 @@ def estimate_run(recipe: Recipe, data: Prepared, *, root: Path) -> dict[str, Any
         epochs = train.epochs
         transfer = len(rows) + copies * len(data.train)
         student_steps = max(1, -(-transfer // train.batch_size)) * epochs
-        body, total = student.spec(labels=recipe.task.labels).weights()
+        spec = student.spec(labels=recipe.task.labels)
+        if isinstance(spec, FittedStudent):
+            tokens = rough_tokens(rows) + copies * rough_tokens(data.train)
+            seconds, size = spec.effort(rows=transfer, tokens=tokens)
+            training_seconds += runs * seconds
+            student_bytes += runs * size
+            continue
+        body, total = spec.weights()
         operations = 6.0 * body * epochs * (rough_tokens(rows) + copies * rough_tokens(data.train))
         training_seconds += runs * (operations / (0.3 * rate) + 0.006 * student_steps)
         steps += runs * student_steps

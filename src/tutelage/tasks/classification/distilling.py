@@ -8,6 +8,7 @@ In: a student's specification, examples, a store of soft targets. Out: a model f
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,12 @@ import numpy as np
 
 from tutelage.errors import DataError
 from tutelage.losses import Objective
+from tutelage.runs import MetricsLog
 from tutelage.students import save
-from tutelage.students.classifier.student import TrainedInPart
+from tutelage.students.classifier.student import FittedStudent, TrainedInPart
 from tutelage.targets import TargetStore
 from tutelage.train import TrainResult, TrainSettings, train_classifier
+from tutelage.train.steps.classes.rows import training_rows, validation_rows
 from tutelage.types import SILENT, Example, Progress
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ class Distilled:
 
     model: Any
     tokenizer: Any
+    """None where the model reads texts itself."""
     folder: Path
     result: TrainResult
 
@@ -110,11 +114,25 @@ def distill(
         texts, language_model=language_model, seed=settings.seed, cache=cache, progress=progress
     )
     del language_model  # whose memory may be needed now; the caller keeps it who wants it
+    train_set, validation_set = (
+        encode(tokenizer, examples, store),
+        encode(tokenizer, validation, store),
+    )
+    if isinstance(student, FittedStudent):
+        return _fit(
+            student,
+            model,
+            training_rows(train_set, use_teacher=store is not None),
+            validation_rows(validation_set, use_teacher=store is not None),
+            objective=objective,
+            out=out,
+            progress=progress,
+        )
     result = train_classifier(
         model,
         tokenizer.pad_token_id,
-        encode(tokenizer, examples, store),
-        encode(tokenizer, validation, store),
+        train_set,
+        validation_set,
         objective=objective,
         settings=settings,
         out=out,
@@ -131,6 +149,34 @@ def distill(
     save(model, tokenizer, out)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return Distilled(model, tokenizer, out, result)
+
+
+def _fit(
+    student: FittedStudent,
+    model: Any,
+    train_set: EncodedSet,
+    validation_set: EncodedSet,
+    *,
+    objective: Objective,
+    out: Path,
+    progress: Progress,
+) -> Distilled:
+    """Fit a student that does it by itself, and save it; after a kill it begins anew."""
+    started = time.monotonic()
+    log = MetricsLog(out / "metrics.jsonl")
+    log.truncate_after(-1)
+    fitted = student.fit(
+        model,
+        train_set,
+        validation_set,
+        objective=objective,
+        record=log.append,
+        progress=progress,
+    )
+    fitted.model.save(out)
+    seconds = time.monotonic() - started
+    result = TrainResult(fitted.best_step, fitted.best_validation_loss, fitted.steps, seconds)
+    return Distilled(fitted.model, None, out, result)
 
 
 def encode(tokenizer: Any, examples: Sequence[Example], store: TargetStore | None) -> EncodedSet:

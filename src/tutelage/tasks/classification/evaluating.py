@@ -33,7 +33,7 @@ from tutelage.teachers.teacher import Cost, Deployable, Teacher
 from tutelage.types import SILENT, Example, Progress
 
 if TYPE_CHECKING:
-    from tutelage.students import Predictor
+    from tutelage.students.classifier.answering import Classifier
 
 THROUGHPUT_BATCH = 32
 
@@ -105,13 +105,13 @@ def evaluate_run(
     from tutelage.evaluate.classes.comparison import compare
     from tutelage.evaluate.classes.predictions import write_predictions
     from tutelage.evaluate.cost import measure_latency
-    from tutelage.students import Predictor
+    from tutelage.students import load_classifier
 
     texts = [example.text for example in data.test]
     teacher_probs = store.lookup([example.example_id for example in data.test])
-    students = {name: Predictor.load(folder.students_path / name) for name in recipe.students}
+    students = {name: load_classifier(folder.students_path / name) for name in recipe.students}
     controls = (
-        {name: Predictor.load(folder.controls_path / name) for name in recipe.students}
+        {name: load_classifier(folder.controls_path / name) for name in recipe.students}
         if recipe.evaluate.control
         else {}
     )
@@ -161,7 +161,7 @@ def evaluate_run(
             metrics.update(cost)
     evaluation["devices"] = {
         **({"teacher": device_name(asked.device)} if isinstance(asked, Cost) else {}),
-        "students": device_name(next(iter(students.values())).model.device),
+        "students": "cpu",  # where `load_classifier` puts all of them
     }
     if recipe.evaluate.prefer is not None:
         evaluation[PREFERRED] = preferred_student(evaluation, keep=recipe.evaluate.prefer.keep)
@@ -241,8 +241,7 @@ def _teacher_size(teacher: Teacher) -> dict[str, Any]:
     return {"parameters": exact(teacher.parameters), "disk_bytes": exact(teacher.disk_bytes)}
 
 
-def _size(student: Predictor, folder: Path) -> dict[str, Any]:
+def _size(student: Classifier, folder: Path) -> dict[str, Any]:
     from tutelage.evaluate.cost import exact, folder_bytes
 
-    parameters = sum(parameter.numel() for parameter in student.model.parameters())
-    return {"parameters": exact(parameters), "disk_bytes": exact(folder_bytes(folder))}
+    return {"parameters": exact(student.parameters), "disk_bytes": exact(folder_bytes(folder))}

@@ -5,6 +5,7 @@ students, read from the specs of `students.kinds`. Teachers stand in `tasks.teac
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -263,6 +264,19 @@ class PretrainedSection(StudentSection):
         return without_absent(handler(self), _TRAINED_IN_PART)
 
 
+class FittedSection(StudentSection):
+    """What every student may say that is fitted by itself."""
+
+    @field_validator("train")
+    @classmethod
+    def _is_not_trained(cls, train: ScheduleOverrides | None) -> None:
+        if train is not None:
+            raise refusal(
+                "this kind of student is fitted by itself, without epochs or a learning rate, so "
+                "train means nothing to it: leave it out"
+            )
+
+
 def _section(kind: StudentKind) -> type[StudentSection]:
     if issubclass(kind.spec, FreshStudent):
         return section(
@@ -273,13 +287,18 @@ def _section(kind: StudentKind) -> type[StudentSection]:
             base=FreshSection,
             extra={"tokenizer": (TokenizerSpec, Field(default_factory=TokenizerSpec))},
         )
+    has_model = any(option.name == "model" for option in fields(kind.spec))
     return section(
         kind.spec,
         name=kind.section,
         kind=kind.word,
         omit=("labels",),
-        base=PretrainedSection,
-        extra={"model": ModelName, "lora": LoraSpec | None},
+        base=FittedSection
+        if kind.reader is not None
+        else PretrainedSection
+        if has_model
+        else StudentSection,
+        extra={"model": ModelName, "lora": LoraSpec | None} if has_model else {},
     )
 
 

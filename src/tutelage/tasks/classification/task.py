@@ -18,7 +18,7 @@ from tutelage.tasks.task import architectures
 from tutelage.types import Progress
 
 if TYPE_CHECKING:
-    from tutelage.students import Predictor
+    from tutelage.students.classifier.answering import Classifier
     from tutelage.tasks.classification.job import ClassificationJob
     from tutelage.tasks.classification.report.page import ClassificationWords
     from tutelage.tasks.estimates import Check
@@ -65,10 +65,10 @@ class Classification:
 
     def load(self, folder: Path, recipe: Any) -> Classifying:
         """A classifier from its folder."""
-        from tutelage.students import Predictor
+        from tutelage.students import load_classifier
 
         del recipe
-        return Classifying(Predictor.load(folder))
+        return Classifying(load_classifier(folder))
 
     def text_column(self, recipe: Recipe) -> str | None:
         """Where the texts stand."""
@@ -85,7 +85,7 @@ class Classification:
 class Classifying:
     """A classifier at work; see `tasks.task.Answering`."""
 
-    predictor: Predictor
+    predictor: Classifier
 
     def answer(self, texts: Sequence[str], *, batch_size: int) -> list[dict[str, Any]]:
         """`{"label", "probabilities": {label: p}}` for each text."""

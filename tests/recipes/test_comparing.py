@@ -178,9 +178,10 @@ def test_a_damaged_evaluation_is_refused(tmp_path: Path) -> None:
         compare_runs([one, two])
 
 
-def test_the_command_line_shows_a_table_and_json(tmp_path: Path, capsys) -> None:
-    one = classified(tmp_path / "a" / "run", TEXTS, GOLD, gru=MOST)
-    two = classified(tmp_path / "b" / "run", TEXTS, GOLD, gru=HALF)
+def test_the_command_line_shows_a_table_and_json(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a long path would be cut in the table
+    one = classified(Path("a/run"), TEXTS, GOLD, gru=MOST)
+    two = classified(Path("b/run"), TEXTS, GOLD, gru=HALF)
     assert main(["compare", str(one), str(two)]) == 0
     told = capsys.readouterr().out
     assert f"{one}/gru" in told  # the folders are called alike

@@ -11,7 +11,8 @@ import sys
 import pytest
 
 from tutelage.cli.commands import COMMANDS
-from tutelage.cli.main import build_parser, main
+from tutelage.cli.main import main
+from tutelage.cli.parser import build_parser
 from tutelage.cli.terminal import TerminalProgress, counted, explain, format_seconds
 from tutelage.errors import (
     DataError,

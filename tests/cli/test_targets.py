@@ -13,7 +13,8 @@ from tests.targets.token_targets import documents, name, open_writer, write
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-from tutelage.cli.main import build_parser, main
+from tutelage.cli.main import main
+from tutelage.cli.parser import build_parser
 from tutelage.cli.targets import ACTIONS
 from tutelage.models.reading import tokenizer_fingerprint
 from tutelage.targets import TargetStore, jsonl_lines

@@ -13,12 +13,8 @@ from hypothesis import strategies as st
 from tests.data.tiny_tokenizer import make_tokenizer
 
 from tutelage.data import Columns, read_document_table, read_documents
-from tutelage.data.documents.chat import (
-    messages_problem,
-    render_chat,
-    render_prompt,
-    without_nulls,
-)
+from tutelage.data.documents.chat import render_chat, render_prompt
+from tutelage.data.documents.messages import messages_problem, without_nulls
 from tutelage.data.documents.tokenizing import Trainable, tokenize
 from tutelage.errors import DataError
 

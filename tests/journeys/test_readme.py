@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.journeys.tiny_job import environment, tutelage
 
-from tutelage.cli.main import build_parser
+from tutelage.cli.parser import build_parser
 from tutelage.recipes.loading import load_recipe
 
 ROOT = Path(__file__).parents[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def test_small_texts_are_put_back(tmp_path: Path) -> None:
     stage = finished(tmp_path)
     text = tmp_path / "students/gru/recipe.txt"
     folder_instead(text)
-    assert [found.path for found in stage.restore()] == ["students/gru/recipe.txt"]
+    assert [found.path for found in stage.restore(stage.damages())] == ["students/gru/recipe.txt"]
     assert text.read_text(encoding="utf-8") == "made by recipe.txt"
     assert stage.damages() == []
 
@@ -125,14 +126,17 @@ def test_what_cannot_be_read_just_now_is_not_damaged(
     (tmp_path / "result").write_text("made")
     stage = Stage(tmp_path, "teacher")
     stage.mark_done("1", seconds=1.0, left=[tmp_path / "result"])
-    real = Path.open
 
-    def refuse(path: Path, *words: Any, **options: Any) -> Any:
-        if path == tmp_path / name:
-            raise OSError(errno.EMFILE, "Too many open files", str(path))
-        return real(path, *words, **options)
+    def refusing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(path: Any, *words: Any, **options: Any) -> Any:
+            if path == tmp_path / name:
+                raise OSError(errno.EMFILE, "Too many open files", str(path))
+            return real(path, *words, **options)
 
-    monkeypatch.setattr(Path, "open", refuse)
+        return refuse
+
+    monkeypatch.setattr(Path, "open", refusing(Path.open))
+    monkeypatch.setattr(os, "open", refusing(os.open))
     with pytest.raises(StorageError, match="no file handles left"):
         stage.damages()
     monkeypatch.undo()

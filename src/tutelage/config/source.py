@@ -8,30 +8,29 @@ size: whoever wrote it, reading it ends soon.
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.composer import Composer
-from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from tutelage.config.nodes import (
+    MOST_DEPTH,
+    MOST_NODES,
+    bounded_yaml,
+    compose,
+    place_of,
+    read_text,
+    sentence,
+)
 from tutelage.errors import Problem, RecipeError
 
 Keys = tuple[str | int, ...]
 """The way from the root of a recipe to a value: keys of mappings and positions in lists."""
 
-_MOST_BYTES = 4 << 20
-_NOT_THE_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
-"""What the system answers where another file would not be read either."""
-_MOST_NODES = 100_000
-"""Enough for any recipe; a file of nested aliases would otherwise unfold without end."""
-_MOST_DEPTH = 50
-"""Mappings and lists inside each other; a recipe has some five."""
 _LEAST_NUMBER, _MOST_NUMBER = -(2**63), 2**64 - 1
 """What numpy and torch can hold."""
 _TAGS = frozenset(
@@ -42,7 +41,6 @@ _TAGS = frozenset(
     )
 )  # fmt: skip
 _NO_TEXT = re.compile("[\ud800-\udfff]")
-_VERSION = re.compile(r"^%YAML(?![ \t]+1\.2[ \t\r]*$)", re.MULTILINE)
 
 
 @dataclass
@@ -99,11 +97,11 @@ def read_source(path: Path, *, overrides: Sequence[str] = ()) -> Source:
         RecipeError: The file cannot be read as one YAML mapping, so nothing more can be said about
             it.
     """
-    text = _read_text(path)
+    text = read_text(path)
     try:
-        node = _compose(text)
+        node = compose(text)
     except YAMLError as error:
-        raise RecipeError([Problem(_place_of(error, path), _sentence(error))]) from None
+        raise RecipeError([Problem(place_of(error, path), sentence(error))]) from None
     source = Source(places={(): f"{path}:1"})
     if node is not None:
         value = _Unfolding(source, path=path).value_of(node, ())
@@ -119,125 +117,6 @@ def read_source(path: Path, *, overrides: Sequence[str] = ()) -> Source:
     return source
 
 
-class _BoundedComposer(Composer):
-    """Ends where a document is larger or deeper than any recipe."""
-
-    def __init__(self, loader: Any = None) -> None:
-        super().__init__(loader)
-        self.warn_double_anchors = False  # an anchor may be used again
-        self._num_nodes = 0
-        self._num_above = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        self._num_nodes += 1
-        self._num_above += 1
-        if self._num_nodes > _MOST_NODES or self._num_above > _MOST_DEPTH:
-            wrong = (
-                f"these are more than {_MOST_NODES:,} values, which no recipe needs"
-                if self._num_nodes > _MOST_NODES
-                else f"this is nested more than {_MOST_DEPTH} deep, which no recipe needs"
-            )
-            raise _TooLarge(problem=wrong, problem_mark=self.parser.peek_event().start_mark)
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self._num_above -= 1
-
-
-class _TooLarge(MarkedYAMLError):
-    """Valid YAML, but no recipe."""
-
-
-def _yaml() -> YAML:
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Composer = _BoundedComposer
-    return yaml
-
-
-def _compose(text: str) -> Node | None:
-    """A YAML text as nodes.
-
-    Raises:
-        YAMLError: It is not valid, whichever way the library noticed.
-    """
-    if found := _VERSION.search(text.partition("\n---")[0]):
-        line = text.count("\n", 0, found.start())
-        raise MarkedYAMLError(
-            problem="recipes are YAML 1.2: remove this directive",
-            problem_mark=StringMark("", found.start(), line, 0, None, 0),
-        )
-    try:
-        return _yaml().compose(text)
-    except YAMLError:
-        raise
-    except Exception as error:  # such as ValueError for the escape of a character that there is not
-        raise YAMLError(str(error) or type(error).__name__) from None
-
-
-def _read_text(path: Path) -> str:
-    raw = _read_bytes(path)
-    if len(raw) > _MOST_BYTES:
-        raise RecipeError(
-            [
-                Problem(
-                    str(path),
-                    f"this is no recipe: it has more than {_MOST_BYTES:,} bytes; give a recipe "
-                    "file, and data as files that it names",
-                )
-            ]
-        )
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        message = (
-            f"byte {error.start} is not UTF-8 (0x{raw[error.start]:02x}); save the recipe as UTF-8"
-        )
-        raise RecipeError([Problem(f"{path}:{line}", message)]) from None
-
-
-def _read_bytes(path: Path) -> bytes:
-    """The bytes of a file, one more than a recipe may have at most."""
-    try:
-        # Of what is no file, only what the caller's shell has opened for us ends for sure.
-        streams = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
-        if path.is_dir():
-            message = "this is a folder; expected a recipe file such as recipe.yaml"
-            raise RecipeError([Problem(str(path), message)])
-        if path.exists() and not path.is_file() and not str(path).startswith(streams):
-            message = "this is a pipe or a device; expected a recipe file such as recipe.yaml"
-            raise RecipeError([Problem(str(path), message)])
-        with path.open("rb") as file:
-            return file.read(_MOST_BYTES + 1)
-    except FileNotFoundError:
-        raise RecipeError(
-            [Problem(str(path), "no such file; write one with: tutelage init " + str(path))]
-        ) from None
-    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
-        if isinstance(error, OSError) and error.errno in _NOT_THE_FILES:
-            raise
-        said = error.strerror if isinstance(error, OSError) else str(error)
-        raise RecipeError([Problem(str(path), f"the file cannot be read: {said}")]) from None
-
-
-def _place_of(error: YAMLError, path: Path) -> str:
-    mark = error.problem_mark or error.context_mark if isinstance(error, MarkedYAMLError) else None
-    return str(path) if mark is None else f"{path}:{mark.line + 1}"
-
-
-def _sentence(error: YAMLError) -> str:
-    if isinstance(error, MarkedYAMLError):
-        said = ", ".join(part for part in (error.context, error.problem) if part)
-    else:
-        said = (str(error).splitlines() or [""])[0]
-    if isinstance(error, _TooLarge):
-        return f"{said}; give a recipe, and data as files that it names"
-    return (
-        f"not valid YAML: {said}; check the indentation, and quote text that holds any of : # {{ "
-        f"}} [ ] , & * ! | > % @"
-    )
-
-
 class _Unfolding:
     """Turns YAML nodes into values and writes down their lines."""
 
@@ -247,11 +126,11 @@ class _Unfolding:
         self._place = place
         self._above: set[int] = set()
         self._num_nodes = 0
-        self._constructor = _yaml().constructor
+        self._constructor = bounded_yaml().constructor
 
     def value_of(self, node: Node, keys: Keys) -> Any:
         self._num_nodes += 1
-        if id(node) in self._above or self._num_nodes > _MOST_NODES:
+        if id(node) in self._above or self._num_nodes > MOST_NODES:
             raise RecipeError(
                 [
                     Problem(
@@ -361,7 +240,7 @@ def _lay_over(source: Source, override: str) -> None:
     key_text, equals, value_text = override.partition("=")
     place = f"--set {key_text}"
     keys = tuple(key_text.strip().split("."))
-    if not equals or not all(keys) or len(keys) > _MOST_DEPTH:
+    if not equals or not all(keys) or len(keys) > MOST_DEPTH:
         source.problems.append(
             Problem(f"--set {override}", "expected KEY=VALUE, such as --set train.epochs=3")
         )
@@ -379,9 +258,9 @@ def _lay_over(source: Source, override: str) -> None:
             source.problems.append(Problem(place, message))
             return
     try:
-        node = _compose(value_text)
+        node = compose(value_text)
     except YAMLError as error:
-        source.problems.append(Problem(place, _sentence(error)))
+        source.problems.append(Problem(place, sentence(error)))
         return
     for known in [known for known in source.places if known[: len(keys)] == keys]:
         del source.places[known]

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
         load_language_student,
     )
     from tutelage.models.output import OutputLayer, below_adapters, output_layer
-    from tutelage.models.pretrained import register
     from tutelage.models.reading import (
         load_tokenizer,
         model_config,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
         require_same_tokenizer,
         tokenizer_fingerprint,
     )
+    from tutelage.models.registration import register
 
 __all__ = [
     "LanguageModel",

@@ -8,13 +8,13 @@ names them. What transformers leaves to chance, a run would take for the model.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from tutelage.errors import ModelError, NotEnoughMemory
+from tutelage.runs import total_memory_bytes
 from tutelage.types import describe_bytes
 
 _NAMED = 3
@@ -105,8 +105,8 @@ def require_memory(
         NotEnoughMemory: They are.
     """
     needed = sum(math.prod(shape) for shape in shapes) * (dtype.itemsize if dtype else 2)
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
+    there = total_memory_bytes()
+    if there is not None and needed > there:
         raise NotEnoughMemory(
             f"{name}: its weights take {describe_bytes(needed)} but this machine has "
             f"{describe_bytes(there)} of memory. Take a smaller model, or a machine with more"

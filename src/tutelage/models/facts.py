@@ -16,8 +16,8 @@ from typing import Any
 from tutelage.models.finding import locate
 from tutelage.models.folders import tensor_shapes, weight_files
 from tutelage.models.headers import gguf_shapes
-from tutelage.models.pretrained import register
 from tutelage.models.reading import read_config
+from tutelage.models.registration import register
 from tutelage.models.weights import (
     converted_folder,
     folder_sha256,

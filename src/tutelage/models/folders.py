@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from tutelage.errors import ModelError
-from tutelage.models.headers import _cut, safetensors_shapes
+from tutelage.models.headers import quoted, safetensors_shapes
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -51,13 +51,13 @@ def weight_files(folder: Path) -> list[Path]:
         named = {str(name) for name in json.loads(index.read_bytes())["weight_map"].values()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
-            f"{index} cannot be read ({_cut(error)}): download it again, or save the model again"
+            f"{index} cannot be read ({quoted(error)}): download it again, or save the model again"
         ) from error
     for name in sorted(named):
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise ModelError(
-                f"{index} names {_cut(name)!r} as a file of weights; expected *.safetensors in the "
-                "same folder. Save the model again with save_pretrained"
+                f"{index} names {quoted(name)!r} as a file of weights; expected *.safetensors in "
+                "the same folder. Save the model again with save_pretrained"
             )
         if not (folder / name).is_file():
             raise ModelError(f"{folder} lacks {name}, which {INDEX_FILE} names: download it again")

@@ -13,11 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tutelage.errors import ModelError
+from tutelage.errors import ModelError, one_line
 
 MOST_HEADER_BYTES = 32 * 2**20
 """Of a safetensors header; one of 100,000 tensors has 12 MB."""
 _MOST_DIMENSIONS = 8
+_QUOTED_CHARACTERS = 200
 
 
 def safetensors_shapes(path: Path) -> dict[str, Sequence[int]]:
@@ -54,7 +55,7 @@ def _safetensors_shapes(path: Path, size: int, _changed: int) -> dict[str, Seque
             return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, UnicodeError) as error:
         raise ModelError(
-            f"{path} cannot be read as safetensors ({_cut(error)}); download it again"
+            f"{path} cannot be read as safetensors ({quoted(error)}); download it again"
         ) from error
 
 
@@ -74,7 +75,7 @@ def gguf_shapes(path: Path) -> dict[str, Sequence[int]]:
         }
     except Exception as error:  # whatever its reader makes of bytes that are no header
         raise ModelError(
-            f"{path} cannot be read as a GGUF file ({_cut(error)}); download it again"
+            f"{path} cannot be read as a GGUF file ({quoted(error)}); download it again"
         ) from error
 
 
@@ -101,7 +102,7 @@ def _gguf_fault(path: Path, size: int, _changed: int) -> str | None:
         with path.open("rb") as file:
             _walk_gguf(file, size)
     except (OSError, UnicodeError, struct.error) as error:
-        return _cut(error)
+        return quoted(error)
     except _Unsound as fault:
         return str(fault)
     return None
@@ -166,18 +167,18 @@ def _walk_gguf(file: BinaryIO, size: int) -> None:
             raise _Unsound(f"it tells of {count:,} {what}, but has {size:,} bytes")
     for _ in range(values):
         name = text("the name of a value")
-        found = value(number("I"), _cut(name))
+        found = value(number("I"), quoted(name))
         if name.endswith(("block_count", "expert_count")) and found is not None:
             most = max(tensors, MOST_PARTS)
             if not 0 <= found <= most:
-                raise _Unsound(f"{_cut(name)} is {found:,}, but there are {tensors:,} tensors")
+                raise _Unsound(f"{quoted(name)} is {found:,}, but there are {tensors:,} tensors")
     for _ in range(tensors):
         name = text("the name of a tensor")
         dimensions = number("I")
         if dimensions > _MOST_DIMENSIONS:
-            raise _Unsound(f"tensor {_cut(name)} has {dimensions:,} dimensions")
-        skip(dimensions + 1, 8, f"tensor {_cut(name)}")
-        skip(1, 4, f"tensor {_cut(name)}")
+            raise _Unsound(f"tensor {quoted(name)} has {dimensions:,} dimensions")
+        skip(dimensions + 1, 8, f"tensor {quoted(name)}")
+        skip(1, 4, f"tensor {quoted(name)}")
 
 
 MOST_PARTS = 1024
@@ -185,7 +186,11 @@ MOST_PARTS = 1024
 may share their weights, and experts may lie in one tensor."""
 
 
-def _cut(said: Any) -> str:
+def quoted(said: Any) -> str:
     """At most so much of what a file or a library says as a message bears."""
-    text = " ".join(str(said).split())
-    return text if len(text) <= 200 else text[:197] + "..."
+    return one_line(" ".join(str(said).split()), most=_QUOTED_CHARACTERS)
+
+
+def is_gguf(location: Path | None) -> bool:
+    """Whether a model is one file in the format GGUF."""
+    return location is not None and location.suffix.lower() == ".gguf"

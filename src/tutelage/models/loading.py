@@ -24,15 +24,12 @@ from tutelage.models.attention import attention_of
 from tutelage.models.computing import choose_dtype
 from tutelage.models.facts import model_fingerprint
 from tutelage.models.final_states import final_states
+from tutelage.models.headers import is_gguf
 from tutelage.models.output import output_layer
-from tutelage.models.pretrained import (
-    first_line,
-    from_pretrained,
-    is_gguf,
-    register,
-    require_loadable,
-)
+from tutelage.models.pretrained import from_pretrained, require_loadable
 from tutelage.models.reading import load_tokenizer, model_folder, read_config, unconverted
+from tutelage.models.refusals import first_line
+from tutelage.models.registration import register
 
 _PROBE_TOKENS = 8
 Head = Literal["causal_lm", "backbone", "sequence"]

@@ -11,17 +11,16 @@ means than tutelage's own calls `tutelage.register()` first.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from tutelage.errors import ModelError, TutelageError
 from tutelage.models.folders import tensor_shapes
-from tutelage.models.headers import _cut, require_sound_gguf
+from tutelage.models.headers import is_gguf, require_sound_gguf
+from tutelage.models.refusals import unreadable
+from tutelage.models.registration import register, register_configurations
 from tutelage.models.sanity import require_sane_config, require_sane_sizes, require_sane_tokenizer
 
 Part = Literal["config", "tokenizer", "causal_lm", "backbone", "sequence"]
@@ -270,116 +269,3 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(verbosity)
-
-
-def unreadable(spec: str, error: BaseException, *, location: Path | None) -> ModelError:
-    """What to say, and to do, about a model that transformers refused.
-
-    Args:
-        spec: The model as the recipe writes it.
-        error: What transformers raised.
-        location: Where the model lies; None for the hub.
-
-    Returns:
-        The error to raise.
-    """
-    text, reason = str(error), first_line(error)
-    if "trust_remote_code" in text:
-        return ModelError(
-            f"{spec}: this model brings code of its own, which is not run unless asked for. Read "
-            "that code, then set trust_remote_code: true beside the model, or take another model"
-        )
-    if "Unrecognized configuration class" in text:
-        kind = re.search(r"\.(\w+)Config'>", text)
-        called = f" ({kind[1]})" if kind else ""
-        return ModelError(
-            f"{spec}: transformers has no model of this kind{called} with the head that is needed "
-            "here. Take another model, or for a classifier fit a head on its states "
-            "(fit: {method: head})"
-        )
-    if (
-        "recognize this architecture" in text
-        or "Unrecognized model" in text
-        or "is not supported yet" in text
-    ):
-        from transformers import __version__
-
-        return ModelError(
-            f"{spec}: transformers {__version__} does not know this kind of model ({reason}). "
-            "Upgrade it (pip install --upgrade transformers), or take another model"
-        )
-    if location is None and isinstance(error, OSError):
-        return ModelError(
-            f"{spec}: not a folder here, and the model hub did not give it ({reason}). Check the "
-            "name and the network, or download the model and give its folder"
-        )
-    where = f"{location} " if location is not None and str(location) != spec else "it "
-    if is_gguf(location):
-        return ModelError(
-            f"{spec}: {where}could not be read as a language model: {reason}. Take another file of "
-            "the same model, or give the model's safetensors folder"
-        )
-    return ModelError(
-        f"{spec}: {where}could not be loaded: {reason}. Save model and tokenizer again with "
-        "save_pretrained, or take another model"
-    )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, cut; of a missing key, whose message is the key alone,
-    and of what is no error of a model by itself, also the kind.
-    """
-    text = str(error).strip()
-    if not text or not isinstance(error, (OSError, ValueError, ImportError, RuntimeError)):
-        text = f"{type(error).__name__} {text}".strip()
-    return _cut(text.splitlines()[0])
-
-
-def is_gguf(location: Path | None) -> bool:
-    """Whether a model is one file in the format GGUF."""
-    return location is not None and location.suffix.lower() == ".gguf"
-
-
-def register() -> None:
-    """Have transformers' Auto classes load the recurrent students.
-
-    Calling it again changes nothing. tutelage's own loaders call it themselves.
-
-    Example:
-        >>> import tutelage
-        >>> tutelage.register()
-        >>> from transformers import pipeline
-        >>> pipeline("text-classification", "runs/reviews/students/gru")  # doctest: +SKIP
-    """
-    register_configurations()
-    if find_spec("torch") is None:  # then there are no models to load
-        return
-    import transformers
-
-    for auto, kinds in (
-        (transformers.AutoModelForSequenceClassification, "CLASSIFIERS"),
-        (transformers.AutoModelForCausalLM, "WRITERS"),
-    ):
-        for config, model in _networks(kinds):
-            auto.register(_named(config), _named(model), exist_ok=True)
-
-
-def register_configurations() -> None:
-    """Have `AutoConfig`, and with it `AutoTokenizer`, read their folders; needs no torch."""
-    from transformers import AutoConfig
-
-    for config, _ in (*_networks("CLASSIFIERS"), *_networks("WRITERS")):
-        AutoConfig.register(_named(config).model_type, _named(config), exist_ok=True)
-
-
-def _networks(kinds: str) -> list[tuple[str, str]]:
-    """Of the students that stand on the floor above: named here for what loads them, which is any
-    model by any loader.
-    """
-    students = import_module("tutelage.students.kinds")
-    return [kind.network for kind in getattr(students, kinds) if kind.network is not None]
-
-
-def _named(place: str) -> Any:
-    module, _, name = place.partition(":")
-    return getattr(import_module(f"tutelage.students.{module}"), name)

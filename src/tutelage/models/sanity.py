@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tutelage.errors import ModelError
-from tutelage.models.headers import MOST_PARTS, _cut
+from tutelage.models.headers import MOST_PARTS, quoted
 from tutelage.runs.limits import OutOfLimits, within_limits
 
 _PARTS = re.compile(
@@ -55,7 +55,7 @@ def require_sane_sizes(entries: Any, *, name: str, tensors: int | None = None) -
         if not -most <= value <= most:
             there = "" if tensors is None or most != most_parts else f" and {tensors:,} tensors"
             raise ModelError(
-                f"{name}: its configuration says {_cut(key)}: {_shown(value)}, but at most "
+                f"{name}: its configuration says {quoted(key)}: {_shown(value)}, but at most "
                 f"{most:,} are possible{there and ' for a model of' + there[4:]}. Correct "
                 "config.json, or take another model"
             )
@@ -104,8 +104,8 @@ def require_sane_config(config: Any, *, name: str) -> None:
     text = config.get_text_config()
     if not isinstance(text, PreTrainedConfig):
         raise ModelError(
-            f"{name}: its configuration says text_config: {_cut(repr(text))}; expected an object. "
-            f"{advice}"
+            f"{name}: its configuration says text_config: {quoted(repr(text))}; expected an "
+            f"object. {advice}"
         )
     for key in _COUNTS:
         value = getattr(text, key, None)
@@ -113,13 +113,13 @@ def require_sane_config(config: Any, *, name: str) -> None:
             continue
         if value is not None and (not _is_whole(value) or value < 1):
             raise ModelError(
-                f"{name}: its configuration says {key}: {_cut(repr(value))}; expected a whole "
+                f"{name}: its configuration says {key}: {quoted(repr(value))}; expected a whole "
                 f"number from 1 on. {advice}"
             )
     positions = getattr(text, "max_position_embeddings", None)
     if positions is not None and not _is_whole(positions):
         raise ModelError(
-            f"{name}: its configuration says max_position_embeddings: {_cut(repr(positions))}; "
+            f"{name}: its configuration says max_position_embeddings: {quoted(repr(positions))}; "
             f"expected a whole number. {advice}"
         )
     for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
@@ -127,7 +127,7 @@ def require_sane_config(config: Any, *, name: str) -> None:
         several = value if isinstance(value, (list, tuple)) else [value]
         if any(one is not None and not _is_whole(one) for one in several):
             raise ModelError(
-                f"{name}: its configuration says {key}: {_cut(repr(value))}; expected the number "
+                f"{name}: its configuration says {key}: {quoted(repr(value))}; expected the number "
                 f"of a token. {advice}"
             )
     labels = getattr(config, "id2label", None)
@@ -135,13 +135,13 @@ def require_sane_config(config: Any, *, name: str) -> None:
         return
     if not isinstance(labels, Mapping) or not all(isinstance(one, str) for one in labels.values()):
         raise ModelError(
-            f"{name}: its configuration says id2label: {_cut(repr(labels))}; expected a name for "
+            f"{name}: its configuration says id2label: {quoted(repr(labels))}; expected a name for "
             f"every class. {advice}"
         )
     if sorted(labels) != list(range(len(labels))):
         raise ModelError(
             f"{name}: id2label in its configuration numbers {len(labels):,} classes as "
-            f"{_cut(sorted(labels))}; expected 0, 1, 2 and so on. {advice}"
+            f"{quoted(sorted(labels))}; expected 0, 1, 2 and so on. {advice}"
         )
 
 
@@ -173,8 +173,8 @@ def require_sane_tokenizer(tokenizer: Any, *, name: str) -> None:
     length = tokenizer.model_max_length
     if not isinstance(length, (int, float)) or isinstance(length, bool) or not length >= 1:
         raise ModelError(
-            f"{name}: tokenizer_config.json says model_max_length: {_cut(repr(length))}; expected "
-            f"a number from 1 on. Correct it, or {advice}"
+            f"{name}: tokenizer_config.json says model_max_length: {quoted(repr(length))}; "
+            f"expected a number from 1 on. Correct it, or {advice}"
         )
     try:
         ids = within_limits(
@@ -182,7 +182,7 @@ def require_sane_tokenizer(tokenizer: Any, *, name: str) -> None:
         )
         tokenizer.decode(ids)
     except (Exception, OutOfLimits) as error:
-        said = _cut(f"{type(error).__name__}: {error}")
+        said = quoted(f"{type(error).__name__}: {error}")
         raise ModelError(
             f"{name}: its tokenizer cannot read every text ({said}): {advice}"
         ) from error
@@ -227,6 +227,6 @@ def _require_template(tokenizer: Any, *, name: str) -> None:
     else:
         return
     raise ModelError(
-        f"{name}: its chat template cannot be rendered ({_cut(said)}): correct it in "
+        f"{name}: its chat template cannot be rendered ({quoted(said)}): correct it in "
         "chat_template.jinja or tokenizer_config.json, or take another model"
     )

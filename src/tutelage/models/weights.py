@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from tutelage.errors import ModelError, NotEnoughDisk, NotEnoughMemory
 from tutelage.models.headers import gguf_shapes
 from tutelage.models.pretrained import from_pretrained, without_bars
-from tutelage.runs import cache_folder, storing
+from tutelage.runs import cache_folder, storing, total_memory_bytes
 from tutelage.runs.contents import remove
 from tutelage.runs.digests import file_sha256, is_whole, note_folder
 from tutelage.types import describe_bytes
@@ -110,8 +109,8 @@ def _write_plain_copy(path: Path, folder: Path) -> None:
             "where converted models are kept. Free some space, or choose another disk with "
             "TUTELAGE_CACHE"
         )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
+    memory = total_memory_bytes()
+    if memory is not None and needed > memory:
         raise NotEnoughMemory(
             f"{path} takes {describe_bytes(needed)} as float32 but this machine has "
             f"{describe_bytes(memory)} of memory. Take a smaller model, or a machine with more"

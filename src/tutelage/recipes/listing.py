@@ -20,8 +20,8 @@ from tutelage.report.comparisons import cost_ratio
 from tutelage.report.measures import Measure
 from tutelage.report.preference import KEY as PREFERRED
 from tutelage.runs import RunFolder, read_json, recorded, storing
+from tutelage.runs.endings import broken_endings
 from tutelage.runs.records import FOLDER
-from tutelage.runs.stages import broken_endings
 from tutelage.tasks import task_named
 
 State = Literal["finished", "unfinished", "damaged"]

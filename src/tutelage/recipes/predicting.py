@@ -4,7 +4,6 @@ each.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from tutelage.data import read_table
 from tutelage.data.limits import USUAL
 from tutelage.errors import DataError, RecipeError, RunDamaged, RunIncomplete
+from tutelage.recipes.answer_tables import DELIMITERS, WRITERS, as_text, is_formula
 from tutelage.recipes.loading import load_recipe
 from tutelage.report.preference import KEY as PREFERRED
 from tutelage.runs import place_for, replacing, require_undamaged, storing
@@ -256,12 +256,12 @@ def predict_file(
     """
     target = out if out is not None else file.with_name(f"{file.stem}.predicted.csv")
     ending = target.suffix.lower()
-    if ending not in _WRITERS:
+    if ending not in WRITERS:
         raise DataError(
-            f"{target}: ending {target.suffix!r} is not known; use one of {', '.join(_WRITERS)}"
+            f"{target}: ending {target.suffix!r} is not known; use one of {', '.join(WRITERS)}"
         )
     require_batch_size(batch_size)
-    if spreadsheet_safe and ending not in _DELIMITERS:
+    if spreadsheet_safe and ending not in DELIMITERS:
         raise RecipeError(
             f"spreadsheet_safe is about csv and tsv, and {target} is neither: leave it out"
         )
@@ -298,24 +298,12 @@ def predict_file(
                 rows.append({"row": example.row, "text": example.text, **cells})
             advance(len(part))
     formulas = 0
-    if ending in _DELIMITERS:
-        formulas = sum(_is_formula(cell) for row in rows for cell in row.values())
-        rows = [_as_text(row) for row in rows] if spreadsheet_safe else rows
+    if ending in DELIMITERS:
+        formulas = sum(is_formula(cell) for row in rows for cell in row.values())
+        rows = [as_text(row) for row in rows] if spreadsheet_safe else rows
     with replacing(place_for(target)) as beside:
-        _WRITERS[ending](beside, rows)
+        WRITERS[ending](beside, rows)
     return {"rows": len(rows), "out": str(target), "student": folder.name, "formulas": formulas}
-
-
-_FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""Source: OWASP, CSV injection."""
-
-
-def _is_formula(cell: object) -> bool:
-    return isinstance(cell, str) and cell.startswith(_FORMULA_BEGINS)
-
-
-def _as_text(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: f"'{cell}" if _is_formula(cell) else cell for key, cell in row.items()}
 
 
 def text_column(path: Path) -> str:
@@ -331,41 +319,3 @@ def text_column(path: Path) -> str:
     recipe = recipe_of(path)
     known = None if recipe is None else task_named(recipe.task.kind).text_column(recipe)
     return known or DEFAULT_TEXT_COLUMN
-
-
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]], *, delimiter: str = ",") -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(
-            file,
-            fieldnames=list(rows[0]) if rows else ["row", "text", "label"],
-            delimiter=delimiter,
-        )
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _write_tsv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    _write_csv(path, rows, delimiter="\t")
-
-
-def _write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), path)
-
-
-_WRITERS = {
-    ".csv": _write_csv,
-    ".tsv": _write_tsv,
-    ".jsonl": _write_jsonl,
-    ".parquet": _write_parquet,
-}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tutelage.errors import RunIncomplete, TargetsError
 from tutelage.runs import RunFolder, Stage, lock, recorded
-from tutelage.runs.stages import broken_endings
+from tutelage.runs.endings import broken_endings
 from tutelage.targets import verify as verify_store
 from tutelage.types import Progress
 

@@ -3,6 +3,7 @@ needs torch.
 """
 
 from tutelage.runs.claiming import claim_run
+from tutelage.runs.endings import Finished, recall_finished, remember_finished
 from tutelage.runs.files import (
     atomic_write_bytes,
     atomic_write_json,
@@ -23,10 +24,9 @@ from tutelage.runs.folder import (
 )
 from tutelage.runs.locks import LOCK_FILE, lock
 from tutelage.runs.metrics_log import MetricsLog
-from tutelage.runs.provenance import provenance
+from tutelage.runs.provenance import provenance, total_memory_bytes
 from tutelage.runs.reading import MOST_JSON_BYTES, open_regular, parse_json, read_json
 from tutelage.runs.records import Stage, recorded, require_undamaged
-from tutelage.runs.stages import Finished, recall_finished, remember_finished
 from tutelage.runs.storage import storing
 
 __all__ = [
@@ -62,4 +62,5 @@ __all__ = [
     "settle_folder",
     "storing",
     "sync_folder",
+    "total_memory_bytes",
 ]

@@ -10,10 +10,10 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
+from tutelage.runs.digests import sha256_of
 from tutelage.runs.storage import storing
 
 UNFINISHED = ("checkpoints", ".*")
@@ -57,7 +57,7 @@ def sums_of(run: Path, places: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """
     files = sorted({file for place in places for file in _files(place)})
     return {
-        file.relative_to(run).as_posix(): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+        file.relative_to(run).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
         for file in files
     }
 
@@ -102,7 +102,7 @@ def _compared(path: Path, known: Mapping[str, Any], *, sizes_only: bool) -> str 
         size = path.stat().st_size
         if size != known["bytes"]:
             return f"has {size:,} bytes where {known['bytes']:,} were written"
-        if not sizes_only and _sha256(path) != known["sha256"]:
+        if not sizes_only and sha256_of(path) != known["sha256"]:
             return "holds other bytes than were written"
     except FileNotFoundError:
         return "is gone"
@@ -116,8 +116,3 @@ def _files(place: Path) -> Iterator[Path]:
         for found in place.iterdir():
             if not any(fnmatch(found.name, name) for name in (*UNFINISHED, *OF_OTHERS)):
                 yield from _files(found)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()

@@ -188,7 +188,7 @@ def restore_recipe(run: Path) -> Damage | None:
             "the run's own back from its record; to run this one, copy it to another place and "
             "give that to tutelage run"
         )
-    folder.recipe_record.restore()
+    folder.recipe_record.restore(damages)
     return damages[0]
 
 

@@ -41,7 +41,7 @@ def provenance() -> dict[str, Any]:
         "machine": {
             "cpu": _cpu(),
             "cores": os.cpu_count(),
-            "memory_bytes": _memory_bytes(),
+            "memory_bytes": total_memory_bytes(),
             "system": f"{platform.system()} {platform.machine()}",
         },
         "git": _git_state(Path.cwd()),
@@ -65,7 +65,8 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _memory_bytes() -> int | None:
+def total_memory_bytes() -> int | None:
+    """Memory of this machine, in bytes; None where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -129,10 +129,17 @@ class Stage:
         """
         return damages(self.run, self.sums, sizes_only=sizes_only)
 
-    def restore(self) -> list[Damage]:
-        """Put damaged texts back that the record holds whole; what was mended."""
+    def restore(self, damages: Sequence[Damage]) -> list[Damage]:
+        """Put damaged texts back that the record holds whole.
+
+        Args:
+            damages: From `damages`.
+
+        Returns:
+            Those that are mended.
+        """
         copies = self.copies
-        mended = [damage for damage in self.damages() if damage.path in copies]
+        mended = [damage for damage in damages if damage.path in copies]
         for damage in mended:
             remove(self.run / damage.path)
             atomic_write_text(self.run / damage.path, copies[damage.path])

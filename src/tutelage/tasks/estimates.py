@@ -6,8 +6,8 @@ In: an estimate in plain numbers. Out: the same less what is there already, or a
 
 from __future__ import annotations
 
-import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tutelage import runs
 from tutelage.errors import NotEnoughDisk, NotEnoughMemory, Problem
 from tutelage.runs import RunFolder
 from tutelage.types import describe_bytes
@@ -107,8 +108,8 @@ def free_memory_bytes() -> int:
 
 
 def total_memory_bytes() -> int:
-    """Memory of this machine, in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Memory of this machine, in bytes; beyond every need where the system does not tell."""
+    return runs.total_memory_bytes() or sys.maxsize
 
 
 def matrix_product_rate(size: int = 1024, repeats: int = 5) -> float:

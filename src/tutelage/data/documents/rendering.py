@@ -8,15 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tutelage.data.documents.chat import (
-    Message,
-    has_chat_template,
-    messages_problem,
-    render_chat,
-    with_joined_parts,
-    without_nulls,
-)
+from tutelage.data.documents.chat import Message, has_chat_template, render_chat
 from tutelage.data.documents.control_tokens import Span
+from tutelage.data.documents.messages import messages_problem, with_joined_parts, without_nulls
 from tutelage.data.documents.notes import Notes
 from tutelage.data.documents.tokenizing import Trainable
 from tutelage.data.rows import Problems, Rows, text_usable

@@ -14,7 +14,7 @@ from tutelage.data.documents.tokenizing import Trainable, tokenize
 from tutelage.errors import DataError, ModelError
 from tutelage.models import context_tokens, load_language_student, load_tokenizer
 from tutelage.models.computing import require_embeddings
-from tutelage.models.pretrained import first_line
+from tutelage.models.refusals import first_line
 from tutelage.tasks.language.recipe import LanguageRecipe
 
 NEW_TOKENS = 64

@@ -149,7 +149,7 @@ def _weights_of(config: Any) -> int:
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     from tutelage.models.loading import empty_model
-    from tutelage.models.pretrained import register
+    from tutelage.models.registration import register
 
     register()
     # transformers would ask on the terminal whether to run code of its own.

@@ -18,7 +18,8 @@ from tutelage.models.completeness import require_numbers
 from tutelage.models.facts import model_fingerprint
 from tutelage.models.headers import safetensors_shapes
 from tutelage.models.loading import LanguageModel, load_language_model
-from tutelage.models.pretrained import first_line, without_bars
+from tutelage.models.pretrained import without_bars
+from tutelage.models.refusals import first_line
 from tutelage.models.weights import folder_sha256
 from tutelage.runs import atomic_write_text, fingerprint, settle_folder, storing
 from tutelage.teachers.classifier.features import Pooling

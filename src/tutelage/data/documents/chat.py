@@ -8,9 +8,9 @@ of its own for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from tutelage.data.documents.control_tokens import ControlTokens, Span
@@ -19,6 +19,7 @@ from tutelage.data.rows import shown
 from tutelage.errors import DataError, ModelError
 from tutelage.runs.limits import OutOfLimits, within_limits
 
+Rendered = TypeVar("Rendered")
 RENDER_SECONDS, RENDER_MEMORY_BYTES = 10.0, 2**29
 """What one conversation may take to be rendered; a long one takes some milliseconds."""
 DATE = "26 Jul 2024"
@@ -87,13 +88,26 @@ def render_chat(
             others follow it, so that the assistant would be trained on what it never sees. The
             message says what to do.
     """
-    options = _options(tokenizer, options or {})
+    known = _options(tokenizer, options or {})
+    return _bounded(
+        tokenizer, lambda: _chat(tokenizer, messages, known, find_turns=find_turns, control=control)
+    )
+
+
+def _chat(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    options: Mapping[str, Any],
+    *,
+    find_turns: bool,
+    control: ControlTokens | None,
+) -> Rendering:
     messages = _as_the_template_takes(tokenizer, _without_none(tokenizer, messages, options))
     if control is not None and control.are_in(messages) and control.can_cover(messages):
         covered = control.covered(messages)
         found = _rendered(tokenizer, covered, options, find_turns=find_turns)
         text, literal = control.uncovered(found.text)
-        if text == render(tokenizer, messages, options, prompt=False):
+        if text == _render(tokenizer, messages, options, prompt=False):
             return replace(found, text=text, literal=literal)
         # The template itself looks for them.
     return _rendered(tokenizer, messages, options, find_turns=find_turns)
@@ -102,7 +116,7 @@ def render_chat(
 def _rendered(
     tokenizer: Any, messages: Sequence[Message], options: Mapping[str, Any], *, find_turns: bool
 ) -> Rendering:
-    whole = render(tokenizer, messages, options, prompt=False)
+    whole = _render(tokenizer, messages, options, prompt=False)
     if not find_turns:
         return Rendering(whole, None)
     spans: list[Span] = []
@@ -115,9 +129,9 @@ def _rendered(
                 "the assistant speaks first; put what it answers before it, as a message of the "
                 "user"
             )
-        before = render(tokenizer, messages[:place], options, prompt=True)
+        before = _render(tokenizer, messages[:place], options, prompt=True)
         last = place == len(messages) - 1
-        upto = whole if last else render(tokenizer, messages[: place + 1], options, prompt=False)
+        upto = whole if last else _render(tokenizer, messages[: place + 1], options, prompt=False)
         if not (whole.startswith(upto) and upto.startswith(before)):
             raise DataError(
                 f"the chat template renders the conversation up to message {place + 1} in another "
@@ -133,7 +147,7 @@ def _rendered(
                 f"the chat template leaves out the call of {shown(name)} in message {place + 1}; "
                 "choose a teacher whose template knows tools, or write the call as content"
             )
-        if not spans and before == render(tokenizer, messages[:place], options, prompt=False):
+        if not spans and before == _render(tokenizer, messages[:place], options, prompt=False):
             header = _header(upto[len(before) :], message.get("content"))
         spans.append((len(before), _end_of_turn(tokenizer, whole, len(before), len(upto))))
     return Rendering(whole, tuple(spans), header=header)
@@ -176,12 +190,18 @@ def render_prompt(
     Raises:
         DataError: The template refuses the conversation.
     """
+    return _bounded(tokenizer, lambda: _prompt(tokenizer, messages, control))
+
+
+def _prompt(
+    tokenizer: Any, messages: Sequence[Message], control: ControlTokens | None
+) -> Rendering:
     options = _options(tokenizer, {})
     messages = _as_the_template_takes(tokenizer, messages)
-    plain = render(tokenizer, messages, options, prompt=True)
+    plain = _render(tokenizer, messages, options, prompt=True)
     if control is None or not (control.are_in(messages) and control.can_cover(messages)):
         return Rendering(plain, None)
-    covered = render(tokenizer, control.covered(messages), options, prompt=True)
+    covered = _render(tokenizer, control.covered(messages), options, prompt=True)
     text, literal = control.uncovered(covered)
     return Rendering(plain, None, literal if text == plain else ())
 
@@ -210,23 +230,37 @@ def render(
         DataError: The template refuses the conversation.
         ModelError: The template does not end, or takes too much memory.
     """
+    return _bounded(tokenizer, lambda: _render(tokenizer, messages, options, prompt=prompt))
+
+
+def _render(
+    tokenizer: Any, messages: Sequence[Message], options: Mapping[str, Any], *, prompt: bool
+) -> str:
     try:
-        return within_limits(
-            lambda: tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=prompt, **dict(options)
-            ),
-            seconds=RENDER_SECONDS,
-            memory_bytes=RENDER_MEMORY_BYTES,
+        return tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=prompt, **dict(options)
         )
+    except MemoryError:
+        raise
+    except Exception as error:  # a template is a program: it may end in any way
+        said = str(error) or type(error).__name__
+        said = said if len(said) <= 300 else f"{said[:297]}..."
+        raise DataError(f"the chat template refuses the conversation: {said}") from error
+
+
+def _bounded(tokenizer: Any, work: Callable[[], Rendered]) -> Rendered:
+    """What is rendered of one conversation, if it takes no more than one may.
+
+    Raises:
+        ModelError: It takes more.
+    """
+    try:
+        return within_limits(work, seconds=RENDER_SECONDS, memory_bytes=RENDER_MEMORY_BYTES)
     except OutOfLimits as error:  # no row's fault, and the next one would take as long
         raise ModelError(
             f"the chat template of {tokenizer.name_or_path} cannot be rendered: {error}. Correct "
             "it in chat_template.jinja or tokenizer_config.json, or take another model"
         ) from error
-    except Exception as error:  # a template is a program: it may end in any way
-        said = str(error) or type(error).__name__
-        said = said if len(said) <= 300 else f"{said[:297]}..."
-        raise DataError(f"the chat template refuses the conversation: {said}") from error
 
 
 _TAKES_PARTS: WeakKeyDictionary[Any, tuple[str, bool]] = WeakKeyDictionary()
@@ -263,7 +297,7 @@ def _without_none(
         for message in messages
     ]
     written, expected = (
-        render(tokenizer, turns, options, prompt=False).count("None")
+        _render(tokenizer, turns, options, prompt=False).count("None")
         for turns in (messages, filled)
     )
     return messages if written <= expected else filled
@@ -276,7 +310,7 @@ def _takes_only_parts(tokenizer: Any) -> bool:
     def renders(content: Any) -> str:
         try:
             turns = [{"role": "user", "content": content}]
-            return render(tokenizer, turns, options, prompt=False)
+            return _render(tokenizer, turns, options, prompt=False)
         except DataError:
             return ""
 

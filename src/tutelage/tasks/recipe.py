@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from tutelage.config.source import Keys, Source, dotted
 from tutelage.config.specs import section
@@ -111,6 +111,27 @@ def without_absent(values: dict[str, Any], keys: Collection[str]) -> dict[str, A
     before did not have stays out of their fingerprints.
     """
     return {key: value for key, value in values.items() if value is not None or key not in keys}
+
+
+class DataFiles(Section):
+    """How much of the files of any task is read."""
+
+    max_row_bytes: int | None = Field(default=None, ge=1)
+    """The most bytes of one row of a file; None: 16 MiB. A larger row is refused, for a file
+    without an end of line would fill the memory."""
+
+    max_file_bytes: int | None = Field(default=None, ge=1)
+    """The most bytes of a file, and what a parquet file may unfold to; None: 8 GiB, and for parquet
+    128 MiB or 50 times its size, whichever is more."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_limits(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_absent(handler(self), LATER_DATA_KEYS)
+
+    @property
+    def limits(self) -> ReadingLimits:
+        """How large rows and files may be."""
+        return ReadingLimits(self.max_row_bytes, self.max_file_bytes)
 
 
 class LoraSpec(section(Lora)):

@@ -28,15 +28,14 @@ from tutelage.config.values import (
     refusal,
 )
 from tutelage.data.examples.augmentation import Augmentation as AugmentationSpec
-from tutelage.data.limits import ReadingLimits
 from tutelage.losses.objective import Objective as ObjectiveSpec
 from tutelage.losses.table import PARAMETERS
 from tutelage.students.classifier.fresh import FreshStudent, TokenizerKind
 from tutelage.students.classifier.student import ClassifierStudent
 from tutelage.students.kinds import CLASSIFIERS, StudentKind
 from tutelage.tasks.recipe import (
-    LATER_DATA_KEYS,
     LATER_EVALUATE_KEYS,
+    DataFiles,
     LoraSpec,
     OwnObjective,
     Preference,
@@ -85,7 +84,7 @@ class Augmentation(section(AugmentationSpec)):
     """
 
 
-class Data(Section):
+class Data(DataFiles):
     """Where the examples are, and which columns hold what."""
 
     train: DataPath
@@ -113,23 +112,6 @@ class Data(Section):
 
     augment: Augmentation | None = None
     """Make more texts for the teacher to label; None: only the texts in the files."""
-
-    max_row_bytes: int | None = Field(default=None, ge=1)
-    """The most bytes of one row of a file; None: 16 MiB. A larger row is refused, for a file
-    without an end of line would fill the memory."""
-
-    max_file_bytes: int | None = Field(default=None, ge=1)
-    """The most bytes of a file, and what a parquet file may unfold to; None: 8 GiB, and for parquet
-    128 MiB or 50 times its size, whichever is more."""
-
-    @model_serializer(mode="wrap")
-    def _without_absent_limits(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_absent(handler(self), LATER_DATA_KEYS)
-
-    @property
-    def limits(self) -> ReadingLimits:
-        """How large rows and files may be."""
-        return ReadingLimits(self.max_row_bytes, self.max_file_bytes)
 
 
 class Targets(Section):

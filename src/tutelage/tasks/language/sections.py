@@ -11,14 +11,13 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from tutelage.config.specs import one_of, section
 from tutelage.config.values import DataPath, FileOrShare, ModelName, Overrides, Section, refusal
-from tutelage.data.limits import ReadingLimits
 from tutelage.losses.objective import Objective, Weight
 from tutelage.students.kinds import WRITERS, StudentKind
 from tutelage.students.language.student import LanguageStudent
 from tutelage.targets.kinds import HiddenOptions, SampledOptions, TopKOptions
 from tutelage.tasks.recipe import (
-    LATER_DATA_KEYS,
     LATER_EVALUATE_KEYS,
+    DataFiles,
     LoraSpec,
     OwnObjective,
     Preference,
@@ -42,7 +41,7 @@ class LanguageTask(Section):
     (evaluation counts a row as one document), or its beginning."""
 
 
-class LanguageData(Section):
+class LanguageData(DataFiles):
     """Where the documents are, and which columns hold what."""
 
     train: DataPath
@@ -77,23 +76,6 @@ class LanguageData(Section):
     """What becomes of control tokens that texts and messages spell: they are read as the text that
     they are, or as the tokens, for documents that were rendered before. None: as text, with a
     warning where there are any."""
-
-    max_row_bytes: int | None = Field(default=None, ge=1)
-    """The most bytes of one row of a file; None: 16 MiB. A larger row is refused, for a file
-    without an end of line would fill the memory."""
-
-    max_file_bytes: int | None = Field(default=None, ge=1)
-    """The most bytes of a file, and what a parquet file may unfold to; None: 8 GiB, and for parquet
-    128 MiB or 50 times its size, whichever is more."""
-
-    @model_serializer(mode="wrap")
-    def _without_absent_limits(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_absent(handler(self), LATER_DATA_KEYS)
-
-    @property
-    def limits(self) -> ReadingLimits:
-        """How large rows and files may be."""
-        return ReadingLimits(self.max_row_bytes, self.max_file_bytes)
 
     @model_validator(mode="before")
     @classmethod

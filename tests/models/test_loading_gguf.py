@@ -54,9 +54,7 @@ def test_a_gguf_file_that_would_not_fit_is_refused_before_it_is_unpacked(tmp_pat
         ):
             load_language_model(str(path))
     assert list((cache_folder() / "models").iterdir()) == []
-    monkeypatch.setattr(
-        "tutelage.models.weights.os.sysconf", lambda name: 36 if name == "SC_PAGE_SIZE" else 127
-    )
+    monkeypatch.setattr("tutelage.models.weights.total_memory_bytes", lambda: 4 * 36 * 32 - 36)
     with pytest.raises(
         NotEnoughMemory,
         match=r"tiny\.gguf takes [0-9.]+ kB as float32 but this machine has [0-9.]+ (bytes|kB)",

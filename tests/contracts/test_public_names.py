@@ -35,6 +35,7 @@ STUDENT_NAMES = [
     "RecurrentForCausalLM",
     "RecurrentForSequenceClassification",
     "RecurrentLanguageConfig",
+    "Static",
     "TeacherView",
     "Transformer",
     "VocabularyMap",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tutelage.students.classifier.pretrained import Pretrained, load_pretrained
     from tutelage.students.classifier.rnn import RecurrentForSequenceClassification, build_rnn
     from tutelage.students.classifier.specs import RNN, Transformer
+    from tutelage.students.classifier.static.spec import Static
     from tutelage.students.classifier.transformer import build_transformer
     from tutelage.students.configurations import RecurrentConfig, RecurrentLanguageConfig
     from tutelage.students.language.lora import add_lora, merge_lora
@@ -53,6 +54,7 @@ __all__ = [
     "RecurrentForCausalLM",
     "RecurrentForSequenceClassification",
     "RecurrentLanguageConfig",
+    "Static",
     "TeacherView",
     "Transformer",
     "VocabularyMap",
@@ -93,6 +95,7 @@ _NAMES = {
     "RecurrentForCausalLM": "students.language.rnn",
     "RecurrentForSequenceClassification": "students.classifier.rnn",
     "RecurrentLanguageConfig": "students.configurations",
+    "Static": "students.classifier.static.spec",
     "TeacherView": "students.vocabulary.view",
     "Transformer": "students.classifier.specs",
     "VocabularyMap": "students.vocabulary.view",

@@ -22,11 +22,10 @@ from tutelage.losses import Objective
 from tutelage.losses.table import TABLE
 from tutelage.students import Static, load_classifier, save
 from tutelage.students.classifier.answering import Explained
-from tutelage.students.classifier.static.network import rarity
 from tutelage.students.configurations import StaticConfig
+from tutelage.students.vocabulary.embeddings import teacher_embeddings
 from tutelage.train import TrainSettings, train_classifier
 
-WORDS = ["great", "lovely", "awful", "broken", "the", "a", "phone", "it", "was"]
 ASKED = ["it was GREAT !", "the awful phone", "", "unheard [MASK] of", "was " * 40]
 
 
@@ -81,33 +80,67 @@ def test_transformers_loads_it_once_it_is_told(saved: Path) -> None:
     np.testing.assert_allclose(answers_of_torch(model, tokenizer, ASKED), expected, atol=1e-5)
 
 
-def test_its_mean_is_weighted_and_knows_neither_padding_nor_order() -> None:
+def test_its_mean_is_weighted_and_knows_no_padding_and_no_order_but_that_of_pairs() -> None:
     model, _ = fresh(hidden=0)
     model.eval()
+    tokens = model.config.vocabulary_size
+    first, second = divmod(int(model.pairs[3]), tokens)
+    ids, rows = [second, first, second, second], [second, first, second, second, tokens + 3]
+    pairs = {(second, first), (second, second)} & {divmod(int(key), tokens) for key in model.pairs}
+    rows += [int((model.pairs == a * tokens + b).nonzero()) + tokens for a, b in pairs]
     with torch.inference_mode():
-        ids = torch.tensor([[5, 6, 6, 9]])
-        weights, vectors = model.log_weights[ids[0]].exp(), model.embedding(ids[0])
-        mean = (weights[:, None] * vectors).sum(0) / weights.sum()
-        expected = model.classifier(mean)[None]
-        padded, mask = torch.tensor([[9, 6, 0, 5, 6, 0]]), torch.tensor([[1, 1, 0, 1, 1, 0]])
-        for found in (model(ids), model(padded, mask)):
+        weights, vectors = model.log_weights[rows].exp(), model.embedding(torch.tensor(rows))
+        expected = model.classifier((weights[:, None] * vectors).sum(0) / weights.sum())[None]
+        alone = model(torch.tensor([ids]))
+        padded, mask = torch.tensor([[*ids, 0, 0]]), torch.tensor([[1, 1, 1, 1, 0, 0]])
+        for found in (alone, model(padded, mask)):
             torch.testing.assert_close(found.logits, expected, atol=1e-6, rtol=0)
         labels = torch.tensor([2])
-        loss, logits = model(ids, labels=labels, return_dict=False)
+        loss, logits = model(torch.tensor([ids]), labels=labels, return_dict=False)
         assert loss == torch.nn.functional.cross_entropy(logits, labels)
 
 
-def test_first_weights_are_smooth_inverse_frequencies(tmp_path: Path) -> None:
-    texts = ["the cat"] + ["the the"] * 3 + ["a dog"]
-    model, tokenizer = Static(
-        labels=LABELS, tokenizer="word", size=4, embeddings="random"
+def test_first_weights_are_smooth_inverse_frequencies() -> None:
+    texts = ["the cat sat"] * 5 + ["a dog"] * 3
+    student = Static(labels=LABELS, tokenizer="word", size=4, embeddings="random")
+    model, tokenizer = student.build(texts)
+    the, cat, sat, dog, mask = tokenizer.convert_tokens_to_ids(
+        ["the", "cat", "sat", "dog", "[MASK]"]
+    )
+    tokens = len(tokenizer)
+    found = {divmod(int(key), tokens) for key in model.pairs}
+    assert found == {(the, cat), (cat, sat)}  # "a dog" stands there thrice only
+    assert model.pairs.tolist() == sorted(model.pairs.tolist())
+    expected = torch.tensor([0.01 / (0.01 + count / 21) for count in (5, 3, 1, 5, 5)])
+    rows = [the, dog, mask, tokens, tokens + 1]
+    torch.testing.assert_close(model.log_weights[rows].exp(), expected)
+    assert not model.embedding.weight[tokens:].any()
+    one, _ = Static(
+        labels=LABELS, tokenizer="word", size=4, embeddings="random", bigrams=1
     ).build(texts)  # fmt: skip
-    ids = tokenizer.convert_tokens_to_ids(["the", "cat", "[MASK]"])
-    weights = rarity(tokenizer, texts)
-    total = 10 + 3  # each special token counts once
-    expected = torch.tensor([0.01 / (0.01 + count / total) for count in (7, 1, 1)])
-    torch.testing.assert_close(weights[ids], expected)
-    torch.testing.assert_close(model.log_weights.exp(), weights)
+    assert one.pairs.tolist() == [min(the * tokens + cat, cat * tokens + sat)]
+    none, _ = Static(labels=LABELS, size=4, embeddings="random", bigrams=0).build(texts)
+    assert len(none.pairs) == 0
+    assert none(torch.tensor([[3, 4]])).logits.shape == (1, 3)
+
+
+def test_pairs_begin_at_the_mean_of_what_the_teacher_makes_of_both(texts, teacher) -> None:
+    _, tokenizer = Static(labels=LABELS, tokenizer="word", embeddings="random").build(texts)
+    good, film = tokenizer.convert_tokens_to_ids(["good", "film"])
+    matrix = teacher_embeddings(
+        tokenizer, teacher, width=32, power=0, pairs={(good, film): 5, (film, good): 4}
+    )
+    assert len(matrix) == len(tokenizer) + 2
+    source = teacher.model.get_input_embeddings().weight.detach()
+
+    def of(text: str) -> torch.Tensor:
+        return source[teacher.tokenizer(text)["input_ids"]].mean(0)
+
+    raw = torch.stack([of(" good"), of(" film"), of(" good film")])
+    made = matrix[[good, film, len(tokenizer)]]
+    ratio = torch.pdist(made) / torch.pdist(raw)
+    torch.testing.assert_close(ratio, ratio.mean().expand(3), rtol=1e-3, atol=0)
+    assert teacher_embeddings(tokenizer, teacher, width=8).shape == (len(tokenizer), 8)
 
 
 def test_it_starts_from_what_its_teacher_makes_of_words(texts, labels, teacher) -> None:
@@ -118,6 +151,9 @@ def test_it_starts_from_what_its_teacher_makes_of_words(texts, labels, teacher) 
     other, _ = student.build(texts, language_model=teacher, seed=1)
     known = [tokenizer.convert_tokens_to_ids(word) for word in ("good", "film", "awful")]
     assert one.embedding.weight[known].equal(other.embedding.weight[known])
+    assert len(one.pairs) > 3
+    assert one.embedding.weight[-3:].equal(other.embedding.weight[-3:])
+    assert one.embedding.weight[-3:].any(dim=1).all()
     assert not one.classifier.weight.equal(other.classifier.weight)
     with pytest.raises(ModelError, match="no language model was given"):
         student.build(texts)
@@ -184,7 +220,10 @@ def test_only_without_a_hidden_layer_its_answers_are_sums(saved: Path, tmp_path:
     assert spread == sorted(spread, reverse=True)
     pieces: Any = load_classifier(save(*fresh(hidden=0), tmp_path))
     found = {(part.ngram, part.inside_word) for part in pieces.contributions("GREAT phones")}
-    assert found == {("GREAT", False), ("phone", True), ("s", True)}
+    assert found == {("GREAT", False), ("GREAT phone", False), ("phone", True), ("s", True)}
+    assert ("was GREAT", False) in {
+        (part.ngram, part.inside_word) for part in student.contributions(ASKED[0])
+    }
 
 
 def test_it_is_read_and_answers_without_torch(saved: Path) -> None:

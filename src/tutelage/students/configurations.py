@@ -96,7 +96,8 @@ class StaticConfig(PretrainedConfig):
     What is not given is as in `students.Static`, where each option is explained.
 
     Args:
-        vocabulary_size: Rows of the matrix of vectors.
+        vocabulary_size: Tokens.
+        bigrams: Pairs of tokens that have a vector, whose rows follow those of tokens.
         size: Width of a token's vector.
         hidden: Width of the hidden layer; 0: none.
         dropout: Share of values dropped, while training, before every matrix.
@@ -118,6 +119,7 @@ class StaticConfig(PretrainedConfig):
         self,
         *,
         vocabulary_size: int = Static.vocabulary_size,
+        bigrams: int = 0,
         size: int = Static.size,
         hidden: int = Static.hidden,
         dropout: float = Static.dropout,
@@ -126,8 +128,10 @@ class StaticConfig(PretrainedConfig):
     ) -> None:
         if vocabulary_size < 1:
             raise ValueError(f"vocabulary_size is {vocabulary_size}: give a whole number above 0")
-        check_values(Static, {"size": size, "hidden": hidden, "dropout": dropout})
+        shape = {"bigrams": bigrams, "size": size, "hidden": hidden}
+        check_values(Static, {**shape, "dropout": dropout})
         self.vocabulary_size = vocabulary_size
+        self.bigrams = bigrams
         self.size = size
         self.hidden = hidden
         self.dropout = dropout

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,11 @@ class StaticClassifier:
 
     Args:
         tokenizer: V tokens; truncates, and does not pad.
-        tensors: As training saved them: `embedding.weight` [V, S], `log_weights` [V],
-            `classifier.weight` [C, S] and `classifier.bias`; with a hidden layer of width H also
-            `norm.weight` and `norm.bias` [S], `hidden.weight` [H, S] and `hidden.bias`, the
-            classifier then being [C, H].
+        tensors: As training saved them: `embedding.weight` [V + N, S] and `log_weights` [V + N] of
+            V tokens and of N pairs behind them; `pairs` [N], for each its first token times V plus
+            its second; `classifier.weight` [C, S] and `classifier.bias`. With a hidden layer of
+            width H also `norm.weight` and `norm.bias` [S], `hidden.weight` [H, S] and
+            `hidden.bias`, the classifier then being [C, H].
         labels: C class names.
     """
 
@@ -51,9 +53,14 @@ class StaticClassifier:
         *,
         labels: Sequence[str],
     ) -> None:
-        arrays = {name: np.asarray(one, dtype=np.float32) for name, one in tensors.items()}
+        arrays = {name: one for name, one in tensors.items() if name != "pairs"}
         self.tokenizer, self.labels = tokenizer, list(labels)
         self.parameters = sum(one.size for one in arrays.values())
+        self._tokens = len(arrays["log_weights"]) - len(tensors["pairs"])
+        self._pairs = {
+            divmod(key, self._tokens): row
+            for row, key in enumerate(tensors["pairs"].tolist(), self._tokens)
+        }
         self._weights = np.exp(arrays["log_weights"])
         self._vectors = arrays["embedding.weight"] * self._weights[:, None]
         self._layers = [
@@ -69,12 +76,7 @@ class StaticClassifier:
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Scores of every class for every text, [N, C]."""
-        means = np.empty((len(texts), self._vectors.shape[1]), dtype=np.float32)
-        for row, text in enumerate(texts):
-            ids = np.array(self.tokenizer.encode(text).ids, dtype=np.intp)
-            total = np.add.reduce(self._weights.take(ids))
-            means[row] = np.add.reduce(self._vectors.take(ids, 0), 0) / max(total, TINY)
-        return self._scores(means)
+        return self._scores([self.tokenizer.encode(text).ids for text in texts])
 
     def probs(self, texts: Sequence[str], batch_size: int = 64) -> NDArray[np.float32]:
         """Probability of every class for every text.
@@ -109,29 +111,42 @@ class StaticClassifier:
             empty text.
         """
         ids = np.array(self.tokenizer.encode(text).ids, dtype=np.intp)
-        kept = np.asarray(present, dtype=np.float32)
-        totals = np.maximum(kept @ self._weights[ids], TINY)
-        return self._scores(kept @ self._vectors[ids] / totals[:, None])
+        return self._scores([ids[row].tolist() for row in np.asarray(present, dtype=bool)])
 
     def _contributions(self, text: str) -> list[Contribution]:
-        """What each token of a text adds to the logits of the classes, see `Explained`."""
+        """What each token and pair of a text adds to the logits, see `Explained`."""
         encoding = self.tokenizer.encode(text)
-        ids = np.array(encoding.ids, dtype=np.intp)
+        ids, spans, words = encoding.ids, encoding.offsets, encoding.word_ids
+        places = [(place, place) for place in range(len(ids))]
+        known = [pair in self._pairs for pair in pairwise(ids)]
+        places += [(place, place + 1) for place in range(len(known)) if known[place]]
+        rows = self._rows(ids)
         [(weight, _)] = self._layers
-        parts = self._vectors[ids] @ weight / max(self._weights[ids].sum(), TINY)
-        pieces = Counter(encoding.word_ids)
-        order = np.argsort(-np.ptp(parts, axis=1), kind="stable")
-        return [
+        parts = self._vectors[rows] @ weight / max(self._weights[rows].sum(), TINY)
+        pieces = Counter(words)
+        found = [
             Contribution(
-                text[slice(*encoding.offsets[place])],
-                pieces[encoding.word_ids[place]] > 1,
-                parts[place],
+                text[spans[first][0] : spans[last][1]],
+                words[first] == words[last] and pieces[words[first]] > 1,
+                logits,
             )
-            for place in order
+            for (first, last), logits in zip(places, parts, strict=True)
         ]
+        return sorted(found, key=lambda one: -float(np.ptp(one.logits)))
 
-    def _scores(self, means: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the network makes of means [N, S], which may be overwritten."""
+    def _rows(self, ids: list[int]) -> NDArray[np.intp]:
+        """The rows of the tokens of a text, then of the pairs among them that are known."""
+        pairs = self._pairs
+        rows = [*ids, *(pairs[pair] for pair in pairwise(ids) if pair in pairs)]
+        return np.array(rows, dtype=np.intp)
+
+    def _scores(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
+        """Scores of texts given as ids of tokens."""
+        means = np.empty((len(texts), self._vectors.shape[1]), dtype=np.float32)
+        for place, ids in enumerate(texts):
+            rows = self._rows(ids)
+            total = max(np.add.reduce(self._weights.take(rows)), TINY)
+            means[place] = np.add.reduce(self._vectors.take(rows, 0), 0) / total
         if self._norm is not None:
             scale, shift = self._norm
             means -= np.add.reduce(means, 1, keepdims=True) / means.shape[1]
@@ -182,7 +197,7 @@ class StaticClassifier:
                 f"{folder} holds weights of shapes {shapes}; expected finite ones of shapes "
                 f"{expected}: train it again"
             )
-        tokens, vectors = tokenizer.get_vocab_size(), expected["log_weights"][0]
+        tokens, vectors = tokenizer.get_vocab_size(), int(config["vocabulary_size"])
         if tokens > vectors:
             raise ModelError(
                 f"{folder} has a tokenizer of {tokens:,} tokens but vectors for {vectors:,}: train "
@@ -193,8 +208,11 @@ class StaticClassifier:
 
 def _shapes(config: Mapping[str, Any], *, classes: int) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of a student with this `config.json`, in order of their names."""
-    tokens, size, hidden = (int(config[key]) for key in ("vocabulary_size", "size", "hidden"))
-    shapes = {"embedding.weight": (tokens, size), "log_weights": (tokens,)}
+    tokens, pairs, size, hidden = (
+        int(config[key]) for key in ("vocabulary_size", "bigrams", "size", "hidden")
+    )
+    shapes = {"embedding.weight": (tokens + pairs, size), "log_weights": (tokens + pairs,)}
+    shapes["pairs"] = (pairs,)
     if hidden:
         shapes |= {"norm.weight": (size,), "norm.bias": (size,)}
         shapes |= {"hidden.weight": (hidden, size), "hidden.bias": (hidden,)}

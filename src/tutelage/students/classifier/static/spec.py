@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -17,8 +16,9 @@ from annotated_types import Ge, Le, Lt
 from tutelage.students.classifier.fresh import (
     ClassifierEmbeddings,
     FreshStudent,
-    build_fresh,
     fresh_problems,
+    fresh_tokenizer,
+    start_from_teacher,
 )
 from tutelage.types import SILENT, Progress, Width
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Static(FreshStudent):
-    """A vector for each token, their weighted mean, and a small network on top.
+    """A vector for each token and common pair of tokens, their weighted mean, and a small network.
 
     Example:
         >>> student = Static(size=8, embeddings="random", labels=["bad", "good"])
@@ -45,6 +45,9 @@ class Static(FreshStudent):
 
     hidden: Annotated[int, Ge(0), Le(1_000_000)] = 128
     """The width of the hidden layer on top; 0: none, so that every score is a sum over tokens."""
+
+    bigrams: Annotated[int, Ge(0), Le(1_000_000)] = 4000
+    """The most pairs of neighbouring tokens that have a vector of their own; the commonest."""
 
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.2
     """The probability that a value is dropped during training."""
@@ -63,22 +66,29 @@ class Static(FreshStudent):
         progress: Progress = SILENT,
     ) -> tuple[Any, Any]:
         """A fresh model and its tokenizer, see `ClassifierStudent.build`."""
-        from tutelage.students.classifier.static.network import build_static
+        from tutelage.students.classifier.static.network import build_static, count_terms
 
         texts = list(texts)
-        return build_fresh(
+        tokenizer = fresh_tokenizer(self, texts, language_model)
+        tokens, pairs = count_terms(tokenizer, texts, most_pairs=self.bigrams)
+        model = build_static(self, tokenizer, tokens, pairs, seed=seed)
+        start_from_teacher(
             self,
-            partial(build_static, texts=texts),
+            model,
+            tokenizer,
             texts,
+            pairs=pairs,
             language_model=language_model,
             seed=seed,
             cache=cache,
             progress=progress,
         )
+        return model, tokenizer
 
     def weights(self) -> tuple[float, float]:
         """Weights that are added at every token, and all weights."""
-        return self.size, (self.size + 1) * self.vocabulary_size + self.size * self.hidden
+        rows = self.vocabulary_size + self.bigrams
+        return 2 * self.size, (self.size + 1) * rows + self.size * self.hidden
 
     def problems(
         self,

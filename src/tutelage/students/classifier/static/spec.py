@@ -85,8 +85,9 @@ class Static(FreshStudent):
         )
         return model, tokenizer
 
-    def weights(self) -> tuple[float, float]:
+    def weights(self, facts: ModelFacts | None = None) -> tuple[float, float]:
         """Weights that are added at every token, and all weights."""
+        del facts
         rows = self.vocabulary_size + self.bigrams
         return 2 * self.size, (self.size + 1) * rows + self.size * self.hidden
 

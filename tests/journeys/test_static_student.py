@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.journeys.test_partial_training import LABELS, ROWS, SETTINGS, Stopped, StopsAfter
@@ -88,13 +89,15 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_check_estimates_it_and_refuses_what_it_cannot_have(job: Path) -> None:
-    found = check_recipe(load_recipe(with_static(job) / "recipe.yaml"), root=job)
+    recipe: Any = load_recipe(with_static(job) / "recipe.yaml")
+    found = check_recipe(recipe, root=job)
     assert [one for one in found.problems if one.severity == "error"] == []
     assert found.estimate["steps"] > 0
     (job / "recipe.yaml").write_text(
         (job / "recipe.yaml").read_text().replace("size: 16", "size: 65")
     )
-    found = check_recipe(load_recipe(job / "recipe.yaml"), root=job)
+    recipe = load_recipe(job / "recipe.yaml")
+    found = check_recipe(recipe, root=job)
     errors = [(one.where, one.message) for one in found.problems if one.severity == "error"]
     assert [where for where, _ in errors] == ["students.fast.size"]
     assert "only 64 wide" in errors[0][1]

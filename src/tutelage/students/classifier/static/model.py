@@ -156,8 +156,8 @@ class StaticClassifier:
             means += shift
         *inner, (weight, bias) = self._layers
         for matrix, offset in inner:
-            means = np.maximum(means @ matrix + offset, 0)
-        return means @ weight + bias
+            means = np.maximum(means @ matrix + offset, np.float32(0))
+        return np.asarray(means @ weight + bias, dtype=np.float32)
 
     @classmethod
     def load(cls, folder: Path | str) -> StaticClassifier:

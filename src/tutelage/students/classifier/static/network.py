@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import sqrt
 from operator import itemgetter
 from typing import Any, cast
 
@@ -115,14 +116,14 @@ class StaticForSequenceClassification(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Random vectors, equal weights of tokens, Glorot matrices."""
+        """Random vectors, equal weights of tokens, matrices as torch itself begins them."""
         match module:
             case nn.Embedding():
                 init.normal_(module.weight, std=Static.spread)
                 if not getattr(module.weight, "_is_hf_initialized", False):
                     init.zeros_(module.weight[cast(int, module.padding_idx)])
             case nn.Linear():
-                init.xavier_uniform_(module.weight)
+                init.kaiming_uniform_(module.weight, a=sqrt(5))
                 init.zeros_(module.bias)
             case nn.LayerNorm():
                 init.ones_(module.weight)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,16 @@ def test_its_mean_is_weighted_and_knows_no_padding_and_no_order_but_that_of_pair
     model.eval()
     tokens = model.config.vocabulary_size
     first, second = divmod(int(model.pairs[3]), tokens)
-    ids, rows = [second, first, second, second], [second, first, second, second, tokens + 3]
-    pairs = {(second, first), (second, second)} & {divmod(int(key), tokens) for key in model.pairs}
-    rows += [int((model.pairs == a * tokens + b).nonzero()) + tokens for a, b in pairs]
+    ids = [second, second, first]
+    known = {divmod(int(key), tokens): row for row, key in enumerate(model.pairs, tokens)}
+    rows = [*ids, *(known[pair] for pair in pairwise(ids) if pair in known)]
     with torch.inference_mode():
         weights, vectors = model.log_weights[rows].exp(), model.embedding(torch.tensor(rows))
         expected = model.classifier((weights[:, None] * vectors).sum(0) / weights.sum())[None]
         alone = model(torch.tensor([ids]))
-        padded, mask = torch.tensor([[*ids, 0, 0]]), torch.tensor([[1, 1, 1, 1, 0, 0]])
+        padded, mask = torch.tensor([[*ids, second, 0]]), torch.tensor([[1, 1, 1, 0, 0]])
+        turned = model(torch.tensor([[second, first, second]])).logits
+        assert not torch.allclose(turned, expected, atol=1e-3)
         for found in (alone, model(padded, mask)):
             torch.testing.assert_close(found.logits, expected, atol=1e-6, rtol=0)
         labels = torch.tensor([2])

@@ -1,7 +1,7 @@
 """A classifier at work, whichever kind of student it is: texts in, probabilities out.
 
 In: a student's folder, which names its kind. Out: what answers. Networks come with torch; a kind of
-student that is none brings its own reader, see `students.kinds`.
+student that needs none to answer brings its own reader, see `students.kinds`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def load_classifier(folder: Path | str) -> Classifier:
 
 
 def reader_of(folder: Path) -> str | None:
-    """The class that reads a folder, where it is no network of torch: see `kinds.StudentKind`."""
+    """The class that reads a folder, where it answers without torch: see `kinds.StudentKind`."""
     from tutelage.students.kinds import CLASSIFIERS
 
     model_type = _model_type(folder)

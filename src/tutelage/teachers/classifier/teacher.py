@@ -291,6 +291,8 @@ class ClassifierTeacher:
         one.
         """
         weight, bias = self.fitted.weight, self.fitted.bias
+        if self.description.method == "lora":  # as it answers new texts
+            return self.for_new_texts().language_model
         if weight is None or bias is None:
             return self.language_model
         about = self.description

@@ -154,7 +154,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--top",
         type=whole_number(1, MOST_TEXTS),
         default=20,
-        help="words (n-grams of a linear student) to show; with --json all are told [20]",
+        help="words to show; with --json all are told [20]",
     )
 
     verify = _command(

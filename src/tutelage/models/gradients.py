@@ -1,7 +1,7 @@
 """Integrated gradients: what each token of a text added to the logits of a network.
 
 In: a sequence classifier and the tokens of a text. Out: contributions of its words. Each token's
-embedding goes on a straight line from one that says nothing (the mask token's) to its own, and the
+embedding goes on a straight line from one that says nothing (`blank_vector`) to its own, and the
 gradients of a logit along the line, times the way, are summed; over all tokens they add up to the
 difference of the logits at both ends, up to an error of the sum that is measured and told.
 
@@ -36,16 +36,27 @@ def has_gradients(model: Any, tokenizer: Any) -> bool:
     return plain and bool(getattr(tokenizer, "is_fast", False))
 
 
-def blank_id(tokenizer: Any) -> int | None:
-    """The token that says nothing: mask, else unknown, else padding; None where there is none, and
-    a vector of zeros stands in.
+@torch.no_grad()
+def blank_vector(model: Any, tokenizer: Any) -> Tensor:
+    """The embedding of a word that says nothing, [E]: that of the mask token, which stands for
+    hidden words in training; where there is none, the mean of all embeddings.
+
+    Zeros, and padding, which often is of zeros, will not do: networks that first normalise an
+    embedding see the same vector all along the line from there, and a jump at its end.
     """
-    names = ("mask_token_id", "unk_token_id", "pad_token_id")
-    return next((found for name in names if (found := getattr(tokenizer, name)) is not None), None)
+    layer, mask = model.get_input_embeddings(), tokenizer.mask_token_id
+    device = next(model.parameters()).device
+    rows = layer.weight.shape[0]
+    if mask is not None and mask < rows:
+        own = layer(torch.tensor([mask], device=device))[0]
+        if own.any():
+            return own
+    ids = torch.arange(rows, device=device).split(TOKENS_AT_ONCE)
+    return torch.stack([layer(part).double().sum(0) for part in ids]).sum(0).float() / rows
 
 
 def integrated_gradients(
-    model: Any, ids: Sequence[int], places: Sequence[Span], text: str, *, blank: int | None
+    model: Any, ids: Sequence[int], places: Sequence[Span], text: str, *, blank: Tensor
 ) -> Contributions:
     """What each word of a text added to the logits of every class.
 
@@ -58,7 +69,7 @@ def integrated_gradients(
         places: Where each stands in the text; an empty span marks what is no part of it (special
             tokens, a template), which stays as it is on the whole line.
         text: The text.
-        blank: The token at the other end of the line, see `blank_id`.
+        blank: The other end of the line, see `blank_vector`.
 
     Raises:
         MissingExtra: captum is not installed.
@@ -85,11 +96,8 @@ def integrated_gradients(
 
     with torch.no_grad():
         own = layer(ids_1T)
-        nothing = torch.zeros_like(own[0, 0])
-        if blank is not None:
-            nothing = layer(torch.tensor([[blank]], device=device))[0, 0]
         moved = torch.tensor([[end > begin for begin, end in places]], device=device)
-        baseline = torch.where(moved[..., None], nothing, own)
+        baseline = torch.where(moved[..., None], blank, own)
         (logits,), (blanks,) = (scores(one).double().cpu().numpy() for one in (own, baseline))
     allowed = np.maximum(TOLERANCE, RELATIVE_TOLERANCE * np.abs(logits - blanks))
     captum, found = IntegratedGradients(scores), None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tutelage.errors import ModelError, RecipeError, RunIncomplete
+from tutelage.errors import RecipeError, RunIncomplete
 from tutelage.recipes.answer_tables import WRITERS
 from tutelage.recipes.predicting import (
     examples_of,
@@ -201,10 +201,7 @@ def _method(subject: Subject, wanted: Method | None, progress: Progress) -> Meth
     """How it is explained, with a word where it could be better."""
     from tutelage.evaluate.classes.explaining import method_for
 
-    try:
-        chosen = method_for(subject, wanted)
-    except ModelError as error:
-        raise RecipeError(str(error)) from error
+    chosen = method_for(subject, wanted)
     if wanted is None and chosen == "occlusion" and subject.integrated is not None:
         progress.say(
             "captum is not installed, so words are left out one at a time; for gradients: "
@@ -255,8 +252,7 @@ BASELINES = {
 def explanation_lines(explained: dict[str, Any], *, top: int) -> list[str]:
     """One explained text for a terminal: the answer, then what spoke most for and against it.
 
-    What is shown is how much a word, or where that is exact an n-gram, moves the score of the
-    answer against the mean of all classes.
+    What is shown is how much a word moves the score of the answer against the mean of all classes.
     """
     label, method = explained["label"], explained["method"]
 
@@ -266,13 +262,7 @@ def explanation_lines(explained: dict[str, Any], *, top: int) -> list[str]:
     def line(value: float, what: str) -> str:
         return f"  {value:+7.3f}  {what}"
 
-    if method == "exact":
-        parts = [
-            (push(one["logits"]), f"[{one['ngram']}]" if one["inside_word"] else one["ngram"])
-            for one in explained["ngrams"]
-        ]
-    else:
-        parts = [(push(one["logits"]), one["word"]) for one in explained["words"]]
+    parts = [(push(one["logits"]), one["word"]) for one in explained["words"]]
     parts.sort(key=lambda one: -abs(one[0]))
     lines = [f"{label} {explained['probabilities'][label]:.3f}\t{explained['text']}"]
     lines += [line(value, shown) for value, shown in parts[:top]]

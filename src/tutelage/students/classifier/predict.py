@@ -132,15 +132,20 @@ class Predictor:
 
         return self._integrated if has_gradients(self.model, self._tokenizer) else None
 
+    @cached_property
+    def _blank(self) -> Tensor:
+        from tutelage.models.gradients import blank_vector
+
+        return blank_vector(self.model, self._tokenizer)
+
     def _integrated(self, text: str) -> Contributions:
-        from tutelage.models.gradients import blank_id, integrated_gradients
+        from tutelage.models.gradients import integrated_gradients
 
         assert self._backend is not None
         found = self._backend.encode(text)
-        blank = blank_id(self._tokenizer)
         ids = found.ids or [self._pad_id]
         places = found.offsets or [(0, 0)]
-        return integrated_gradients(self.model, ids, places, text, blank=blank)
+        return integrated_gradients(self.model, ids, places, text, blank=self._blank)
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if self._backend is None:

@@ -327,8 +327,14 @@ class ClassifierTeacher:
         fits = self.fitted.weight is None and has_gradients(lm.model, lm.tokenizer)
         return self._integrated if fits else None
 
+    @cached_property
+    def _blank(self) -> torch.Tensor:
+        from tutelage.models.gradients import blank_vector
+
+        return blank_vector(self.language_model.model, self.language_model.tokenizer)
+
     def _integrated(self, text: str) -> Contributions:
-        from tutelage.models.gradients import blank_id, integrated_gradients
+        from tutelage.models.gradients import integrated_gradients
 
         lm, before = self.language_model, self.description.template.index("{text}")
         encoded = lm.tokenizer(
@@ -349,7 +355,7 @@ class ClassifierTeacher:
             encoded["input_ids"] or [padding_id(lm.tokenizer, len(lm.tokenizer))],
             places or [(0, 0)],
             text,
-            blank=blank_id(lm.tokenizer),
+            blank=self._blank,
         )
         scale = self.description.temperature
         return replace(

@@ -111,7 +111,7 @@ class LinearClassifier:
         words = ngrams.split(text)
         parts = np.zeros((len(words), len(self.labels)))
         for place, word in enumerate(words):
-            parts[place] = self.weights[ngrams.ids_of(word)].sum(axis=0)
+            parts[place] += self.weights[ngrams.ids_of(word)].sum(axis=0)
             for length in range(2, min(ngrams.longest_words, len(words) - place) + 1):
                 if (found := ngrams.id_of(words[place : place + length])) is not None:
                     parts[place : place + length] += self.weights[found] / length

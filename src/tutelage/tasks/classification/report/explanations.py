@@ -7,14 +7,17 @@ templates place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from tutelage.report.formats import change, shortened
 from tutelage.report.measures import Evaluation
 from tutelage.tasks.classification.report.examples import DISAGREEMENT_CHARACTERS
 from tutelage.tasks.classification.report.predictions import Predictions
 
+LONGEST_WORD = 30
+"""Characters of a word that is named."""
 NAMED = 4
 """Words named for an answer, and against it."""
 LEAST_SHARE = 0.08
@@ -29,7 +32,7 @@ class Strongest:
     """The student."""
     slot: int
     """Its position."""
-    classes: list[tuple[str, list[tuple[str, float]]]]
+    classes: list[tuple[str, list[tuple[str, str]]]]
     """Label; words with their push."""
 
 
@@ -39,8 +42,10 @@ class Piece:
 
     text: str
     """It."""
-    push: float
-    """In logits of the answer against the mean of all; 0 between words."""
+    push: str
+    """In logits of the answer against the mean of all; nothing between words."""
+    speaks_for: bool
+    """Whether that is for the answer."""
     share: float
     """Its size, as a share of the strongest word's; 0 where it is not marked."""
 
@@ -57,9 +62,9 @@ class View:
     """The answer."""
     pieces: list[Piece]
     """The text, cut if long."""
-    spoke_for: list[tuple[str, float]]
+    spoke_for: list[tuple[str, str]]
     """The words that spoke most for the answer."""
-    against: list[tuple[str, float]]
+    against: list[tuple[str, str]]
     """The words that spoke most against it."""
 
 
@@ -80,7 +85,7 @@ def strongest_words(evaluation: Evaluation) -> list[Strongest]:
     slots = {name: slot for slot, name in enumerate(evaluation["students"])}
     found = evaluation.get("explanations", {}).get("strongest", {})
     return [
-        Strongest(name, slots[name], [(label, list(words)) for label, words in classes.items()])
+        Strongest(name, slots[name], [(label, _named(words)) for label, words in classes.items()])
         for name, classes in found.items()
     ]
 
@@ -108,8 +113,9 @@ def _view(name: str, slot: int | None, text: str, record: Mapping[str, Any]) -> 
     pieces, place = [], 0
     for begin, end, push in record["words"]:
         share = abs(push) / strongest
-        pieces.append(Piece(text[place:begin], 0.0, 0.0))
-        pieces.append(Piece(text[begin:end], push, share if share >= LEAST_SHARE else 0.0))
+        shown = share if share >= LEAST_SHARE else 0.0
+        pieces.append(Piece(text[place:begin], "", speaks_for=False, share=0.0))
+        pieces.append(Piece(text[begin:end], change(push, 2), speaks_for=push > 0, share=shown))
         place = end
     ordered = sorted(words, key=lambda one: -one[1])
     return View(
@@ -117,9 +123,13 @@ def _view(name: str, slot: int | None, text: str, record: Mapping[str, Any]) -> 
         slot,
         record["label"],
         _cut(pieces),
-        [one for one in ordered[:NAMED] if one[1] > 0],
-        [one for one in reversed(ordered[-NAMED:]) if one[1] < 0],
+        _named([one for one in ordered[:NAMED] if one[1] > 0]),
+        _named([one for one in reversed(ordered[-NAMED:]) if one[1] < 0]),
     )
+
+
+def _named(words: Sequence[tuple[str, float]]) -> list[tuple[str, str]]:
+    return [(shortened(word, LONGEST_WORD), change(push, 2)) for word, push in words]
 
 
 def _cut(pieces: list[Piece]) -> list[Piece]:
@@ -127,7 +137,7 @@ def _cut(pieces: list[Piece]) -> list[Piece]:
     kept, room = [], DISAGREEMENT_CHARACTERS
     for piece in pieces:
         if len(piece.text) > room:
-            return [*kept, Piece(f"{piece.text[:room]}…", piece.push, piece.share)]
+            return [*kept, replace(piece, text=f"{piece.text[:room]}…")]
         kept.append(piece)
         room -= len(piece.text)
     return kept

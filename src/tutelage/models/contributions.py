@@ -71,7 +71,7 @@ def by_word(text: str, places: Sequence[Span], parts: NDArray[np.floating]) -> N
     for index, (_, end) in reversed(list(enumerate(words))):
         owner[:end] = index
     for (begin, end), part in zip(places, parts, strict=True):
-        if end > begin:
+        if words and end > begin:
             last = begin + (len(text[begin:end].rstrip()) or end - begin)
             sums[owner[last - 1]] += part
     return sums

@@ -182,6 +182,9 @@ def build_parser() -> argparse.ArgumentParser:
         "intervals",
     )
     compare.add_argument("folders", nargs="+", type=Path, help="two run folders or more")
+    compare.add_argument(
+        "--out", type=Path, metavar="PAGE.html", help="also write it as one HTML page"
+    )
 
     clean = _command(
         commands, "clean", "say what a finished run no longer needs, and with --yes remove it"

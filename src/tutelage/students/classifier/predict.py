@@ -1,8 +1,8 @@
 """Answers of a saved student.
 
-In: a folder and texts. Out: probabilities. Students of our own shapes take the short way where
-there is one: the same arithmetic without what modules put around it, see `fast_rnn` and
-`fast_transformer`. All others run their `forward`.
+In: a folder and texts. Out: probabilities. Students of some shapes take the short way: the same
+arithmetic without what modules put around it, see `fast_rnn`, `fast_transformer` and
+`fast_encoder`. All others run their `forward`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tutelage.models.folders import check_model_folder
 from tutelage.models.loading import require_runs
 from tutelage.models.pretrained import from_pretrained
 from tutelage.students.classifier.answering import reader_of
+from tutelage.students.classifier.fast_encoder import FastEncoder, has_known_encoder
 from tutelage.students.classifier.fast_rnn import FastRecurrent
 from tutelage.students.classifier.fast_transformer import FastTransformer, has_known_shape
 from tutelage.students.classifier.rnn import RecurrentForSequenceClassification
@@ -178,6 +179,8 @@ class Predictor:
             and has_known_shape(model)
         ):
             return FastTransformer(model)
+        if _is_plain(model) and has_known_encoder(model):
+            return FastEncoder(model)
         return lambda ids, mask: (
             model(input_ids=ids, **({} if mask is None else {"attention_mask": mask.long()})).logits
         )
@@ -187,7 +190,7 @@ class Predictor:
         if self._recurrent is not None:
             return torch.from_numpy(self._recurrent(ids)).softmax(-1).numpy()[None]
         if (
-            isinstance(self._logits, FastTransformer)
+            isinstance(self._logits, (FastEncoder, FastTransformer))
             and len(ids) * self._logits.num_weights <= FEW_MULTIPLICATIONS
         ):
             with one_thread():

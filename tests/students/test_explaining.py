@@ -19,6 +19,8 @@ from tutelage.students import RNN, Predictor, Transformer, train_tokenizer
 from tutelage.students.classifier.answering import Differentiable, Explained
 from tutelage.students.classifier.linear.model import LinearClassifier
 from tutelage.students.classifier.linear.ngrams import NGrams, find_ngrams
+from tutelage.students.classifier.pooled import PooledForSequenceClassification
+from tutelage.students.configurations import PooledConfig
 
 TEXTS = ["It's not a good film, naïve and boring!", "great", "  awful\tplot  "]
 
@@ -44,18 +46,19 @@ def predictor_of(kind, texts, labels, teacher):
         shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
         config = BertConfig(vocab_size=400, intermediate_size=16, **shape, **names(labels))
         model = BertForSequenceClassification(config)
-    else:  # pools the last token that is no padding, which it finds by its id
+    else:
         tokenizer = teacher.tokenizer
         tokenizer.pad_token = tokenizer.eos_token
         shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-        config = LlamaConfig(
-            vocab_size=len(tokenizer),
-            intermediate_size=16,
-            pad_token_id=tokenizer.pad_token_id,
-            **shape,
-            **names(labels),
-        )
-        model = LlamaForSequenceClassification(config)
+        shape |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+        config = LlamaConfig(intermediate_size=16, **shape, **names(labels))
+        if kind == "llama":  # pools the last token that is no padding, which it finds by its id
+            model = LlamaForSequenceClassification(config)
+        else:  # and this leaves the begin token out of the mean, which it finds by its id
+            begin = tokenizer.convert_tokens_to_ids("film")
+            more = {"pooling": ["mean", "last"], "begin_token_id": begin}
+            settings = PooledConfig(text_config=config, **more, **names(labels))
+            model = PooledForSequenceClassification(settings)
     generator = np.random.default_rng(0)
     for weight in model.parameters():
         noise = generator.normal(0, 0.3, weight.shape)
@@ -63,7 +66,7 @@ def predictor_of(kind, texts, labels, teacher):
     return Predictor(model, tokenizer)
 
 
-@pytest.mark.parametrize("kind", ["gru", "transformer", "bert", "llama"])
+@pytest.mark.parametrize("kind", ["gru", "transformer", "bert", "llama", "pooled"])
 def test_integrated_gradients_are_complete(kind, texts, labels, teacher):
     pytest.importorskip("captum", reason="captum is not installed")
     student = predictor_of(kind, texts, labels, teacher)

@@ -67,7 +67,7 @@ def faithfulness(
         orders = [np.argsort(-one.pushes(int(answer)), kind="stable")]
         orders += [generator.permutation(len(one.spans)) for _ in range(random_orders)]
         curves[place] = _curves(subject, texts[row], one, orders, answer=int(answer))
-    areas = np.trapezoid(curves, SHARES, axis=2)
+    areas = np.asarray(np.trapezoid(curves, SHARES, axis=2))
     difference = areas[:, 1:].mean(axis=1) - areas[:, 0]
     return {
         "texts": len(rows),

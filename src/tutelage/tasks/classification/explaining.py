@@ -95,10 +95,10 @@ def what_answers_hang_on(
     if not len(apart):
         return told
     gaps = kls(teacher_probs[apart], answers[best][apart])
-    chosen = apart[np.argsort(-gaps, kind="stable")][:ROWS_EXPLAINED].tolist()
+    chosen = apart[np.argsort(-gaps, kind="stable")][:ROWS_EXPLAINED]
     rows: list[dict[str, Any]] = []
     seconds = 0.0
-    for row in chosen:
+    for row in map(int, chosen):
         text = texts[row]
         record = {"row": row, "student": _looked_at(student_subject(best, students[best]), text)}
         if teacher is not None:

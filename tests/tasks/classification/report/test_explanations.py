@@ -67,6 +67,7 @@ def test_words_are_marked_and_named_and_do_nothing(explained):
     assert "Where teacher and transformer part most" in words
     assert "+1.25" in words
     assert "none" in words
+    assert words.count("Not asked word by word here") == 2
     assert '<a href="#explanations">' in text
 
 
@@ -90,7 +91,8 @@ def test_of_a_long_text_what_fits_is_shown_and_the_strongest_words_are_named():
         },
     }
     (row,) = what_was_looked_at(evaluation, found)
-    (view,) = row.views
+    teacher, view = row.views
+    assert (teacher.label, teacher.pieces) == ("a", [])
     assert sum(len(piece.text) for piece in view.pieces) == 501
     assert view.against == [("last", "−3.00")]
     assert not any(piece.share for piece in view.pieces)  # all too weak beside the last word

@@ -20,6 +20,8 @@ LONGEST_WORD = 30
 """Characters of a word that is named."""
 NAMED = 4
 """Words named for an answer, and against it."""
+LEAST_NAMED = 0.005
+"""Logits of a word that is named."""
 LEAST_SHARE = 0.08
 """Of the strongest word's push, below which a word is left unmarked."""
 
@@ -61,7 +63,7 @@ class View:
     label: str
     """The answer."""
     pieces: list[Piece]
-    """The text, cut if long."""
+    """The text, cut if long; none where the model was not explained."""
     spoke_for: list[tuple[str, str]]
     """The words that spoke most for the answer."""
     against: list[tuple[str, str]]
@@ -77,7 +79,7 @@ class LookedAt:
     gold: str | None
     """Its gold label."""
     views: list[View]
-    """The teacher's first, where there is one."""
+    """The teacher's, which may not have been explained, and the student's."""
 
 
 def strongest_words(evaluation: Evaluation) -> list[Strongest]:
@@ -101,7 +103,8 @@ def what_was_looked_at(evaluation: Evaluation, predictions: Predictions) -> list
     for record in found["rows"]:
         row = record["row"]
         text, gold = predictions.texts[row], int(predictions.gold[row])
-        views = [_view("Teacher", None, text, record["teacher"])] if "teacher" in record else []
+        said = {"label": labels[int(predictions.teacher[row].argmax())], "words": []}
+        views = [_view("Teacher", None, text, record.get("teacher", said))]
         views.append(_view(name, slot, text, record["student"]))
         shown.append(LookedAt(predictions.sources[row], labels[gold] if gold >= 0 else None, views))
     return shown
@@ -123,8 +126,8 @@ def _view(name: str, slot: int | None, text: str, record: Mapping[str, Any]) -> 
         slot,
         record["label"],
         _cut(pieces),
-        _named([one for one in ordered[:NAMED] if one[1] > 0]),
-        _named([one for one in reversed(ordered[-NAMED:]) if one[1] < 0]),
+        _named([one for one in ordered[:NAMED] if one[1] >= LEAST_NAMED]),
+        _named([one for one in reversed(ordered[-NAMED:]) if one[1] <= -LEAST_NAMED]),
     )
 
 

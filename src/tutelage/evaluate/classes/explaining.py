@@ -81,7 +81,8 @@ def method_for(subject: Subject, wanted: Method | None = None) -> Method:
     if wanted == "exact" and subject.exact is None:
         raise ModelError(
             f"{subject.name} is no sum of parts, so no explanation of it is exact; expected a "
-            f"student of kind: linear. Take --method {method_for(subject)}"
+            "student of kind: linear, or static with hidden: 0. Take --method "
+            f"{method_for(subject)}"
         )
     if wanted == "gradients" and subject.integrated is None:
         raise ModelError(

@@ -1,7 +1,7 @@
 """A classifier at work, whichever kind of student it is: texts in, probabilities out.
 
 In: a student's folder, which names its kind. Out: what answers. Networks come with torch; a kind of
-student that is none brings its own reader, see `students.kinds`.
+student that needs none to answer brings its own reader, see `students.kinds`.
 """
 
 from __future__ import annotations
@@ -75,6 +75,13 @@ class Explained(Protocol):
         """The same sum by word: a part of several words counts for each of them alike."""
         ...
 
+
+@runtime_checkable
+class Readable(Explained, Protocol):
+    """Such a classifier whose parts weigh the same in every text, so that it can be read without
+    one.
+    """
+
     def strongest(self, most: int) -> dict[str, list[tuple[str, float]]]:
         """By label the parts that speak most for it, and how far each moves it against the mean of
         all classes.
@@ -110,7 +117,7 @@ def load_classifier(folder: Path | str) -> Classifier:
 
 
 def reader_of(folder: Path) -> str | None:
-    """The class that reads a folder, where it is no network of torch: see `kinds.StudentKind`."""
+    """The class that reads a folder, where it answers without torch: see `kinds.StudentKind`."""
     from tutelage.students.kinds import CLASSIFIERS
 
     model_type = _model_type(folder)

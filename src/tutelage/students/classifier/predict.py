@@ -90,7 +90,7 @@ class Predictor:
             )
         if reader_of(folder) is not None:
             raise ModelError(
-                f"{folder} holds a student that is no network of torch: load it with "
+                f"{folder} holds a student that answers without torch: load it with "
                 "tutelage.students.load_classifier"
             )
         check_model_folder(folder)

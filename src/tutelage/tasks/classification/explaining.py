@@ -17,7 +17,7 @@ from tutelage.evaluate.classes.explaining import Subject, explain, student_subje
 from tutelage.metrics import kls
 from tutelage.models.contributions import word_spans
 from tutelage.report.preference import KEY as PREFERRED
-from tutelage.students.classifier.answering import Classifier, Explained
+from tutelage.students.classifier.answering import Classifier, Readable
 from tutelage.tasks.classification.data import prepare_data
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.classification.teaching import assignment_of, teacher_spec
@@ -86,7 +86,7 @@ def what_answers_hang_on(
             for label, found in student.strongest(STRONGEST).items()
         }
         for name, student in students.items()
-        if isinstance(student, Explained)
+        if isinstance(student, Readable)
     }
     if sums:
         told["strongest"] = sums

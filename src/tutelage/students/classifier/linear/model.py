@@ -124,7 +124,7 @@ class LinearClassifier:
 
     def strongest(self, most: int) -> dict[str, list[tuple[str, float]]]:
         """The words that speak most for each class, with all n-grams inside them, and the n-grams
-        of several words, see `Explained`; before the division by the root of a text's words.
+        of several words, see `Readable`; before the division by the root of a text's words.
         """
         ngrams, first = self.ngrams, 1 + len(self.ngrams.words)
         grams, sums = ngrams.words, self.weights[1:first].copy()

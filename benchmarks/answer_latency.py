@@ -76,7 +76,7 @@ def build_teacher(examples: Sequence[Example]) -> ClassifierTeacher:
 def six_layers(texts: Sequence[str]) -> tuple[Any, Any]:
     """A random classifier in the shape of MiniLM-L6, and a tokenizer."""
     tokenizer = train_tokenizer(texts, vocabulary_size=12_000, boundaries=True)
-    names = dict(enumerate(LABELS))
+    names: Any = dict(enumerate(LABELS))
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=384,

@@ -219,6 +219,9 @@ def test_only_without_a_hidden_layer_its_answers_are_sums(saved: Path, tmp_path:
         parts = student.contributions(text)
         total = student.bias + sum((part.logits for part in parts), np.zeros(3, np.float32))
         np.testing.assert_allclose(total, student.logits([text])[0], atol=1e-5)
+        by_word = student.by_word(text)
+        np.testing.assert_allclose(by_word.residual, 0, atol=1e-5)
+        np.testing.assert_allclose(by_word.logits, total, atol=1e-5)
     spread = [float(np.ptp(part.logits)) for part in student.contributions(ASKED[0])]
     assert spread == sorted(spread, reverse=True)
     pieces: Any = load_classifier(save(*fresh(hidden=0), tmp_path))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import ModelError
+from tutelage.models.contributions import Contributions
 from tutelage.models.folders import require_small
 
 
@@ -68,6 +69,36 @@ class Explained(Protocol):
         """What each part of a text adds, those that part the classes most first; all of them and
         `bias` sum to the scores.
         """
+        ...
+
+    def by_word(self, text: str) -> Contributions:
+        """The same sum by word: a part of several words counts for each of them alike."""
+        ...
+
+
+@runtime_checkable
+class Readable(Explained, Protocol):
+    """Such a classifier whose parts weigh the same in every text, so that it can be read without
+    one.
+    """
+
+    def strongest(self, most: int) -> dict[str, list[tuple[str, float]]]:
+        """By label the parts that speak most for it, and how far each moves it against the mean of
+        all classes.
+
+        Args:
+            most: Parts of each class.
+        """
+        ...
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """A classifier, student or teacher, that may have gradients."""
+
+    @property
+    def integrated(self) -> Callable[[str], Contributions] | None:
+        """Integrated gradients of a text, see `models.gradients`; None where there are none."""
         ...
 
 

@@ -20,6 +20,7 @@ from transformers import ModernBertForSequenceClassification
 
 from tutelage.errors import ModelError
 from tutelage.models.computing import one_thread, require_embeddings
+from tutelage.models.contributions import Contributions
 from tutelage.models.facts import context_tokens
 from tutelage.models.folders import check_model_folder
 from tutelage.models.loading import require_runs
@@ -124,6 +125,28 @@ class Predictor:
             rows = order[start : start + batch_size]
             result[rows] = self._batch([ids[row] for row in rows])
         return result
+
+    @property
+    def integrated(self) -> Callable[[str], Contributions] | None:
+        """Integrated gradients of a text; None where there are none, see `has_gradients`."""
+        from tutelage.models.gradients import has_gradients
+
+        return self._integrated if has_gradients(self.model, self._tokenizer) else None
+
+    @cached_property
+    def _blank(self) -> Tensor:
+        from tutelage.models.gradients import blank_vector
+
+        return blank_vector(self.model, self._tokenizer)
+
+    def _integrated(self, text: str) -> Contributions:
+        from tutelage.models.gradients import integrated_gradients
+
+        assert self._backend is not None
+        found = self._backend.encode(text)
+        ids = found.ids or [self._pad_id]
+        places = found.offsets or [(0, 0)]
+        return integrated_gradients(self.model, ids, places, text, blank=self._blank)
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if self._backend is None:

@@ -10,7 +10,7 @@ answered by the head of the fold that did not see them, found by the text's cont
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -22,7 +22,10 @@ import torch
 from scipy.special import log_softmax
 
 from tutelage.errors import ModelError
+from tutelage.models.computing import readable_tokens
+from tutelage.models.contributions import Contributions
 from tutelage.models.loading import LanguageModel
+from tutelage.models.reading import padding_id
 from tutelage.runs import fingerprint
 from tutelage.teachers.classifier.features import (
     Pooling,
@@ -318,6 +321,55 @@ class ClassifierTeacher:
             description = replace(description, method="full", folds=0)
         return type(self)(
             fitted, description, columns=self._columns, batch_tokens=self.batch_tokens
+        )
+
+    @property
+    def integrated(self) -> Callable[[str], Contributions] | None:
+        """Integrated gradients of a text, by what was fitted on all rows; None where a head on
+        features answers, and where there are none, see `models.gradients.has_gradients`.
+        """
+        from tutelage.models.gradients import has_gradients
+
+        lm = self.language_model
+        fits = self.fitted.weight is None and has_gradients(lm.model, lm.tokenizer)
+        return self._integrated if fits else None
+
+    @cached_property
+    def _blank(self) -> torch.Tensor:
+        from tutelage.models.gradients import blank_vector
+
+        return blank_vector(self.language_model.model, self.language_model.tokenizer)
+
+    def _integrated(self, text: str) -> Contributions:
+        from tutelage.models.gradients import integrated_gradients
+
+        lm, before = self.language_model, self.description.template.index("{text}")
+        encoded = lm.tokenizer(
+            self.description.template.replace("{text}", text),
+            truncation=True,
+            max_length=readable_tokens(lm.model, self.description.max_length),
+            return_offsets_mapping=True,
+            split_special_tokens=True,
+        )
+        places = [
+            (max(begin - before, 0), max(min(end - before, len(text)), 0))
+            for begin, end in encoded["offset_mapping"]
+        ]
+        if self.description.method == "lora":
+            lm.model.set_adapter(adapter_name(0))
+        found = integrated_gradients(
+            lm.model,
+            encoded["input_ids"] or [padding_id(lm.tokenizer, len(lm.tokenizer))],
+            places or [(0, 0)],
+            text,
+            blank=self._blank,
+        )
+        scale = self.description.temperature
+        return replace(
+            found,
+            words=found.words[:, self._columns] / scale,
+            logits=found.logits[self._columns] / scale,
+            baseline=found.baseline[self._columns] / scale,
         )
 
     def save(self, folder: Path) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from tutelage.errors import ModelError
+from tutelage.models.contributions import Contributions, by_word, word_spans
 from tutelage.models.folders import require_small
 from tutelage.students.classifier.answering import Contribution
 
@@ -73,6 +74,7 @@ class StaticClassifier:
             self._norm = arrays["norm.weight"], arrays["norm.bias"]
         else:  # then, and only then, it is `Explained`
             self.bias, self.contributions = arrays["classifier.bias"], self._contributions
+            self.by_word = self._by_word
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Scores of every class for every text, [N, C]."""
@@ -113,16 +115,21 @@ class StaticClassifier:
         ids = np.array(self.tokenizer.encode(text).ids, dtype=np.intp)
         return self._scores([ids[row].tolist() for row in np.asarray(present, dtype=bool)])
 
-    def _contributions(self, text: str) -> list[Contribution]:
-        """What each token and pair of a text adds to the logits, see `Explained`."""
-        encoding = self.tokenizer.encode(text)
-        ids, spans, words = encoding.ids, encoding.offsets, encoding.word_ids
+    def _parts(self, ids: list[int]) -> tuple[list[tuple[int, int]], NDArray[np.float32]]:
+        """First and last token of each of P parts of a text, and what it adds to the logits,
+        [P, C].
+        """
         places = [(place, place) for place in range(len(ids))]
         known = [pair in self._pairs for pair in pairwise(ids)]
         places += [(place, place + 1) for place in range(len(known)) if known[place]]
         rows = self._rows(ids)
         [(weight, _)] = self._layers
-        parts = self._vectors[rows] @ weight / max(self._weights[rows].sum(), TINY)
+        return places, self._vectors[rows] @ weight / max(self._weights[rows].sum(), TINY)
+
+    def _contributions(self, text: str) -> list[Contribution]:
+        """What each token and pair of a text adds to the logits, see `Explained`."""
+        encoding = self.tokenizer.encode(text)
+        spans, words = encoding.offsets, encoding.word_ids
         pieces = Counter(words)
         found = [
             Contribution(
@@ -130,9 +137,23 @@ class StaticClassifier:
                 words[first] == words[last] and pieces[words[first]] > 1,
                 logits,
             )
-            for (first, last), logits in zip(places, parts, strict=True)
+            for (first, last), logits in zip(*self._parts(encoding.ids), strict=True)
         ]
         return sorted(found, key=lambda one: -float(np.ptp(one.logits)))
+
+    def _by_word(self, text: str) -> Contributions:
+        """What each word of a text adds to the logits, see `Explained`."""
+        encoding = self.tokenizer.encode(text)
+        tokens = np.zeros((len(encoding.ids), len(self.labels)))
+        for (first, last), logits in zip(*self._parts(encoding.ids), strict=True):
+            tokens[first] += logits / 2
+            tokens[last] += logits / 2
+        return Contributions(
+            word_spans(text),
+            by_word(text, encoding.offsets, tokens),
+            self.logits([text])[0].astype(np.float64),
+            self.bias.astype(np.float64),
+        )
 
     def _rows(self, ids: list[int]) -> NDArray[np.intp]:
         """The rows of the tokens of a text, then of the pairs among them that are known."""

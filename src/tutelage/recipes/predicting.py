@@ -15,6 +15,7 @@ from tutelage.data.limits import USUAL
 from tutelage.errors import DataError, RecipeError, RunDamaged, RunIncomplete
 from tutelage.recipes.answer_tables import DELIMITERS, WRITERS, as_text, is_formula
 from tutelage.recipes.loading import load_recipe
+from tutelage.report import preference
 from tutelage.report.preference import KEY as PREFERRED
 from tutelage.runs import place_for, replacing, require_undamaged, storing
 from tutelage.runs.storage import require_utf8
@@ -101,24 +102,11 @@ def student_folder(path: Path, student: str | None = None) -> Path:
 
 
 def best_student(evaluation: Mapping[str, Any], names: Sequence[str], *, task: Task) -> str:
-    """Which of some students answers where none is named: the one that `evaluate.prefer` chose,
-    else the best one on the test rows, else the first.
-
-    Args:
-        evaluation: The content of evaluation.json.
-        names: Of the students that are there, at least one.
-        task: Says by which metric one is best.
+    """Which of some students answers where none is named, by what its task holds best; see
+    `report.preference.best_student`.
     """
-    chosen = dict(evaluation.get(PREFERRED) or {}).get("student")
-    if chosen is not None and chosen in names:
-        return chosen
     metric, higher = task.best_metric
-    values = {
-        name: metrics[metric]["value"] * (-1 if higher else 1)
-        for name, metrics in evaluation["students"].items()
-        if metric in metrics
-    }
-    return min(names, key=lambda name: values.get(name, float("inf")))
+    return preference.best_student(evaluation, names, metric=metric, higher_is_better=higher)
 
 
 def _evaluation(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tutelage.evaluate.classes.explaining import Subject, explain, student_subject, teacher_subject
 from tutelage.metrics import kls
 from tutelage.models.contributions import word_spans
-from tutelage.report.preference import KEY as PREFERRED
+from tutelage.report.preference import best_student
 from tutelage.students.classifier.answering import Classifier, Readable
 from tutelage.tasks.classification.data import prepare_data
 from tutelage.tasks.classification.recipe import Recipe
@@ -90,7 +90,9 @@ def what_answers_hang_on(
     }
     if sums:
         told["strongest"] = sums
-    best = best_student(evaluation)
+    labelled = all("accuracy" in one for one in evaluation["students"].values())
+    metric = ("accuracy", True) if labelled else ("kl", False)
+    best = best_student(evaluation, list(students), metric=metric[0], higher_is_better=metric[1])
     apart = np.flatnonzero(answers[best].argmax(axis=1) != teacher_probs.argmax(axis=1))
     if not len(apart):
         return told
@@ -108,19 +110,6 @@ def what_answers_hang_on(
                 record["teacher"] = _looked_at(teacher, text)
         rows.append(record)
     return told | {"disagreements": {"student": best, "rows": rows}}
-
-
-def best_student(evaluation: Mapping[str, Any]) -> str:
-    """The student that `evaluate.prefer` chose, else the most accurate one, or without gold labels
-    the closest to the teacher.
-    """
-    preferred = (evaluation.get(PREFERRED) or {}).get("student")
-    if preferred is not None:
-        return preferred
-    students = evaluation["students"]
-    if all("accuracy" in one for one in students.values()):
-        return max(students, key=lambda name: students[name]["accuracy"]["value"])
-    return min(students, key=lambda name: students[name]["kl"]["value"])
 
 
 def _looked_at(subject: Subject, text: str) -> dict[str, Any]:

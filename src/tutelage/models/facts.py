@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,10 @@ class ModelFacts:
     matrix_sides: int = 0
     """Rows plus columns of all matrices in the layers: low-rank additions of rank r have r times as
     many weights."""
+    read_layers: int | None = None
+    """How many of the layers make an answer, where that is known not to be all of them."""
+    config: Any = field(default=None, repr=False, compare=False)
+    """Its configuration, as transformers has it."""
 
 
 def model_facts(spec: str, *, trust_remote_code: bool = False) -> ModelFacts:
@@ -88,6 +92,7 @@ def model_facts(spec: str, *, trust_remote_code: bool = False) -> ModelFacts:
         vocabulary=getattr(config, "vocab_size", None),
         context=context_tokens(whole),
         matrix_sides=_matrix_sides(shapes),
+        config=whole,
     )
 
 

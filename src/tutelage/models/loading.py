@@ -293,21 +293,25 @@ def rebuild(model: Any, config: Any, weights: Mapping[str, Tensor]) -> Any:
     return rebuilt.train()
 
 
-def empty_model(config: Any, *, head: Literal["causal_lm", "sequence"] = "causal_lm") -> Any:
+def empty_model(config: Any, *, head: Head = "causal_lm") -> Any:
     """A model without weights: it takes no memory, and knows its shapes.
 
     Args:
         config: A configuration of transformers.
-        head: What it makes of its states: scores of tokens, or of classes.
+        head: What it makes of its states: scores of tokens, of classes, or nothing.
 
     Returns:
         The model on the meta device.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
     from transformers.initialization import no_init_weights
 
     register()
-    auto = AutoModelForCausalLM if head == "causal_lm" else AutoModelForSequenceClassification
+    auto = {
+        "causal_lm": AutoModelForCausalLM,
+        "backbone": AutoModel,
+        "sequence": AutoModelForSequenceClassification,
+    }[head]
     with torch.device("meta"), no_init_weights():
         model = auto.from_config(config)
     model.tie_weights()

@@ -19,16 +19,23 @@ if TYPE_CHECKING:
     from tutelage.models.final_states import final_states
     from tutelage.students.classifier.answering import load_classifier
     from tutelage.students.classifier.linear.spec import Linear
+    from tutelage.students.classifier.pooled import PooledForSequenceClassification
     from tutelage.students.classifier.predict import Predictor
     from tutelage.students.classifier.pretrained import Pretrained, load_pretrained
+    from tutelage.students.classifier.pruned import PrunedClassifier
     from tutelage.students.classifier.rnn import RecurrentForSequenceClassification, build_rnn
     from tutelage.students.classifier.specs import RNN, Transformer
     from tutelage.students.classifier.transformer import build_transformer
-    from tutelage.students.configurations import RecurrentConfig, RecurrentLanguageConfig
+    from tutelage.students.configurations import (
+        PooledConfig,
+        RecurrentConfig,
+        RecurrentLanguageConfig,
+    )
     from tutelage.students.language.lora import add_lora, merge_lora
     from tutelage.students.language.rnn import RecurrentForCausalLM, build_language_rnn
     from tutelage.students.language.student import language_parameters
     from tutelage.students.language.transformer import build_language_transformer
+    from tutelage.students.pruning.classifiers import prune_classifier
     from tutelage.students.pruning.plan import plan_pruning
     from tutelage.students.pruning.pruning import prune
     from tutelage.students.saving import save, save_model
@@ -47,8 +54,11 @@ __all__ = [
     "RNN",
     "Linear",
     "OutputLayer",
+    "PooledConfig",
+    "PooledForSequenceClassification",
     "Predictor",
     "Pretrained",
+    "PrunedClassifier",
     "RecurrentConfig",
     "RecurrentForCausalLM",
     "RecurrentForSequenceClassification",
@@ -73,6 +83,7 @@ __all__ = [
     "packs",
     "plan_pruning",
     "prune",
+    "prune_classifier",
     "save",
     "save_model",
     "set_embeddings",
@@ -86,8 +97,11 @@ __all__ = [
 _NAMES = {
     "Linear": "students.classifier.linear.spec",
     "OutputLayer": "models",
+    "PooledConfig": "students.configurations",
+    "PooledForSequenceClassification": "students.classifier.pooled",
     "Predictor": "students.classifier.predict",
     "Pretrained": "students.classifier.pretrained",
+    "PrunedClassifier": "students.classifier.pruned",
     "RNN": "students.classifier.specs",
     "RecurrentConfig": "students.configurations",
     "RecurrentForCausalLM": "students.language.rnn",
@@ -113,6 +127,7 @@ _NAMES = {
     "packs": "models",
     "plan_pruning": "students.pruning.plan",
     "prune": "students.pruning.pruning",
+    "prune_classifier": "students.pruning.classifiers",
     "save": "students.saving",
     "save_model": "students.saving",
     "set_embeddings": "students.vocabulary.embeddings",

@@ -1,5 +1,5 @@
 """What stands in the `config.json` of a student: class names as transformers holds them, and the
-shapes of the recurrent networks, which are classes of ours. Needs no torch.
+shapes of the networks that are classes of ours. Needs no torch.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transformers import PretrainedConfig
+from transformers import AutoConfig, PretrainedConfig
 
 from tutelage.config.ranges import check_values
 from tutelage.students.classifier.specs import RNN
@@ -153,6 +153,65 @@ class RecurrentLanguageConfig(PretrainedConfig):
         self.bos_token_id = bos_token_id
         self.eos_token_id = eos_token_id
         self.pad_token_id = pad_token_id
+
+
+class PooledConfig(PretrainedConfig):
+    """Shape of a text classifier that pools the states of any encoder or causal language model.
+
+    Args:
+        text_config: Of the model whose states are pooled, or its entries, `model_type` among them.
+        pooling: How the positions of a text become one vector, each `mean` or `last`; several are
+            put side by side.
+        plain_norm: States are divided by their root mean square, in the place of the norm that the
+            model ends with.
+        begin_token_id: A token that stands before every text and is none of it, so that a mean
+            leaves it out; None where there is none.
+        pad_token_id: Fills short texts.
+        **settings: What every transformers configuration takes, for instance `id2label`.
+
+    Raises:
+        ValueError: `pooling` names none, or another way to pool.
+    """
+
+    model_type = "tutelage_pooled"
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012  # pyright: ignore
+
+    def __init__(
+        self,
+        *,
+        text_config: PretrainedConfig | Mapping[str, Any] | None = None,
+        pooling: Sequence[str] = ("mean",),
+        plain_norm: bool = False,
+        begin_token_id: int | None = None,
+        pad_token_id: int | None = None,
+        **settings: Any,
+    ) -> None:
+        if not pooling or not set(pooling) <= {"mean", "last"}:
+            raise ValueError(f"pooling is {list(pooling)}: give mean, last, or both")
+        if text_config is None or isinstance(text_config, Mapping):
+            entries = dict(text_config or {"model_type": "bert"})
+            text_config = AutoConfig.for_model(**entries)
+        self.text_config = text_config
+        self.pooling = list(pooling)
+        self.plain_norm = plain_norm
+        self.begin_token_id = begin_token_id
+        rows = settings.pop("vocab_size", None)
+        if rows is not None:
+            text_config.vocab_size = rows
+        super().__init__(**settings)
+        # One vocabulary, so one set of special tokens; a causal model pads with what it likes.
+        self.pad_token_id = text_config.pad_token_id if pad_token_id is None else pad_token_id
+        text_config.pad_token_id = self.pad_token_id
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """Layers of the model whose states are pooled."""
+        return self.text_config.num_hidden_layers
+
+    @property
+    def features(self) -> int:
+        """Width of the pooled vector that the classifier reads."""
+        return self.text_config.hidden_size * len(self.pooling)
 
 
 def label_names(labels: Sequence[str]) -> tuple[dict[int, str], dict[str, int]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tutelage.students.classifier.linear.spec import Linear
 from tutelage.students.classifier.pretrained import Pretrained
+from tutelage.students.classifier.pruned import PrunedClassifier
 from tutelage.students.classifier.specs import RNN, Transformer
 from tutelage.students.language.pretrained import LanguagePretrained
 from tutelage.students.language.pruned import Pruned
@@ -44,6 +45,12 @@ CLASSIFIERS = (
         ("configurations:RecurrentConfig", "classifier.rnn:RecurrentForSequenceClassification"),
     ),
     StudentKind("pretrained", Pretrained, "PretrainedSpec"),
+    StudentKind(
+        "pruned",
+        PrunedClassifier,
+        "PrunedClassifierSpec",
+        ("configurations:PooledConfig", "classifier.pooled:PooledForSequenceClassification"),
+    ),
     StudentKind(
         "linear",
         Linear,

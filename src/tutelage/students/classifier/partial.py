@@ -18,12 +18,15 @@ from tutelage.errors import ModelError
 from tutelage.models.output import below_adapters
 
 
-def layers_of(model: Any, *, name: str) -> nn.ModuleList:
-    """The layers of a classifier's encoder, in the order in which they run.
+def layers_of(
+    model: Any, *, name: str, advice: str = "leave freeze and lora out, or take another model"
+) -> nn.ModuleList:
+    """The layers of a model, in the order in which they run.
 
     Args:
-        model: With values or without.
+        model: With some head or none, with values or without.
         name: The model, for the message.
+        advice: What to do about layers that cannot be told, for the message.
 
     Raises:
         ModelError: They are not one list, as where one layer runs over and over (ALBERT), or where
@@ -36,10 +39,10 @@ def layers_of(model: Any, *, name: str) -> nn.ModuleList:
         inside = any(place.startswith(f"{outer}.") for outer, _ in found)
         if isinstance(module, nn.ModuleList) and len(module) == depth and not inside:
             found.append((place, module))
-    if encoder is model or len(found) != 1 or model.config.is_encoder_decoder:
+    if len(found) != 1 or model.config.is_encoder_decoder:
         raise ModelError(
             f"{name} is of the kind {model.config.model_type}, whose layers are not one list, so "
-            "its first ones cannot be told: leave freeze and lora out, or take another model"
+            f"its first ones cannot be told: {advice}"
         )
     return found[0][1]
 

@@ -117,8 +117,9 @@ class Pretrained:
         """None: its embeddings are its own."""
         del layers
 
-    def weights(self) -> tuple[float, float]:
+    def weights(self, facts: ModelFacts | None = None) -> tuple[float, float]:
         """All weights but those of a table of tokens, and all weights."""
+        del facts
         from tutelage.models import model_facts
 
         facts = model_facts(str(self.model))

@@ -86,8 +86,9 @@ class Transformer(FreshStudent):
             progress=progress,
         )
 
-    def weights(self) -> tuple[float, float]:
+    def weights(self, facts: ModelFacts | None = None) -> tuple[float, float]:
         """Weights multiplied at every token, and all weights."""
+        del facts
         feed_forward = self.intermediate_size or 4 * self.hidden_size
         body = self.layers * (4 * self.hidden_size**2 + 2 * self.hidden_size * feed_forward)
         return body, body + self.hidden_size * self.vocabulary_size
@@ -165,8 +166,9 @@ class RNN(FreshStudent):
             progress=progress,
         )
 
-    def weights(self) -> tuple[float, float]:
+    def weights(self, facts: ModelFacts | None = None) -> tuple[float, float]:
         """Weights multiplied at every token, and all weights."""
+        del facts
         directions = 2 if self.bidirectional else 1
         inputs = self.hidden_size + self.embedding_size
         body = directions * self.layers * 4 * self.hidden_size * inputs

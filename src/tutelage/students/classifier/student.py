@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tutelage.data.examples.collate import EncodedSet
     from tutelage.losses import Objective
     from tutelage.models import ModelFacts
+    from tutelage.students.classifier.matching import HiddenMatching
 
 
 class ClassifierStudent(Protocol):
@@ -73,8 +74,12 @@ class ClassifierStudent(Protocol):
         """
         ...
 
-    def weights(self) -> tuple[float, float]:
-        """How many weights are multiplied at every token, and how many there are, roughly."""
+    def weights(self, facts: ModelFacts | None = None) -> tuple[float, float]:
+        """How many weights are multiplied at every token, and how many there are, roughly.
+
+        Args:
+            facts: Of the teacher's language model; None where it cannot be read.
+        """
         ...
 
     def problems(
@@ -121,6 +126,23 @@ class TrainedInPart(Protocol):
 
         Args:
             model: From `build`, trained; not usable afterwards.
+        """
+        ...
+
+
+@runtime_checkable
+class MatchesStates(Protocol):
+    """A student whose hidden states may be drawn to those of its teacher; others need not say
+    so.
+    """
+
+    def matching(self, model: Any, tokenizer: Any, *, language_model: Any) -> HiddenMatching | None:
+        """What says how far its states are from the teacher's; None where they are left alone.
+
+        Args:
+            model: From `build`.
+            tokenizer: From `build`.
+            language_model: The teacher's, as `build` was given it.
         """
         ...
 

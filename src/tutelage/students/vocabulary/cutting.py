@@ -1,4 +1,4 @@
-"""A language model without the tokens that a corpus does not use, and its tokenizer without them.
+"""A model without the tokens that a corpus does not use, and its tokenizer without them.
 
 In: a model, its tokenizer, the ids to keep. Out: both, smaller, and a table from old ids to new
 ones. Texts of the corpus are segmented exactly as before; any other text is still spelled, in
@@ -34,21 +34,29 @@ SETTINGS = (
 
 
 def trim_vocabulary(
-    model: Any, tokenizer: Any, keep_ids: Iterable[int], *, texts: Sequence[str] = ()
+    model: Any,
+    tokenizer: Any,
+    keep_ids: Iterable[int],
+    *,
+    texts: Sequence[str] = (),
+    spells_all: bool = True,
 ) -> tuple[Any, PreTrainedTokenizerFast, NDArray[np.int64]]:
-    """Take out of a language model and its tokenizer the tokens that are not kept.
+    """Take out of a model and its tokenizer the tokens that are not kept.
 
-    Beside `keep_ids` everything stays that they are built from by merging, all single bytes, the
-    marks of spaces, all added tokens, and those that the configuration names. A merge that is
-    applied to a text builds a part of one of its tokens, so without all other merges the text comes
-    out the same. Tokens keep their order. Logits of kept tokens do not change; their probabilities
-    grow by what the others had.
+    Beside `keep_ids` everything stays that they are built from by merging, all single bytes (of
+    WordPiece, letters), the marks of spaces, all added tokens, and those that the configuration
+    names. A merge that is applied to a text builds a part of one of its tokens, so without all
+    other merges the text comes out the same; so does the longest piece that is there. Tokens keep
+    their order. Logits of kept tokens do not change; their probabilities grow by what the others
+    had.
 
     Args:
-        model: A causal language model of transformers; left as it was.
-        tokenizer: Its fast tokenizer, byte-pair encoding down to bytes.
+        model: A causal language model or classifier of transformers; left as it was.
+        tokenizer: Its fast tokenizer, WordPiece or byte-pair encoding down to bytes.
         keep_ids: Ids that the corpus uses, each below the size of the tokenizer.
         texts: Some of the corpus, encoded by both tokenizers as a check.
+        spells_all: Refuse a tokenizer that has no token for some letters, as WordPiece: a text with
+            them is lost, which a classifier can live with.
 
     Returns:
         The model, in float32, on the CPU, in training mode; the tokenizer; and an int64 array [V]
@@ -60,7 +68,7 @@ def trim_vocabulary(
             model has more that depends on the vocabulary than its input and output matrices.
         ValueError: An id that the tokenizer does not have.
     """
-    state = _state(tokenizer)
+    state = _state(tokenizer, spells_all=spells_all)
     num_tokens, rows = len(tokenizer), model.get_input_embeddings().weight.shape[0]
     if num_tokens > rows:
         raise ModelError(
@@ -77,13 +85,16 @@ def trim_vocabulary(
     return _trimmed_model(model, order, remap), trimmed, remap
 
 
-def needed_ids(tokenizer: Any, used_ids: Iterable[int], *, config: Any = None) -> NDArray[np.int64]:
+def needed_ids(
+    tokenizer: Any, used_ids: Iterable[int], *, config: Any = None, spells_all: bool = True
+) -> NDArray[np.int64]:
     """The ids that `trim_vocabulary` would keep, told from the tokenizer alone.
 
     Args:
         tokenizer: The large model's.
         used_ids: Ids that the corpus uses.
         config: The large model's configuration, whose special ids stay, too.
+        spells_all: As for `trim_vocabulary`.
 
     Returns:
         int64, ascending.
@@ -92,7 +103,8 @@ def needed_ids(tokenizer: Any, used_ids: Iterable[int], *, config: Any = None) -
         ModelError: The tokenizer is of a kind that cannot be trimmed.
         ValueError: An id that the tokenizer does not have.
     """
-    return _order(used_ids, _named_ids(config), len(tokenizer), _state(tokenizer))
+    state = _state(tokenizer, spells_all=spells_all)
+    return _order(used_ids, _named_ids(config), len(tokenizer), state)
 
 
 def _order(
@@ -109,7 +121,7 @@ def _order(
     return _closed(kept | {index for index in named if index < num_tokens}, state)
 
 
-def _state(tokenizer: Any) -> dict[str, Any]:
+def _state(tokenizer: Any, *, spells_all: bool) -> dict[str, Any]:
     """The tokenizer as JSON; refused if exactness cannot be promised for its kind."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     name = type(tokenizer).__name__
@@ -120,6 +132,10 @@ def _state(tokenizer: Any) -> dict[str, Any]:
         )
     state = json.loads(backend.to_str())
     model = state["model"]
+    if (
+        model.get("type") == "WordPiece" and not spells_all
+    ):  # the longest piece that is there, so less takes no part
+        return state
     if (
         model.get("type") != "BPE"
         or model.get("continuing_subword_prefix")
@@ -171,7 +187,7 @@ def _closed(kept: Iterable[int], state: Mapping[str, Any]) -> NDArray[np.int64]:
     model = state["model"]
     vocabulary: dict[str, int] = model["vocab"]
     names = {index: token for token, index in vocabulary.items()}
-    rank = merge_ranks(model)
+    rank = merge_ranks(model) if "merges" in model else {}
     merges = list(rank)
     closed = (
         set(kept)
@@ -183,6 +199,8 @@ def _closed(kept: Iterable[int], state: Mapping[str, Any]) -> NDArray[np.int64]:
     }
     if model.get("unk_token") in vocabulary:
         closed.add(vocabulary[model["unk_token"]])
+    if model["type"] == "WordPiece":
+        closed |= {index for token, index in vocabulary.items() if _is_letter(token, model)}
     applied: set[int] = set()
     for index in kept:
         if index in names and not BYTE_TOKEN.fullmatch(names[index]):
@@ -193,6 +211,11 @@ def _closed(kept: Iterable[int], state: Mapping[str, Any]) -> NDArray[np.int64]:
     return np.array(sorted(closed), dtype=np.int64)
 
 
+def _is_letter(token: str, model: Mapping[str, Any]) -> bool:
+    """Whether a piece is a single letter, at the beginning of a word or inside."""
+    return len(token) == 1 or len(token.removeprefix(model["continuing_subword_prefix"])) == 1
+
+
 def _trimmed_tokenizer(
     tokenizer: Any, state: dict[str, Any], remap: NDArray[np.int64]
 ) -> PreTrainedTokenizerFast:
@@ -201,13 +224,17 @@ def _trimmed_tokenizer(
     vocabulary = {
         token: int(remap[index]) for token, index in model["vocab"].items() if _stays(remap, index)
     }
-    merges = [
-        list(pair) for pair in merge_ranks(model) if {*pair, pair[0] + pair[1]} <= vocabulary.keys()
-    ]
+    merges = {}
+    if "merges" in model:
+        merges["merges"] = [
+            list(pair)
+            for pair in merge_ranks(model)
+            if {*pair, pair[0] + pair[1]} <= vocabulary.keys()
+        ]
     added = [{**token, "id": int(remap[token["id"]])} for token in state["added_tokens"]]
     trimmed = {
         **state,
-        "model": {**model, "vocab": vocabulary, "merges": merges},
+        "model": {**model, "vocab": vocabulary, **merges},
         "added_tokens": sorted(added, key=lambda token: token["id"]),
         "post_processor": _remapped_processor(state["post_processor"], remap),
         "truncation": None,

@@ -62,7 +62,7 @@ def check_recipe(
     problems += [*teacher_problems(recipe, data), *student_problems(recipe, facts, data)]
     if data is None or any(problem.severity == "error" for problem in problems):
         return Check(problems, {}, "")
-    estimate = estimate_run(recipe, data, root=root)
+    estimate = estimate_run(recipe, data, facts, root=root)
     try:
         require_disk(estimate)
     except NotEnoughDisk as error:
@@ -70,7 +70,9 @@ def check_recipe(
     return Check(problems, estimate, describe(recipe, data, estimate))
 
 
-def estimate_run(recipe: Recipe, data: Prepared, *, root: Path) -> dict[str, Any]:
+def estimate_run(
+    recipe: Recipe, data: Prepared, facts: ModelFacts | None, *, root: Path
+) -> dict[str, Any]:
     """Rough time and disk of a run on this machine.
 
     What the teacher takes is asked of its kind; training costs three times a student's forward
@@ -104,7 +106,7 @@ def estimate_run(recipe: Recipe, data: Prepared, *, root: Path) -> dict[str, Any
             training_seconds += runs * seconds
             student_bytes += runs * size
             continue
-        body, total = spec.weights()
+        body, total = spec.weights(facts)
         operations = 6.0 * body * epochs * (rough_tokens(rows) + copies * rough_tokens(data.train))
         training_seconds += runs * (operations / (0.3 * rate) + 0.006 * student_steps)
         steps += runs * student_steps

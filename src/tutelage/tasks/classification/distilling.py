@@ -20,7 +20,7 @@ from tutelage.errors import DataError
 from tutelage.losses import Objective
 from tutelage.runs import MetricsLog
 from tutelage.students import save
-from tutelage.students.classifier.student import FittedStudent, TrainedInPart
+from tutelage.students.classifier.student import FittedStudent, MatchesStates, TrainedInPart
 from tutelage.targets import TargetStore
 from tutelage.train import TrainResult, TrainSettings, train_classifier
 from tutelage.train.steps.classes.rows import training_rows, validation_rows
@@ -113,6 +113,9 @@ def distill(
     model, tokenizer = student.build(
         texts, language_model=language_model, seed=settings.seed, cache=cache, progress=progress
     )
+    matching = None
+    if store is not None and isinstance(student, MatchesStates):
+        matching = student.matching(model, tokenizer, language_model=language_model)
     del language_model  # whose memory may be needed now; the caller keeps it who wants it
     train_set, validation_set = (
         encode(tokenizer, examples, store),
@@ -141,6 +144,7 @@ def distill(
         if tokenizer.mask_token_id is not None
         else tokenizer.unk_token_id,
         learning_rates=student.learning_rates(model) if isinstance(student, TrainedInPart) else {},
+        matching=matching,
         progress=progress,
         title=f"Training {out.parent.name}/{out.name}",
     )

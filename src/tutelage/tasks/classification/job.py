@@ -125,7 +125,7 @@ class ClassificationJob:
 
     def require_room(self, folder: RunFolder, unfinished: Mapping[str, str], *, root: Path) -> None:
         """Refuse a run whose results would not fit on the disk."""
-        estimate = estimate_run(self.recipe, self.data, root=root)
+        estimate = estimate_run(self.recipe, self.data, self._facts, root=root)
         require_disk(still_to_write(estimate, folder, unfinished))
 
     def fit_teacher(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ In: a `ClassAssignment`. Out: sizes and problems from files' headers; a fitted t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -134,7 +134,16 @@ class ClassifierTeacherSpec(LocalReader):
         """
         from tutelage.models import model_facts
 
-        return model_facts(self._below(assignment), trust_remote_code=self.trust_remote_code)
+        facts = model_facts(self._below(assignment), trust_remote_code=self.trust_remote_code)
+        read = self._read_layers(assignment)
+        return facts if read is None else replace(facts, read_layers=read)
+
+    def _read_layers(self, assignment: ClassAssignment) -> int | None:
+        """The deepest layer that a linear head reads, where that is said."""
+        saved = self._saved(assignment)
+        if saved is not None:
+            return max(saved.layers, default=None)
+        return max(self.fit.layers) if isinstance(self.fit, HeadFit) and self.fit.layers else None
 
     def tokenizer(self, assignment: ClassAssignment, *, convert: bool = True) -> Any:
         """The language model's."""

@@ -44,7 +44,7 @@ from tutelage.teachers.classifier.fitting import (
 )
 from tutelage.teachers.classifier.folder import Description, Method, read_teacher, write_teacher
 from tutelage.teachers.classifier.head import linear_logprobs
-from tutelage.teachers.classifier.reading import ReadModel, TextReadings, read_features
+from tutelage.teachers.classifier.reading import ReadModel, Reads, TextReadings, read_features
 from tutelage.types import SILENT, Example, Progress
 
 
@@ -287,10 +287,15 @@ class ClassifierTeacher:
         )
 
     def with_words(self) -> LanguageModel | ReadModel:
-        """The language model, with what it remembers of words if it does."""
-        if self.readings is None:
+        """The language model, with what it remembers of words and the linear head on it, if it has
+        one.
+        """
+        weight, bias = self.fitted.weight, self.fitted.bias
+        if weight is None or bias is None:
             return self.language_model
-        return ReadModel(self.language_model, self.readings)
+        about = self.description
+        reads = Reads(about.layers, about.pooling, weight[0], bias[0], about.temperature)
+        return ReadModel(self.language_model, self.readings, reads=reads)
 
     def for_new_texts(self) -> ClassifierTeacher:
         """The teacher as it would be deployed, to measure what an answer costs.

@@ -170,8 +170,9 @@ class Linear:
         """None: it takes nothing of the teacher but its soft targets."""
         del layers
 
-    def weights(self) -> tuple[float, float]:
+    def weights(self, facts: ModelFacts | None = None) -> tuple[float, float]:
         """Weights that are added at every word, and the most there can be."""
+        del facts
         classes = len(self.labels)
         sorts = bool(self.words) + bool(self.characters >= 3)
         return self._grams_of_a_word * classes, sorts * self.max_ngrams * classes

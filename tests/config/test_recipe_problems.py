@@ -57,7 +57,7 @@ export: [onnx]
         "reviews.yaml:12: unknown key `seed` in `students.gru.train`; it belongs in `train`",
         "reviews.yaml:12: unknown key `epohcs` in `students.gru.train`; did you mean `epochs`?",
         "reviews.yaml:13: `students.other` has no `kind`; expected one of transformer, rnn, "
-        "pretrained, pruned, linear",
+        "pretrained, pruned, linear, static",
         "reviews.yaml:15: `train.epochs` is '10'; expected a whole number without quotes",
         f"reviews.yaml:16: `epochs` is given twice, first at {tmp_path}/reviews.yaml:15; keep one "
         "of them",

@@ -38,6 +38,7 @@ STUDENT_NAMES = [
     "RecurrentForCausalLM",
     "RecurrentForSequenceClassification",
     "RecurrentLanguageConfig",
+    "Static",
     "TeacherView",
     "Transformer",
     "VocabularyMap",

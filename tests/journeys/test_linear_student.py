@@ -127,11 +127,11 @@ def test_explain_tells_what_every_ngram_added(bagged: Path) -> None:
     control = bagged / "runs" / "tiny" / "controls" / "bag"
     (told,) = tutelage_json("explain", control, "it was superb", cwd=bagged)
     assert told["label"] == "positive"
-    first = told["contributions"][0]
+    first = told["ngrams"][0]
     assert first["ngram"].strip() in "superb"
     assert max(first["logits"], key=first["logits"].get) == "positive"
     for label, logit in told["logits"].items():
-        total = told["bias"][label] + sum(part["logits"][label] for part in told["contributions"])
+        total = told["baseline"][label] + sum(part["logits"][label] for part in told["ngrams"])
         assert total == pytest.approx(logit, abs=1e-4)
     odds = np.exp(list(told["logits"].values()))
     assert list(told["probabilities"].values()) == pytest.approx(list(odds / odds.sum()), rel=1e-4)
@@ -140,11 +140,40 @@ def test_explain_tells_what_every_ngram_added(bagged: Path) -> None:
     assert "others" in lines
 
 
+def test_faithfulness_of_a_run_is_measured(bagged: Path) -> None:
+    control = bagged / "runs" / "tiny" / "controls" / "bag"
+    words = ("explain", control, "--faithfulness", "20")
+    found = tutelage_json(*words, cwd=bagged)
+    assert found["texts"] == 20
+    assert found["difference"]["low"] > 0.05
+    line = tutelage(*words, cwd=bagged).stdout
+    assert f"{found['difference']['value']:.3f} [" in line
+
+
+def test_the_report_names_the_strongest_words(bagged: Path) -> None:
+    run = bagged / "runs" / "tiny"
+    told = json.loads((run / "evaluation.json").read_text())["explanations"]
+    named = {
+        label: [word for word, _ in words] for label, words in told["strongest"]["bag"].items()
+    }
+    assert set(named) == {"negative", "neutral", "positive"}
+    assert {"awful", "broken", "terrible", "useless", "poor"} & set(named["negative"][:4])
+    for row in told["disagreements"]["rows"]:
+        assert row["teacher"]["label"] != row["student"]["label"]
+    page = (run / "report.html").read_text()
+    assert "What the answers hang on" in page
+    assert "the words that speak most for each label" in page
+
+
 def test_explain_refuses_what_it_cannot_tell(bagged: Path) -> None:
     run = bagged / "runs" / "tiny"
     for words, message in (
         ((run, " "), "text 1 is empty"),
         ((run,), "give a text"),
         ((run, "one", "--student", "none"), "no student 'none'"),
+        ((run, "one", "--faithfulness", "3"), "only one of them"),
+        ((run, "one", "--teacher", "--student", "bag"), "leave one out"),
+        ((run, "one", "--out", "x.jsonl"), "--out is about --file"),
+        ((run, "one", "--teacher", "--method", "exact"), "teacher is no sum of parts"),
     ):
         assert message in tutelage("explain", *words, cwd=bagged, check=2).stderr

@@ -193,3 +193,24 @@ def test_the_command_line_shows_a_table_and_json(tmp_path: Path, capsys, monkeyp
     record = json.loads(capsys.readouterr().out)
     assert record["reference"] == {"run": str(one), "student": "gru"}
     assert record["models"][-1]["difference"]["accuracy"]["value"] == pytest.approx(-0.4)
+
+
+def test_the_comparison_is_a_page_too(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = classified(Path("a/run<b>"), TEXTS, GOLD, gru=MOST)
+    two = classified(Path("b/run<b>"), TEXTS, GOLD, gru=HALF)
+    assert main(["compare", str(one), str(two), "--out", "side.html"]) == 0
+    assert "side.html" in capsys.readouterr().out
+    page = (tmp_path / "side.html").read_text("utf-8")
+    assert "a/run&lt;b&gt;/gru" in page
+    assert "<b>/gru" not in page
+    drawn = [line for line in page.splitlines() if '<svg class="apart"' in line]
+    assert len(drawn) % 3 == 0  # the reference has no difference, the other three models do
+    assert len(drawn) >= 3
+    assert "-40.0" in page.replace("\N{MINUS SIGN}", "-")
+    assert "http" not in page.replace("http-equiv", "")
+    assert main(["compare", str(one), str(two), "--out", "again.html"]) == 0
+    assert (tmp_path / "again.html").read_text("utf-8") == page
+    capsys.readouterr()
+    assert main(["compare", str(one), str(two), "--out", "side.csv"]) == 2
+    assert "--out is side.csv" in capsys.readouterr().err

@@ -1,16 +1,23 @@
-"""Why a student answers as it does, where that can be told exactly."""
+"""Why a student answers as it does: words, files, and what is refused."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from tutelage.errors import DataError, RecipeError
-from tutelage.recipes.explaining import explain_texts, explanation_lines
+from tutelage.errors import DataError, ModelError, RecipeError, RunIncomplete
+from tutelage.recipes.explaining import (
+    explain_file,
+    explain_texts,
+    explanation_lines,
+    measure_faithfulness,
+)
 from tutelage.students.classifier.linear.model import LinearClassifier
 from tutelage.students.classifier.linear.ngrams import NGrams
 
@@ -32,10 +39,11 @@ def folder(tmp_path: Path) -> Path:
     return model.save(tmp_path / "bag")
 
 
-def test_parts_and_bias_are_the_logits(folder: Path) -> None:
+def test_ngrams_and_baseline_are_the_logits(folder: Path) -> None:
     (told,) = explain_texts(folder, ["great fun, no no !"])
     words = np.sqrt(6)
-    assert told["contributions"][0] == {
+    assert told["method"] == "exact"
+    assert told["ngrams"][0] == {
         "ngram": "no",
         "inside_word": False,
         "logits": {
@@ -47,8 +55,23 @@ def test_parts_and_bias_are_the_logits(folder: Path) -> None:
         "bad": pytest.approx(3 / words), "fair": pytest.approx(1), "good": pytest.approx(-2.5 / words),
     }  # fmt: skip
     assert told["label"] == "bad"
-    inside = [part["ngram"] for part in told["contributions"] if part["inside_word"]]
+    inside = [part["ngram"] for part in told["ngrams"] if part["inside_word"]]
     assert inside == ["rea"]
+
+
+def test_words_stand_in_the_order_of_the_text_and_are_complete(folder: Path) -> None:
+    (told,) = explain_texts(folder, ["great fun, no no !"])
+    assert [one["word"] for one in told["words"]] == ["great", "fun,", "no", "no", "!"]
+    assert [told["text"][one["start"] : one["end"]] for one in told["words"]] == [
+        one["word"] for one in told["words"]
+    ]
+    root = np.sqrt(6)
+    # "great" and, inside it, "rea"; "great fun" has no weight.
+    assert told["words"][0]["logits"]["good"] == pytest.approx(2.5 / root)
+    for label, logit in told["logits"].items():
+        parts = [one["logits"][label] for one in told["words"]]
+        assert told["baseline"][label] + sum(parts) == pytest.approx(logit)
+        assert told["residual"][label] == pytest.approx(0, abs=1e-6)
 
 
 def test_lines_sum_to_the_answer_against_the_mean_of_all_classes(folder: Path) -> None:
@@ -61,12 +84,29 @@ def test_lines_sum_to_the_answer_against_the_mean_of_all_classes(folder: Path) -
     assert sum(values[:-1]) == pytest.approx(values[-1], abs=2e-3)
 
 
-def test_what_is_no_sum_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def other(*_: Any, **__: Any) -> Any:
-        return SimpleNamespace(predictor=SimpleNamespace(probs=None)), [{}]
+def test_anybody_is_explained_by_occlusion(folder: Path) -> None:
+    (told,) = explain_texts(folder, ["great fun"], method="occlusion")
+    assert told["method"] == "occlusion"
+    assert "ngrams" not in told
+    (exact,) = explain_texts(folder, ["great fun"])
+    for label in LABELS:  # both of the same text, up to what all classes share
+        mean = np.mean(list(exact["logits"].values()))
+        assert told["logits"][label] == pytest.approx(exact["logits"][label] - mean, abs=1e-5)
 
-    monkeypatch.setattr("tutelage.recipes.explaining.answer_texts", other)
-    with pytest.raises(RecipeError, match=r"bag is no sum of parts.*--student"):
+
+def test_what_cannot_be_told_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match=r"bag has no gradients.*Take --method exact"):
+        explain_texts(folder, ["great"], method="gradients")
+    with pytest.raises(RecipeError, match="lies in no run"):
+        explain_texts(folder, ["great"], teacher=True)
+    with pytest.raises(RunIncomplete, match=r"no predictions.parquet with test rows"):
+        measure_faithfulness(folder, 3)
+
+    def writer(_: Any) -> Any:
+        return None, SimpleNamespace()
+
+    monkeypatch.setattr("tutelage.recipes.explaining.load_student", writer)
+    with pytest.raises(RecipeError, match="bag goes on with a text"):
         explain_texts(folder, ["great"])
 
 
@@ -75,3 +115,30 @@ def test_texts_must_be_there(folder: Path) -> None:
         explain_texts(folder, [])
     with pytest.raises(DataError, match="text 1 is empty"):
         explain_texts(folder, [" "])
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_a_file_is_explained_row_by_row(folder: Path, tmp_path: Path, ending: str) -> None:
+    file = tmp_path / "texts.csv"
+    file.write_text("text\ngreat fun\nno fun\n", encoding="utf-8")
+    out = tmp_path / f"told.{ending}"
+    written = explain_file(folder, file, out=out)
+    assert written == {"rows": 2, "out": str(out), "explained": "bag", "method": "exact"}
+    read = rows_of(out)
+    assert [row["row"] for row in read] == [1, 2]
+    assert read[1]["words"] == explain_texts(folder, ["no fun"])[0]["words"]
+
+
+def test_a_table_of_cells_is_refused_for_explanations(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "texts.csv"
+    file.write_text("text\ngreat fun\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"'\.csv' is not known; use one of \.jsonl, \.parquet"):
+        explain_file(folder, file, out=tmp_path / "told.csv")
+    explain_file(folder, file)
+    assert (tmp_path / "texts.explained.jsonl").is_file()
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

@@ -129,6 +129,19 @@ def test_a_classifier_stays_of_its_class(kind, folders, texts, tmp_path):
     np.testing.assert_allclose([found[label] for label in LABELS], expected, atol=1e-5)
 
 
+def test_what_lora_added_is_in_the_weights(folders, texts):
+    rows = [Example(text, place % 3) for place, text in enumerate(texts[:18])]
+    teacher = ClassifierTeacher.fit(
+        classifier(folders("bert")), LABELS, rows, method="lora", cross_fit=2, learning_rate=5e-2
+    )
+    model, tokenizer = prune_classifier(teacher.with_words(), labels=LABELS, layers=3)
+    expected = teacher.for_new_texts().label([Example(text) for text in texts[30:36]])
+    own = np.log(Predictor(model, tokenizer).probs(texts[30:36])) / teacher.description.temperature
+    found = np.exp(own) / np.exp(own).sum(1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not any("lora" in name for name, _ in model.named_parameters())
+
+
 def test_a_pipeline_loads_one_that_pools_once_it_is_told_of(fitted, texts, tmp_path):
     model, tokenizer = prune_classifier(
         fitted("llama", layers=(2,)).with_words(), labels=LABELS, layers=1

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from tutelage.errors import ModelError
-from tutelage.students import RNN, Pretrained, RecurrentConfig, RecurrentLanguageConfig, Transformer
+from tutelage.students import (
+    RNN,
+    Pretrained,
+    RecurrentConfig,
+    RecurrentLanguageConfig,
+    Static,
+    Transformer,
+)
 from tutelage.students.kinds import CLASSIFIERS, WRITERS
 from tutelage.students.language.pretrained import LanguagePretrained
 from tutelage.students.language.pruned import Pruned
@@ -42,6 +49,8 @@ def test_each_list_has_every_word_once() -> None:
         (RNN(labels=["a", "b"], embeddings="teacher"), True, True),
         (Transformer(labels=["a", "b"], embeddings="teacher_contextual"), True, True),
         (Pretrained(labels=["a", "b"], model="owner/name"), False, False),
+        (Static(labels=["a", "b"]), True, True),
+        (Static(labels=["a", "b"], embeddings="random"), False, False),
     ],
 )
 def test_what_a_classifier_needs_of_its_teacher(

@@ -307,3 +307,25 @@ def test_only_the_adapter_that_answers_is_counted(make_model, labelled):
         sizes.append((teacher.parameters, teacher.disk_bytes))
     adapters = 2 * 2 * ((32 + 32) * 2 + (32 + 16) * 2 + (32 + 48) * 3)
     assert sizes == [(whole + adapters, 4 * (whole + adapters))] * 2
+
+
+@pytest.mark.parametrize("method", ["lora", "full", "none"])
+def test_gradients_of_a_fine_tuned_teacher_are_of_the_text_alone(sequence_model, labelled, method):
+    pytest.importorskip("captum", reason="captum is not installed")
+    order = LABELS[::-1] if method == "none" else LABELS
+    options = {} if method == "none" else {"epochs": 1, "template": "Review: {text} Label:"}
+    teacher = ClassifierTeacher.fit(sequence_model, order, labelled, method=method, **options)
+    text = "the pictures are bad"
+    assert teacher.integrated is not None
+    found = teacher.for_new_texts().integrated(text)
+    assert [text[begin:end] for begin, end in found.spans] == text.split()
+    odds = np.exp(found.logits - found.logits.max())
+    expected = teacher.for_new_texts().label([Example(text)])[0]
+    np.testing.assert_allclose(odds / odds.sum(), expected, atol=1e-5)
+    difference = np.abs(found.logits - found.baseline)
+    assert (np.abs(found.residual) <= np.maximum(0.011, 0.011 * difference)).all()
+
+
+def test_a_head_on_features_has_no_gradients(backbone, labelled):
+    teacher = ClassifierTeacher.fit(backbone, LABELS, labelled, method="head", cross_fit=2)
+    assert teacher.integrated is None

@@ -233,10 +233,63 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def explain(options: argparse.Namespace) -> int:
-    """`tutelage explain`: what each part of a text added to a student's answer."""
-    from tutelage.recipes.explaining import explain_texts, explanation_lines
+    """`tutelage explain`: how far each word moved an answer, of a student or of the teacher; or
+    whether that is what answers hang on.
+    """
+    from tutelage.recipes.explaining import (
+        explain_file,
+        explain_texts,
+        explanation_lines,
+        measure_faithfulness,
+    )
 
-    told = explain_texts(options.folder, options.text, student=options.student)
+    given = [bool(options.text), options.file is not None, options.faithfulness is not None]
+    if sum(given) != 1:
+        raise RecipeError(
+            "give a text to explain, or --file with a text column, or --faithfulness N, and only "
+            "one of them"
+        )
+    if options.teacher and options.student is not None:
+        raise RecipeError(f"--teacher and --student {options.student} given: leave one out")
+    if options.file is None:
+        for name in ("out", "text_field"):
+            if is_given(options, name):
+                raise RecipeError(
+                    f"--{name.replace('_', '-')} is about --file, and there is none: leave it out, "
+                    "or give --file"
+                )
+    shared: dict[str, Any] = {
+        "student": options.student,
+        "teacher": options.teacher,
+        "method": options.method,
+        "progress": progress_for(quiet=options.quiet or options.json),
+    }
+    if options.faithfulness is not None:
+        found = measure_faithfulness(options.folder, options.faithfulness, **shared)
+        if options.json:
+            write_json(found)
+        else:
+            value, low, high = (found["difference"][key] for key in ("value", "low", "high"))
+            write_result(
+                f"{found['explained']} by {found['method']}, "
+                f"{counted(found['texts'], 'test rows')}: leaving out first the words that spoke "
+                f"for an answer takes {value:.3f} [{low:.3f}, {high:.3f}] more of its probability "
+                "than a random order (area between the deletion curves; 0: no better than chance)"
+            )
+        return 0
+    if options.file is not None:
+        written = explain_file(
+            options.folder, options.file, out=options.out, text_field=options.text_field, **shared
+        )
+        if options.json:
+            write_json(written)
+        else:
+            write_result(
+                f"{counted(written['rows'], 'rows')} of {written['explained']} explained by "
+                f"{written['method']}: {written['out']}"
+            )
+        return 0
+    told = explain_texts(options.folder, options.text, **shared)
     if options.json:
         write_json(told)
         return 0

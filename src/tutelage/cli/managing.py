@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tutelage.cli.streams import write_json, write_result
 from tutelage.cli.terminal import counted
-from tutelage.errors import one_line
+from tutelage.errors import RecipeError, one_line
 
 if TYPE_CHECKING:
     from tutelage.recipes.listing import Quantity, RunSummary
@@ -84,8 +84,16 @@ def compare(options: argparse.Namespace) -> int:
     from tutelage.recipes.comparing import compare_runs
     from tutelage.report.comparisons import settled
     from tutelage.report.formats import plural
+    from tutelage.report.side_by_side import title_of, write_side_by_side
 
+    if options.out is not None and options.out.suffix.lower() not in (".html", ".htm"):
+        raise RecipeError(
+            f"--out is {options.out}: the comparison is written as a page, so give a name that "
+            "ends in .html"
+        )
     found = compare_runs(options.folders)
+    if options.out is not None:
+        write_side_by_side(found, options.out)
     if options.json:
         models = [
             {
@@ -109,7 +117,7 @@ def compare(options: argparse.Namespace) -> int:
         return 0
     rows = []
     for one in found.contestants:
-        cells = [f"{one.run}/{one.name}" if one.role == "student" else f"{one.run}, its teacher"]
+        cells = [title_of(one)]
         for measure in found.measures:
             cells.append(_bracketed(one.values[measure.key], measure))
             if not one.differences:
@@ -130,6 +138,8 @@ def compare(options: argparse.Namespace) -> int:
         f"\nOn the {plural(found.rows, 'test row')} that all runs share (of {those}). Intervals "
         "cover the choice of rows, not the luck of one training run."
     )
+    if options.out is not None:
+        write_result(one_line(f"The same as a page: {options.out}"))
     return 0
 
 

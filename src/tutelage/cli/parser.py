@@ -18,6 +18,8 @@ from tutelage.tasks import KINDS
 
 MOST_TEXTS = 1_000_000
 """At a time."""
+EXPLAINED_BY = ("exact", "gradients", "occlusion")
+"""Methods of `explain`."""
 MOST_SEED = 2**64 - 1
 MOST_SENTENCES, MOST_REVIEWS = 12_000, 110
 """That the demos have."""
@@ -119,16 +121,40 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     explain = _command(
-        commands, "explain", "tell what each part of a text added to the answer of a linear student"
+        commands,
+        "explain",
+        "tell how far each word moved an answer of a student, or of the teacher",
     )
     explain.add_argument("folder", type=Path, help="a student folder, or a run folder")
     explain.add_argument("text", nargs="*", help="texts to classify and explain")
-    explain.add_argument("--student", help="which student of a run folder [the most accurate one]")
+    explain.add_argument("--file", type=Path, help="csv, tsv, jsonl or parquet with a text column")
+    explain.add_argument(
+        "--out", type=Path, help="where --file's explanations go (jsonl or parquet)"
+    )
+    explain.add_argument(
+        "--student",
+        help="which student of a run folder [the one that predict takes]",
+    )
+    explain.add_argument("--teacher", action="store_true", help="explain the run's teacher instead")
+    explain.add_argument(
+        "--method",
+        choices=EXPLAINED_BY,
+        help="exact: the sum that a linear student is; gradients: integrated, of a network (needs "
+        "captum); occlusion: each word left out, of anybody [the first that there is]",
+    )
+    explain.add_argument(
+        "--faithfulness",
+        type=whole_number(1, MOST_TEXTS),
+        metavar="N",
+        help="instead, measure on N test rows of the run whether explanations name the words that "
+        "answers hang on",
+    )
+    explain.add_argument("--text-field", help="text column of --file [the one of the run's data]")
     explain.add_argument(
         "--top",
         type=whole_number(1, MOST_TEXTS),
         default=20,
-        help="n-grams to show; with --json all are told [20]",
+        help="words to show; with --json all are told [20]",
     )
 
     verify = _command(
@@ -156,6 +182,9 @@ def build_parser() -> argparse.ArgumentParser:
         "intervals",
     )
     compare.add_argument("folders", nargs="+", type=Path, help="two run folders or more")
+    compare.add_argument(
+        "--out", type=Path, metavar="PAGE.html", help="also write it as one HTML page"
+    )
 
     clean = _command(
         commands, "clean", "say what a finished run no longer needs, and with --yes remove it"

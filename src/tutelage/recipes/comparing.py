@@ -18,40 +18,11 @@ from tutelage import metrics
 from tutelage.errors import DataError, RecipeError, RunDamaged, RunIncomplete
 from tutelage.recipes.predicting import best_student, recipe_of
 from tutelage.report.formats import plural
-from tutelage.report.measures import Measure
 from tutelage.report.scores import Role, RowScores, Values, shared_rows
+from tutelage.report.side_by_side import Contestant, SideBySide
 from tutelage.runs import RunFolder, read_json, require_undamaged
 from tutelage.tasks import task_named
 from tutelage.tasks.task import Task
-
-
-@dataclass(frozen=True, slots=True)
-class Contestant:
-    """One model on the shared rows."""
-
-    run: str
-    role: Role
-    name: str
-    values: Mapping[str, Mapping[str, float]]
-    """By measure its value with its interval."""
-    differences: Mapping[str, Mapping[str, float]]
-    """By measure this model minus the reference, with the paired interval; empty for that one."""
-
-
-@dataclass(frozen=True, slots=True)
-class SideBySide:
-    """Several runs on the rows that they share."""
-
-    task: str
-    measures: tuple[Measure, ...]
-    reference: tuple[str, str]
-    """Run and student that all differences are from."""
-    rows: int
-    """That all runs share."""
-    rows_of: Mapping[str, int]
-    """Test rows of every run."""
-    contestants: tuple[Contestant, ...]
-
 
 _Who = tuple[str, Role, str]
 """Run, role and name of a model."""
@@ -128,9 +99,20 @@ def compare_runs(paths: Sequence[Path], *, samples: int = 2000, seed: int = 0) -
     below = {measure: np.bincount(units, weights=total) for measure, total in totals.items()}
     theirs = sums[reference]
     words, drawing = first.task.words(), {"samples": samples, "seed": seed}
+    numbers = {
+        (run.name, role, name): _numbers(run.evaluation, role, name)
+        for run in runs
+        for role, name, _ in run.scores.everybody()
+    }
+    costs = tuple(
+        measure
+        for measure in words.measures.cost
+        if any(measure.key in found for found in numbers.values())
+    )
     return SideBySide(
         task=first.task.kind,
         measures=tuple(words.measures[measure] for measure in totals),
+        costs=costs,
         reference=(first.name, reference[2]),
         rows=len(rows[0]),
         rows_of={run.name: len(run.scores.keys) for run in runs},
@@ -149,18 +131,34 @@ def compare_runs(paths: Sequence[Path], *, samples: int = 2000, seed: int = 0) -
                     ).as_dict()
                     for measure, above in ours.items()
                 },
+                {
+                    measure.key: numbers[who][measure.key]
+                    for measure in costs
+                    if measure.key in numbers[who]
+                },
             )
             for who, ours in sums.items()
         ),
     )
 
 
+def _numbers(evaluation: Mapping[str, Any], role: Role, name: str) -> Mapping[str, Any]:
+    """What was measured of one model of a run."""
+    if role == "teacher":
+        return evaluation.get("teacher", {})
+    return evaluation.get("students", {}).get(name) or {}
+
+
 def _names(paths: Sequence[Path]) -> list[str]:
-    """What runs are called: their folder, or where two are called alike the whole path."""
-    short = [path.resolve().name for path in paths]
+    """What runs are called: as much of the end of their paths as tells them apart."""
+    parts = [path.resolve().parts for path in paths]
     return [
-        str(path) if short.count(name) > 1 else name
-        for path, name in zip(paths, short, strict=True)
+        next(
+            "/".join(own[-length:])
+            for length in range(1, len(own) + 1)
+            if length == len(own) or [one[-length:] for one in parts].count(own[-length:]) == 1
+        )
+        for own in parts
     ]
 
 

@@ -15,12 +15,13 @@ from tutelage.data.limits import USUAL
 from tutelage.errors import DataError, RecipeError, RunDamaged, RunIncomplete
 from tutelage.recipes.answer_tables import DELIMITERS, WRITERS, as_text, is_formula
 from tutelage.recipes.loading import load_recipe
+from tutelage.report import preference
 from tutelage.report.preference import KEY as PREFERRED
 from tutelage.runs import place_for, replacing, require_undamaged, storing
 from tutelage.runs.storage import require_utf8
 from tutelage.tasks import all_tasks, task_named
 from tutelage.tasks.task import CONFIG_FILE, Answering, Task
-from tutelage.types import SILENT, Progress
+from tutelage.types import SILENT, Example, Progress
 
 DEFAULT_TEXT_COLUMN = "text"
 STUDENTS = ("students", "controls")
@@ -101,24 +102,11 @@ def student_folder(path: Path, student: str | None = None) -> Path:
 
 
 def best_student(evaluation: Mapping[str, Any], names: Sequence[str], *, task: Task) -> str:
-    """Which of some students answers where none is named: the one that `evaluate.prefer` chose,
-    else the best one on the test rows, else the first.
-
-    Args:
-        evaluation: The content of evaluation.json.
-        names: Of the students that are there, at least one.
-        task: Says by which metric one is best.
+    """Which of some students answers where none is named, by what its task holds best; see
+    `report.preference.best_student`.
     """
-    chosen = dict(evaluation.get(PREFERRED) or {}).get("student")
-    if chosen is not None and chosen in names:
-        return chosen
     metric, higher = task.best_metric
-    values = {
-        name: metrics[metric]["value"] * (-1 if higher else 1)
-        for name, metrics in evaluation["students"].items()
-        if metric in metrics
-    }
-    return min(names, key=lambda name: values.get(name, float("inf")))
+    return preference.best_student(evaluation, names, metric=metric, higher_is_better=higher)
 
 
 def _evaluation(path: Path) -> dict[str, Any]:
@@ -195,6 +183,17 @@ def answer_texts(
         RecipeError: The batch size is none.
     """
     require_batch_size(batch_size)
+    require_texts(texts)
+    _, at_work = load_student(student_folder(path, student))
+    return at_work, at_work.answer(texts, batch_size=batch_size)
+
+
+def require_texts(texts: Sequence[str]) -> None:
+    """Refuse texts that cannot be answered.
+
+    Raises:
+        DataError: One is empty or no Unicode text.
+    """
     for position, text in enumerate(texts, start=1):
         if not text.strip():
             raise DataError(f"text {position} is empty: there is nothing to answer in it")
@@ -202,8 +201,6 @@ def answer_texts(
             raise DataError(
                 f"text {position} holds bytes that are not UTF-8: {text!r}; give it as UTF-8"
             )
-    _, at_work = load_student(student_folder(path, student))
-    return at_work, at_work.answer(texts, batch_size=batch_size)
 
 
 def require_batch_size(batch_size: int) -> None:
@@ -254,38 +251,16 @@ def predict_file(
             itself, or is to lie in a folder that is not there.
         StorageError: `out` cannot be written; what lay there is still there.
     """
+    require_batch_size(batch_size)
     target = out if out is not None else file.with_name(f"{file.stem}.predicted.csv")
     ending = target.suffix.lower()
-    if ending not in WRITERS:
-        raise DataError(
-            f"{target}: ending {target.suffix!r} is not known; use one of {', '.join(WRITERS)}"
-        )
-    require_batch_size(batch_size)
-    if spreadsheet_safe and ending not in DELIMITERS:
+    if spreadsheet_safe and ending in WRITERS and ending not in DELIMITERS:
         raise RecipeError(
             f"spreadsheet_safe is about csv and tsv, and {target} is neither: leave it out"
         )
-    if target.resolve() == file.resolve():
-        raise DataError(f"--out {target} is the input file itself: give another name")
-    if out is not None and not target.parent.is_dir():
-        raise DataError(
-            f"--out {target}: there is no folder {target.parent}; make it, or choose another place"
-        )
-    if not file.exists():
-        raise DataError(
-            f"--file {file}: there is no such file; correct the path, which starts where you stand"
-        )
-    place_for(target)  # asked before the work
-    table, problems = read_table(
-        file,
-        text_field=text_field if text_field is not None else text_column(path),
-        label_field=None,
-        column_advice="Name the right one with --text-field",
-        limits=getattr(getattr(recipe_of(path), "data", None), "limits", USUAL),
+    examples = examples_of(
+        path, file, target, out_given=out is not None, endings=tuple(WRITERS), text_field=text_field
     )
-    if any(problem.severity == "error" for problem in problems):
-        raise RecipeError(problems)
-    examples = table.examples
     folder = student_folder(path, student)
     task, at_work = load_student(folder)
     rows: list[dict[str, Any]] = []
@@ -304,6 +279,55 @@ def predict_file(
     with replacing(place_for(target)) as beside:
         WRITERS[ending](beside, rows)
     return {"rows": len(rows), "out": str(target), "student": folder.name, "formulas": formulas}
+
+
+def examples_of(
+    path: Path,
+    file: Path,
+    target: Path,
+    *,
+    out_given: bool,
+    endings: Sequence[str],
+    text_field: str | None,
+) -> Sequence[Example]:
+    """The rows of a file, once it is sure that there is a place for what is said to them.
+
+    Args:
+        path: A student folder or a run folder.
+        file: csv, tsv, jsonl or parquet with a text column.
+        target: Where the results go.
+        out_given: Whether a person chose that place.
+        endings: That it may have.
+        text_field: The text column; None: as in `predict_file`.
+
+    Raises:
+        RecipeError, DataError, StorageError: As in `predict_file`.
+    """
+    if target.suffix.lower() not in endings:
+        raise DataError(
+            f"{target}: ending {target.suffix!r} is not known; use one of {', '.join(endings)}"
+        )
+    if target.resolve() == file.resolve():
+        raise DataError(f"--out {target} is the input file itself: give another name")
+    if out_given and not target.parent.is_dir():
+        raise DataError(
+            f"--out {target}: there is no folder {target.parent}; make it, or choose another place"
+        )
+    if not file.exists():
+        raise DataError(
+            f"--file {file}: there is no such file; correct the path, which starts where you stand"
+        )
+    place_for(target)  # asked before the work
+    table, problems = read_table(
+        file,
+        text_field=text_field if text_field is not None else text_column(path),
+        label_field=None,
+        column_advice="Name the right one with --text-field",
+        limits=getattr(getattr(recipe_of(path), "data", None), "limits", USUAL),
+    )
+    if any(problem.severity == "error" for problem in problems):
+        raise RecipeError(problems)
+    return table.examples
 
 
 def text_column(path: Path) -> str:

@@ -9,7 +9,7 @@ enough one may pass by chance.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tutelage.report.comparisons import cost_ratio
@@ -26,6 +26,29 @@ KEEPS: Mapping[str, tuple[str, str]] = {
     "top1_agreement": ("makes the teacher’s first choice of the next token", "of the time"),
 }
 """What is kept, in words before and after its share, by measure."""
+
+
+def best_student(
+    evaluation: Evaluation, names: Sequence[str], *, metric: str, higher_is_better: bool
+) -> str:
+    """Which of some students answers where none is named: the one that `evaluate.prefer` chose,
+    else the best one on the test rows, else the first.
+
+    Args:
+        evaluation: The content of evaluation.json.
+        names: Of the students that are there, at least one.
+        metric: By which one is best.
+        higher_is_better: Which way it is better.
+    """
+    chosen = dict(evaluation.get(KEY) or {}).get("student")
+    if chosen is not None and chosen in names:
+        return chosen
+    values = {
+        name: metrics[metric]["value"] * (-1 if higher_is_better else 1)
+        for name, metrics in evaluation["students"].items()
+        if metric in metrics
+    }
+    return min(names, key=lambda name: values.get(name, float("inf")))
 
 
 def choose_student(

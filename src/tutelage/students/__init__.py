@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tutelage.students.classifier.pruned import PrunedClassifier
     from tutelage.students.classifier.rnn import RecurrentForSequenceClassification, build_rnn
     from tutelage.students.classifier.specs import RNN, Transformer
+    from tutelage.students.classifier.static.spec import Static
     from tutelage.students.classifier.transformer import build_transformer
     from tutelage.students.configurations import (
         PooledConfig,
@@ -63,6 +64,7 @@ __all__ = [
     "RecurrentForCausalLM",
     "RecurrentForSequenceClassification",
     "RecurrentLanguageConfig",
+    "Static",
     "TeacherView",
     "Transformer",
     "VocabularyMap",
@@ -107,6 +109,7 @@ _NAMES = {
     "RecurrentForCausalLM": "students.language.rnn",
     "RecurrentForSequenceClassification": "students.classifier.rnn",
     "RecurrentLanguageConfig": "students.configurations",
+    "Static": "students.classifier.static.spec",
     "TeacherView": "students.vocabulary.view",
     "Transformer": "students.classifier.specs",
     "VocabularyMap": "students.vocabulary.view",

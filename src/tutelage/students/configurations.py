@@ -11,6 +11,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from tutelage.config.ranges import check_values
 from tutelage.students.classifier.specs import RNN
+from tutelage.students.classifier.static.spec import Static
 from tutelage.students.language.specs import LanguageRNN
 
 
@@ -87,6 +88,55 @@ class RecurrentConfig(PretrainedConfig):
             * (2 if self.bidirectional else 1)
             * (2 if self.pooling == "mean_max" else 1)
         )
+
+
+class StaticConfig(PretrainedConfig):
+    """Shape of a static text classifier.
+
+    What is not given is as in `students.Static`, where each option is explained.
+
+    Args:
+        vocabulary_size: Tokens.
+        bigrams: Pairs of tokens that have a vector, whose rows follow those of tokens.
+        size: Width of a token's vector.
+        hidden: Width of the hidden layer; 0: none.
+        dropout: Share of values dropped, while training, before every matrix.
+        pad_token_id: Id whose vector is zero and stays so.
+        **settings: What every transformers configuration takes.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    Example:
+        >>> StaticConfig(size=64).hidden
+        128
+    """
+
+    model_type = "tutelage_static"
+    attribute_map = {"vocab_size": "vocabulary_size", "hidden_size": "size"}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int = Static.vocabulary_size,
+        bigrams: int = 0,
+        size: int = Static.size,
+        hidden: int = Static.hidden,
+        dropout: float = Static.dropout,
+        pad_token_id: int = 0,
+        **settings: Any,
+    ) -> None:
+        if vocabulary_size < 1:
+            raise ValueError(f"vocabulary_size is {vocabulary_size}: give a whole number above 0")
+        shape = {"bigrams": bigrams, "size": size, "hidden": hidden}
+        check_values(Static, {**shape, "dropout": dropout})
+        self.vocabulary_size = vocabulary_size
+        self.bigrams = bigrams
+        self.size = size
+        self.hidden = hidden
+        self.dropout = dropout
+        super().__init__(**settings)
+        self.pad_token_id = pad_token_id
 
 
 class RecurrentLanguageConfig(PretrainedConfig):

@@ -13,6 +13,7 @@ from tutelage.students.classifier.linear.spec import Linear
 from tutelage.students.classifier.pretrained import Pretrained
 from tutelage.students.classifier.pruned import PrunedClassifier
 from tutelage.students.classifier.specs import RNN, Transformer
+from tutelage.students.classifier.static.spec import Static
 from tutelage.students.language.pretrained import LanguagePretrained
 from tutelage.students.language.pruned import Pruned
 from tutelage.students.language.specs import LanguageRNN, LanguageTransformer
@@ -32,7 +33,7 @@ class StudentKind:
     """Where the classes of its configuration and of its model are, `module:name` within this room,
     if transformers does not have them; `model_type` of the first is how a folder names them."""
     reader: tuple[str, str] | None = None
-    """Of a kind that is no network of torch: the `model_type` in its folders, and the class whose
+    """Of a kind that answers without torch: the `model_type` in its folders, and the class whose
     `load` reads one, `module:name` within this room."""
 
 
@@ -56,6 +57,16 @@ CLASSIFIERS = (
         Linear,
         "LinearSpec",
         reader=("tutelage_linear", "classifier.linear.model:LinearClassifier"),
+    ),
+    StudentKind(
+        "static",
+        Static,
+        "StaticSpec",
+        (
+            "configurations:StaticConfig",
+            "classifier.static.network:StaticForSequenceClassification",
+        ),
+        ("tutelage_static", "classifier.static.model:StaticClassifier"),
     ),
 )  # fmt: skip
 """Students that classify."""

@@ -1,14 +1,14 @@
 """A classifier at work, whichever kind of student it is: texts in, probabilities out.
 
 In: a student's folder, which names its kind. Out: what answers. Networks come with torch; a kind of
-student that is none brings its own reader, see `students.kinds`.
+student that needs none to answer brings its own reader, see `students.kinds`.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import ModelError
+from tutelage.models.contributions import Contributions
 from tutelage.models.folders import require_small
 
 
@@ -70,6 +71,36 @@ class Explained(Protocol):
         """
         ...
 
+    def by_word(self, text: str) -> Contributions:
+        """The same sum by word: a part of several words counts for each of them alike."""
+        ...
+
+
+@runtime_checkable
+class Readable(Explained, Protocol):
+    """Such a classifier whose parts weigh the same in every text, so that it can be read without
+    one.
+    """
+
+    def strongest(self, most: int) -> dict[str, list[tuple[str, float]]]:
+        """By label the parts that speak most for it, and how far each moves it against the mean of
+        all classes.
+
+        Args:
+            most: Parts of each class.
+        """
+        ...
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """A classifier, student or teacher, that may have gradients."""
+
+    @property
+    def integrated(self) -> Callable[[str], Contributions] | None:
+        """Integrated gradients of a text, see `models.gradients`; None where there are none."""
+        ...
+
 
 def load_classifier(folder: Path | str) -> Classifier:
     """A trained student from its folder, on the CPU.
@@ -86,7 +117,7 @@ def load_classifier(folder: Path | str) -> Classifier:
 
 
 def reader_of(folder: Path) -> str | None:
-    """The class that reads a folder, where it is no network of torch: see `kinds.StudentKind`."""
+    """The class that reads a folder, where it answers without torch: see `kinds.StudentKind`."""
     from tutelage.students.kinds import CLASSIFIERS
 
     model_type = _model_type(folder)

@@ -7,9 +7,10 @@ together, or what keeps them from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
@@ -124,26 +125,65 @@ def build_fresh(
     Raises:
         ModelError: A language model is needed and none was given.
     """
+    texts = list(texts)
+    tokenizer = fresh_tokenizer(student, texts, language_model)
+    model = network(student, tokenizer, seed=seed)
+    start_from_teacher(
+        student,
+        model,
+        tokenizer,
+        texts,
+        language_model=language_model,
+        seed=seed,
+        cache=cache,
+        progress=progress,
+    )
+    return model, tokenizer
+
+
+def start_from_teacher(
+    student: FreshStudent,
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    pairs: Mapping[tuple[int, int], int] = MappingProxyType({}),
+    language_model: ModelWithTokenizer | None,
+    seed: int,
+    cache: Path | None,
+    progress: Progress,
+) -> None:
+    """Put the teacher's embeddings into a network if the student asks for them.
+
+    Args:
+        student: The description.
+        model: The network; changed in place.
+        tokenizer: The student's.
+        texts: Where tokens are looked at.
+        pairs: Of tokens that have rows of their own in the network, see `teacher_embeddings`.
+        language_model: As for `build_fresh`.
+        seed: As for `build_fresh`.
+        cache: As for `build_fresh`.
+        progress: As for `build_fresh`.
+    """
     from tutelage.students.vocabulary.embeddings import set_embeddings, teacher_embeddings
 
-    texts = list(texts)
-    tokenizer = _tokenizer(student, texts, language_model)
-    model = network(student, tokenizer, seed=seed)
-    if student.needs_weights:
-        assert language_model is not None
-        matrix = teacher_embeddings(
-            tokenizer,
-            language_model,
-            width=getattr(student, student.width_option),
-            contextual_layer=student.reads_layer(language_model.model.config.num_hidden_layers),
-            texts=contexts_of(texts),
-            standard_deviation=student.spread,
-            seed=seed,
-            cache=cache,
-            progress=progress,
-        )
-        set_embeddings(model, matrix)
-    return model, tokenizer
+    if not student.needs_weights:
+        return
+    assert language_model is not None
+    matrix = teacher_embeddings(
+        tokenizer,
+        language_model,
+        width=getattr(student, student.width_option),
+        contextual_layer=student.reads_layer(language_model.model.config.num_hidden_layers),
+        texts=contexts_of(texts),
+        pairs=pairs,
+        standard_deviation=student.spread,
+        seed=seed,
+        cache=cache,
+        progress=progress,
+    )
+    set_embeddings(model, matrix)
 
 
 def fresh_problems(
@@ -196,9 +236,14 @@ def _require_trimmable(tokenizer: Any) -> None:
     byte_level_state(tokenizer)
 
 
-def _tokenizer(
+def fresh_tokenizer(
     student: FreshStudent, texts: Sequence[str], language_model: ModelWithTokenizer | None
 ) -> Any:
+    """The vocabulary of a student, made from texts or cut from its teacher's.
+
+    Raises:
+        ModelError: A language model is needed and none was given.
+    """
     from tutelage.students.vocabulary.training import train_tokenizer
     from tutelage.students.vocabulary.trimming import trim_tokenizer
 

@@ -1,8 +1,8 @@
 """Answers of a saved student.
 
-In: a folder and texts. Out: probabilities. Students of our own shapes take the short way where
-there is one: the same arithmetic without what modules put around it, see `fast_rnn` and
-`fast_transformer`. All others run their `forward`.
+In: a folder and texts. Out: probabilities. Students of some shapes take the short way: the same
+arithmetic without what modules put around it, see `fast_rnn`, `fast_transformer` and
+`fast_encoder`. All others run their `forward`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from transformers import ModernBertForSequenceClassification
 
 from tutelage.errors import ModelError
 from tutelage.models.computing import one_thread, require_embeddings
+from tutelage.models.contributions import Contributions
 from tutelage.models.facts import context_tokens
 from tutelage.models.folders import check_model_folder
 from tutelage.models.loading import require_runs
 from tutelage.models.pretrained import from_pretrained
 from tutelage.students.classifier.answering import reader_of
+from tutelage.students.classifier.fast_encoder import FastEncoder, has_known_encoder
 from tutelage.students.classifier.fast_rnn import FastRecurrent
 from tutelage.students.classifier.fast_transformer import FastTransformer, has_known_shape
 from tutelage.students.classifier.rnn import RecurrentForSequenceClassification
@@ -88,7 +90,7 @@ class Predictor:
             )
         if reader_of(folder) is not None:
             raise ModelError(
-                f"{folder} holds a student that is no network of torch: load it with "
+                f"{folder} holds a student that answers without torch: load it with "
                 "tutelage.students.load_classifier"
             )
         check_model_folder(folder)
@@ -124,6 +126,28 @@ class Predictor:
             result[rows] = self._batch([ids[row] for row in rows])
         return result
 
+    @property
+    def integrated(self) -> Callable[[str], Contributions] | None:
+        """Integrated gradients of a text; None where there are none, see `has_gradients`."""
+        from tutelage.models.gradients import has_gradients
+
+        return self._integrated if has_gradients(self.model, self._tokenizer) else None
+
+    @cached_property
+    def _blank(self) -> Tensor:
+        from tutelage.models.gradients import blank_vector
+
+        return blank_vector(self.model, self._tokenizer)
+
+    def _integrated(self, text: str) -> Contributions:
+        from tutelage.models.gradients import integrated_gradients
+
+        assert self._backend is not None
+        found = self._backend.encode(text)
+        ids = found.ids or [self._pad_id]
+        places = found.offsets or [(0, 0)]
+        return integrated_gradients(self.model, ids, places, text, blank=self._blank)
+
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if self._backend is None:
             ids = self._tokenizer(
@@ -155,6 +179,8 @@ class Predictor:
             and has_known_shape(model)
         ):
             return FastTransformer(model)
+        if _is_plain(model) and has_known_encoder(model):
+            return FastEncoder(model)
         return lambda ids, mask: (
             model(input_ids=ids, **({} if mask is None else {"attention_mask": mask.long()})).logits
         )
@@ -164,7 +190,7 @@ class Predictor:
         if self._recurrent is not None:
             return torch.from_numpy(self._recurrent(ids)).softmax(-1).numpy()[None]
         if (
-            isinstance(self._logits, FastTransformer)
+            isinstance(self._logits, (FastEncoder, FastTransformer))
             and len(ids) * self._logits.num_weights <= FEW_MULTIPLICATIONS
         ):
             with one_thread():

@@ -8,9 +8,10 @@ own row; reduced to the student's width by principal components.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,7 +22,12 @@ from tutelage.errors import ShapeMismatch
 from tutelage.models.computing import one_thread
 from tutelage.models.output import below_adapters
 from tutelage.runs import atomic_write_bytes, fingerprint
-from tutelage.students.vocabulary.token_vectors import token_pieces, token_vectors
+from tutelage.students.vocabulary.token_vectors import (
+    pair_pieces,
+    pair_vectors,
+    token_pieces,
+    token_vectors,
+)
 from tutelage.types import SILENT, Progress
 
 
@@ -32,6 +38,7 @@ def teacher_embeddings(
     width: int,
     contextual_layer: int | None = None,
     texts: Sequence[str] = (),
+    pairs: Mapping[tuple[int, int], int] = MappingProxyType({}),
     power: float = 0.5,
     standard_deviation: float | None = None,
     seed: int = 0,
@@ -56,6 +63,9 @@ def teacher_embeddings(
             embeddings.
         texts: Running text in which the tokens occur; used with a layer only. How often a token
             occurs also weighs it in the components, by the square root.
+        pairs: Neighbouring tokens of the student that have a vector of their own, and how often
+            they occur: the mean over the pieces of both texts, one behind the other, with nothing
+            around them. Each token has text.
         power: How much components are evened out: 0 keeps their spread, 1 gives all the same.
         standard_deviation: Of all entries of the result; None means 1 / sqrt(width), rows of length
             about one.
@@ -65,8 +75,8 @@ def teacher_embeddings(
         progress: Where the bar goes.
 
     Returns:
-        float32 [V, width], the same on every run; each component's largest entry by magnitude is
-        positive.
+        float32 [V + pairs, width], pairs behind tokens in the order given, the same on every run;
+        each component's largest entry by magnitude is positive.
 
     Raises:
         ShapeMismatch: `width` exceeds the teacher's hidden size.
@@ -87,19 +97,19 @@ def teacher_embeddings(
     texts = texts if contextual_layer is not None else ()
     pieces = token_pieces(tokenizer, teacher_tokenizer)
     rows = [row for row, ids in enumerate(pieces) if ids]
+    named = getattr(language_model, "fingerprint", None)
+    cache = None if named is None else cache
     key = fingerprint(
-        getattr(language_model, "fingerprint", None),
+        named,
         tokenizer.model_max_length,
         contextual_layer,
         [pieces[row] for row in rows],
         list(texts),
     )
-    cache = cache if hasattr(language_model, "fingerprint") else None
-    kept = None if cache is None else _kept(cache, key)
-    if kept is not None:
-        vectors, counts = kept["vectors"], kept["counts"]
-    else:
-        vectors, counts = token_vectors(
+    vectors, counts = _kept_or_made(
+        cache,
+        key,
+        lambda: token_vectors(
             tokenizer,
             language_model,
             pieces,
@@ -107,18 +117,42 @@ def teacher_embeddings(
             contextual_layer=contextual_layer,
             texts=texts,
             progress=progress,
+        ),
+    )
+    if pairs:
+        of_pairs = pair_pieces(tokenizer, teacher_tokenizer, list(pairs))
+        found, _ = _kept_or_made(
+            cache,
+            fingerprint(named, "pairs", contextual_layer, of_pairs),
+            lambda: pair_vectors(
+                language_model, of_pairs, contextual_layer=contextual_layer, progress=progress
+            ),
         )
-        if cache is not None:
-            content = save({"vectors": vectors.contiguous(), "counts": counts})
-            atomic_write_bytes(cache / f"{key}.{_digest(content)}.safetensors", content)
+        vectors = torch.cat([vectors, found])
+        counts = torch.cat([counts, torch.tensor([*pairs.values()], dtype=counts.dtype)])
+        rows = [*rows, *range(len(pieces), len(pieces) + len(pairs))]
     scale = standard_deviation or 1 / math.sqrt(width)
     generator = torch.Generator().manual_seed(seed)
-    matrix = torch.randn(len(pieces), width, generator=generator) * (scale / 10)
+    matrix = torch.randn(len(pieces) + len(pairs), width, generator=generator) * (scale / 10)
     matrix[rows] = principal_components(
         vectors, width, standard_deviation=scale, power=power, weights=counts.clamp_min(1).sqrt()
     )
     matrix[tokenizer.pad_token_id] = 0
     return matrix
+
+
+def _kept_or_made(
+    cache: Path | None, key: str, make: Callable[[], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Vectors and counts out of the cache; made, and kept there, where it lacks them."""
+    kept = None if cache is None else _kept(cache, key)
+    if kept is not None:
+        return kept["vectors"], kept["counts"]
+    vectors, counts = make()
+    if cache is not None:
+        content = save({"vectors": vectors.contiguous(), "counts": counts})
+        atomic_write_bytes(cache / f"{key}.{_digest(content)}.safetensors", content)
+    return vectors, counts
 
 
 def _kept(cache: Path, key: str) -> dict[str, Tensor] | None:

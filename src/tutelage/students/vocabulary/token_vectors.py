@@ -164,6 +164,57 @@ def token_vectors(
     return vectors[rows].clone(), counts[rows].clone()
 
 
+def pair_pieces(
+    tokenizer: Any, teacher_tokenizer: Any, pairs: Sequence[tuple[int, int]]
+) -> list[list[int]]:
+    """The teacher's token ids for the text of pairs of student tokens, each of which has text."""
+    texts = token_texts(tokenizer)
+    joined = ["".join(texts[token] or "" for token in pair) for pair in pairs]
+    return teacher_tokenizer(joined, add_special_tokens=False)["input_ids"]
+
+
+def pair_vectors(
+    language_model: ModelWithTokenizer,
+    pieces: Sequence[Sequence[int]],
+    *,
+    contextual_layer: int | None,
+    progress: Progress,
+) -> tuple[Tensor, Tensor]:
+    """The teacher's vectors of N pairs of tokens, each on its own.
+
+    It is the mean over the pieces of both, as for a token on its own. (The state at the end alone,
+    which has read both, did worse: docs/log.md.)
+
+    Args:
+        language_model: The teacher's.
+        pieces: From `pair_pieces`.
+        contextual_layer: As for `teacher_embeddings`.
+        progress: Where the bar goes.
+
+    Returns:
+        Vectors, float32 [N, H], and zeros [N], since no running text was read.
+    """
+    model, counts = language_model.model, torch.zeros(len(pieces))
+    with (
+        torch.inference_mode(),
+        progress.bar("Pairs of words", total=len(pieces), unit="texts") as advance,
+    ):
+        if contextual_layer is None:
+            vectors = _input_vectors(model, pieces)
+            advance(len(pieces))
+        else:
+            vectors = torch.zeros(len(pieces), model.get_input_embeddings().weight.shape[1])
+            run_layers(
+                model,
+                pieces,
+                layer=contextual_layer,
+                begin=language_model.tokenizer.bos_token_id,
+                advance=advance,
+                take=lambda row, states: vectors[row].copy_(states.mean(0)),
+            )
+    return vectors.clone(), counts
+
+
 def _is_byte_level(tokenizer: Any) -> bool:
     return '"ByteLevel"' in tokenizer.backend_tokenizer.to_str().partition('"model":')[0]
 

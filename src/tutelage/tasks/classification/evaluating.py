@@ -103,9 +103,11 @@ def evaluate_run(
         Facts for the stage: rows evaluated.
     """
     from tutelage.evaluate.classes.comparison import compare
+    from tutelage.evaluate.classes.explaining import Subject
     from tutelage.evaluate.classes.predictions import write_predictions
     from tutelage.evaluate.cost import measure_latency
     from tutelage.students import load_classifier
+    from tutelage.tasks.classification.explaining import what_answers_hang_on
 
     texts = [example.text for example in data.test]
     teacher_probs = store.lookup([example.example_id for example in data.test])
@@ -138,8 +140,9 @@ def evaluate_run(
         : recipe.evaluate.latency_examples
     ]
     asked = teacher.get()
+    teacher_answers = _answers_of(asked)
     costs: dict[str, dict[str, Any]] = measure_latency(
-        _answers_of(asked) | {name: student.probs for name, student in students.items()},
+        teacher_answers | {name: student.probs for name, student in students.items()},
         timed,
         batch_size=THROUGHPUT_BATCH,
         progress=progress,
@@ -165,6 +168,19 @@ def evaluate_run(
     }
     if recipe.evaluate.prefer is not None:
         evaluation[PREFERRED] = preferred_student(evaluation, keep=recipe.evaluate.prefer.keep)
+    told = what_answers_hang_on(
+        texts,
+        students,
+        evaluation,
+        answers=answers["students"],
+        teacher_probs=teacher_probs,
+        teacher=next(
+            (Subject(name, recipe.task.labels, probs) for name, probs in teacher_answers.items()),
+            None,
+        ),
+    )
+    if told:
+        evaluation["explanations"] = told
     write_predictions(
         folder.predictions_path,
         data.test,

@@ -10,7 +10,7 @@ answered by the head of the fold that did not see them, found by the text's cont
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -22,6 +22,7 @@ import torch
 from scipy.special import log_softmax
 
 from tutelage.errors import ModelError
+from tutelage.models.contributions import Contributions
 from tutelage.models.loading import LanguageModel
 from tutelage.runs import fingerprint
 from tutelage.teachers.classifier.features import (
@@ -291,6 +292,8 @@ class ClassifierTeacher:
         one.
         """
         weight, bias = self.fitted.weight, self.fitted.bias
+        if self.description.method == "lora":  # as it answers new texts
+            return self.for_new_texts().language_model
         if weight is None or bias is None:
             return self.language_model
         about = self.description
@@ -317,6 +320,21 @@ class ClassifierTeacher:
         return type(self)(
             fitted, description, columns=self._columns, batch_tokens=self.batch_tokens
         )
+
+    @property
+    def integrated(self) -> Callable[[str], Contributions] | None:
+        """Integrated gradients of a text, by what was fitted on all rows; None where a head on
+        features answers, and where there are none, see `models.gradients.has_gradients`.
+        """
+        from tutelage.models.gradients import has_gradients
+        from tutelage.teachers.classifier.explained import gradients_of
+
+        lm = self.language_model
+        if self.fitted.weight is not None or not has_gradients(lm.model, lm.tokenizer):
+            return None
+        if self.description.method == "lora":
+            lm.model.set_adapter(adapter_name(0))
+        return gradients_of(lm, self.description, self._columns)
 
     def save(self, folder: Path) -> None:
         """Write the teacher to a folder: `teacher.json`, `head.safetensors`, and what its method

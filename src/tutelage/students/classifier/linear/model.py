@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import ModelError
+from tutelage.models.contributions import Contributions, by_word, word_spans
 from tutelage.models.folders import require_small
 from tutelage.runs import atomic_write_json, atomic_write_text, replacing
 from tutelage.students.classifier.answering import Contribution
@@ -103,6 +104,44 @@ class LinearClassifier:
             Contribution(self.ngrams.gram(found[place]), found[place] >= characters, parts[place])
             for place in order
         ]
+
+    def by_word(self, text: str) -> Contributions:
+        """What each word of a text adds to the logits, see `Explained`."""
+        ngrams = self.ngrams
+        words = ngrams.split(text)
+        parts = np.zeros((len(words), len(self.labels)))
+        for place, word in enumerate(words):
+            parts[place] += self.weights[ngrams.ids_of(word)].sum(axis=0)
+            for length in range(2, min(ngrams.longest_words, len(words) - place) + 1):
+                if (found := ngrams.id_of(words[place : place + length])) is not None:
+                    parts[place : place + length] += self.weights[found] / length
+        return Contributions(
+            word_spans(text),
+            by_word(text, ngrams.places(text), parts / sqrt(len(words) or 1)),
+            self.logits([text])[0].astype(np.float64),
+            self.bias.astype(np.float64),
+        )
+
+    def strongest(self, most: int) -> dict[str, list[tuple[str, float]]]:
+        """The words that speak most for each class, with all n-grams inside them, and the n-grams
+        of several words, see `Readable`; before the division by the root of a text's words.
+        """
+        ngrams, first = self.ngrams, 1 + len(self.ngrams.words)
+        grams, sums = ngrams.words, self.weights[1:first].copy()
+        for place, gram in enumerate(grams):
+            if " " not in gram:
+                sums[place] = self.weights[ngrams.ids_of(gram)].sum(axis=0)
+        if not grams:
+            grams, sums = ngrams.characters, self.weights[first:]
+        pushes = sums - sums.mean(axis=1, keepdims=True)
+        return {
+            label: [
+                (grams[place], float(pushes[place, column]))
+                for place in np.argsort(-pushes[:, column], kind="stable")[:most]
+                if pushes[place, column] > 0
+            ]
+            for column, label in enumerate(self.labels)
+        }
 
     def save(self, folder: Path | str) -> Path:
         """Write its three files, `config.json` last; other files of the folder are left alone.

@@ -92,6 +92,10 @@ class NGrams:
         found = [known.get(word, UNKNOWN) for word in words] + self.ids_across(words)
         return found + [place for word in words for place in self.ids_inside(word)]
 
+    def id_of(self, words: Sequence[str]) -> int | None:
+        """The id of an n-gram of words; None where it is not in the vocabulary."""
+        return self._word_ids.get(" ".join(words))
+
     def ids_across(self, words: list[str]) -> list[int]:
         """The known n-grams of two words and more."""
         known: dict[str, int] = self._word_ids
@@ -115,6 +119,15 @@ class NGrams:
     def split(self, text: str) -> list[str]:
         """The words of a text that are read."""
         return WORD.findall(text.lower() if self.lowercase else text)[: self.max_length]
+
+    def places(self, text: str) -> list[tuple[int, int]]:
+        """Where the words of `split` stand in a text, in characters."""
+        if not self.lowercase:
+            return [found.span() for found in WORD.finditer(text)][: self.max_length]
+        # Some capitals are written with two characters once they are small.
+        came = [place for place, one in enumerate(text) for _ in one.lower()]
+        found = [one.span() for one in WORD.finditer(text.lower())][: self.max_length]
+        return [(came[begin], came[end - 1] + 1) for begin, end in found]
 
     def grams_of_words(self, words: list[str]) -> list[str]:
         """All n-grams of words, known or not."""

@@ -22,6 +22,10 @@ from tutelage.report.svg import PAPER, SERIES, frame, inline_svg
 from tutelage.report.verdict import Verdict
 from tutelage.report.words import Layout, Names, Phrases
 from tutelage.tasks.classification.report.examples import choose_examples, find_disagreements
+from tutelage.tasks.classification.report.explanations import (
+    strongest_words,
+    what_was_looked_at,
+)
 from tutelage.tasks.classification.report.measures import COST_AXES, MEASURES, NAMES, TERMS
 from tutelage.tasks.classification.report.predictions import (
     Predictions,
@@ -42,9 +46,11 @@ LAYOUT = Layout(
         "curves.html",
         "answers.html",
         "disagreements.html",
+        "explanations.html",
         "comparisons.html",
         "provenance.html",
     ),
+    sheets=("explanations.css",),
 )
 
 
@@ -131,6 +137,8 @@ class ClassificationWords:
             "confusions": confusions(predictions, labels),
             "disagreements": disagreements,
             "disagreement_count": disagreement_count,
+            "strongest": strongest_words(evaluation),
+            "looked_at": what_was_looked_at(evaluation, predictions),
             "data_files": data_files(records.provenance),
             "data_columns": ["Rows", "Labelled"],
         }

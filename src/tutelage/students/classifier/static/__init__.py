@@ -1,0 +1,1 @@
+"""The static student: a vector for each token, their weighted mean, a small network on top."""

@@ -87,6 +87,11 @@ STUDENTS: dict[str, dict[str, Any]] = {
         "train": {"learning_rate": 2e-3, "embedding_learning_rate": 5e-4, "epochs": 7},
     },
     "linear": {"kind": "linear"},
+    "static": {
+        "kind": "static",
+        "tokenizer": {"kind": "word", "vocabulary_size": 12000},
+        "train": {"learning_rate": 3e-3, "embedding_learning_rate": 5e-4, "epochs": 12},
+    },
     "pruned": {
         "kind": "pruned",
         "layers": 3,

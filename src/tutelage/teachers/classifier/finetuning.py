@@ -182,9 +182,7 @@ def fine_tune(
     return losses
 
 
-def _batches(
-    lengths: Sequence[int], batch_size: int, rng: np.random.Generator
-) -> list[np.ndarray]:
+def _batches(lengths: Sequence[int], batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Every text once, in random batches of texts about as long, so that little is padding."""
     order = rng.permutation(len(lengths))
     window, sizes = _SORTED_BATCHES * batch_size, np.asarray(lengths)

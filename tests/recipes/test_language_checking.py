@@ -235,3 +235,25 @@ def test_coarse_targets_of_few_tokens_are_advised_against(
     assert all(problem.severity == "warning" for problem in found.problems)
     if warned:
         assert re.match(r"0\.05 is coarse for \d+ tokens", advice[0])
+
+
+@pytest.mark.parametrize(
+    ("objective", "few", "warned"),
+    [
+        ("{soft_weight: 0.8}", 10**5, True),
+        ("{soft_weight: 0.8}", 10, False),
+        ("{soft_weight: 0.9, soft_weight_final: 0}", 10**5, False),
+        ("{soft_weight: 0}", 10**5, False),
+    ],
+)
+def test_a_share_of_the_teacher_held_to_the_end_of_few_tokens_is_advised_against(
+    recipe_with, folder, objective, few, warned
+) -> None:
+    recipe_with("{kind: pruned, layers: 1}")
+    recipe = load_recipe(folder / "recipe.yaml", overrides=[f"objective={objective}"])
+    found = check_language_recipe(recipe, few_tokens=few)
+    where = "objective.soft_weight_final"
+    advice = [problem.message for problem in found.problems if problem.where == where]
+    assert len(advice) == warned
+    if warned:
+        assert re.match(r"is not given, so .* would hold the teacher's share to the", advice[0])

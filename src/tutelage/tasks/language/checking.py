@@ -68,7 +68,8 @@ def check_language_recipe(
     Args:
         recipe: From `tutelage.load_recipe`, which has checked the file itself.
         root: Where the run would be written.
-        few_tokens: Coarse targets of fewer tokens than this are advised against.
+        few_tokens: Of fewer tokens than this, coarse targets and a share of the teacher's that is
+            held to the end are advised against.
         progress: Told what is being looked at.
 
     Returns:
@@ -86,7 +87,7 @@ def check_language_recipe(
         return Check(problems, {}, "")
     tokens = sum(document.positions for document in data.train)
     if tokens < few_tokens:
-        problems += _noise_of_few_tokens(recipe, tokens)
+        problems += [*_noise_of_few_tokens(recipe, tokens), *_teacher_to_the_end(recipe, tokens)]
     estimate = estimate_language_run(recipe, data, root=root)
     try:
         require_disk(estimate)
@@ -125,6 +126,30 @@ def _noise_of_few_tokens(recipe: LanguageRecipe, tokens: int) -> list[Problem]:
             f"{FINE_THRESHOLD} costs {(threshold / FINE_THRESHOLD) ** 0.7:.1f} times the bytes and "
             "teaches "
             "better (docs/targets.md)",
+            severity="warning",
+        )
+    ]
+
+
+def _teacher_to_the_end(recipe: LanguageRecipe, tokens: int) -> list[Problem]:
+    """Advice where few tokens are read with the teacher's share held: of text that the teacher
+    knows less well a student then learns less than it could.
+    """
+    objectives = {name: recipe.objective_for(name) for name in recipe.students}
+    held = [
+        name
+        for name, objective in objectives.items()
+        if objective.soft_weight and objective.soft_weight_final is None
+    ]
+    if not held:
+        return []
+    return [
+        Problem(
+            "objective.soft_weight_final",
+            f"is not given, so {', '.join(held)} would hold the teacher's share to the end of "
+            f"{tokens:,} tokens: on text that the teacher knows less well soft_weight_final: 0 "
+            "with train.decay_share: 0.6 gave fewer nats "
+            "(benchmarks/results/language_soft_or_text.md)",
             severity="warning",
         )
     ]

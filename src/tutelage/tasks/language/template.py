@@ -72,14 +72,17 @@ students:                     # as many as you like; all learn from the same tar
 
 objective:
   divergence: forward_kl      # what the targets can serve is checked before anything runs
-  soft_weight: 0.8            # the teacher's share of the loss; the text itself has the rest
+  soft_weight: 0.9            # the teacher's share of the loss; the text itself has the rest
+  soft_weight_final: 0.0      # what the share becomes: first the teacher, which has more to say,
+                              # then the text, which it may know less well
 
 train:
   epochs: 1                   # or token_budget: 2_000_000
   batch_tokens: 8192          # tokens of one step
   # micro_batch_tokens: 2048  # tokens at once: less needs less memory
   learning_rate: 1e-3
-  # schedule: cosine          # or wsd: hold the rate, lower it over the last fifth
+  # schedule: cosine          # or wsd: hold the rate, lower it over the same last steps
+  decay_share: 0.6            # the share of steps over which the teacher's share falls
   seed: 0                     # every random choice follows from it: the same targets and seed give
                               # the same student
 

@@ -166,7 +166,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         "steps of 512 tokens, everything equal but the objective. Test documents with 95 % "
         "intervals over documents; differences are paired. `a to b` is a soft weight that falls "
         "from a to b over the last 60 % of the steps. Test documents, unlike those for validation, "
-        "hold tokens that the student's vocabulary lacks, which cost every student alike.",
+        "had no say in the student's vocabulary.",
     ]
     for name, runs in report["sets"].items():
         for one in runs:

@@ -20,10 +20,10 @@ demo-fast: $(VENV)/.installed
 
 # Two processes of one thread each: tests are many and small.
 test: $(VENV)/.developer
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: $(VENV)/.developer
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 # lm-eval brings some 40 packages (pandas among them, which slows the start of every process): an environment of its own,
 # unless LM_EVAL_VENV names another.

@@ -3,9 +3,11 @@ be loaded."""
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -13,10 +15,11 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedConfig
 
-from tutelage.errors import ModelError
+from tutelage.errors import ModelError, StorageError
 from tutelage.models import computing, load_language_model, model_facts, model_fingerprint
 from tutelage.models.computing import choose_dtype
 from tutelage.models.finding import locate
+from tutelage.models.pretrained import from_pretrained
 from tutelage.models.reading import read_tokenizer
 from tutelage.runs import cache_folder
 
@@ -252,3 +255,14 @@ def test_auto_is_bfloat16_only_where_hardware_multiplies_it(monkeypatch):
     assert choose_dtype("bfloat16") == torch.bfloat16
     with pytest.raises(ValueError, match="dtype='half' given; expected auto, float32 or bfloat16"):
         choose_dtype("half")
+
+
+def test_too_many_open_files_are_no_fault_of_the_model(monkeypatch, tmp_path):
+    told = f"in read-only mode: {os.strerror(errno.EMFILE)} ({errno.EMFILE})"
+
+    def refused(*_args, **_options):
+        raise RuntimeError(f"unable to open file <{tmp_path}> {told}")
+
+    monkeypatch.setattr("transformers.PreTrainedConfig.get_config_dict", refused)
+    with pytest.raises(StorageError, match=r"no file handles left.*ulimit -n 1024"):
+        from_pretrained("config", str(tmp_path), tmp_path)

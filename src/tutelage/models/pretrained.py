@@ -11,6 +11,7 @@ means than tutelage's own calls `tutelage.register()` first.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from tutelage.models.headers import is_gguf, require_sound_gguf
 from tutelage.models.refusals import unreadable
 from tutelage.models.registration import register, register_configurations
 from tutelage.models.sanity import require_sane_config, require_sane_sizes, require_sane_tokenizer
+from tutelage.runs.storage import storage_error
 
 Part = Literal["config", "tokenizer", "causal_lm", "backbone", "sequence"]
 """What of a model is loaded: its configuration, its tokenizer, or the model with a head that scores
@@ -89,6 +91,9 @@ def _in_own_words(spec: str, location: Path | None) -> Iterator[None]:
     except TutelageError:
         raise
     except Exception as error:
+        trouble = storage_error(error, location)
+        if trouble is not None and trouble.errno in (errno.EMFILE, errno.ENFILE):
+            raise trouble from error  # which is no fault of the model
         raise unreadable(spec, error, location=location) from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # of libraries in Rust

@@ -39,12 +39,14 @@ from tutelage.students import (
     RNN,
     Linear,
     Predictor,
+    Static,
     Transformer,
     load_classifier,
     train_tokenizer,
 )
 from tutelage.tasks.classification.distilling import distill
 from tutelage.teachers import ClassifierTeacher
+from tutelage.train import TrainSettings
 from tutelage.types import Example
 
 LABELS = ("negative", "neutral", "positive")
@@ -57,7 +59,11 @@ NETWORKS = {
     ),
 }
 SIX_LAYERS = "encoder, 6 layers of 384"
-FITTED = {"linear": Linear(labels=LABELS)}
+FITTED: dict[str, Any] = {
+    "static": Static(labels=LABELS, embeddings="random", **WORDS),
+    "linear": Linear(labels=LABELS),
+    "linear, words and pairs": Linear(labels=LABELS, characters=0),
+}
 TEACHER = "teacher"
 STOCK, BEFORE, NOW = "pipeline", "forward", "predictor"
 WAYS = (STOCK, BEFORE, NOW)
@@ -233,10 +239,11 @@ def main() -> int:
         others.append(predictor.probs(texts, batch_size=args.batch_size))
         differences[name] = float(max(np.abs(first - other).max() for other in others))
         lengths.append(np.mean([len(ids) for ids in predictor._encode(texts)]))
+    once = TrainSettings(epochs=1)
     labelled = [Example(one.text, LABELS.index(one.label)) for one in snippets]
     with tempfile.TemporaryDirectory() as scratch:
         for name, spec in FITTED.items():
-            distill(spec, labelled, None, out=Path(scratch) / name)
+            distill(spec, labelled, None, settings=once, out=Path(scratch) / name)
             timed[name] = load_classifier(Path(scratch) / name).probs
     load_before = round(os.getloadavg()[0], 1)
     costs = measure_latency(timed, texts, batch_size=args.batch_size, rounds=args.rounds)

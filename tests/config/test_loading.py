@@ -11,7 +11,8 @@ from tests.config.recipe_files import MINIMAL, load, write
 from tutelage.recipes.loading import load_recipe
 from tutelage.students import RNN
 from tutelage.tasks.classification.template import TEMPLATE
-from tutelage.teachers.classifier.spec import ClassifierTeacherSpec, HeadFit
+from tutelage.teachers.classifier.fits import HeadFit
+from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
 from tutelage.teachers.prompted.spec import PromptedTeacherSpec
 
 

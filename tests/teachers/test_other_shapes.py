@@ -30,7 +30,8 @@ from tutelage.models.reading import require_embedded
 from tutelage.students.classifier.predict import Predictor
 from tutelage.students.classifier.pretrained import load_pretrained
 from tutelage.teachers.classifier.features import extract_features, weights_read
-from tutelage.teachers.classifier.spec import ClassifierTeacherSpec, HeadFit, LoraFit
+from tutelage.teachers.classifier.fits import HeadFit, LoraFit
+from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
 from tutelage.teachers.spec import ClassAssignment
 
 SIZES: dict[str, Any] = {

@@ -15,7 +15,8 @@ from tutelage.students.vocabulary.training import train_tokenizer
 from tutelage.students.vocabulary.trimming import trim_tokenizer
 from tutelage.teachers import ClassifierTeacher, extract_features, label
 from tutelage.teachers.classifier import reading
-from tutelage.teachers.classifier.reading import ReadModel, TextReadings
+from tutelage.teachers.classifier.read_model import ReadModel
+from tutelage.teachers.classifier.reading import TextReadings
 from tutelage.types import SILENT, Example, example_id
 
 OPTIONS: dict[str, Any] = {

@@ -13,13 +13,8 @@ from tests.journeys.tiny_language_job import write_teacher
 
 from tutelage.errors import ModelError, Problem
 from tutelage.teachers.causal.spec import CausalTeacherSpec
-from tutelage.teachers.classifier.spec import (
-    ClassifierTeacherSpec,
-    FullFit,
-    HeadFit,
-    LoraFit,
-    NoFit,
-)
+from tutelage.teachers.classifier.fits import FullFit, HeadFit, LoraFit, NoFit
+from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
 from tutelage.teachers.prompted.spec import PromptedTeacherSpec
 from tutelage.teachers.spec import (
     SCORING_SHARE,

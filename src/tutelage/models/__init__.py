@@ -82,7 +82,7 @@ _NAMES = {
     "packs": "final_states",
     "read_config": "reading",
     "read_tokenizer": "reading",
-    "register": "pretrained",
+    "register": "registration",
     "require_same_tokenizer": "reading",
     "tokenizer_fingerprint": "reading",
 }

@@ -18,13 +18,8 @@ from tutelage.config.specs import section
 from tutelage.config.values import ModelName, PromptTemplate, Words, not_yet, refusal
 from tutelage.errors import Problem, nearest
 from tutelage.teachers.causal.spec import CausalTeacherSpec
-from tutelage.teachers.classifier.spec import (
-    ClassifierTeacherSpec,
-    FullFit,
-    HeadFit,
-    LoraFit,
-    NoFit,
-)
+from tutelage.teachers.classifier.fits import FullFit, HeadFit, LoraFit, NoFit
+from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
 from tutelage.teachers.prompted.spec import PromptedTeacherSpec
 from tutelage.types import same_name
 

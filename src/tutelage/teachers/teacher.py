@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from tutelage.models import LanguageModel, OutputLayer
-    from tutelage.teachers.classifier.reading import ReadModel
+    from tutelage.teachers.classifier.read_model import ReadModel
 
 
 class Teacher(Protocol):

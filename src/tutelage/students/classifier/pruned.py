@@ -140,8 +140,12 @@ class PrunedClassifier:
         if facts is None or not facts.layers:
             return 0.0, 0.0
         table = (facts.vocabulary or 0) * (facts.embedding_width or 0)
-        body = self.layers * max(0, facts.parameters - table) / facts.layers
-        return body, body + table
+        each = max(0, facts.parameters - table) / facts.layers
+        body = self.layers * each
+        read = facts.layers if facts.read_layers is None else facts.read_layers
+        # A teacher that reads along passes forward alone, a third of what training takes.
+        along = read * each / 3 if self.hidden_weight else 0.0
+        return body + along, body + table
 
     def problems(
         self,

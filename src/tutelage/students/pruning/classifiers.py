@@ -58,7 +58,8 @@ def prune_classifier(
     the student's; with all layers that this head reads the student answers as its teacher.
 
     Args:
-        language_model: `model` and `tokenizer`; perhaps `reads`, see `teachers.classifier.reading`.
+        language_model: `model` and `tokenizer`; perhaps `reads`, see
+            `teachers.classifier.read_model`.
         labels: Class names in the order of the logits.
         layers: How many stay.
         choice: Which, see `PrunedClassifier`.

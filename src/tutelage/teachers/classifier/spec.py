@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from annotated_types import Ge, Gt, MinLen
+from typing import TYPE_CHECKING, Any, Literal
 
 from tutelage.errors import ModelError, NotEnoughMemory, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.stages import STAGE_VERSION
+from tutelage.teachers.classifier.fits import FullFit, HeadFit, LoraFit, NoFit
 from tutelage.teachers.spec import (
     ClassAssignment,
     Effort,
@@ -23,85 +22,13 @@ from tutelage.teachers.spec import (
     rough_tokens,
     scoring_seconds,
 )
-from tutelage.types import SILENT, Progress, Width, same_name
+from tutelage.types import SILENT, Progress, same_name
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
     from tutelage.teachers.classifier.folder import Description
     from tutelage.teachers.classifier.reading import TextReadings
     from tutelage.teachers.classifier.teacher import ClassifierTeacher
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadFit:
-    """Fit a linear head on features of the frozen model."""
-
-    method: Literal["head"] = "head"
-    """How the classifier is fitted."""
-
-    layers: Annotated[tuple[int, ...], MinLen(1)] | None = None
-    """Indexes of the hidden states to read; None: a default chosen for the depth of the model."""
-
-    pooling: Annotated[tuple[Literal["mean", "last"], ...], MinLen(1)] = ("mean", "last")
-    """How the positions of a text become one vector; several are put side by side."""
-
-    regularisation: Annotated[float, Gt(0)] | None = None
-    """The strength of the penalty on the head's weights; None: chosen by cross-validation."""
-
-    cross_fit: Annotated[int, Ge(0)] = 5
-    """Folds, so that no training row is labelled by a head that saw it; 0: one head labels all
-    rows."""
-
-    calibrate: bool = True
-    """Fit a temperature on rows that the head did not see."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoraFit:
-    """Fit low-rank additions to the model's weights, with a classification head."""
-
-    method: Literal["lora"] = "lora"
-    """How the classifier is fitted."""
-
-    rank: Width = 8
-    """The rank of each addition."""
-
-    epochs: Annotated[int, Ge(1)] = 2
-    """Passes over the labelled rows."""
-
-    learning_rate: Annotated[float, Gt(0)] = 2e-4
-    """The highest learning rate."""
-
-    batch_size: Annotated[int, Ge(1)] = 16
-    """Examples in one optimizer step."""
-
-    cross_fit: Annotated[int, Ge(0)] = 0
-    """Folds, so that no training row is labelled by a model that saw it; 0: off."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FullFit:
-    """Fit all weights of the model, with a classification head."""
-
-    method: Literal["full"] = "full"
-    """How the classifier is fitted."""
-
-    epochs: Annotated[int, Ge(1)] = 2
-    """Passes over the labelled rows."""
-
-    learning_rate: Annotated[float, Gt(0)] = 2e-5
-    """The highest learning rate."""
-
-    batch_size: Annotated[int, Ge(1)] = 16
-    """Examples in one optimizer step."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoFit:
-    """The model folder is a fitted sequence classifier, or a teacher that tutelage saved."""
-
-    method: Literal["none"] = "none"
-    """How the classifier is fitted."""
 
 
 @dataclass(frozen=True, kw_only=True)

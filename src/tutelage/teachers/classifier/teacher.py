@@ -45,7 +45,8 @@ from tutelage.teachers.classifier.fitting import (
 )
 from tutelage.teachers.classifier.folder import Description, Method, read_teacher, write_teacher
 from tutelage.teachers.classifier.head import linear_logprobs
-from tutelage.teachers.classifier.reading import ReadModel, Reads, TextReadings, read_features
+from tutelage.teachers.classifier.read_model import ReadModel, Reads
+from tutelage.teachers.classifier.reading import TextReadings, read_features
 from tutelage.types import SILENT, Example, Progress
 
 

@@ -172,6 +172,10 @@ class TargetWriter:
         self._expected_rows = max(self._expected_rows or 0, len(self._known) + len(positions))
         return positions
 
+    def give_up(self, rows: int) -> None:
+        """Expect so many rows less: nobody will ever add them."""
+        self._expected_rows = max(0, (self._expected_rows or 0) - rows)
+
     def add(self, ids: Sequence[bytes], values: Any) -> None:
         """Take rows; they are on disk once their part is closed, or at `flush`.
 

@@ -30,7 +30,12 @@ from tutelage.teachers.causal.drawing import (
 )
 from tutelage.teachers.causal.eight_bits import hidden_targets, prepare_matrix
 from tutelage.teachers.causal.teacher import CHUNK_ELEMENTS
-from tutelage.teachers.teacher import ClassProbabilities, HiddenStates, LabelMass
+from tutelage.teachers.teacher import (
+    AnswersAsTheyCome,
+    ClassProbabilities,
+    HiddenStates,
+    LabelMass,
+)
 from tutelage.types import SILENT, Document, Example, Progress
 
 if TYPE_CHECKING:
@@ -53,7 +58,8 @@ def label(
     """Let a teacher write soft targets for examples, into a store on disk.
 
     Each distinct text is asked about once. A call that was killed goes on where it was; a call on a
-    finished store asks only about texts that it lacks.
+    finished store asks only about texts that it lacks. A text to which the teacher gives no answer
+    (see `AnswersAsTheyCome`) has no row in the store.
 
     Args:
         teacher: Any teacher.
@@ -77,14 +83,30 @@ def label(
         if missing and isinstance(teacher, LabelMass):
             _report_mass(teacher, [examples[row] for row in missing], progress)
         with progress.bar("Labelling", total=len(missing), unit="texts") as advance:
-            for start in range(0, len(missing), _ROWS_AT_ONCE):
-                rows = missing[start : start + _ROWS_AT_ONCE]
-                writer.add(
-                    [ids[row] for row in rows], teacher.label([examples[row] for row in rows])
-                )
+            for rows, probs in _answers(teacher, examples, missing, progress):
+                writer.add([ids[row] for row in rows], probs)
                 advance(len(rows))
+        if isinstance(teacher, AnswersAsTheyCome):
+            writer.give_up(len(teacher.unanswered))
         writer.finish()
     return TargetStore.open(out, teacher=teacher.fingerprint, labels=teacher.labels)
+
+
+def _answers(
+    teacher: ClassProbabilities,
+    examples: Sequence[Example],
+    missing: Sequence[int],
+    progress: Progress,
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Rows with their soft targets, as the teacher gives them."""
+    if isinstance(teacher, AnswersAsTheyCome):
+        asked = [examples[row] for row in missing]
+        for places, probs in teacher.answers(asked, progress=progress):
+            yield [missing[place] for place in places], probs
+        return
+    for start in range(0, len(missing), _ROWS_AT_ONCE):
+        rows = list(missing[start : start + _ROWS_AT_ONCE])
+        yield rows, teacher.label([examples[row] for row in rows])
 
 
 def _report_mass(teacher: LabelMass, examples: Sequence[Example], progress: Progress) -> None:

@@ -9,8 +9,8 @@ answer and what it may learn from. Out: problems, names, sizes, effort, and the 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -56,6 +56,11 @@ class ClassAssignment:
     """One per training row: rows of a group stay together; None: there are no groups."""
     reading: Reading | None = None
     """Where it may keep what it reads; its answers do not depend on it."""
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+    """What labels mean, of those for which somebody said it."""
+    answers: Path | None = None
+    """A folder beside the runs for answers that cost something, kept the moment they come and
+    shared by all runs there; None: nowhere, such as for `check`."""
 
     @property
     def rows(self) -> Sequence[Example]:

@@ -7,10 +7,10 @@ model in memory does, for as much as they know.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from tutelage.types import Document, Example
+from tutelage.types import Document, Example, Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,6 +110,24 @@ class HiddenStates(TokenDistributions, Protocol):
 
     def hidden_states(self, documents: Sequence[Document]) -> list[torch.Tensor]:
         """As `read`, of documents in any order and number."""
+        ...
+
+
+@runtime_checkable
+class AnswersAsTheyCome(Protocol):
+    """Answers many questions at once, each when it is ready, and some perhaps never."""
+
+    def answers(
+        self, examples: Sequence[Example], *, progress: Progress
+    ) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Places of examples with their soft targets, float32 [N, C], in the order in which they
+        come. Who is not answered does not come; `unanswered` says why.
+        """
+        ...
+
+    @property
+    def unanswered(self) -> Mapping[bytes, str]:
+        """By content id, in a word each, why examples of the last call have no soft targets."""
         ...
 
 

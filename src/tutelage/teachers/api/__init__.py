@@ -1,0 +1,1 @@
+"""Teachers behind an API: decisions, log-probabilities of chat and completions, classifiers."""

@@ -112,10 +112,10 @@ def most_options(name: str, question: Question, options: AskingOptions) -> int |
         case "systemone":
             return options.most_options or systemone.MOST_OPTIONS
         case "chat":
-            most = options.most_options
-            if by_letters(question, options):
-                return min(most or len(LETTERS), len(LETTERS))
-            return most
+            may_be_letters = options.groups is not None and options.answer_with == "auto"
+            if may_be_letters or by_letters(question, options):
+                return min(options.most_options or len(LETTERS), len(LETTERS))
+            return options.most_options
         case _:
             return None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tutelage.teachers.api.protocol import BadAnswer, Question
@@ -52,123 +53,120 @@ ANYTHING = st.recursive(
 )
 
 
-def shaped(names: st.SearchStrategy) -> st.SearchStrategy:
-    """Replies that are nearly right."""
-    numbers = NUMBERS | st.sampled_from([0.25, 0.5, -0.5, -1.0])
-    listed = st.fixed_dictionaries({"token": WORDS | ANYTHING, "logprob": numbers})
-    place = st.fixed_dictionaries(
-        {"token": WORDS, "logprob": numbers, "top_logprobs": st.lists(listed, max_size=4)}
-    )
-    told = st.lists(
-        st.fixed_dictionaries({"value": names, "probability": numbers}), min_size=1, max_size=4
-    )
-    kind = st.sampled_from(["choice", "refusal", "predicate", "noul", "score"])
-    tokens = st.lists(WORDS, min_size=1, max_size=4)
-    logprobs = st.one_of(
-        st.fixed_dictionaries({"content": st.lists(place, max_size=3)}),
-        st.fixed_dictionaries(
-            {"tokens": tokens, "token_logprobs": st.lists(numbers | st.none(), max_size=4)}
-        ),
-        ANYTHING,
-    )
-    entry = st.none() | st.dictionaries(
-        st.sampled_from("123"), st.fixed_dictionaries({"logprob": numbers}), max_size=2
-    )
-    choice = st.fixed_dictionaries(
-        {
-            "message": st.fixed_dictionaries({"content": WORDS | ANYTHING}),
-            "logprobs": logprobs,
-            "finish_reason": WORDS,
-            "prompt_logprobs": st.lists(entry, max_size=4),
-        }
-    )
-    return st.one_of(
-        st.fixed_dictionaries(
-            {
-                "answers": st.lists(
-                    st.fixed_dictionaries(
-                        {"type": kind, "probabilities": told, "probability": numbers}
-                    ),
-                    max_size=2,
-                )
-            }
-        ),
-        st.fixed_dictionaries(
-            {
-                "answers": st.dictionaries(
-                    KEYS,
-                    st.fixed_dictionaries(
-                        {
-                            "type": kind,
-                            "noul": numbers,
-                            "probabilities": st.dictionaries(names, numbers, max_size=4),
-                        }
-                    ),
-                    max_size=2,
-                ),
-                "diagnostics": ANYTHING,
-            }
-        ),
-        st.fixed_dictionaries(
-            {
-                "data": st.lists(
-                    st.fixed_dictionaries(
-                        {"probs": st.lists(numbers, max_size=4), "label": WORDS | st.none()}
-                    ),
-                    min_size=1,
-                    max_size=2,
-                )
-            }
-        ),
-        st.fixed_dictionaries({"choices": st.lists(choice, max_size=2), "usage": ANYTHING}),
-        st.dictionaries(KEYS, ANYTHING, max_size=4),
-    )
+NAMES = st.permutations(LABELS) | st.permutations(LABELS[:2]) | st.lists(WORDS, max_size=3)
+RARELY = st.integers(0, 9).map(lambda drawn: drawn == 0)
+LOGS = RARELY.flatmap(lambda odd: NUMBERS if odd else st.floats(-20, 0))
+KINDS = st.sampled_from(["choice", "choice", "refusal", "predicate", "noul", "score"])
 
 
-BODIES = shaped(st.sampled_from(LABELS) | WORDS | st.booleans().map(str))
+@st.composite
+def shares(draw) -> list[tuple]:
+    """Names with numbers that are often a distribution."""
+    names = draw(NAMES)
+    odd = draw(RARELY)
+    return [(name, draw(NUMBERS) if odd else 1 / len(names)) for name in names]
+
+
+def plain(**parts: st.SearchStrategy) -> st.SearchStrategy:
+    return st.fixed_dictionaries(parts)
+
+
+ENTRIES = shares().map(lambda told: [{"value": n, "probability": p} for n, p in told])
+PLACE = plain(
+    token=WORDS, logprob=LOGS, top_logprobs=st.lists(plain(token=WORDS, logprob=LOGS), max_size=5)
+)
+CHAT = plain(
+    message=plain(content=RARELY.flatmap(lambda odd: ANYTHING if odd else WORDS)),
+    logprobs=plain(content=st.lists(PLACE, min_size=1, max_size=3)),
+    finish_reason=WORDS,
+)
+ECHO = st.lists(st.tuples(WORDS, LOGS), min_size=1, max_size=3)
+TOLD = plain(**{"1": plain(logprob=LOGS)})
+SCORED = plain(
+    logprobs=ECHO.map(
+        lambda told: {"tokens": [t for t, _ in told], "token_logprobs": [p for _, p in told]}
+    ),
+    prompt_logprobs=st.lists(TOLD | st.none(), max_size=3),
+)
+NEARLY_RIGHT = {
+    "decisions": plain(
+        answers=st.lists(
+            plain(type=KINDS, probabilities=ENTRIES, probability=NUMBERS), min_size=1, max_size=2
+        )
+    ),
+    "systemone": plain(
+        answers=st.dictionaries(
+            st.just("label") | KEYS,
+            plain(type=KINDS, noul=NUMBERS, probabilities=shares().map(dict)),
+            max_size=2,
+        ),
+        diagnostics=st.dictionaries(KEYS, ANYTHING, max_size=2) | ANYTHING,
+    ),
+    "classify": plain(
+        data=st.lists(
+            plain(probs=shares().map(lambda told: [p for _, p in told]), label=WORDS | st.none()),
+            min_size=1,
+            max_size=2,
+        )
+    ),
+    "chat": plain(choices=st.lists(CHAT, min_size=1, max_size=2)),
+    "completions": plain(
+        choices=st.lists(SCORED, min_size=1, max_size=1), usage=st.none() | ANYTHING
+    ),
+}
+
+
+def bodies(name: str) -> st.SearchStrategy:
+    anything = st.dictionaries(KEYS, ANYTHING, max_size=4)
+    return RARELY.flatmap(lambda odd: anything if odd else NEARLY_RIGHT[name])
+
+
 QUESTION, PAIR = Question(LABELS), Question(LABELS[:2])
 PROTOCOLS = [
-    protocol_named(name, question, model="m", options=AskingOptions(**options))
-    for name, question, options in [
-        ("decisions", QUESTION, {}),
-        ("decisions", PAIR, {"ask_as": "predicate", "yes": "bad"}),
-        ("systemone", QUESTION, {}),
-        ("systemone", PAIR, {"ask_as": "predicate", "yes": "bad"}),
-        ("classify", QUESTION, {}),
-        ("chat", QUESTION, {}),
-        ("chat", QUESTION, {"answer_with": "labels"}),
-        ("chat", QUESTION, {"votes": 2}),
-        ("chat", PAIR, {"logprob_token_ids": {"good": 1, "bad": 2}}),
-        ("chat", QUESTION, {"groups": {"g": ("good", "great"), "b": ("bad",)}}),
-        ("completions", QUESTION, {}),
-        ("completions", PAIR, {"scores": "prompt_logprobs"}),
-    ]
+    ("decisions", QUESTION, {}),
+    ("decisions", PAIR, {"ask_as": "predicate", "yes": "bad"}),
+    ("systemone", QUESTION, {}),
+    ("systemone", PAIR, {"ask_as": "predicate", "yes": "bad"}),
+    ("classify", QUESTION, {}),
+    ("chat", QUESTION, {}),
+    ("chat", QUESTION, {"answer_with": "labels"}),
+    ("chat", QUESTION, {"votes": 2}),
+    ("chat", PAIR, {"logprob_token_ids": {"good": 1, "bad": 2}}),
+    ("chat", QUESTION, {"groups": {"g": ("good", "great"), "b": ("bad",)}}),
+    ("completions", QUESTION, {}),
+    ("completions", PAIR, {"scores": "prompt_logprobs"}),
 ]
 
 
-def require_sound(read) -> None:
+def require_sound(read) -> str:
+    """What came of a reply, in a word."""
     try:
         answer = read()
-    except BadAnswer:
-        return
+    except BadAnswer as error:
+        return error.reason
     assert np.isfinite(answer.probs).all()
     assert (answer.probs >= 0).all()
     assert abs(answer.probs.sum() - 1.0) < 1e-9
     assert 0.0 <= answer.unlisted <= 1.0
     assert answer.label_mass is None or 0.0 <= answer.label_mass <= 1.0 + 1e-9
+    return "answer"
 
 
-@given(st.lists(BODIES, min_size=4, max_size=4))
-@settings(max_examples=300, deadline=None)
-def test_replies_to_every_protocol(bodies):
-    for protocol in PROTOCOLS:
-        require_sound(lambda one=protocol: one.read(bodies[: len(one.requests("x"))]))
+@pytest.mark.parametrize(("name", "question", "options"), PROTOCOLS)
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_replies_to_every_protocol(name, question, options, data):
+    protocol = protocol_named(name, question, model="m", options=AskingOptions(**options))
+    asked = len(protocol.requests("x"))
+    replies = data.draw(st.lists(bodies(name), min_size=asked, max_size=asked))
+    event(require_sound(lambda: protocol.read(replies)))
 
 
-@given(BODIES)
-@settings(max_examples=300, deadline=None)
-def test_replies_to_requests_that_are_not_known(body):
-    for module in (decisions, systemone, classify, chat):
-        require_sound(lambda one=module: one.read_reply(body, LABELS))
-    for module in (decisions, systemone):
-        require_sound(lambda one=module: one.read_reply(body, LABELS[:2], yes="good"))
+@pytest.mark.parametrize("module", [decisions, systemone, classify, chat])
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_replies_to_requests_that_are_not_known(module, data):
+    body = data.draw(bodies(module.__name__.rpartition(".")[2]))
+    event(require_sound(lambda: module.read_reply(body, LABELS)))
+    if module in (decisions, systemone):
+        event(require_sound(lambda: module.read_reply(body, LABELS[:2], yes="good")))

@@ -73,6 +73,15 @@ def test_an_answer_that_ended_at_once_shows_no_drawn_token():
     np.testing.assert_allclose(asking().read(replies).probs, [0.75, 0.25])
 
 
+def test_a_text_that_ends_with_a_label_is_not_the_label():
+    protocol = asking(template="{text}", words=(("card",), ("cash",)))
+    replies = [
+        echoed(["A", " card", " card"], [None, 0.9, 0.3], drawn=0),
+        echoed(["A", " card", " cash"], [None, 0.9, 0.1], drawn=0),
+    ]
+    np.testing.assert_allclose(protocol.read(replies).probs, [0.75, 0.25])
+
+
 def test_words_of_a_label_are_added():
     protocol = asking(words=(("top up", "money in"), ("card",)))
     assert len(protocol.requests("x")) == 3

@@ -102,6 +102,15 @@ def test_many_labels_are_asked_in_groups():
     assert len(made("decisions", MANY).requests("x")) == 1
 
 
+def test_groups_are_no_more_than_the_questions_of_a_request():
+    many = Question(tuple(f"{chr(97 + number % 26)}{number}" for number in range(300)))
+    (request,) = made("systemone", many, groups="auto", most_options=128).requests("x")
+    assert len(request.body["questions"]) <= 64
+    given = {f"g{number}": (label,) for number, label in enumerate(many.labels)}
+    (found,) = problems("systemone", many, AskingOptions(most_options=300, groups=given))
+    assert "300 groups given; expected at most 63" in found.message
+
+
 def test_a_grouped_chat_reads_its_replies_in_their_order():
     question = Question(("apple", "avocado", "plum"))
     protocol = made(

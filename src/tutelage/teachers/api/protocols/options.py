@@ -120,6 +120,17 @@ def most_options(name: str, question: Question, options: AskingOptions) -> int |
             return None
 
 
+def most_groups(name: str, question: Question, options: AskingOptions) -> int | None:
+    """How many groups of labels can be asked about; None: any number. They are options of one
+    question, and each may be a question of the same request.
+    """
+    most = most_options(name, question, options)
+    if most is None or name == "chat":
+        return most
+    questions = systemone.MOST_QUESTIONS if name == "systemone" else decisions.MOST_QUESTIONS
+    return min(most, questions - 1)
+
+
 def by_letters(question: Question, options: AskingOptions) -> bool:
     """Whether a chat is answered by letters: where that was said, or the first characters of words
     do not tell the labels apart.

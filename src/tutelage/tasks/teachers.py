@@ -17,6 +17,8 @@ from tutelage.config.source import Source
 from tutelage.config.specs import section
 from tutelage.config.values import ModelName, PromptTemplate, Words, not_yet, refusal
 from tutelage.errors import Problem, nearest
+from tutelage.teachers.api.money import Budget, Price
+from tutelage.teachers.api.spec import ApiTeacherSpec
 from tutelage.teachers.causal.spec import CausalTeacherSpec
 from tutelage.teachers.classifier.fits import FullFit, HeadFit, LoraFit, NoFit
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
@@ -24,12 +26,12 @@ from tutelage.teachers.prompted.spec import PromptedTeacherSpec
 from tutelage.types import same_name
 
 
-def _teacher(spec: Any, **extra: Any) -> Any:
+def _teacher(spec: Any, *, own_first: bool = False, **extra: Any) -> Any:
     """The section of one kind: its kind must be said, its model may be a path beside the recipe."""
     extra = {"kind": (annotations_of(spec)["kind"], ...), **extra}
-    if any(option.name == "model" for option in fields(spec)):
+    if spec.has_weights and any(option.name == "model" for option in fields(spec)):
         extra["model"] = ModelName
-    return section(spec, kind=spec.kind, extra=extra, own_first=False)
+    return section(spec, kind=spec.kind, extra=extra, own_first=own_first)
 
 
 def _one_of(sections: Sequence[Any], key: str) -> Any:
@@ -68,6 +70,14 @@ CLASS_TEACHERS = (
             Field(default_factory=lambda: _HEAD(method="head")),
         ),
     ),
+    _teacher(
+        ApiTeacherSpec,
+        own_first=True,
+        groups=Literal["auto"] | Mapping[str, Words] | None,
+        verbalizers=Mapping[str, Words] | None,
+        price=section(Price) | None,
+        budget=section(Budget) | None,
+    ),
 )
 """Those that can say how likely each class of a text is."""
 
@@ -79,6 +89,7 @@ def verbalizer_problems(source: Source) -> list[Problem]:
         source: A classification recipe as it was read.
     """
     labels, verbalizers = source.at("task", "labels"), source.at("teacher", "verbalizers")
+    labels = list(labels) if isinstance(labels, dict) else labels
     if not isinstance(labels, list) or not isinstance(verbalizers, dict):
         return []
     keys, problems = ("teacher", "verbalizers"), []

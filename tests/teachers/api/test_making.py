@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
 from tutelage.config.specs import field_notes
 from tutelage.errors import ModelError
+from tutelage.tasks.teachers import CLASS_TEACHERS
 from tutelage.teachers.api.protocol import Question
 from tutelage.teachers.api.protocols.making import AskingOptions, problems, protocol_named
 from tutelage.teachers.api.protocols.options import PROTOCOLS
@@ -15,7 +20,7 @@ TWO = Question(("spam", "ham"))
 MANY = Question(tuple(f"label {number}" for number in range(40)))
 
 
-def made(name, question=TWO, *, shots=(), **options):
+def made(name, question=TWO, *, shots=(), **options) -> Any:
     return protocol_named(name, question, model="m", options=AskingOptions(**options), shots=shots)
 
 
@@ -30,6 +35,19 @@ def test_every_protocol_is_made_and_has_settings_that_are_json_and_stay(name):
 
 def test_every_option_says_what_it_means():
     assert set(field_notes(AskingOptions)) == set(AskingOptions.__dataclass_fields__)
+
+
+def test_every_protocol_has_a_recipe_in_its_page_that_is_read():
+    page = (Path(__file__).parents[3] / "docs" / "protocols.md").read_text(encoding="utf-8")
+    (kind,) = [one for one in CLASS_TEACHERS if "protocol" in one.model_fields]
+    blocks = re.findall(r"```yaml\n(teacher:.*?)```", page, flags=re.DOTALL)
+    read = [kind.model_validate(YAML(typ="safe").load(block)["teacher"]) for block in blocks]
+    assert [one.protocol for one in read] == [
+        *("decisions", "systemone", "classify", "chat", "completions")
+    ]
+    question = Question(("negative", "positive"))
+    for one in read:
+        assert problems(one.protocol, question, one.spec()) == []
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def found_groups(question: Question, most: int, most_groups: int | None = None) 
 
 
 def _joined(groups: list[list[int]], most: int, most_groups: int) -> list[list[int]]:
-    """At most `most_groups` groups: the smallest joins another or, where none fits, is dealt out."""
+    """At most `most_groups` groups: the smallest joins another or, if none fits, is dealt out."""
     while len(groups) > most_groups:
         groups.sort(key=lambda places: (len(places), min(places)))
         smallest, *others = groups

@@ -15,12 +15,13 @@ from pydantic import AfterValidator, Field
 from tutelage.config.ranges import annotations_of
 from tutelage.config.source import Source
 from tutelage.config.specs import section
-from tutelage.config.values import ModelName, PromptTemplate, Words, not_yet, refusal
+from tutelage.config.values import AnswersPath, ModelName, PromptTemplate, Words, not_yet, refusal
 from tutelage.errors import Problem, nearest
 from tutelage.teachers.causal.spec import CausalTeacherSpec
 from tutelage.teachers.classifier.fits import FullFit, HeadFit, LoraFit, NoFit
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
 from tutelage.teachers.prompted.spec import PromptedTeacherSpec
+from tutelage.teachers.recorded.spec import RecordedTeacherSpec
 from tutelage.types import same_name
 
 
@@ -68,6 +69,7 @@ CLASS_TEACHERS = (
             Field(default_factory=lambda: _HEAD(method="head")),
         ),
     ),
+    _teacher(RecordedTeacherSpec, file=(AnswersPath, ...)),
 )
 """Those that can say how likely each class of a text is."""
 
@@ -123,7 +125,7 @@ TOKEN_TEACHERS = (
             Annotated[
                 Literal["causal_lm"],
                 not_yet(
-                    ("prompted", "classifier"),
+                    ("prompted", "classifier", "recorded"),
                     "is a teacher of the task classification; use causal_lm",
                 ),
             ],

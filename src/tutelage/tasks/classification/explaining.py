@@ -42,11 +42,17 @@ def load_teacher_subject(recipe: Recipe, folder: Path) -> Subject:
 
     Raises:
         ModelError: The folder or the weights below it are not what they were.
-        RecipeError: Its prompt is made of training rows, and they cannot be read.
+        RecipeError: Its prompt is made of training rows, and they cannot be read; or it answers no
+            new texts.
     """
     spec = teacher_spec(recipe)
     data = prepare_data(recipe) if getattr(spec, "shots", 0) else None
     teacher: ClassProbabilities = spec.load(folder, assignment_of(recipe, data))  # type: ignore[assignment]
+    if not isinstance(teacher, Deployable):
+        raise RecipeError(
+            f"a {spec.kind} teacher answers only the texts of its run, so nobody can see how its "
+            "answer moves when a word is left out: explain a student, without --teacher"
+        )
     return teacher_subject(teacher)
 
 

@@ -30,7 +30,13 @@ def assignment_of(
     """
     if data is None:
         return ClassAssignment(recipe.task.labels)
-    return ClassAssignment(recipe.task.labels, data.train, data.train_groups, reading)
+    return ClassAssignment(
+        recipe.task.labels,
+        data.train,
+        data.train_groups,
+        reading,
+        besides=(*data.unlabeled, *data.validation, *data.test),
+    )
 
 
 def teacher_problems(recipe: Recipe, data: Prepared | None) -> list[Problem]:
@@ -81,7 +87,7 @@ def require_teacher(recipe: Recipe, data: Prepared) -> None:
         RecipeError: Every reason.
     """
     problems = teacher_problems(recipe, data)
-    if problems:
+    if any(problem.severity == "error" for problem in problems):
         raise RecipeError(problems)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.errors import RecipeError
 from tutelage.evaluate.classes.explaining import Subject, explain, student_subject, teacher_subject
 from tutelage.metrics import kls
 from tutelage.models.contributions import word_spans
@@ -21,6 +22,7 @@ from tutelage.students.classifier.answering import Classifier, Readable
 from tutelage.tasks.classification.data import prepare_data
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.classification.teaching import assignment_of, teacher_spec
+from tutelage.teachers.teacher import Deployable
 
 if TYPE_CHECKING:
     from tutelage.teachers.teacher import ClassProbabilities

@@ -47,7 +47,9 @@ class Understanding:
     """The column that holds whole answers."""
     smoothing: float | None = None
     """Votes added to those for each label; None: as is usual for the form."""
-    limits: ReadingLimits = field(default=USUAL)
+    requests: Path | None = None
+    """Of the output of a batch API, the file of its requests."""
+    limits: ReadingLimits = USUAL
     """How large rows and the file may be."""
     rows_shown: int = ROWS_SHOWN
     """Rows of a kind of problem that are named."""

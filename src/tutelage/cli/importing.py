@@ -32,12 +32,15 @@ def import_answers(options: argparse.Namespace) -> int:
         answer_field=options.answer_field,
         smoothing=options.smoothing,
         requests=options.requests,
+        template=options.template,
         rows_shown=ROWS_SHOWN,
     )
     if how.columns is not None and how.form not in ("probabilities", "votes"):
         raise RecipeError(
             "--column needs to know what stands in it: add --form probabilities or --form votes"
         )
+    if options.template is not None and "{text}" not in options.template:
+        raise RecipeError("--template has no {text}; put {text} where the text stands")
     labels = None
     if options.labels is not None:
         labels = [label for one in options.labels.split(",") if (label := one.strip())]
@@ -124,6 +127,10 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--requests", type=Path, help="of the output of a batch API, the file of its requests"
+    )
+    parser.add_argument(
+        "--template",
+        help="of a log of chats, what stands around the text in a message, with {text} for it",
     )
     parser.add_argument(
         "--out",

@@ -91,9 +91,7 @@ def write_answers(recorded: Recorded, out: Path) -> None:
         )
     rows = [
         {"text": text}
-        | {
-            f"p_{label}": float(prob) for label, prob in zip(recorded.labels, probs, strict=True)
-        }
+        | {f"p_{label}": float(prob) for label, prob in zip(recorded.labels, probs, strict=True)}
         for text, probs in zip(recorded.texts, recorded.probs, strict=True)
     ]
     with replacing(place_for(out)) as beside:

@@ -15,7 +15,15 @@ from pydantic import AfterValidator, Field
 from tutelage.config.ranges import annotations_of
 from tutelage.config.source import Source
 from tutelage.config.specs import section
-from tutelage.config.values import AnswersPath, ModelName, PromptTemplate, Words, not_yet, refusal
+from tutelage.config.values import (
+    AnswersPath,
+    DataPath,
+    ModelName,
+    PromptTemplate,
+    Words,
+    not_yet,
+    refusal,
+)
 from tutelage.errors import Problem, nearest
 from tutelage.teachers.causal.spec import CausalTeacherSpec
 from tutelage.teachers.classifier.fits import FullFit, HeadFit, LoraFit, NoFit
@@ -69,7 +77,12 @@ CLASS_TEACHERS = (
             Field(default_factory=lambda: _HEAD(method="head")),
         ),
     ),
-    _teacher(RecordedTeacherSpec, file=(AnswersPath, ...)),
+    _teacher(
+        RecordedTeacherSpec,
+        file=(AnswersPath, ...),
+        requests=DataPath | None,
+        template=PromptTemplate,
+    ),
 )
 """Those that can say how likely each class of a text is."""
 

@@ -198,9 +198,7 @@ def _is_empty(cell: Any) -> bool:
     return cell is None or cell in ("", [], {}) or (isinstance(cell, str) and not cell.strip())
 
 
-def _number(
-    cell: Any, column: str, row: int, problems: Problems, *, whole: bool
-) -> float | None:
+def _number(cell: Any, column: str, row: int, problems: Problems, *, whole: bool) -> float | None:
     """A share or a count; None: it is none, which is noted."""
     value = cell
     if isinstance(cell, str):

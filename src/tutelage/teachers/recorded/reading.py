@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class Understanding:
     """Votes added to those for each label; None: as is usual for the form."""
     requests: Path | None = None
     """Of the output of a batch API, the file of its requests."""
+    template: str | None = None
+    """Of a log, what stands around the text in a message; None: nothing."""
     limits: ReadingLimits = USUAL
     """How large rows and the file may be."""
     rows_shown: int = ROWS_SHOWN
@@ -98,8 +100,7 @@ class Recorded:
             "rows": self.rows,
             "texts": len(self.ids),
             "labels": {
-                label: round(float(mean), 6)
-                for label, mean in zip(self.labels, means, strict=True)
+                label: round(float(mean), 6) for label, mean in zip(self.labels, means, strict=True)
             },
             "mean_entropy_nats": round(float(entropies.mean(dtype=np.float64)), 6),
             "unanswered_rows": self.unanswered,
@@ -156,8 +157,12 @@ def _read_table(
 ) -> tuple[Recorded | None, list[Problem]]:
     fields = (how.text_field, *layout.columns)
     rows = read_rows(path, problems, fields=fields, limits=how.limits)
-    if not check_columns(rows, fields, problems, keys="", advice="Name the right one: text_field"):
+    optional = {how.text_field} if layout.form == "log" else set()
+    advice = "Name the right one: text_field"
+    if not check_columns(rows, fields, problems, keys="", optional=optional, advice=advice):
         return None, problems.listed()
+    if layout.form == "log":
+        return _read_log(path, rows.values, labels, layout, how, problems)
     usable = [
         TextRow(number, text, cells)
         for number, cells in rows.values
@@ -179,7 +184,38 @@ def _read_table(
         problems.add_file("no row has an answer; expected one for every text")
     if not answered or len(numbers.labels) < 2:
         return None, problems.listed()
-    return _gathered(path, numbers, layout, how, scale, len(rows.values)), problems.listed()
+    votes = layout.form != "probabilities"
+    found = _gathered(path, numbers, layout, how, scale, len(rows.values), are_votes=votes)
+    return found, problems.listed()
+
+
+def _read_log(
+    path: Path,
+    rows: Sequence[tuple[int, Mapping[str, Any]]],
+    labels: Sequence[str] | None,
+    layout: Layout,
+    how: Understanding,
+    problems: Problems,
+) -> tuple[Recorded | None, list[Problem]]:
+    from tutelage.teachers.recorded.logs import read_calls
+
+    calls = read_calls(
+        rows,
+        layout,
+        labels,
+        problems,
+        text_field=how.text_field,
+        template=how.template,
+        requests=how.requests,
+        smoothing=VOTE_SMOOTHING if how.smoothing is None else how.smoothing,
+        limits=how.limits,
+    )
+    if calls is not None and not calls.numbers.rows and not problems.listed():
+        problems.add_file(f"no call has an answer; {'; '.join(calls.notes)}")
+    if calls is None or not calls.numbers.rows:
+        return None, problems.listed()
+    found = _gathered(path, calls.numbers, layout, how, 1.0, len(rows), are_votes=calls.are_votes)
+    return replace(found, notes=calls.notes), problems.listed()
 
 
 def _scale(numbers: Numbers) -> float:
@@ -220,7 +256,14 @@ def _only(numbers: Numbers, places: Sequence[int], *, unanswered: int) -> Number
 
 
 def _gathered(
-    path: Path, numbers: Numbers, layout: Layout, how: Understanding, scale: float, num_rows: int
+    path: Path,
+    numbers: Numbers,
+    layout: Layout,
+    how: Understanding,
+    scale: float,
+    num_rows: int,
+    *,
+    are_votes: bool,
 ) -> Recorded:
     """One distribution for each text."""
     places: dict[str, list[int]] = {}
@@ -231,8 +274,8 @@ def _gathered(
     form, smoothing = layout.form, None
     if form == "labels" and how.form in ("auto", "votes") and 2 * repeated >= len(numbers.rows):
         form = "votes"  # each text has several labels: those of several people
-    if form != "probabilities":
-        usual = VOTE_SMOOTHING if form == "votes" else LABEL_SMOOTHING / len(numbers.labels)
+    if are_votes:
+        usual = VOTE_SMOOTHING if form != "labels" else LABEL_SMOOTHING / len(numbers.labels)
         smoothing = usual if how.smoothing is None else how.smoothing
     probs = np.zeros((len(named), len(numbers.labels)), np.float64)
     contradicting = 0
@@ -269,9 +312,7 @@ def store_folder(path: Path) -> Path:
     return path / "targets" if (path / "targets" / "manifest.json").is_file() else path
 
 
-def _read_store(
-    path: Path, labels: Sequence[str] | None
-) -> tuple[Recorded | None, list[Problem]]:
+def _read_store(path: Path, labels: Sequence[str] | None) -> tuple[Recorded | None, list[Problem]]:
     """The answers in a store of the same labels, in whichever order these stand there."""
     from tutelage.targets import TargetStore
 

@@ -54,6 +54,13 @@ class RecordedTeacherSpec:
     answer_field: Annotated[str, MinLen(1)] | None = None
     """The one column that holds a whole answer; None: found by name."""
 
+    requests: Path | None = None
+    """Of the output of a batch API, the file of its requests, jsonl; None: the log holds them."""
+
+    template: str | None = None
+    """Of a log of chats, what stands around the text in the user's last message, with {text} where
+    it goes; None: the message is the text."""
+
     smoothing: Annotated[float, Ge(0), Le(1000)] | None = None
     """Votes added to those for each label; None: 0.5 where votes are counted, 0.1 shared out among
     all labels where a text has one label."""
@@ -109,29 +116,21 @@ class RecordedTeacherSpec:
         return [Problem("missing", f"{message}; they are left out", "warning")]
 
     def sources(self, assignment: ClassAssignment) -> str:
-        """The bytes of the file, or the manifest of the store, which names the sums of its parts.
+        """The bytes of the files, or the manifest of the store, which names the sums of its parts.
 
         Raises:
             ModelError: They cannot be read.
         """
-        from tutelage.data.limits import not_a_file
         from tutelage.teachers.recorded.reading import store_folder
 
         path = store_folder(self.file) / "manifest.json" if self.file.is_dir() else self.file
-        if path.exists() and (other := not_a_file(path)) is not None:
-            raise ModelError(f"{path} is {other}; expected a file of answers")
-        try:
-            return fingerprint_file(path)
-        except OSError as error:
-            raise ModelError(
-                f"{path} cannot be read ({error.strerror or error}); teacher.file names the "
-                "answers that are recorded: correct the path"
-            ) from None
+        found = _bytes_of(path, "file")
+        return found if self.requests is None else found + _bytes_of(self.requests, "requests")
 
     def fingerprint(self, assignment: ClassAssignment) -> str:
         """Names the bytes, and what is made of them for which labels."""
         options = asdict(self)
-        for key in ("file", "missing"):
+        for key in ("file", "requests", "missing"):
             del options[key]
         return fingerprint(
             "teacher", STAGE_VERSION, options, self.sources(assignment), assignment.labels
@@ -194,9 +193,26 @@ class RecordedTeacherSpec:
             form=self.form,
             columns=self.columns,
             answer_field=self.answer_field,
+            requests=self.requests,
+            template=self.template,
             smoothing=self.smoothing,
         )
         return read_recorded(self.file, assignment.labels, how)
+
+
+def _bytes_of(path: Path, key: str) -> str:
+    """Names what a file holds."""
+    from tutelage.data.limits import not_a_file
+
+    try:
+        if path.exists() and (other := not_a_file(path)) is not None:
+            raise ModelError(f"{path} is {other}; expected a file of answers")
+        return fingerprint_file(path)
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror or error}), but teacher.{key} names it: "
+            "correct the path"
+        ) from None
 
 
 def understood(recorded: Recorded) -> str:

@@ -108,8 +108,8 @@ def missing_message(
     place = f" ({first.source}, row {first.row})" if first.source else ""
     if len(absent) < len(examples):
         made = sum(one.source == "augmented" for one in absent)
-        advice = (
-            f"; {made:,} of them were made by data.augment, which nobody has answered" * bool(made)
+        advice = f"; {made:,} of them were made by data.augment, which nobody has answered" * bool(
+            made
         )
         return (
             f"{recorded.source} has no answer for {len(absent):,} of {len(examples):,} texts, the "

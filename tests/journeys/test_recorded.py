@@ -1,0 +1,117 @@
+"""Recorded answers as a teacher, from a file to a report."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from tests.journeys.tiny_job import LABELS, run_here, sentences, write_csv
+
+from tutelage.cli.main import main
+
+RECIPE = """\
+name: tiny
+task: {kind: classification, labels: [negative, neutral, positive]}
+data: {train: train.csv, validation: validation.csv, test: test.csv}
+teacher: {kind: recorded, file: answers.csv}
+students:
+  words: {kind: linear, max_ngrams: 200}
+train: {epochs: 1}
+evaluate: {control: true, bootstrap_samples: 100, latency_examples: 5}
+"""
+
+
+def job(folder: Path) -> Path:
+    """Data, answers in another order of labels, and a recipe."""
+    rows = sentences(120, seed=0)
+    for name, part in (("train", rows[:60]), ("validation", rows[60:80]), ("test", rows[80:])):
+        write_csv(folder / f"{name}.csv", part)
+    chance = random.Random(1)
+    lines = ["text,p_positive,p_negative,p_neutral"]
+    for text, label in chance.sample(rows, len(rows)):
+        top = chance.uniform(0.6, 0.9)
+        probs = {name: top if name == label else (1 - top) / 2 for name in LABELS}
+        lines.append(f"{text},{probs['positive']},{probs['negative']},{probs['neutral']}")
+    (folder / "answers.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = job(tmp_path_factory.mktemp("recorded"))
+    run_here(folder, until="report")
+    return folder
+
+
+def test_a_report_names_the_file_and_times_no_teacher(finished: Path) -> None:
+    run = finished / "runs" / "tiny"
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert evaluation["teacher"]["accuracy"]["value"] == 1.0
+    assert "latency_ms_p50" not in evaluation["teacher"]
+    assert evaluation["students"]["words"]["agreement"]["value"] > 0.9
+    said = "answers recorded in answers.csv: probabilities of 120 texts"
+    assert json.loads((run / "provenance.json").read_text())["teacher"]["description"] == said
+    assert said in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_second_run_has_nothing_to_do_until_the_answers_change(finished: Path) -> None:
+    assert {done for _, done in _stages(finished)} == {"done before"}
+    file = finished / "answers.csv"
+    before = file.read_text(encoding="utf-8")
+    file.write_text(before.replace("p_positive,p_negative", "p_negative,p_positive"), "utf-8")
+    changed = dict(_stages(finished))
+    file.write_text(before, encoding="utf-8")
+    assert changed["targets"] != "done before"
+    run_here(finished, until="report")
+
+
+def _stages(folder: Path) -> list[tuple[str, str]]:
+    outcome = run_here(folder, until="report")
+    return [(name, str(what)) for name, what in outcome.stages.items()]
+
+
+def test_everything_else_that_is_done_with_a_run(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(finished / "runs" / "tiny")
+    assert main(["predict", run, "great lovely phone", "--json"]) == 0
+    assert '"positive"' in capsys.readouterr().out
+    assert main(["explain", run, "great phone"]) == 0
+    assert main(["explain", run, "--teacher", "great phone"]) == 2
+    assert "answers only the texts of its run" in capsys.readouterr().err
+    assert main(["runs", str(finished / "runs")]) == 0
+    assert "recorded answers.csv" in capsys.readouterr().out
+    assert main(["verify", run]) == 0
+    assert main(["check", str(finished / "recipe.yaml")]) == 0
+    assert "its answers are there: nothing is computed" in capsys.readouterr().out
+
+
+def test_a_store_of_another_run_is_a_teacher(finished: Path, tmp_path: Path) -> None:
+    other = job(tmp_path)
+    (other / "answers.csv").unlink()
+    store = finished / "runs" / "tiny"
+    labels = "task.labels=[positive, negative, neutral]"
+    outcome = run_here(other, f"teacher.file={store}", labels, until="label")
+    held_out = outcome.teacher_held_out
+    assert held_out["accuracy"]["value"] == 1.0
+
+
+def test_students_are_told_that_there_are_no_weights(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--set", "students.words={kind: rnn, embeddings: teacher}"]
+    assert main(["check", str(finished / "recipe.yaml"), *asked]) == 2
+    assert "a recorded teacher has none here: take embeddings: random" in capsys.readouterr().out
+
+
+def test_a_wrong_path_is_told_with_the_right_one(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = str(finished / "recipe.yaml")
+    assert main(["check", recipe, "--set", "teacher.file=answer.csv"]) == 2
+    assert "teacher.file: answer.csv: no such file" in capsys.readouterr().out
+    assert main(["check", recipe, "--set", "teacher.file=answers.xls"]) == 2
+    assert "teacher.file" in capsys.readouterr().err

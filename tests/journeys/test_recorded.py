@@ -58,19 +58,38 @@ def test_a_report_names_the_file_and_times_no_teacher(finished: Path) -> None:
 
 
 def test_a_second_run_has_nothing_to_do_until_the_answers_change(finished: Path) -> None:
-    assert {done for _, done in _stages(finished)} == {"done before"}
+    assert set(_stages(finished).values()) == {"kept"}
     file = finished / "answers.csv"
     before = file.read_text(encoding="utf-8")
     file.write_text(before.replace("p_positive,p_negative", "p_negative,p_positive"), "utf-8")
-    changed = dict(_stages(finished))
+    changed = _stages(finished)
     file.write_text(before, encoding="utf-8")
-    assert changed["targets"] != "done before"
+    assert changed["teacher"] == changed["targets"] == changed["students/words"] == "done"
     run_here(finished, until="report")
 
 
-def _stages(folder: Path) -> list[tuple[str, str]]:
-    outcome = run_here(folder, until="report")
-    return [(name, str(what)) for name, what in outcome.stages.items()]
+def _stages(folder: Path) -> dict[str, str]:
+    return {stage.name: stage.how for stage in run_here(folder, until="report").stages}
+
+
+def test_rows_without_an_answer_are_left_out_of_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = job(tmp_path)
+    header, *rows = (folder / "answers.csv").read_text(encoding="utf-8").splitlines()
+    judged = [(folder / f"{name}.csv").read_text("utf-8") for name in ("validation", "test")]
+    held = [row for row in rows if any(row.split(",")[0] in text for text in judged)]
+    kept = [row for row in rows if row not in held[:5]][7:]
+    (folder / "answers.csv").write_text("\n".join([header, *kept]) + "\n", encoding="utf-8")
+    assert main(["check", str(folder / "recipe.yaml")]) == 0
+    missing = 120 - len(kept)
+    assert f"no answer for {missing} of 120 texts" in capsys.readouterr().out
+    outcome = run_here(folder, until="evaluate")
+    evaluation = json.loads((outcome.folder.path / "evaluation.json").read_text())
+    assert evaluation["rows"] < 40
+    account = json.loads((outcome.folder.path / "stages" / "targets.json").read_text())
+    assert account["facts"]["answers"]["unanswered"] == {"not recorded": missing}
+    assert {stage.how for stage in run_here(folder, until="evaluate").stages} == {"kept"}
 
 
 def test_everything_else_that_is_done_with_a_run(

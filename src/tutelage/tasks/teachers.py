@@ -94,6 +94,7 @@ def verbalizer_problems(source: Source) -> list[Problem]:
         source: A classification recipe as it was read.
     """
     labels, verbalizers = source.at("task", "labels"), source.at("teacher", "verbalizers")
+    labels = list(labels) if isinstance(labels, dict) else labels
     if not isinstance(labels, list) or not isinstance(verbalizers, dict):
         return []
     keys, problems = ("teacher", "verbalizers"), []

@@ -23,19 +23,23 @@ def teacher_spec(recipe: Recipe) -> TeacherSpec[ClassAssignment, Teacher]:
 
 
 def assignment_of(
-    recipe: Recipe, data: Prepared | None = None, *, reading: Reading | None = None
+    recipe: Recipe,
+    data: Prepared | None = None,
+    *,
+    reading: Reading | None = None,
+    answers: Path | None = None,
 ) -> ClassAssignment:
-    """What the teacher shall tell apart, the rows it may learn from, where it keeps what it
-    reads.
+    """What the teacher shall tell apart, the rows it may learn from, where it keeps what it reads
+    and what it is told.
     """
-    if data is None:
-        return ClassAssignment(recipe.task.labels)
     return ClassAssignment(
         recipe.task.labels,
-        data.train,
-        data.train_groups,
+        None if data is None else data.train,
+        None if data is None else data.train_groups,
         reading,
-        besides=(*data.unlabeled, *data.validation, *data.test),
+        descriptions=recipe.task.descriptions or {},
+        answers=answers,
+        besides=() if data is None else (*data.unlabeled, *data.validation, *data.test),
     )
 
 
@@ -118,6 +122,7 @@ def fit_teacher(
     *,
     out: Path,
     reading: Reading | None = None,
+    answers: Path | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Make the teacher and save it in `out`, in the place of what is there.
@@ -128,16 +133,22 @@ def fit_teacher(
     # Its files may be links into another run: they are never written into.
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    assignment = assignment_of(recipe, data, reading=reading)
+    assignment = assignment_of(recipe, data, reading=reading, answers=answers)
     return teacher_spec(recipe).make(assignment, out=out, progress=progress)
 
 
 def load_teacher(
-    recipe: Recipe, data: Prepared, folder: Path, *, reading: Reading | None = None
+    recipe: Recipe,
+    data: Prepared,
+    folder: Path,
+    *,
+    reading: Reading | None = None,
+    answers: Path | None = None,
 ) -> Teacher:
     """The teacher that `fit_teacher` saved.
 
     Raises:
         ModelError: The folder or the weights below it are not what they were.
     """
-    return teacher_spec(recipe).load(folder, assignment_of(recipe, data, reading=reading))
+    assignment = assignment_of(recipe, data, reading=reading, answers=answers)
+    return teacher_spec(recipe).load(folder, assignment)

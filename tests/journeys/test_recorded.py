@@ -87,8 +87,9 @@ def test_rows_without_an_answer_are_left_out_of_a_run(
     outcome = run_here(folder, until="evaluate")
     evaluation = json.loads((outcome.folder.path / "evaluation.json").read_text())
     assert evaluation["rows"] < 40
-    account = json.loads((outcome.folder.path / "stages" / "targets.json").read_text())
-    assert account["facts"]["answers"]["unanswered"] == {"not recorded": missing}
+    account = outcome.folder.stage("targets").facts["answers"]
+    assert account["answers"] == 120 - missing
+    assert account["unanswered"] == {"not recorded": missing}
     assert {stage.how for stage in run_here(folder, until="evaluate").stages} == {"kept"}
 
 

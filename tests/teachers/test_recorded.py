@@ -237,7 +237,9 @@ def test_one_label_alone_is_no_teacher(tmp_path: Path) -> None:
     assert "speak of one label, good" in told(path, labels=None)[0]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(
         st.tuples(st.sampled_from("abcd"), st.tuples(*[st.integers(0, 9)] * 3)),

@@ -7,7 +7,7 @@ counted and named.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ Missing = Literal["leave_out", "refuse"]
 
 
 class RecordedTeacher:
-    """Answers that somebody has; see `teachers.teacher.AnswersAsTheyCome`.
+    """Answers that somebody has; see `teachers.teacher.AnswersAsTheyCome` and `Accounts`.
 
     Args:
         recorded: The answers.
@@ -40,6 +40,7 @@ class RecordedTeacher:
         self._missing: Missing = missing
         self._places = {name: place for place, name in enumerate(recorded.ids)}
         self._unanswered: dict[bytes, str] = {}
+        self._account: dict[str, Any] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -55,6 +56,13 @@ class RecordedTeacher:
     def unanswered(self) -> Mapping[bytes, str]:
         """By content id, texts of the last call without an answer."""
         return self._unanswered
+
+    @property
+    def account(self) -> Mapping[str, Any]:
+        """Of the last call: texts with and without an answer, and what was understood of the
+        file.
+        """
+        return self._account
 
     def label(self, examples: Sequence[Example]) -> NDArray[np.float32]:
         """Soft targets of texts that all have one, float32 [B, C].
@@ -77,6 +85,12 @@ class RecordedTeacher:
         """
         absent = without_answer(self._recorded, examples)
         self._unanswered = {one.example_id: NOT_RECORDED for one in absent}
+        texts = {one.example_id for one in examples}
+        self._account = {
+            "answers": len(texts) - len(self._unanswered),
+            "unanswered": {NOT_RECORDED: len(self._unanswered)} if absent else {},
+            "recorded": self._recorded.facts(),
+        }
         if absent:
             message = missing_message(self._recorded, examples, absent)
             if self._missing == "refuse" or len(absent) == len(examples):

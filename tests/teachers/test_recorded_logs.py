@@ -99,7 +99,14 @@ def test_a_batch_is_read_beside_its_requests(tmp_path: Path) -> None:
 
 def test_no_answer_is_counted_and_a_wrong_one_is_named(tmp_path: Path) -> None:
     refused = {"answers": [{"type": "refusal", "name": "label"}]}
-    replies = [decision(*SHARES), refused, says(""), decision(0.2, 0.2, 0.2), {"ok": True}, says("?")]
+    replies = [
+        decision(*SHARES),
+        refused,
+        says(""),
+        decision(0.2, 0.2, 0.2),
+        {"ok": True},
+        says("?"),
+    ]
     records = [
         {"request": {"input": text}, "response": reply}
         for text, reply in zip("abcdef", replies, strict=True)

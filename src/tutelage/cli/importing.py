@@ -82,8 +82,7 @@ def described(recorded: Recorded) -> list[str]:
         f"{' (in percent)' if recorded.percentages else ''}{smoothing}",
         f"  rows     {recorded.rows:,}: {recorded.unanswered:,} without an answer, "
         f"{recorded.repeated:,} about a text that was there before",
-        f"  texts    {len(recorded.ids):,}: {recorded.contradicting:,} with answers that differ, "
-        "which are averaged",
+        f"  texts    {len(recorded.ids):,}: {recorded.contradicting:,} with answers that differ",
         f"  entropy  {facts['mean_entropy_nats']:.3f} nats on average, of at most "
         f"{math.log(len(recorded.labels)):.3f}",
         f"  {len(recorded.labels):,} labels, with their mean probability:",

@@ -23,10 +23,12 @@ from tutelage.data.examples.labels import (
     label_value,
     names_in,
 )
-from tutelage.data.rows import Problems, is_missing, shown
+from tutelage.data.rows import Problems, shown
 from tutelage.teachers.recorded.layout import Form, Layout
 from tutelage.types import same_name
 
+MOST_NUMBER = 1e12
+"""No share and no count of votes is larger; a number of thousands of digits is no float."""
 _SEPARATORS = "|;"
 """Between labels that stand in one cell of text."""
 
@@ -157,8 +159,9 @@ def _pairs(
         )
         problems.add("without probabilities", row.number, message)
         return None
-    is_one = not isinstance(cell, str) or known is None or same_name(cell.strip()) in known
-    parts = cell if isinstance(cell, list) else [cell] if is_one else _split(cell)
+    parts = cell if isinstance(cell, list) else [cell]
+    if isinstance(cell, str) and known is not None and same_name(cell.strip()) not in known:
+        parts = _split(cell)
     pairs: list[tuple[Label, float]] = []
     for part in parts:
         label = label_value({field: part}, field, row.number, problems)
@@ -200,25 +203,33 @@ def _is_empty(cell: Any) -> bool:
 
 def _number(cell: Any, column: str, row: int, problems: Problems, *, whole: bool) -> float | None:
     """A share or a count; None: it is none, which is noted."""
-    value = cell
-    if isinstance(cell, str):
-        try:
-            value = float(cell.strip().removesuffix("%"))
-        except ValueError:
-            value = None
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or is_missing(value) or not math.isfinite(value):
+    value = _value(cell)
+    if value is None:
         expected = "how many chose the label" if whole else "a probability"
         message = f"`{column}` is {shown(cell)}; expected {expected}"
         problems.add("with something that is no number", row, message)
     elif value < 0:
         problems.add("with a negative number", row, f"`{column}` is {shown(cell)}, below 0")
+        value = None
     elif whole and value != int(value):
         message = (
             f"`{column}` is {shown(cell)}; votes are whole numbers: for shares say form: "
             "probabilities"
         )
         problems.add("with a part of a vote", row, message)
+        value = None
+    return value
+
+
+def _value(cell: Any) -> float | None:
+    """The finite number of a cell, also where it is written as text."""
+    if isinstance(cell, str):
+        try:
+            value = float(cell.strip().removesuffix("%"))
+        except ValueError:
+            return None
+    elif isinstance(cell, (int, float)) and not isinstance(cell, bool):
+        value = float(cell) if abs(cell) < MOST_NUMBER else math.inf
     else:
-        return float(value)
-    return None
+        return None
+    return value if math.isfinite(value) and abs(value) < MOST_NUMBER else None

@@ -178,7 +178,7 @@ def _read_table(
     answered = bool(len(numbers.rows))
     if len(numbers.labels) < 2 and answered:
         problems.add_file(
-            f"all answers speak of one label, {numbers.labels[0]}; expected at least two"
+            f"all answers speak of one label, {', '.join(numbers.labels)}; expected at least two"
         )
     elif not answered and not problems.listed():
         problems.add_file("no row has an answer; expected one for every text")

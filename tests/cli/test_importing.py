@@ -29,7 +29,7 @@ def test_a_person_is_told_what_was_understood(
         "  texts    2: 0 with answers that differ\n"
         "  entropy  0.493 nats on average, of at most 0.693\n"
         "  2 labels, with their mean probability:\n"
-        "    yes  0.638\n"
+        "    yes  0.637\n"
         "    no   0.362\n"
     )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.journeys.tiny_job import LABELS, run_here, sentences, write_csv
 
 from tutelage.cli.main import main
+from tutelage.recipes.loading import load_recipe
 
 RECIPE = """\
 name: tiny
@@ -135,3 +138,14 @@ def test_a_wrong_path_is_told_with_the_right_one(
     assert "teacher.file: answer.csv: no such file" in capsys.readouterr().out
     assert main(["check", recipe, "--set", "teacher.file=answers.xls"]) == 2
     assert "teacher.file" in capsys.readouterr().err
+
+
+def test_every_recipe_of_the_page_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "recorded.md").read_text(encoding="utf-8")
+    blocks = [yaml.safe_load(one) for one in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    assert len(blocks) == 8
+    whole = blocks[0]
+    for block in blocks:
+        file = tmp_path / "recipe.yaml"
+        file.write_text(yaml.safe_dump({**whole, **block}), encoding="utf-8")
+        assert load_recipe(file).teacher.kind == "recorded"

@@ -149,6 +149,17 @@ def test_labels_alone_are_hardly_soft(tmp_path: Path) -> None:
     assert answers(understood(path, smoothing=0.0))["two"] == [0, 0, 1]
 
 
+def test_labels_that_are_votes_are_said_to_be(tmp_path: Path) -> None:
+    path = written(tmp_path, "text,label\none,fair\ntwo,good\n")
+    found = understood(path, form="votes")
+    assert (found.form, found.smoothing) == ("votes", 0.5)
+    assert answers(found)["one"] == [0.2, 0.6, 0.2]
+    twice = written(tmp_path, "text,label\none,fair\none,good\ntwo,bad\ntwo,bad\n")
+    assert understood(twice).form == "votes"
+    kept = understood(twice, form="labels")
+    assert (kept.form, kept.contradicting) == ("labels", 1)
+
+
 def test_labels_are_found_where_none_are_given(tmp_path: Path) -> None:
     path = written(tmp_path, "text,label\none,fair\ntwo,bad\n")
     assert understood(path, labels=None).labels == ("bad", "fair")

@@ -106,6 +106,8 @@ def find_layout(
     for name, one in _ANSWERS:
         if name in columns and form in ("auto", one):
             return Layout(one, answer=name)
+    if form == "votes" and "label" in columns:  # a row for each vote
+        return Layout("votes", answer="label")
     problems.add_file(_nothing(columns, labels, form))
     return None
 

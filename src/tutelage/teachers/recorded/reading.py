@@ -224,22 +224,26 @@ def _scale(numbers: Numbers) -> float:
     return 100.0 if len(sums) and float(np.mean(np.abs(sums - 100.0) <= 1.0)) > 0.5 else 1.0
 
 
+def _row_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums over labels to the same last digit in whatever order these stand, [N]."""
+    return np.ascontiguousarray(np.sort(values, axis=1)).sum(axis=1)
+
+
 def _require_sums(numbers: Numbers, layout: Layout, scale: float, problems: Problems) -> Numbers:
     """Only rows whose probabilities sum to 1; others are noted."""
-    good = []
+    totals = _row_sums(numbers.values) / scale
+    fits = np.abs(totals - 1.0) <= SUM_TOLERANCE
     where = ", ".join(f"`{name}`" for name in layout.columns[:5])
-    for place, row in enumerate(numbers.rows):
-        total = math.fsum(numbers.values[place]) / scale
-        if abs(total - 1.0) <= SUM_TOLERANCE:
-            good.append(place)
-            continue
-        counts = (numbers.values[place] == np.floor(numbers.values[place])).all() and total > 1
+    for place in np.flatnonzero(~fits).tolist():
+        told, total = numbers.values[place], totals[place]
+        counts = bool((told == np.floor(told)).all()) and total > 1
         problems.add(
             "whose probabilities do not sum to 1",
-            row.number,
+            numbers.rows[place].number,
             f"the probabilities in {where} sum to {total:.4g}; expected 1 (or 100 in every row)"
             + ("; if they are votes, say form: votes" if counts else ""),
         )
+    good = np.flatnonzero(fits).tolist()
     return _only(numbers, good, unanswered=numbers.unanswered)
 
 
@@ -272,24 +276,30 @@ def _gathered(
     named = sorted((example_id(text), text) for text in places)
     repeated = len(numbers.rows) - len(named)
     form, smoothing = layout.form, None
-    if form == "labels" and how.form in ("auto", "votes") and 2 * repeated >= len(numbers.rows):
+    if form == "labels" and how.form == "auto" and 2 * repeated >= len(numbers.rows):
         form = "votes"  # each text has several labels: those of several people
     if are_votes:
         usual = VOTE_SMOOTHING if form != "labels" else LABEL_SMOOTHING / len(numbers.labels)
         smoothing = usual if how.smoothing is None else how.smoothing
-    probs = np.zeros((len(named), len(numbers.labels)), np.float64)
+    several = {
+        at: numbers.values[places[text]]
+        for at, (_, text) in enumerate(named)
+        if len(places[text]) > 1
+    }
     contradicting = 0
-    for at, (_, text) in enumerate(named):
-        found = numbers.values[places[text]]
-        if smoothing is None:
-            found = np.array([row / math.fsum(row) for row in found])
+    if smoothing is None:
+        shares = numbers.values / _row_sums(numbers.values)[:, None]
+        probs = shares[[places[text][0] for _, text in named]]
+        for at in several:
+            found = shares[places[named[at][1]]]
             contradicting += bool((np.ptp(found, axis=0) > _SAME).any())
-            # Sorted and summed exactly, so that no order of rows or labels shows.
             probs[at] = [math.fsum(column) / len(found) for column in found.T]
-        else:
+    else:
+        votes = numbers.values[[places[text][0] for _, text in named]]
+        for at, found in several.items():
             contradicting += form == "labels" and bool((np.ptp(found, axis=0) > 0).any())
-            votes = found.sum(axis=0)
-            probs[at] = (votes + smoothing) / (votes.sum() + smoothing * len(votes))
+            votes[at] = found.sum(axis=0)
+        probs = (votes + smoothing) / (votes.sum(axis=1) + smoothing * votes.shape[1])[:, None]
     return Recorded(
         source=path.name,
         form=form,

@@ -154,7 +154,10 @@ def describe_effort(estimate: Mapping[str, Any]) -> str:
     if not estimate["teacher_tokens"]:
         return "its answers are there: nothing is computed"
     price = f", {estimate['teacher_dollars']:,.2f} $" if estimate.get("teacher_dollars") else ""
+    requests = (
+        f"{estimate['teacher_requests']:,} requests, " if estimate.get("teacher_requests") else ""
+    )
     return (
-        f"about {estimate['teacher_tokens']:,} tokens, "
+        f"{requests}about {estimate['teacher_tokens']:,} tokens, "
         f"{describe_minutes(estimate['teacher_seconds'])}{price}"
     )

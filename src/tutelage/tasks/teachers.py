@@ -25,6 +25,8 @@ from tutelage.config.values import (
     refusal,
 )
 from tutelage.errors import Problem, nearest
+from tutelage.teachers.api.money import Budget, Price
+from tutelage.teachers.api.spec import ApiTeacherSpec
 from tutelage.teachers.causal.spec import CausalTeacherSpec
 from tutelage.teachers.classifier.fits import FullFit, HeadFit, LoraFit, NoFit
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
@@ -33,12 +35,12 @@ from tutelage.teachers.recorded.spec import RecordedTeacherSpec
 from tutelage.types import same_name
 
 
-def _teacher(spec: Any, **extra: Any) -> Any:
+def _teacher(spec: Any, *, own_first: bool = False, **extra: Any) -> Any:
     """The section of one kind: its kind must be said, its model may be a path beside the recipe."""
     extra = {"kind": (annotations_of(spec)["kind"], ...), **extra}
-    if any(option.name == "model" for option in fields(spec)):
+    if spec.has_weights and any(option.name == "model" for option in fields(spec)):
         extra["model"] = ModelName
-    return section(spec, kind=spec.kind, extra=extra, own_first=False)
+    return section(spec, kind=spec.kind, extra=extra, own_first=own_first)
 
 
 def _one_of(sections: Sequence[Any], key: str) -> Any:
@@ -76,6 +78,14 @@ CLASS_TEACHERS = (
             _one_of((_HEAD, _LORA, _FULL, _NO_FIT), "method"),
             Field(default_factory=lambda: _HEAD(method="head")),
         ),
+    ),
+    _teacher(
+        ApiTeacherSpec,
+        own_first=True,
+        groups=Literal["auto"] | Mapping[str, Words] | None,
+        verbalizers=Mapping[str, Words] | None,
+        price=section(Price) | None,
+        budget=section(Budget) | None,
     ),
     _teacher(
         RecordedTeacherSpec,

@@ -106,6 +106,8 @@ class Effort:
     """Weights that answer; 0 where they lie elsewhere."""
     dollars: float = 0.0
     """Price of its answers."""
+    requests: int = 0
+    """Calls of a server."""
 
 
 class TeacherSpec(Protocol[Assignment, Made]):

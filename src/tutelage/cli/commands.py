@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tutelage.cli.importing import import_answers
 from tutelage.cli.managing import clean, compare, runs
 from tutelage.cli.streams import write_json, write_result
 from tutelage.cli.targets import targets
@@ -344,6 +345,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "runs": runs,
     "compare": compare,
     "clean": clean,
+    "import": import_answers,
     "targets": targets,
     "demo": demo,
 }

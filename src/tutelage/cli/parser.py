@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tutelage.cli.importing import add_words as add_import_words
 from tutelage.errors import one_line
 from tutelage.recipes.demo import DEMOS
 from tutelage.tasks import KINDS
@@ -191,6 +192,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     clean.add_argument("folder", type=Path, help="a run folder")
     clean.add_argument("--yes", action="store_true", help="remove it")
+
+    add_import_words(
+        _command(
+            commands, "import", "say what was understood of a file of answers that somebody has"
+        )
+    )
 
     _targets(
         _command(

@@ -15,7 +15,15 @@ from pydantic import AfterValidator, Field
 from tutelage.config.ranges import annotations_of
 from tutelage.config.source import Source
 from tutelage.config.specs import section
-from tutelage.config.values import ModelName, PromptTemplate, Words, not_yet, refusal
+from tutelage.config.values import (
+    AnswersPath,
+    DataPath,
+    ModelName,
+    PromptTemplate,
+    Words,
+    not_yet,
+    refusal,
+)
 from tutelage.errors import Problem, nearest
 from tutelage.teachers.api.money import Budget, Price
 from tutelage.teachers.api.spec import ApiTeacherSpec
@@ -23,6 +31,7 @@ from tutelage.teachers.causal.spec import CausalTeacherSpec
 from tutelage.teachers.classifier.fits import FullFit, HeadFit, LoraFit, NoFit
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
 from tutelage.teachers.prompted.spec import PromptedTeacherSpec
+from tutelage.teachers.recorded.spec import RecordedTeacherSpec
 from tutelage.types import same_name
 
 
@@ -77,6 +86,12 @@ CLASS_TEACHERS = (
         verbalizers=Mapping[str, Words] | None,
         price=section(Price) | None,
         budget=section(Budget) | None,
+    ),
+    _teacher(
+        RecordedTeacherSpec,
+        file=(AnswersPath, ...),
+        requests=DataPath | None,
+        template=PromptTemplate,
     ),
 )
 """Those that can say how likely each class of a text is."""
@@ -134,7 +149,7 @@ TOKEN_TEACHERS = (
             Annotated[
                 Literal["causal_lm"],
                 not_yet(
-                    ("prompted", "classifier"),
+                    ("prompted", "classifier", "recorded"),
                     "is a teacher of the task classification; use causal_lm",
                 ),
             ],

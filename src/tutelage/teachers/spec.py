@@ -71,6 +71,10 @@ class ClassAssignment:
     """A folder beside the runs for answers that cost something, kept the moment they come and
     shared by all runs there; None: nowhere, such as for `check`."""
 
+    besides: Sequence[Example] = ()
+    """Other rows that it will be asked about: unlabeled, validation and test; none: nobody knows
+    them yet. It learns nothing from them."""
+
     @property
     def rows(self) -> Sequence[Example]:
         """The training rows, for what cannot be answered without them."""

@@ -149,7 +149,9 @@ class ClassificationWords:
     def legend(self, evaluation: Evaluation) -> str:
         """What must be known to read the table of the terminal."""
         rows = formats.plural(evaluation["rows"], "test row")
-        legend = f"{rows}; ms: median for one text; faster: times the teacher's."
+        timed = evaluation["teacher"].get("latency_ms_p50") is not None
+        faster = "faster: times the teacher's" if timed else "the teacher's answers are not timed"
+        legend = f"{rows}; ms: median for one text; {faster}."
         devices = evaluation.get("devices", {})
         if len(set(devices.values())) > 1:
             places = ", ".join(f"{device} ({who})" for who, device in devices.items())

@@ -129,6 +129,12 @@ class ApiTeacherSpec(AskingOptions):
         if not _URL.fullmatch(self.base_url):
             message = f"{self.base_url!r} is no address; expected such as http://127.0.0.1:8000/v1"
             return [Problem("base_url", message)]
+        if "@" in self.base_url:
+            message = (
+                "a name or key in the address would be written to the run: take it out, put it "
+                "into an environment variable, and name that in api_key_env"
+            )
+            return [Problem("base_url", message)]
         try:
             read_key(self.api_key_env)
         except ModelError as error:

@@ -47,7 +47,6 @@ from tutelage.tasks.recipe import (
 from tutelage.train.settings import TrainSettings
 from tutelage.types import Seed, same_name
 
-
 _LABELS_SCHEMA = {
     "anyOf": [
         {"type": "array", "items": {"type": "string"}},

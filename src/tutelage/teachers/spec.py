@@ -61,6 +61,9 @@ class ClassAssignment:
     answers: Path | None = None
     """A folder beside the runs for answers that cost something, kept the moment they come and
     shared by all runs there; None: nowhere, such as for `check`."""
+    validation: Sequence[Example] | None = None
+    """Rows, labelled or not, that no teacher is fitted to, by which teachers are weighed; None:
+    there are none."""
 
     @property
     def rows(self) -> Sequence[Example]:

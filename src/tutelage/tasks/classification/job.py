@@ -135,6 +135,7 @@ class ClassificationJob:
             self.data,
             out=folder.teacher_path,
             reading=self._reading(folder),
+            answers=answers_path(folder),
             progress=progress,
         )
 
@@ -147,7 +148,11 @@ class ClassificationJob:
         if self._loaded is None:
             self._loaded = Deferred(
                 lambda: load_teacher(
-                    self.recipe, self.data, folder.teacher_path, reading=self._reading(folder)
+                    self.recipe,
+                    self.data,
+                    folder.teacher_path,
+                    reading=self._reading(folder),
+                    answers=answers_path(folder),
                 )
             )
         return self._loaded
@@ -208,6 +213,11 @@ class ClassificationJob:
         return evaluate_run(
             self.recipe, folder, self.data, self.store, self._teacher(folder), progress=progress
         )
+
+
+def answers_path(folder: RunFolder) -> Path:
+    """Where answers that cost something are kept, beside the runs and shared by them."""
+    return folder.path.parent / "answers"
 
 
 def _written_by(folder: RunFolder) -> str | None:

@@ -23,14 +23,25 @@ def teacher_spec(recipe: Recipe) -> TeacherSpec[ClassAssignment, Teacher]:
 
 
 def assignment_of(
-    recipe: Recipe, data: Prepared | None = None, *, reading: Reading | None = None
+    recipe: Recipe,
+    data: Prepared | None = None,
+    *,
+    reading: Reading | None = None,
+    answers: Path | None = None,
 ) -> ClassAssignment:
-    """What the teacher shall tell apart, the rows it may learn from, where it keeps what it
-    reads.
+    """What the teacher shall tell apart, the rows it may learn from, where it keeps what it reads
+    and, beside the runs, answers that cost something.
     """
     if data is None:
-        return ClassAssignment(recipe.task.labels)
-    return ClassAssignment(recipe.task.labels, data.train, data.train_groups, reading)
+        return ClassAssignment(recipe.task.labels, answers=answers)
+    return ClassAssignment(
+        recipe.task.labels,
+        data.train,
+        data.train_groups,
+        reading,
+        answers=answers,
+        validation=data.validation,
+    )
 
 
 def teacher_problems(recipe: Recipe, data: Prepared | None) -> list[Problem]:
@@ -112,6 +123,7 @@ def fit_teacher(
     *,
     out: Path,
     reading: Reading | None = None,
+    answers: Path | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Make the teacher and save it in `out`, in the place of what is there.
@@ -122,16 +134,22 @@ def fit_teacher(
     # Its files may be links into another run: they are never written into.
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    assignment = assignment_of(recipe, data, reading=reading)
+    assignment = assignment_of(recipe, data, reading=reading, answers=answers)
     return teacher_spec(recipe).make(assignment, out=out, progress=progress)
 
 
 def load_teacher(
-    recipe: Recipe, data: Prepared, folder: Path, *, reading: Reading | None = None
+    recipe: Recipe,
+    data: Prepared,
+    folder: Path,
+    *,
+    reading: Reading | None = None,
+    answers: Path | None = None,
 ) -> Teacher:
     """The teacher that `fit_teacher` saved.
 
     Raises:
         ModelError: The folder or the weights below it are not what they were.
     """
-    return teacher_spec(recipe).load(folder, assignment_of(recipe, data, reading=reading))
+    assignment = assignment_of(recipe, data, reading=reading, answers=answers)
+    return teacher_spec(recipe).load(folder, assignment)

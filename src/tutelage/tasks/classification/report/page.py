@@ -27,6 +27,7 @@ from tutelage.tasks.classification.report.explanations import (
     what_was_looked_at,
 )
 from tutelage.tasks.classification.report.measures import COST_AXES, MEASURES, NAMES, TERMS
+from tutelage.tasks.classification.report.members import members_section
 from tutelage.tasks.classification.report.predictions import (
     Predictions,
     confusions,
@@ -43,6 +44,7 @@ LAYOUT = Layout(
         "verdict.html",
         "asked.html",
         "numbers.html",
+        "members.html",
         "curves.html",
         "answers.html",
         "disagreements.html",
@@ -137,6 +139,7 @@ class ClassificationWords:
             "confusions": confusions(predictions, labels),
             "disagreements": disagreements,
             "disagreement_count": disagreement_count,
+            "members": members_section(evaluation, predictions),
             "strongest": strongest_words(evaluation),
             "looked_at": what_was_looked_at(evaluation, predictions),
             "data_files": data_files(records.provenance),

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.journeys.tiny_job import run_here, tutelage_json
+from tests.journeys.tiny_job import run_here
 
 from tutelage.errors import RecipeError
 from tutelage.metrics import nll
 from tutelage.recipes.loading import load_recipe
 from tutelage.recipes.run import run
 from tutelage.targets import TargetStore
+from tutelage.tasks.classification.checking import check_recipe
 from tutelage.tasks.classification.data import prepare_data
 from tutelage.tasks.classification.evaluating import labels_of
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
@@ -155,9 +156,10 @@ def test_the_report_shows_members_and_where_they_part(job: Path, model_folder: P
 
 def test_problems_of_members_are_told_at_their_place(job: Path, model_folder: Path) -> None:
     write_recipe(job, model_folder)
-    with pytest.raises(RecipeError, match=r"teacher\.members\.asked\.model: .*nowhere"):
-        run_here(job, "teacher.members.asked.model=./nowhere", until="label")
-    found = tutelage_json("check", "recipe.yaml", cwd=job)
-    assert found["ok"]
+    path = job / "recipe.yaml"
+    assert check_recipe(load_recipe(path), root=job).problems == []
+    nowhere = load_recipe(path, overrides=["teacher.members.asked.model=./nowhere"])
+    (problem,) = check_recipe(nowhere, root=job).problems
+    assert problem.where == "teacher.members.asked.model"
     with pytest.raises(RecipeError, match="teacher of kind ensemble has none here"):
         run_here(job, "students.one={kind: rnn, embeddings: teacher}", until="label")

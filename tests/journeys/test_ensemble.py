@@ -107,9 +107,9 @@ def test_a_killed_member_goes_on_and_a_finished_one_is_not_asked_again(
     unfinished = next(
         place
         for place in (job / "runs" / "answers" / "members").iterdir()
-        if json.loads((place / "member.json").read_text())["kind"] == "classifier"
+        if json.loads((place / "made.json").read_text())["kind"] == "classifier"
     )
-    (unfinished / "member.json").unlink()  # killed before it was whole
+    (unfinished / "made.json").unlink()  # killed before it was whole
     asked.clear()
     outcome = run_here(job, until="label")
     assert asked == ["make classifier"]

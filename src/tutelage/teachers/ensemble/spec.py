@@ -21,9 +21,11 @@ from tutelage.types import SILENT, Example, Progress
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
-    from tutelage.teachers.ensemble.members import Member
     from tutelage.teachers.ensemble.teacher import EnsembleTeacher
+    from tutelage.teachers.keeping import KeptTeacher
 
+MEMBERS_FOLDER = "members"
+"""Where members lie in a folder of answers."""
 ENSEMBLE_FILE = "ensemble.json"
 FEWEST_HELD_OUT = 20
 """Labelled rows by which weights are fitted."""
@@ -177,7 +179,7 @@ class EnsembleTeacherSpec:
     def _fitted(
         self,
         teacher: EnsembleTeacher,
-        members: Sequence[Member],
+        members: Sequence[KeptTeacher],
         held_out: Sequence[Example],
         progress: Progress,
     ) -> EnsembleTeacher:
@@ -200,12 +202,12 @@ class EnsembleTeacherSpec:
         weights = fit_weights(probs, gold, combine=self.combine)
         return EnsembleTeacher(members, weights.round(6).tolist(), combine=self.combine)
 
-    def _members(self, assignment: ClassAssignment, folder: Path) -> list[Member]:
+    def _members(self, assignment: ClassAssignment, folder: Path) -> list[KeptTeacher]:
         """Members at their places: beside the runs, or in the teacher's own folder."""
-        from tutelage.teachers.ensemble.members import MEMBERS_FOLDER, Member
+        from tutelage.teachers.keeping import KeptTeacher
 
         root = (assignment.answers or folder) / MEMBERS_FOLDER
-        return [Member(name, spec, assignment, root) for name, spec in self.members.items()]
+        return [KeptTeacher(name, spec, assignment, root) for name, spec in self.members.items()]
 
     def _held_out(self, assignment: ClassAssignment) -> list[Example]:
         """The labelled rows by which weights are fitted; none where they are not."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from tutelage.errors import DataError
 from tutelage.runs import fingerprint
-from tutelage.teachers.ensemble.members import Member
 from tutelage.teachers.ensemble.mixing import Combine, mix
+from tutelage.teachers.keeping import KeptTeacher
 from tutelage.types import SILENT, Example, Progress
 
 _ROWS_AT_ONCE = 4096
@@ -33,7 +33,9 @@ class EnsembleTeacher:
         combine: How distributions become one.
     """
 
-    def __init__(self, members: Sequence[Member], weights: Sequence[float], *, combine: Combine):
+    def __init__(
+        self, members: Sequence[KeptTeacher], weights: Sequence[float], *, combine: Combine
+    ):
         self._members = list(members)
         self._weights = np.asarray(weights, dtype=np.float64)
         self._combine: Combine = combine

@@ -1,8 +1,8 @@
-"""One member of an ensemble, made once and asked once about each text, whoever needs it.
+"""A teacher that is made once and asked once about each text, whoever needs it.
 
 In: its options, and what it is made for. Out: a folder named by its fingerprint that holds the
-teacher (whole once `member.json` is there) and its soft targets. Another ensemble with the same
-member, or a run that was killed, finds them there.
+teacher (whole once `made.json` is there) and its soft targets. Another ensemble with the same
+member, another file of texts, or who was killed, finds them there.
 """
 
 from __future__ import annotations
@@ -27,19 +27,18 @@ from tutelage.types import SILENT, Example, Progress
 if TYPE_CHECKING:
     from tutelage.teachers.teacher import ClassProbabilities
 
-MEMBERS_FOLDER = "members"
-"""Where members lie in a folder of answers."""
-_FACTS_FILE = "member.json"
+_FACTS_FILE = "made.json"
 
 
-class Member:
-    """A member at its place on disk; its weights are in memory only while it answers.
+class KeptTeacher:
+    """A teacher at its place on disk; its weights are in memory only while it answers.
 
     Args:
-        name: In the ensemble.
+        name: For messages, and in an ensemble.
         spec: Its options.
         assignment: What it is made for.
-        root: The folder in which members have theirs.
+        root: The folder in which such teachers have theirs.
+        made: Where it was made before, such as in a run, and what was told of it then.
     """
 
     def __init__(
@@ -48,10 +47,15 @@ class Member:
         spec: TeacherSpec[ClassAssignment, Any],
         assignment: ClassAssignment,
         root: Path,
+        *,
+        made: tuple[Path, dict[str, Any]] | None = None,
     ) -> None:
         self.name = name
         self.spec = spec
         self.place = root / spec.fingerprint(assignment)
+        self._teacher = made[0] if made is not None else self.place / "teacher"
+        if made is not None:
+            self.facts = made[1]
         self.assignment = replace(assignment, reading=Reading(self.place / "reading"))
 
     @cached_property
@@ -70,24 +74,26 @@ class Member:
         Returns:
             What its kind tells of it, see `TeacherSpec.make`.
         """
-        facts_file, teacher = self.place / _FACTS_FILE, self.place / "teacher"
+        if "facts" in self.__dict__:
+            return self.facts
+        facts_file, teacher = self.place / _FACTS_FILE, self._teacher
         with lock(self.place):
             found = _read_facts(facts_file)
             if found is None or not all((teacher / file).is_file() for file in self.spec.leaves):
-                progress.say(f"Member {self.name}: making the {self.spec.kind} teacher")
+                progress.say(f"{self.name}: making the teacher of kind {self.spec.kind}")
                 with storing(self.place):
                     facts_file.unlink(missing_ok=True)
                     shutil.rmtree(teacher, ignore_errors=True)
                     teacher.mkdir(parents=True)
                 found = self.spec.make(self.assignment, out=teacher, progress=progress)
                 atomic_write_json(facts_file, found)
-        self.__dict__["facts"] = found
+        self.facts = found
         return found
 
     def load(self) -> ClassProbabilities:
         """The teacher itself, with its weights."""
         self.make()
-        return self.spec.load(self.place / "teacher", self.assignment)
+        return self.spec.load(self._teacher, self.assignment)
 
     def ask(self, examples: Sequence[Example], *, progress: Progress = SILENT) -> None:
         """Have its answers to texts in its store; only those that are missing are asked for."""
@@ -100,7 +106,7 @@ class Member:
 
         if _is_of_another(self.targets, fingerprint):
             shutil.rmtree(self.targets)
-        progress.say(f"Member {self.name}: {self.facts.get('description', self.spec.kind)}")
+        progress.say(f"{self.name}: {self.facts.get('description', self.spec.kind)}")
         label(self.load(), examples, out=self.targets, progress=progress)
         shutil.rmtree(self.place / "reading", ignore_errors=True)
 

@@ -53,7 +53,7 @@ def teacher_named(
     from tutelage.teachers.prompted.spec import PromptedTeacherSpec
     from tutelage.teachers.spec import ClassAssignment
 
-    spec: TeacherSpec[ClassAssignment, Any]
+    spec: Any
     if kind == "classifier":
         if instruction is not None:
             raise RecipeError("--instruction is for a prompted model, and this is a classifier")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from tutelage.config.ranges import annotations_of
-from tutelage.config.source import Keys, Source, dotted
+from tutelage.config.source import Source, dotted
 from tutelage.config.specs import section
 from tutelage.config.values import ModelName, PlainName, PromptTemplate, Words, not_yet, refusal
 from tutelage.errors import Problem, nearest
@@ -129,11 +129,11 @@ def verbalizer_problems(source: Source) -> list[Problem]:
     """
     members = source.at("teacher", "members")
     names = members if isinstance(members, dict) else ()
-    places: list[Keys] = [("teacher",), *(("teacher", "members", name) for name in names)]
+    places: list[tuple[str, ...]] = [("teacher",), *(("teacher", "members", name) for name in names)]
     return [problem for place in places for problem in _verbalizer_problems(source, place)]
 
 
-def _verbalizer_problems(source: Source, teacher: Keys) -> list[Problem]:
+def _verbalizer_problems(source: Source, teacher: tuple[str, ...]) -> list[Problem]:
     keys = (*teacher, "verbalizers")
     labels, verbalizers = source.at("task", "labels"), source.at(*keys)
     if not isinstance(labels, list) or not isinstance(verbalizers, dict):

@@ -123,7 +123,7 @@ class KeptTeacher:
         answered = np.array([one in store for one in ids], dtype=bool)
         probs = np.zeros((len(ids), len(self.assignment.labels)), dtype=np.float32)
         if answered.any():
-            probs[answered] = store.lookup([ids[row] for row in np.flatnonzero(answered)])
+            probs[answered] = store.lookup([one for one in ids if one in store])
         return probs, answered
 
 

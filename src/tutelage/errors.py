@@ -14,6 +14,8 @@
     ├── RunExists          (FileExistsError)     the run folder belongs to another recipe
     ├── RunIncomplete      (FileNotFoundError)   a stage that must come first has not been done
     ├── RunDamaged         (ValueError)          a file of a run is not what its stage left
+    ├── BudgetSpent                              a teacher's budget is spent; nothing is wrong, and
+    │                                            the same command goes on with a larger one
     ├── TrainingDiverged   (ArithmeticError)     the loss is not a number or exploded
     ├── AssetError         (OSError)             weights or data could not be fetched or are not
     │                                            what was expected
@@ -155,6 +157,10 @@ class RunIncomplete(TutelageError, FileNotFoundError):
 
 class RunDamaged(TutelageError, ValueError):
     """A file of a run is not what its stage left there."""
+
+
+class BudgetSpent(TutelageError):
+    """A teacher's budget is spent: the work ends in good order, and goes on with a larger one."""
 
 
 class TrainingDiverged(TutelageError, ArithmeticError):

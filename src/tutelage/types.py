@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 from unicodedata import normalize
 
 from annotated_types import Ge, Le
@@ -117,6 +117,15 @@ class Progress(Protocol):
 
     def say(self, message: str) -> None:
         """Show one line of talk (never a result)."""
+        ...
+
+
+@runtime_checkable
+class Notes(Protocol):
+    """A progress display with room for a few words beside the bar."""
+
+    def note(self, text: str) -> None:
+        """Show beside the bar in hand what cannot be counted in its units."""
         ...
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -21,6 +21,7 @@ from rich.progress import (
 
 from tutelage.cli.streams import abandon_stdout, write_json
 from tutelage.errors import (
+    BudgetSpent,
     DataError,
     ModelError,
     NotEnoughDisk,
@@ -47,11 +48,12 @@ class TerminalProgress:
     def __init__(self) -> None:
         """Write to stderr, so that stdout holds results only."""
         self._console = Console(stderr=True, highlight=False)
+        self._note: Callable[[str], None] = lambda _: None
 
     @contextmanager
     def bar(self, title: str, *, total: int, unit: str) -> Iterator[Advance]:
         """Show one step; see `tutelage.types.Progress`."""
-        started = time.monotonic()
+        started, notes = time.monotonic(), [""]
         if self._console.is_terminal:
             columns = (
                 TextColumn("{task.description:<28}", markup=False),
@@ -61,15 +63,27 @@ class TerminalProgress:
                 TimeElapsedColumn(),
                 TextColumn("left", style="dim"),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}", markup=False, style="dim"),
             )
             with Progress(*columns, console=self._console, transient=True) as display:
-                task = display.add_task(title, total=total)
+                task = display.add_task(title, total=total, note="")
+
+                def show(text: str) -> None:
+                    notes[0] = text
+                    display.update(task, note=text)
+
+                self._note = show
                 yield lambda done: display.advance(task, done)
         else:
+            self._note = lambda text: notes.__setitem__(0, text)
             yield lambda _: None
-        self.say(
-            f"{title:<28} {counted(total, unit)} in {format_seconds(time.monotonic() - started)}"
-        )
+        said = f"; {notes[0]}" if notes[0] else ""
+        seconds = format_seconds(time.monotonic() - started)
+        self.say(f"{title:<28} {counted(total, unit)} in {seconds}{said}")
+
+    def note(self, text: str) -> None:
+        """Show a few words beside the bar; see `tutelage.types.Notes`."""
+        self._note(one_line(text))
 
     def say(self, message: str) -> None:
         """Show a line or two of talk; a stderr that takes none, such as a full disk, stops
@@ -124,7 +138,7 @@ def explain(error: BaseException, *, command: str, as_json: bool) -> int:
         as_json: Also print `{"error": ..., "problems": [...]}` on stdout.
 
     Returns:
-        2 for wrong input, 130 for Ctrl-C, 1 for anything else.
+        2 for wrong input, 130 for Ctrl-C, 0 for a budget that is spent, 1 for anything else.
     """
     if isinstance(error, KeyboardInterrupt):
         _say(
@@ -153,6 +167,9 @@ def explain(error: BaseException, *, command: str, as_json: bool) -> int:
         if count > 1:
             _say(f"{count} problems. Nothing was started.")
         return 2
+    if isinstance(error, BudgetSpent):
+        _say(str(error))
+        return 0
     if isinstance(error, TutelageError):
         _say(f"{type(error).__name__}: {error}")
         wrong_place = isinstance(error, StorageError) and error.is_wrong_place

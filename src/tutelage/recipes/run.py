@@ -305,6 +305,8 @@ def write_provenance(
         "seconds": {stage.name: round(stage.seconds, 3) for stage in seconds},
         "teacher": dict(folder.stage("teacher").facts),
     }
+    if "answers" in (targets := folder.stage("targets").facts):
+        record["answers"] = targets["answers"]
     remove(folder.provenance_path)  # a folder, perhaps
     atomic_write_json(folder.provenance_path, record)
     folder.stage("provenance").mark_done(

@@ -204,6 +204,10 @@ class TargetStore:
         """Whether an example has targets."""
         return bool(self._find(as_ids([name]))[1][0])
 
+    def holds(self, ids: Sequence[bytes]) -> NDArray[np.bool_]:
+        """Which of N content ids have targets, [N]."""
+        return self._find(as_ids(list(ids)))[1]
+
     def __len__(self) -> int:
         """Rows in the store."""
         return len(self._index.ids)

@@ -152,7 +152,10 @@ def describe_minutes(seconds: float) -> str:
 def describe_effort(estimate: Mapping[str, Any]) -> str:
     """What the teacher reads and how long that takes, and what it costs where it costs money."""
     price = f", {estimate['teacher_dollars']:,.2f} $" if estimate.get("teacher_dollars") else ""
+    requests = (
+        f"{estimate['teacher_requests']:,} requests, " if estimate.get("teacher_requests") else ""
+    )
     return (
-        f"about {estimate['teacher_tokens']:,} tokens, "
+        f"{requests}about {estimate['teacher_tokens']:,} tokens, "
         f"{describe_minutes(estimate['teacher_seconds'])}{price}"
     )

@@ -17,6 +17,8 @@ from tutelage.config.source import Source, dotted
 from tutelage.config.specs import section
 from tutelage.config.values import ModelName, PlainName, PromptTemplate, Words, not_yet, refusal
 from tutelage.errors import Problem, nearest
+from tutelage.teachers.api.money import Budget, Price
+from tutelage.teachers.api.spec import ApiTeacherSpec
 from tutelage.teachers.causal.spec import CausalTeacherSpec
 from tutelage.teachers.classifier.fits import FullFit, HeadFit, LoraFit, NoFit
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
@@ -28,7 +30,7 @@ from tutelage.types import same_name
 def _teacher(spec: Any, **extra: Any) -> Any:
     """The section of one kind: its kind must be said, its model may be a path beside the recipe."""
     extra = {"kind": (annotations_of(spec)["kind"], ...), **extra}
-    if any(option.name == "model" for option in fields(spec)):
+    if spec.has_weights and any(option.name == "model" for option in fields(spec)):
         extra["model"] = ModelName
     return section(spec, kind=spec.kind, extra=extra, own_first=False)
 
@@ -69,6 +71,7 @@ CLASS_TEACHERS = (
             Field(default_factory=lambda: _HEAD(method="head")),
         ),
     ),
+    _teacher(ApiTeacherSpec, price=section(Price) | None, budget=section(Budget) | None),
 )
 """Those that can say by themselves how likely each class of a text is."""
 
@@ -129,13 +132,17 @@ def verbalizer_problems(source: Source) -> list[Problem]:
     """
     members = source.at("teacher", "members")
     names = members if isinstance(members, dict) else ()
-    places: list[tuple[str, ...]] = [("teacher",), *(("teacher", "members", name) for name in names)]
+    places: list[tuple[str, ...]] = [
+        ("teacher",),
+        *(("teacher", "members", name) for name in names),
+    ]
     return [problem for place in places for problem in _verbalizer_problems(source, place)]
 
 
 def _verbalizer_problems(source: Source, teacher: tuple[str, ...]) -> list[Problem]:
     keys = (*teacher, "verbalizers")
     labels, verbalizers = source.at("task", "labels"), source.at(*keys)
+    labels = list(labels) if isinstance(labels, dict) else labels
     if not isinstance(labels, list) or not isinstance(verbalizers, dict):
         return []
     problems, named_by = [], f"`{dotted(keys)}`"

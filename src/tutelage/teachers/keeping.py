@@ -103,11 +103,14 @@ class KeptTeacher:
         if store is not None and all(one.example_id in store for one in examples):
             return
         from tutelage.teachers.labelling import label
+        from tutelage.teachers.teacher import AnswersAsTheyCome
 
-        if _is_of_another(self.targets, fingerprint):
-            shutil.rmtree(self.targets)
+        teacher = self.load()
+        # Who answers as answers come keeps them elsewhere, and knows which of them still hold.
+        if isinstance(teacher, AnswersAsTheyCome) or _is_of_another(self.targets, fingerprint):
+            shutil.rmtree(self.targets, ignore_errors=True)
         progress.say(f"{self.name}: {self.facts.get('description', self.spec.kind)}")
-        label(self.load(), examples, out=self.targets, progress=progress)
+        label(teacher, examples, out=self.targets, progress=progress)
         shutil.rmtree(self.place / "reading", ignore_errors=True)
 
     def probs(self, ids: Sequence[bytes]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

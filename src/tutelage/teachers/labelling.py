@@ -2,9 +2,9 @@
 resumable.
 
 In: a teacher, and examples (`label`) or documents (`label_documents`). Out: a complete
-`TargetStore`. The longest go first, so that memory runs out at once or not at all, and the time
-left is over- rather than underestimated. While the next batch of documents is in the forward pass,
-a thread encodes and writes the targets of the last one.
+`TargetStore`. Where weights are here, the longest go first, so that memory runs out at once or not
+at all, and the time left is over- rather than underestimated. While the next batch of documents is
+in the forward pass, a thread encodes and writes the targets of the last one.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def label(
         out, kind=kind, teacher=teacher.fingerprint, labels=teacher.labels, seed=seed
     ) as writer:
         ids = [example.example_id for example in examples]
-        missing = sorted(writer.missing(ids), key=lambda row: (-len(examples[row].text), ids[row]))
+        missing = writer.missing(ids)
+        if not isinstance(teacher, AnswersAsTheyCome):
+            missing.sort(key=lambda row: (-len(examples[row].text), ids[row]))
         if missing and isinstance(teacher, LabelMass):
             _report_mass(teacher, [examples[row] for row in missing], progress)
         with progress.bar("Labelling", total=len(missing), unit="texts") as advance:

@@ -12,7 +12,16 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    TypeVar,
+    runtime_checkable,
+)
 
 from annotated_types import Ge
 
@@ -96,6 +105,8 @@ class Effort:
     """Weights that answer; 0 where they lie elsewhere."""
     dollars: float = 0.0
     """Price of its answers."""
+    requests: int = 0
+    """Calls of a server."""
 
 
 class TeacherSpec(Protocol[Assignment, Made]):
@@ -191,6 +202,18 @@ class TeacherSpec(Protocol[Assignment, Made]):
 
         Raises:
             ModelError: The folder or the weights below it are not what they were.
+        """
+        ...
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """A kind of teacher that may end before every text is answered."""
+
+    @property
+    def limit(self) -> object:
+        """What bounds the texts that it answers, where a run goes on with fewer; None: nothing.
+        Targets under another limit are other targets.
         """
         ...
 

@@ -114,7 +114,7 @@ class HiddenStates(TokenDistributions, Protocol):
 
 
 @runtime_checkable
-class AnswersAsTheyCome(Protocol):
+class AnswersAsTheyCome(ClassProbabilities, Protocol):
     """Answers many questions at once, each when it is ready, and some perhaps never."""
 
     def answers(
@@ -128,6 +128,18 @@ class AnswersAsTheyCome(Protocol):
     @property
     def unanswered(self) -> Mapping[bytes, str]:
         """By content id, in a word each, why examples of the last call have no soft targets."""
+        ...
+
+
+@runtime_checkable
+class Accounts(Protocol):
+    """Remembers how its answers came about."""
+
+    @property
+    def account(self) -> Mapping[str, Any]:
+        """Of the last call, for report and provenance: what was asked of whom, what it took, what
+        was no answer. Plain values.
+        """
         ...
 
 

@@ -24,7 +24,22 @@ ROWS = [Example(text=f"text {number}", label=number % 2) for number in range(40)
 
 
 class FakeTeacher:
-    """Says one thing of every text, and nothing of those that hold a word."""
+    """Says one thing of every text."""
+
+    labels = LABELS
+
+    def __init__(self, spec: FakeSpec) -> None:
+        self.spec = spec
+        self.fingerprint = f"fake {spec.share} {spec.silent}"
+
+    def label(self, examples: Sequence[Example]) -> np.ndarray:
+        self.spec.seen.extend(example.text for example in examples)
+        share = self.spec.share
+        return np.tile(np.array([1 - share, share], dtype=np.float32), (len(examples), 1))
+
+
+class SilentTeacher:
+    """Says nothing of texts that hold a word."""
 
     labels = LABELS
 
@@ -39,10 +54,9 @@ class FakeTeacher:
         del progress
         self.unanswered = {}
         for place, example in reversed(list(enumerate(examples))):
-            if self.spec.silent and self.spec.silent in example.text:
+            if self.spec.silent in example.text:
                 self.unanswered[example.example_id] = "refused"
                 continue
-            self.spec.seen.append(example.text)
             share = self.spec.share
             yield [place], np.array([[1 - share, share]], dtype=np.float32)
 
@@ -58,6 +72,7 @@ class FakeSpec:
     kind: str = "fake"
     needs_labels: bool = False
     leaves: tuple[str, ...] = ()
+    limit: object = None
 
     def problems(self, assignment: ClassAssignment) -> list[Any]:
         return []
@@ -71,8 +86,8 @@ class FakeSpec:
     def make(self, assignment: ClassAssignment, *, out: Path, progress: Progress) -> dict[str, Any]:
         return {"teacher_fingerprint": FakeTeacher(self).fingerprint, "parameters": 3}
 
-    def load(self, folder: Path, assignment: ClassAssignment) -> FakeTeacher:
-        return FakeTeacher(self)
+    def load(self, folder: Path, assignment: ClassAssignment) -> Any:
+        return SilentTeacher(self) if self.silent else FakeTeacher(self)
 
 
 def made(tmp_path: Path, spec: EnsembleTeacherSpec, **more: Any) -> Any:
@@ -130,6 +145,12 @@ def test_efforts_are_added_up_and_memory_is_that_of_one_member() -> None:
     assert (effort.tokens, effort.seconds, effort.dollars) == (20, 4.0, 3.0)
     assert (effort.memory_bytes, effort.parameters) == (7, 6)
     assert effort.disk_bytes == 2 * 5 + 2 * 100 * (16 + 4 * 2)
+
+
+def test_its_limit_is_that_of_the_members_that_have_one() -> None:
+    bounded, free = FakeSpec(0.8, limit={"cost": 1.0}), FakeSpec(0.4)
+    assert EnsembleTeacherSpec(members={"a": bounded, "b": free}).limit == {"a": {"cost": 1.0}}
+    assert EnsembleTeacherSpec(members={"a": free, "b": free}).limit is None
 
 
 def test_what_answers_depend_on_changes_the_fingerprint() -> None:

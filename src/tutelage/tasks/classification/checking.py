@@ -117,6 +117,7 @@ def estimate_run(
         "teacher_parameters": teacher.parameters,
         "teacher_seconds": round(teacher.seconds, 1),
         **({"teacher_dollars": teacher.dollars} if teacher.dollars else {}),
+        **({"teacher_requests": teacher.requests} if teacher.requests else {}),
         "steps": steps,
         "training_seconds": round(training_seconds, 1),
         "disk_bytes": int(teacher.disk_bytes + student_bytes + target_bytes),

@@ -32,7 +32,9 @@ def classification_inputs(recipe: Recipe) -> str:
         recipe,
         files=[file for file in named if isinstance(file, Path)],
         weights=filter(None, weights),
-        besides=recipe.teacher.spec().sources(ClassAssignment(recipe.task.labels)),
+        besides=recipe.teacher.spec().sources(
+            ClassAssignment(recipe.task.labels, descriptions=recipe.task.descriptions or {})
+        ),
         limits=data.limits,
     )
 

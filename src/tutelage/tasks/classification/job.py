@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tutelage.data import Prepared
-from tutelage.errors import Problem, TargetsError
+from tutelage.errors import ModelError, Problem, TargetsError
 from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.students.classifier.fresh import contexts_of
@@ -44,7 +45,8 @@ from tutelage.tasks.classification.training import (
 )
 from tutelage.tasks.estimates import require_disk, still_to_write
 from tutelage.tasks.task import Fingerprints, Student
-from tutelage.teachers.spec import Reading
+from tutelage.teachers.spec import Limited, Reading
+from tutelage.teachers.teacher import Accounts, AnswersAsTheyCome
 from tutelage.types import Progress
 
 
@@ -97,9 +99,12 @@ class ClassificationJob:
         """Of every stage."""
         recipe, data = self.recipe, self.data
         rows = rows_fingerprint(self.transfer, data.train, data.unlabeled, data.validation)
+        spec, said_by = teacher_spec(recipe), self._teacher_print
+        if isinstance(spec, Limited) and spec.limit is not None:
+            said_by = fingerprint(said_by, spec.limit)
         formerly = {
             Student(name, control): student_fingerprint(
-                recipe, name, self._teacher_print, rows, control=control
+                recipe, name, said_by, rows, control=control
             )
             for name in recipe.students
             for control in ((False, True) if recipe.evaluate.control else (False,))
@@ -110,7 +115,7 @@ class ClassificationJob:
             if one.is_control and not uses_teacher(recipe, one.name)
         }
         ids = sorted({example.example_id for example in self._asked})
-        targets = fingerprint(STAGE_VERSION, self._teacher_print, ids)
+        targets = fingerprint(STAGE_VERSION, said_by, ids)
         # By their former names: evaluations of before are found by them.
         trained = {(one.name, one.is_control): made for one, made in formerly.items()}
         evaluation = fingerprint(
@@ -120,8 +125,11 @@ class ClassificationJob:
 
     @property
     def _asked(self) -> list[Any]:
-        """Everything that the teacher speaks about."""
-        return [*self.transfer, *self.data.validation, *self.data.test]
+        """Everything that the teacher speaks about: first the rows that judge, then the others in
+        an order that is as good as random, for it may end before the last.
+        """
+        others = sorted(self.transfer, key=lambda example: example.example_id)
+        return [*self.data.validation, *self.data.test, *others]
 
     def require_room(self, folder: RunFolder, unfinished: Mapping[str, str], *, root: Path) -> None:
         """Refuse a run whose results would not fit on the disk."""
@@ -167,10 +175,16 @@ class ClassificationJob:
         from tutelage.teachers import label
 
         teacher, out = self._teacher(folder).get(), folder.targets_path
+        if isinstance(teacher, AnswersAsTheyCome):
+            # Its answers are kept elsewhere; which of them hold may be another matter now.
+            shutil.rmtree(out, ignore_errors=True)
         remove_targets_of_others(teacher, out)
         remove_broken_parts(out, progress)
         self._store = label(teacher, self._asked, out=out, progress=progress)
-        return {"rows": len(self._store)}
+        facts: dict[str, Any] = {"rows": len(self._store)}
+        if isinstance(teacher, Accounts):
+            facts["answers"] = dict(teacher.account)
+        return facts
 
     def targets_are_whole(self, folder: RunFolder) -> bool:
         """False if the store cannot be read any more, or is another teacher's; it stays open."""
@@ -180,7 +194,24 @@ class ClassificationJob:
     def open_targets(self, folder: RunFolder) -> dict[str, Any]:
         """Refuse a store of other labels; the teacher's own quality on validation rows."""
         self.store.require(labels=self.recipe.task.labels, teacher=_written_by(folder))
+        self._leave_out_unanswered()
         return held_out_quality(self.recipe, self.data, self.store)
+
+    def _leave_out_unanswered(self) -> None:
+        """Go on with the rows that the teacher answered."""
+        store, data = self.store, self.data
+        parts = {"train": self.transfer, "validation": data.validation, "test": data.test}
+        kept = {}
+        for part, rows in parts.items():
+            there = store.holds([example.example_id for example in rows])
+            kept[part] = [example for example, known in zip(rows, there, strict=True) if known]
+        if empty := [part for part, rows in parts.items() if rows and not kept[part]]:
+            raise ModelError(
+                f"the teacher answered none of the {' and '.join(empty)} rows, so nothing can be "
+                "trained or judged. Look at its answers, or give it a larger budget"
+            )
+        self.transfer = kept["train"]
+        self.data = replace(data, validation=kept["validation"], test=kept["test"])
 
     @property
     def store(self) -> TargetStore:

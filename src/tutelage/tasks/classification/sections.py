@@ -5,6 +5,7 @@ students, read from the specs of `students.kinds`. Teachers stand in `tasks.teac
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from tutelage.config.specs import one_of, section
@@ -52,7 +54,41 @@ class Task(Section):
     """The kind of task; causal_lm has a recipe of its own."""
 
     labels: Annotated[tuple[str, ...], FrozenList]
-    """The class names, at least two. Their order is the order of probabilities everywhere."""
+    """The class names, at least two, in a list, or each with what it means:
+    `{billing: "Charges, invoices, refunds", ...}`. Their order is the order of probabilities
+    everywhere."""
+
+    descriptions: Mapping[str, str] | None = None
+    """What labels mean, for teachers that are asked in words; None: the names say it. Written here,
+    or beside the labels."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _descriptions_beside_labels(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(labels := values.get("labels"), dict):
+            return values
+        if values.get("descriptions") is not None:
+            raise refusal("labels have descriptions beside them, and in descriptions: drop one")
+        described = {label: said for label, said in labels.items() if said is not None}
+        for label, said in described.items():
+            if not isinstance(said, str) or not said.strip():
+                raise refusal(f"the description of {label} is {said!r}; expected some words")
+        return {**values, "labels": list(labels), "descriptions": described or None}
+
+    @model_validator(mode="after")
+    def _descriptions_of_labels(self) -> Task:
+        for label in self.descriptions or {}:
+            if label not in self.labels:
+                raise refusal(
+                    f"descriptions: no label {label!r}; the labels are {', '.join(self.labels)}"
+                )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_descriptions(
+        self, handler: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        return without_absent(handler(self), ("descriptions",))
 
     @field_validator("labels")
     @classmethod

@@ -30,17 +30,16 @@ def assignment_of(
     answers: Path | None = None,
 ) -> ClassAssignment:
     """What the teacher shall tell apart, the rows it may learn from, where it keeps what it reads
-    and, beside the runs, answers that cost something.
+    and what it is told.
     """
-    if data is None:
-        return ClassAssignment(recipe.task.labels, answers=answers)
     return ClassAssignment(
         recipe.task.labels,
-        data.train,
-        data.train_groups,
+        None if data is None else data.train,
+        None if data is None else data.train_groups,
         reading,
+        descriptions=recipe.task.descriptions or {},
         answers=answers,
-        validation=data.validation,
+        validation=None if data is None else data.validation,
     )
 
 

@@ -16,7 +16,7 @@ from annotated_types import Ge
 from tutelage.errors import ModelError, Problem
 from tutelage.runs import atomic_write_json, fingerprint, read_json
 from tutelage.runs.stages import STAGE_VERSION
-from tutelage.teachers.spec import ClassAssignment, Effort, TeacherSpec, placed
+from tutelage.teachers.spec import ClassAssignment, Effort, Limited, TeacherSpec, placed
 from tutelage.types import SILENT, Example, Progress
 
 if TYPE_CHECKING:
@@ -68,6 +68,16 @@ class EnsembleTeacherSpec:
     def leaves(self) -> tuple[str, ...]:
         """Who the members are and what they weigh."""
         return (ENSEMBLE_FILE,)
+
+    @property
+    def limit(self) -> object:
+        """Those of its members, see `Limited`."""
+        limits = {
+            name: spec.limit
+            for name, spec in self.members.items()
+            if isinstance(spec, Limited) and spec.limit is not None
+        }
+        return limits or None
 
     def facts(self, assignment: ClassAssignment) -> ModelFacts | None:
         """None: there are several language models, or none."""
@@ -130,6 +140,7 @@ class EnsembleTeacherSpec:
             memory_bytes=max(one.memory_bytes for one in efforts),
             parameters=sum(one.parameters for one in efforts),
             dollars=sum(one.dollars for one in efforts),
+            requests=sum(one.requests for one in efforts),
         )
 
     def make(

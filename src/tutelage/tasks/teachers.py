@@ -27,12 +27,12 @@ from tutelage.teachers.prompted.spec import PromptedTeacherSpec
 from tutelage.types import same_name
 
 
-def _teacher(spec: Any, **extra: Any) -> Any:
+def _teacher(spec: Any, *, own_first: bool = False, **extra: Any) -> Any:
     """The section of one kind: its kind must be said, its model may be a path beside the recipe."""
     extra = {"kind": (annotations_of(spec)["kind"], ...), **extra}
     if spec.has_weights and any(option.name == "model" for option in fields(spec)):
         extra["model"] = ModelName
-    return section(spec, kind=spec.kind, extra=extra, own_first=False)
+    return section(spec, kind=spec.kind, extra=extra, own_first=own_first)
 
 
 def _one_of(sections: Sequence[Any], key: str) -> Any:
@@ -71,7 +71,14 @@ CLASS_TEACHERS = (
             Field(default_factory=lambda: _HEAD(method="head")),
         ),
     ),
-    _teacher(ApiTeacherSpec, price=section(Price) | None, budget=section(Budget) | None),
+    _teacher(
+        ApiTeacherSpec,
+        own_first=True,
+        groups=Literal["auto"] | Mapping[str, Words] | None,
+        verbalizers=Mapping[str, Words] | None,
+        price=section(Price) | None,
+        budget=section(Budget) | None,
+    ),
 )
 """Those that can say by themselves how likely each class of a text is."""
 

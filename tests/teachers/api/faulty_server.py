@@ -155,8 +155,9 @@ def serving(server: FaultyServer) -> Iterator[FaultyServer]:
 
     def run() -> None:
         asyncio.set_event_loop(loop)
-        loop.create_task(serve())
+        starting = loop.create_task(serve())
         loop.run_forever()
+        del starting
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

@@ -151,7 +151,7 @@ def evaluate_run(
         size = (
             _size(students[name], folder.students_path / name)
             if name in students
-            else _teacher_size(asked)
+            else _teacher_size(asked) | latency_of_replies(folder.stage("targets").facts)
         )
         cost = size | costs.get(name, {})
         # A control is the same network as its student and costs the same.
@@ -260,6 +260,24 @@ def _answers_of(teacher: Teacher) -> dict[str, Callable[[Sequence[str]], np.ndar
         return {}
     deployed = teacher.for_new_texts()
     return {"teacher": lambda texts: deployed.label([Example(text=text) for text in texts])}
+
+
+def latency_of_replies(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """How long a teacher behind an API took to reply while it labelled; nothing is asked for it.
+
+    Args:
+        facts: Of the stage that wrote the targets.
+    """
+    told = (facts.get("answers") or {}).get("latency_ms") or {}
+    return {
+        f"latency_ms_{name}": {
+            "value": told[name],
+            "low": told[f"{name}_low"],
+            "high": told[f"{name}_high"],
+        }
+        for name in ("p50", "p95")
+        if name in told
+    }
 
 
 def _teacher_size(teacher: Teacher) -> dict[str, Any]:

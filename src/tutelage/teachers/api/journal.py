@@ -27,6 +27,8 @@ BALLAST_FILE = "room-for-the-last-replies"
 BALLAST_BYTES = 4_000_000
 """Held in a file that is given up when the disk is full: what has been asked by then has been paid,
 and comes in."""
+TIMED = 10_000
+"""Replies whose time is kept in memory, the first ones."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CHECKSUM = 9
 """Characters before a record: eight of the checksum and a space."""
@@ -51,6 +53,8 @@ class Journal:
         """Replies by the name under which the server gave them."""
         self.usages: Counter[Usage] = Counter()
         """What replies took, and how many took as much."""
+        self.seconds: list[float] = []
+        """How long each of the first `TIMED` took."""
         self.damaged = 0
         """Lines that could not be read; their requests are made again."""
 
@@ -72,7 +76,14 @@ class Journal:
         return record["reply"]
 
     def add(
-        self, name: bytes, reply: Mapping[str, Any], *, model: str, usage: Usage, hide: str = ""
+        self,
+        name: bytes,
+        reply: Mapping[str, Any],
+        *,
+        model: str,
+        usage: Usage,
+        seconds: float = 0.0,
+        hide: str = "",
     ) -> None:
         """Keep a reply; when this returns a kill does not lose it.
 
@@ -81,6 +92,7 @@ class Journal:
             reply: JSON.
             model: The name that the server gave itself.
             usage: What it took.
+            seconds: How long it was waited for, retries included.
             hide: A secret that is not written, should the server repeat it.
 
         Raises:
@@ -90,6 +102,7 @@ class Journal:
             "request": name.hex(),
             "model": model,
             "tokens": [usage.input, usage.cached, usage.output],
+            "seconds": round(seconds, 4),
             "reply": reply,
         }
         text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
@@ -102,10 +115,7 @@ class Journal:
         line = b"%08x %s\n" % (zlib.crc32(body), body)
         with storing(self._folder):
             self._append(line)
-        self._places[name] = (self._end, len(line))
-        self._end += len(line)
-        self.models[model] += 1
-        self.usages[usage] += 1
+        self._enter(name, record, len(line))
 
     def sync(self) -> None:
         """Bring what was written to the disk itself, so that a power cut does not lose it."""
@@ -151,13 +161,19 @@ class Journal:
                 if record is None:
                     self.damaged += 1
                 else:
-                    name = bytes.fromhex(record["request"])
-                    self._places[name] = (self._end, len(line))
-                    self.models[record["model"]] += 1
-                    self.usages[Usage(*record["tokens"])] += 1
+                    self._enter(bytes.fromhex(record["request"]), record, len(line))
+                    continue
                 self._end += len(line)
         if os.fstat(self._file).st_size > self._end:
             os.ftruncate(self._file, self._end)
+
+    def _enter(self, name: bytes, record: Mapping[str, Any], length: int) -> None:
+        self._places[name] = (self._end, length)
+        self._end += length
+        self.models[record["model"]] += 1
+        self.usages[Usage(*record["tokens"])] += 1
+        if len(self.seconds) < TIMED:
+            self.seconds.append(record["seconds"])
 
     def set_aside(self) -> Path | None:
         """Begin anew, with the replies of before kept in a file beside; None: there were none."""
@@ -175,6 +191,7 @@ class Journal:
         self._places.clear()
         self.models.clear()
         self.usages.clear()
+        self.seconds.clear()
         self._end = self._synced = 0
         return old
 

@@ -20,14 +20,11 @@ from tutelage.runs.files import atomic_write_json
 from tutelage.runs.stages import STAGE_VERSION
 from tutelage.teachers.api.money import Budget, Price
 from tutelage.teachers.api.protocol import Question, Usage
-from tutelage.teachers.api.protocols.making import (
-    AskingOptions,
-    protocol_named,
-    protocol_problems,
-)
+from tutelage.teachers.api.protocols.making import AskingOptions, problems, protocol_named
+from tutelage.teachers.api.protocols.options import ProtocolName
 from tutelage.teachers.api.terms import Terms, terms_problem
 from tutelage.teachers.spec import CHARACTERS_PER_TOKEN, ClassAssignment, Effort
-from tutelage.types import SILENT, Progress
+from tutelage.types import SILENT, Progress, Seed
 
 if TYPE_CHECKING:
     from tutelage.teachers.api.teacher import ApiTeacher
@@ -47,7 +44,7 @@ class ApiTeacherSpec(AskingOptions):
     kind: Literal["api"] = "api"
     """The kind of teacher."""
 
-    protocol: Literal["decisions", "systemone", "chat", "completions", "classify"]
+    protocol: ProtocolName
     """What the server speaks; docs/protocols.md has a page for each."""
 
     model: Annotated[str, MinLen(1)]
@@ -65,6 +62,9 @@ class ApiTeacherSpec(AskingOptions):
 
     instruction: Annotated[str, MinLen(1)] | None = None
     """What the model is asked to do; None: a sentence made from the labels."""
+
+    seed: Seed = 0
+    """Of the shots that are drawn."""
 
     concurrency: Annotated[int, Ge(1), Le(1024)] = 16
     """How many requests are under way at once."""
@@ -127,9 +127,7 @@ class ApiTeacherSpec(AskingOptions):
 
         found: list[Problem] = []
         if not _URL.fullmatch(self.base_url):
-            message = (
-                f"{self.base_url!r} is no address; expected such as http://127.0.0.1:8000/v1"
-            )
+            message = f"{self.base_url!r} is no address; expected such as http://127.0.0.1:8000/v1"
             return [Problem("base_url", message)]
         try:
             read_key(self.api_key_env)
@@ -138,7 +136,12 @@ class ApiTeacherSpec(AskingOptions):
         local = is_local(self.base_url)
         if (said := terms_problem(self.base_url, self.terms, local=local)) is not None:
             found.append(Problem("terms", said))
-        found += protocol_problems(self.protocol, self._question(assignment), options=self)
+        found += problems(self.protocol, self._question(assignment), self)
+        if assignment.train is not None and not found:
+            try:
+                self._shots(assignment)
+            except ModelError as error:
+                found.append(Problem("shots", str(error)))
         return found
 
     def sources(self, assignment: ClassAssignment) -> str:
@@ -229,8 +232,27 @@ class ApiTeacherSpec(AskingOptions):
 
     def _asking(self, assignment: ClassAssignment) -> Any:
         return protocol_named(
-            self.protocol, self._question(assignment), model=self.model, options=self
+            self.protocol,
+            self._question(assignment),
+            model=self.model,
+            options=self,
+            shots=self._shots(assignment),
         )
+
+    def _shots(self, assignment: ClassAssignment) -> list[tuple[str, str]]:
+        """Labelled examples to show.
+
+        Raises:
+            ModelError: There are not enough.
+        """
+        if not self.shots:
+            return []
+        from tutelage.teachers.prompted.prompts import draw_shots
+
+        drawn = draw_shots(
+            assignment.rows, self.shots, num_classes=len(assignment.labels), seed=self.seed
+        )
+        return [(one.text, assignment.labels[one.label or 0]) for one in drawn]
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -225,7 +225,11 @@ class ApiTeacher:
                     progress.note(f"{rate:,.1f} requests/s, {work.meter.describe()}")
         except BudgetSpent:
             if self._policy.budget is None or self._policy.budget.then == "stop":
-                raise
+                raise BudgetSpent(
+                    f"The budget of the teacher is spent: {work.meter.describe()}, earlier runs "
+                    "included. All answers are kept. To go on, raise budget in the recipe and run "
+                    "again; to train on what is there, set budget.then: train"
+                ) from None
             for place in sorted(left):
                 self._unanswered[examples[place].example_id] = OVER_BUDGET
                 account.bad[OVER_BUDGET] += 1
@@ -274,6 +278,8 @@ class ApiTeacher:
             "output_tokens": meter.output_tokens,
             "cost": meter.cost,
             "models": dict(journal.models.most_common()),
+            "concurrency": self._endpoint.concurrency,
+            "latency_ms": _milliseconds(journal.seconds),
             "answers": account.answers,
             "unanswered": dict(account.bad.most_common()),
             "unanswered_shown": account.shown,
@@ -282,6 +288,21 @@ class ApiTeacher:
             "unlisted_most": account.unlisted_most,
             "votes": account.votes,
         }
+
+
+def _milliseconds(seconds: Sequence[float]) -> dict[str, float] | None:
+    """Median and 95th percentile of the time of a reply, with the interval of each by order
+    statistics (normal approximation of the binomial).
+    """
+    if not seconds:
+        return None
+    found = 1000.0 * np.sort(np.asarray(seconds))
+    told: dict[str, float] = {}
+    for name, share in (("p50", 0.5), ("p95", 0.95)):
+        spread = 1.96 * np.sqrt(share * (1 - share) / len(found))
+        for end, at in (("", share), ("_low", share - spread), ("_high", share + spread)):
+            told[name + end] = float(np.quantile(found, min(1.0, max(0.0, at))))
+    return told
 
 
 def counted(journal: Journal, policy: Policy) -> Meter:
@@ -372,15 +393,13 @@ class _Visit:
         work, server = self._work, self._server
         assert server is not None
         if not work.meter.allows(self._under_way, guess=self._guess):
-            raise BudgetSpent(
-                f"The budget of the teacher is spent: {work.meter.describe()}, earlier runs "
-                "included. All answers are kept. To go on, raise budget in the recipe and run "
-                "again; to train on what is there, set budget.then: train"
-            )
+            raise BudgetSpent("no request more fits the budget")
         self._under_way += 1
         try:
             async with self._limiter:
+                started = time.monotonic()
                 reply = await server.post(request)
+                seconds = time.monotonic() - started
         except BadAnswer as bad:
             self._refuse_all_rejected(bad)
             raise
@@ -390,7 +409,7 @@ class _Visit:
         model, usage = reply.get("model"), usage_of(reply)
         model = model if isinstance(model, str) and model else self._model
         journal = work.journal
-        journal.add(name, reply, model=model, usage=usage, hide=server.key)
+        journal.add(name, reply, model=model, usage=usage, seconds=seconds, hide=server.key)
         work.meter.add(usage)
         if len(journal.models) > 1 and work.policy.on_model_change != "continue":
             raise _changed(journal.models)

@@ -12,8 +12,8 @@ KNOWN_TO_FORBID = {
     "anthropic.com": "its commercial terms forbid training models that compete with it",
     "openai.com": "its terms forbid training models that compete with it",
 }
-"""By the end of a host name, what was read in a provider's terms in November 2026. Terms change, and
-a contract of your own may say otherwise: read them."""
+"""By the end of a host name, what providers are known to say (2026). Terms change, and a contract of
+your own may say otherwise: read them."""
 
 
 def known_terms(base_url: str) -> str | None:
@@ -46,6 +46,6 @@ def terms_problem(base_url: str, terms: Terms | None, *, local: bool) -> str | N
         so = f" ({urlsplit(base_url).hostname}: {known})" if known else ""
         return (
             f"may answers of {base_url} train another model? Read the provider's terms{so} and "
-            "say so: terms: allowed, unknown or forbidden. It is kept with the run and in its report"
+            "say what they say, terms: allowed, unknown or forbidden; the report repeats it"
         )
     return None

@@ -1,4 +1,4 @@
-"""Whether answers may train another model: what the user says, and what providers are known to say."""
+"""Whether answers may train another model: what the user says, and what providers are known for."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ KNOWN_TO_FORBID = {
     "anthropic.com": "its commercial terms forbid training models that compete with it",
     "openai.com": "its terms forbid training models that compete with it",
 }
-"""By the end of a host name, what providers are known to say (2026). Terms change, and a contract of
-your own may say otherwise: read them."""
+"""By the end of a host name, what providers are known to say (2026). Terms change, and a contract
+of your own may say otherwise: read them."""
 
 
 def known_terms(base_url: str) -> str | None:

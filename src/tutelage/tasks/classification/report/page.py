@@ -34,6 +34,7 @@ from tutelage.tasks.classification.report.predictions import (
     read_predictions,
     row_scores,
 )
+from tutelage.tasks.classification.report.replies import replies_of
 from tutelage.tasks.classification.report.verdict import reach_verdict
 
 DISAGREEMENT_CAP = 300
@@ -43,6 +44,7 @@ LAYOUT = Layout(
     parts=(
         "verdict.html",
         "asked.html",
+        "replies.html",
         "numbers.html",
         "members.html",
         "curves.html",
@@ -132,6 +134,7 @@ class ClassificationWords:
         )
         return {
             "labels": labels,
+            "replies": replies_of(records.provenance),
             "judged": _is_judged(evaluation),
             "rows": evaluation["rows"],
             "teacher": teacher_description(records),

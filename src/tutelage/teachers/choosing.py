@@ -104,13 +104,13 @@ def _central(
 
     found = vectors[rows]
     clusters = MiniBatchKMeans(
-        count, random_state=seed % 2**32, n_init=1, batch_size=max(1024, 3 * count), max_iter=20
-    ).fit(found, sample_weight=weights)
-    distances = clusters.transform(found)
-    own = distances[np.arange(len(rows)), clusters.labels_]
+        count, random_state=seed % 2**32, batch_size=max(1024, 3 * count), max_iter=20
+    )
+    owners = np.asarray(clusters.fit_predict(found, sample_weight=weights))
+    own = clusters.transform(found)[np.arange(len(rows)), owners]
     chosen: dict[int, int] = {}
     for place in np.argsort(own, kind="stable"):
-        chosen.setdefault(int(clusters.labels_[place]), int(place))
+        chosen.setdefault(int(owners[place]), int(place))
     taken = list(chosen.values())
     if len(taken) < count:  # clusters without a text of their own, as where texts are equal
         rest = np.setdiff1d(np.argsort(-weights, kind="stable"), taken, assume_unique=True)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.journeys.tiny_job import run_here
+from tests.journeys.tiny_job import run_here, sentences
+from tests.teachers.api.faulty_server import FaultyServer, decision, serving
 
 from tutelage.errors import RecipeError
 from tutelage.metrics import nll
+from tutelage.recipes.labelling import label_file, teacher_of_recipe
 from tutelage.recipes.loading import load_recipe
 from tutelage.recipes.run import run
 from tutelage.targets import TargetStore
@@ -20,6 +22,7 @@ from tutelage.tasks.classification.data import prepare_data
 from tutelage.tasks.classification.evaluating import labels_of
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
 from tutelage.teachers.prompted.spec import PromptedTeacherSpec
+from tutelage.types import example_id
 
 RECIPE = """\
 name: several
@@ -166,3 +169,44 @@ def test_problems_of_members_are_told_at_their_place(job: Path, model_folder: Pa
     assert places("teacher.members.asked.model=./nowhere") == ["teacher.members.asked.model"]
     with pytest.raises(RecipeError, match="teacher of kind ensemble has none here"):
         run_here(job, "students.one={kind: rnn, embeddings: teacher}", until="label")
+
+
+def test_a_served_member_is_paid_once_and_what_it_refuses_is_left_out(
+    job: Path, model_folder: Path
+) -> None:
+    labels = ["negative", "neutral", "positive"]
+
+    def reply(body: dict) -> dict:
+        told = decision(body["input"])
+        if "camera" in body["input"]:
+            return told | {"answers": [{"type": "refusal", "name": "label"}]}
+        (answer,) = told["answers"]
+        probabilities = [
+            one | {"value": label}
+            for one, label in zip(answer["probabilities"], labels, strict=True)
+        ]
+        best = max(probabilities, key=lambda one: one["probability"])["value"]
+        return told | {"answers": [answer | {"probabilities": probabilities, "choice": best}]}
+
+    write_recipe(job, model_folder)
+    with serving(FaultyServer(reply=reply)) as server:
+        member = (
+            "teacher.members.asked={kind: api, protocol: decisions, model: served-1, "
+            f"base_url: '{server.base_url}', bad_answer_retries: 0}}"
+        )
+        outcome = run_here(job, member, until="report")
+        asked = set(server.paid)
+        assert set(server.paid.values()) == {1}
+        run_here(job, member, "teacher.combine=log_mean", until="label")
+        out = label_file(
+            job / "test.csv",
+            teacher_of_recipe(load_recipe(job / "recipe.yaml", overrides=[member])),
+            out=job / "out.csv",
+        )
+        assert set(server.paid) == asked
+    store = TargetStore.open(outcome.folder.targets_path)
+    texts = [text for text, _ in sentences(200, seed=0)]
+    answered = [example_id(text) in store for text in texts]
+    assert answered == ["camera" not in text for text in texts]
+    assert out["unanswered"] == sum("camera" in text for text in texts[150:]) > 0
+    assert 'id="members"' in outcome.folder.report_path.read_text()

@@ -16,6 +16,7 @@ from tutelage.teachers.api.protocols.options import (
     PROTOCOLS,
     READ_BY,
     AskingOptions,
+    most_groups,
     most_options,
 )
 from tutelage.teachers.api.protocols.wording import LETTERS, bare
@@ -146,6 +147,7 @@ def _chat_problems(question: Question, options: AskingOptions) -> list[Problem]:
 def _size_problems(name: str, question: Question, options: AskingOptions) -> list[Problem]:
     """More labels than a question takes, and groups that do not help."""
     most, num_labels = most_options(name, question, options), len(question.labels)
+    groups = most_groups(name, question, options)
     if isinstance(options.groups, Mapping):
         found = [Problem("groups", text) for text in group_problems(question, options.groups)]
         sizes = {group: len(inside) for group, inside in options.groups.items()}
@@ -155,8 +157,8 @@ def _size_problems(name: str, question: Question, options: AskingOptions) -> lis
                 for group, size in sizes.items()
                 if size > most
             ]
-            if len(sizes) > most:
-                found.append(Problem("groups", f"{len(sizes)} groups; expected at most {most}"))
+        if groups is not None and len(sizes) > groups:
+            found.append(Problem("groups", f"{len(sizes)} groups given; expected at most {groups}"))
         if len(sizes) < 2:
             found.append(Problem("groups", "one group leaves nothing to choose; give two or more"))
         return found
@@ -171,9 +173,11 @@ def _size_problems(name: str, question: Question, options: AskingOptions) -> lis
             return [Problem("top_logprobs", message, severity="warning")]
         return []
     if options.groups == "auto":
-        if num_labels <= most * most:
+        if groups is None or num_labels <= most * groups:
             return []
-        message = f"{num_labels} labels do not fit into {most} groups of {most}; take fewer labels"
+        message = (
+            f"{num_labels} labels do not fit into {groups} groups of {most}; take fewer labels"
+        )
         return [Problem("groups", message)]
     what = "letters" if name == "chat" else "options in a question"
     others = " `answer_with: labels`," if name == "chat" else ""

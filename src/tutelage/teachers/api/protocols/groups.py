@@ -179,18 +179,19 @@ def group_problems(question: Question, groups: Mapping[str, Sequence[str]]) -> l
     return problems
 
 
-def found_groups(question: Question, most: int) -> LabelGroups:
-    """Groups of labels that say similar things, of at most `most` labels each, at most `most`.
+def found_groups(question: Question, most: int, most_groups: int | None = None) -> LabelGroups:
+    """Groups of labels that say similar things, of at most `most` labels each.
 
     Labels with their descriptions become TF-IDF vectors over character pieces of 3 to 5 within
     words, which are joined pair by pair (average linkage, cosine distance). The largest branches of
-    that tree with at most `most` labels are the groups; while there are more than `most` of them,
-    the two smallest that fit together are joined. No chance is in it: the same labels give the same
+    that tree with at most `most` labels are the groups; while there are too many of them, the
+    smallest joins the smallest that has room. No chance is in it: the same labels give the same
     groups.
 
     Args:
-        question: At most `most` squared labels.
+        question: At most `most` times `most_groups` labels.
         most: Options that a server takes in one question, 2 or more.
+        most_groups: How many groups there may be; None: `most`, since they are options too.
     """
     from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import pdist
@@ -211,12 +212,12 @@ def found_groups(question: Question, most: int) -> LabelGroups:
         if len(both) <= most:
             del groups[int(left)], groups[int(right)]
             groups[len(texts) + step] = both
-    return _named(question, _joined(list(groups.values()), most))
+    return _named(question, _joined(list(groups.values()), most, most_groups or most))
 
 
-def _joined(groups: list[list[int]], most: int) -> list[list[int]]:
-    """At most `most` groups, the smallest of which are joined or, where none fit, dealt out."""
-    while len(groups) > most:
+def _joined(groups: list[list[int]], most: int, most_groups: int) -> list[list[int]]:
+    """At most `most_groups` groups: the smallest joins another or, if none fits, is dealt out."""
+    while len(groups) > most_groups:
         groups.sort(key=lambda places: (len(places), min(places)))
         smallest, *others = groups
         room = [places for places in others if len(places) + len(smallest) <= most]

@@ -11,8 +11,9 @@ think" and "irrelevant") is not taken for it. What stays undecided goes to the l
 out in full, else in equal parts to the labels that it begins; a token of white space or signs only
 is left out, which is to say that what follows it is like the rest.
 
-Labels that no listed token begins have a probability of at most that of the least likely token in
-the list each, and of what the list leaves of 1 together; the estimate is half of that bound. What
+Labels that no listed token is for certain have a probability of at most that of the least likely
+token in the list each, and of what the list leaves of 1 together, besides their part of what is
+shared; the estimate is half of that bound. What
 they could have at most, with all that was undecided, is `Answer.unlisted`.
 
 A label whose estimate is half of its bound is off by at most the other half; one that is dropped
@@ -22,7 +23,7 @@ would be off by all of it, and have probability 0 in the student's loss.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,6 @@ class _Found:
     listed: float = 0.0
     unlisted: float = 0.0
     undecided: float = 0.0
-    seen: set[int] = field(default_factory=set)
 
 
 def read_places(content: Any) -> list[Place]:
@@ -144,45 +144,70 @@ def _walk(
         case: Tell upper from lower case.
     """
     before, chance = "", 1.0  # what the answer says so far, and the probability of that
+    going_on: tuple[str, float] | None = (before, chance)
+    seen: list[tuple[set[int], set[int], float, float]] = []
     for place in places:
         if not place.probs:
             break
-        could, reached, going_on = _labels_of(before, words), set(), None
+        sure: set[int] = set()
+        going_on = None
         total = sum(place.probs.values())
         scale = chance / max(total, 1.0)  # rounding may lift a sum above 1
         for token, prob in place.probs.items():
             after = _plain(before + token, leading, case=case)
             labels = _labels_of(after, words)
-            reached |= labels if after else set()
             whole = len(labels) == 1 and any(after in chosen for chosen in words)
             if token == place.taken and labels and not whole:
                 going_on = (after, scale * prob)
             elif after:
-                _decide(after, scale * prob, words, found)
+                sure |= _decide(after, scale * prob, words, found)
             else:
                 found.undecided += scale * prob
-        if absent := sorted(could - reached):
-            bound = chance * min(place.least * len(absent), max(1.0 - total, 0.0))
+        rest = max(1.0 - total, 0.0)
+        seen.append((_labels_of(before, words), sure, chance * place.least, chance * rest))
+        if going_on is None:
+            break
+        before, chance = going_on
+    ended = set() if going_on is None else _decide(before, chance, words, found)
+    _bound_absent(seen, ended, found)
+
+
+def _bound_absent(
+    seen: Sequence[tuple[set[int], set[int], float, float]], ended: set[int], found: _Found
+) -> None:
+    """Bound, at every place, the labels that could stand there and that neither a token listed
+    there nor one of a later place is for certain.
+
+    Args:
+        seen: For each place the labels that were possible there, those that a listed token is for
+            certain, the probability that no other token exceeds, and that of all others together.
+        ended: Labels that the end of the answer is for certain.
+        found: Is added to.
+    """
+    sure = ended
+    for could, here, least, rest in reversed(seen):
+        sure = sure | here
+        if absent := sorted(could - sure):
+            bound = min(least * len(absent), rest)
             found.unlisted += bound
             found.probs[absent] += bound / 2 / len(absent)
-        if going_on is None:
-            return
-        before, chance = going_on
-    _decide(before, chance, words, found)
 
 
-def _decide(text: str, prob: float, words: Sequence[Sequence[str]], found: _Found) -> None:
-    """Give the probability of a beginning to the labels that it may become."""
+def _decide(text: str, prob: float, words: Sequence[Sequence[str]], found: _Found) -> set[int]:
+    """Give the probability of a beginning to the labels that it may become.
+
+    Returns:
+        The label that it is for certain, if it is one.
+    """
     labels = _labels_of(text, words)
-    if not labels:
-        return
+    full = {label for label in labels if text in words[label]}
     if len(labels) > 1:
         found.undecided += prob
-        full = {label for label in labels if text in words[label]}
         labels = full if len(full) == 1 else labels
-    if text:
+    if text and labels:
         found.listed += prob
         found.probs[sorted(labels)] += prob / len(labels)
+    return labels if len(labels) == 1 else set()
 
 
 def _labels_of(text: str, words: Sequence[Sequence[str]]) -> set[int]:

@@ -21,6 +21,7 @@ from tutelage.teachers.api.protocols.groups import (
 from tutelage.teachers.api.protocols.options import (
     AskingOptions,
     by_letters,
+    most_groups,
     most_options,
 )
 from tutelage.teachers.api.protocols.systemone import SystemOne
@@ -89,7 +90,7 @@ def _groups(name: str, question: Question, options: AskingOptions) -> LabelGroup
     most = most_options(name, question, options)
     if most is None or len(question.labels) <= most:
         return None
-    return found_groups(question, most)
+    return found_groups(question, most, most_groups(name, question, options))
 
 
 def _chat(

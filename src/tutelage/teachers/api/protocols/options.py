@@ -112,12 +112,23 @@ def most_options(name: str, question: Question, options: AskingOptions) -> int |
         case "systemone":
             return options.most_options or systemone.MOST_OPTIONS
         case "chat":
-            most = options.most_options
-            if by_letters(question, options):
-                return min(most or len(LETTERS), len(LETTERS))
-            return most
+            may_be_letters = options.groups is not None and options.answer_with == "auto"
+            if may_be_letters or by_letters(question, options):
+                return min(options.most_options or len(LETTERS), len(LETTERS))
+            return options.most_options
         case _:
             return None
+
+
+def most_groups(name: str, question: Question, options: AskingOptions) -> int | None:
+    """How many groups of labels can be asked about; None: any number. They are options of one
+    question, and each may be a question of the same request.
+    """
+    most = most_options(name, question, options)
+    if most is None or name == "chat":
+        return most
+    questions = systemone.MOST_QUESTIONS if name == "systemone" else decisions.MOST_QUESTIONS
+    return min(most, questions - 1)
 
 
 def by_letters(question: Question, options: AskingOptions) -> bool:

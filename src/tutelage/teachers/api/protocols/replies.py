@@ -90,7 +90,7 @@ def listed_probability(value: Any, what: str) -> float | None:
     Raises:
         BadAnswer: The value is no log-probability.
     """
-    if not is_number(value) or math.isnan(value) or value > ROUNDING:
+    if not is_number(value) or not value <= ROUNDING:  # NaN is not below it
         raise wrong(what, value, "a log-probability, 0 at most")
     return None if value <= LOG_ZERO else min(math.exp(value), 1.0)
 

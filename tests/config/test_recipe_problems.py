@@ -49,7 +49,7 @@ export: [onnx]
         "and at most 0.5, or a file",
         "reviews.yaml:5: `data.test`: hub:imdb:test: hub: files are not available in this version; "
         "download to csv, jsonl, parquet",
-        "reviews.yaml:6: `teacher.kind` is 'promptd'; expected one of prompted, classifier, ensemble; did "
+        "reviews.yaml:6: `teacher.kind` is 'promptd'; expected one of prompted, classifier, api, ensemble; did "
         "you mean `prompted`?",
         "reviews.yaml:8: `students.small net`: the name 'small net' is not usable; expected "
         "letters, digits, - and _ (it names a folder)",

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tutelage.teachers import label
 from tutelage.teachers.api.protocol import Question
 from tutelage.teachers.api.protocols.making import AskingOptions, protocol_named
 from tutelage.teachers.api.server import Endpoint
@@ -49,8 +48,4 @@ def examples(count: int) -> list[Example]:
 
 if __name__ == "__main__":
     url, folder, number = sys.argv[1:]
-    label(
-        teacher_of(url, Path(folder) / "answers", concurrency=8, bad_answer_retries=9),
-        examples(int(number)),
-        out=Path(folder) / "targets",
-    )
+    teacher_of(url, Path(folder), concurrency=8, bad_answer_retries=9).label(examples(int(number)))

@@ -72,6 +72,7 @@ class FaultyServer:
         self.headers: list[str] = []
         self.paths: Counter[str] = Counter()
         self.port = 0
+        self.connections: set[Any] = set()
 
     @property
     def base_url(self) -> str:
@@ -114,6 +115,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        self._server.connections.add(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._bytes += data
@@ -148,16 +153,18 @@ def serving(server: FaultyServer) -> Iterator[FaultyServer]:
     loop = asyncio.new_event_loop()
     ready = threading.Event()
 
-    async def serve() -> None:
-        listener = await loop.create_server(lambda: _Connection(server), "127.0.0.1", server.port)
-        server.port = listener.sockets[0].getsockname()[1]
-        ready.set()
-
     def run() -> None:
         asyncio.set_event_loop(loop)
-        starting = loop.create_task(serve())
+        make = loop.create_server(lambda: _Connection(server), "127.0.0.1", server.port)
+        listener = loop.run_until_complete(make)
+        server.port = listener.sockets[0].getsockname()[1]
+        ready.set()
         loop.run_forever()
-        del starting
+        for connection in list(server.connections):
+            connection.abort()
+        listener.close()
+        loop.run_until_complete(listener.wait_closed())
+        loop.close()
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

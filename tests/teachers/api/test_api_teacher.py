@@ -245,8 +245,7 @@ def test_killed_thrice_among_faults_nothing_is_lost(tmp_path: Path) -> None:
     server = FaultyServer(
         fault=lambda *_: draw.choice(faults) if draw.random() < 0.2 else None, delay=0.01
     )
-    here = Path(__file__).parent
-    command = [sys.executable, str(here / "asking.py")]
+    command = [sys.executable, str(Path(__file__).parent / "asking.py")]
     with serving(server):
         command += [server.base_url, str(tmp_path), str(number)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -261,10 +260,10 @@ def test_killed_thrice_among_faults_nothing_is_lost(tmp_path: Path) -> None:
             assert process.wait() == -signal.SIGKILL
             under_way += 8
         subprocess.run(command, env=environment, check=True, timeout=60)
-    rows = examples(number)
-    store = TargetStore.open(tmp_path / "targets")
-    found = store.lookup([one.example_id for one in rows])
-    np.testing.assert_allclose(found, expected(rows), atol=1e-6)
+        before, rows = server.calls, examples(number)
+        found = teacher_of(server.base_url, tmp_path, bad_answer_retries=9).label(rows)
+        np.testing.assert_allclose(found, expected(rows), atol=1e-6)
+        assert server.calls == before
     # Those that a kill caught on the way cannot be told from those that never left.
     assert server.paid.total() - len(server.paid) <= under_way
     assert len(server.paid) == number

@@ -19,7 +19,7 @@ from tutelage.errors import MissingExtra, ModelError, TutelageError
 from tutelage.teachers.api.protocol import BadAnswer, Request
 
 if TYPE_CHECKING:
-    from openai import APIStatusError, AsyncOpenAI
+    from openai import APIConnectionError, APIStatusError, AsyncOpenAI
 
 _WRONG_KEY, _NOT_THERE = (401, 403), (404, 405)
 _REJECTED = (400, 413, 415, 422)
@@ -69,23 +69,28 @@ class Server:
             )
         except openai.APIStatusError as error:
             raise self._told(error) from None
-        except openai.APITimeoutError:
-            raise ServerTrouble(
-                f"{self._endpoint.base_url} did not answer within "
-                f"{self._endpoint.timeout_seconds:g} s, {self._endpoint.retries + 1} times. What "
-                "it answered is kept: run again to go on, or raise timeout_seconds"
-            ) from None
         except openai.APIConnectionError as error:
-            cause = error.__cause__ or error
-            raise ServerTrouble(
-                f"{self._endpoint.base_url} cannot be reached ({self._cleared(str(cause))}). Is it "
-                "running, and is base_url right? What it answered is kept: run again to go on"
-            ) from None
+            raise self._silent(error) from None
         except (openai.APIResponseValidationError, ValueError) as error:
             raise BadAnswer("unparsable", self._cleared(f"no JSON: {error}")) from None
         if not isinstance(reply, dict):
             raise BadAnswer("unparsable", self._cleared(f"{str(reply)[:80]!r} is no JSON object"))
         return reply
+
+    def _silent(self, error: APIConnectionError) -> ServerTrouble:
+        """What is said where no reply came at all."""
+        where, cause = self._endpoint.base_url, error.__cause__ or error
+        # With aiohttp a refused connection is called a timeout too, but one of connecting.
+        if type(error).__name__ == "APITimeoutError" and "Connect" not in type(cause).__name__:
+            return ServerTrouble(
+                f"{where} did not answer within {self._endpoint.timeout_seconds:g} s, "
+                f"{self._endpoint.retries + 1} times. What it answered is kept: run again to go "
+                "on, or raise timeout_seconds"
+            )
+        return ServerTrouble(
+            f"{where} cannot be reached ({self._cleared(str(cause))}). Is it running, and is "
+            "base_url right? What it answered is kept: run again to go on"
+        )
 
     def _told(self, error: APIStatusError) -> Exception:
         said = self._cleared(_words(error))

@@ -137,7 +137,7 @@ class ApiTeacherSpec(AskingOptions):
         if (said := terms_problem(self.base_url, self.terms, local=local)) is not None:
             found.append(Problem("terms", said))
         found += problems(self.protocol, self._question(assignment), self)
-        if assignment.train is not None and not found:
+        if assignment.train is not None and not any(one.severity == "error" for one in found):
             try:
                 self._shots(assignment)
             except ModelError as error:

@@ -40,6 +40,7 @@ def assignment_of(
         descriptions=recipe.task.descriptions or {},
         answers=answers,
         besides=() if data is None else (*data.unlabeled, *data.validation, *data.test),
+        validation=None if data is None else data.validation,
     )
 
 

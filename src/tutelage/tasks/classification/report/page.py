@@ -27,6 +27,7 @@ from tutelage.tasks.classification.report.explanations import (
     what_was_looked_at,
 )
 from tutelage.tasks.classification.report.measures import COST_AXES, MEASURES, NAMES, TERMS
+from tutelage.tasks.classification.report.members import members_section
 from tutelage.tasks.classification.report.predictions import (
     Predictions,
     confusions,
@@ -45,6 +46,7 @@ LAYOUT = Layout(
         "asked.html",
         "replies.html",
         "numbers.html",
+        "members.html",
         "curves.html",
         "answers.html",
         "disagreements.html",
@@ -140,6 +142,7 @@ class ClassificationWords:
             "confusions": confusions(predictions, labels),
             "disagreements": disagreements,
             "disagreement_count": disagreement_count,
+            "members": members_section(evaluation, predictions),
             "strongest": strongest_words(evaluation),
             "looked_at": what_was_looked_at(evaluation, predictions),
             "data_files": data_files(records.provenance),

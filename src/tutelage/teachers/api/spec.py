@@ -194,6 +194,8 @@ class ApiTeacherSpec(AskingOptions):
             "settings": _plain(self._asking(assignment).settings),
         }
         atomic_write_json(out / ASKING_FILE, described)
+        key = f", with the key in {self.api_key_env}" if self.api_key_env else ""
+        progress.say(f"Texts go to {self.base_url} ({self.model}){key}")
         return {
             "kind": self.kind,
             "model": self.model,

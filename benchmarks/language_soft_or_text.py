@@ -162,7 +162,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         "# Soft targets or text, where the teacher knows the text less well",
         "",
         f"SmolLM2-135M-Instruct teaches a student pruned to {report['layers']} of 30 layers (those "
-        "that change their input the most, vocabulary of the corpus, targets `hidden`), {_passes(report)}, "
+        f"that change their input the most, vocabulary of the corpus, targets `hidden`), {_passes(report)}, "
         "steps of 512 tokens, everything equal but the objective. Test documents with 95 % "
         "intervals over documents; differences are paired. `a to b` is a soft weight that falls "
         "from a to b over the last 60 % of the steps. Test documents, unlike those for validation, "

@@ -64,7 +64,7 @@ def test_commented_keys_of_the_template_exist(tmp_path: Path) -> None:
     )
     keys = re.findall(r"^ *# [a-z_]+: .*$", TEMPLATE, re.MULTILINE)
     alone = [line for line in keys if line.strip("# ") not in (*prompted, *served)]
-    assert len(served) == 8
+    assert len(served) == 8, served
     assert len(prompted) == 5
     assert len(alone) == 14
     for line in alone:

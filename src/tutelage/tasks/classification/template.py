@@ -60,8 +60,8 @@ teacher:
   # budget: {cost: 20}
   # (students then take embeddings: random)
   #
-  # Or answers that you have: kind: recorded, file: answers.csv (docs/recorded.md); or several
-  # teachers: kind: ensemble (docs/ensembles.md).
+  # Or answers that you have: kind: recorded, file: answers.csv (docs/recorded.md).
+  # Or several teachers: kind: ensemble (docs/ensembles.md).
 
 students:                     # as many as you like; all learn from the same targets, and the
                               # report compares them

@@ -18,6 +18,7 @@ from tutelage.teachers.spec import TokenAssignment, placed
 from tutelage.types import Document
 
 if TYPE_CHECKING:
+    from tutelage.data.documents.prompts import PreparedPrompts
     from tutelage.models import ModelFacts
     from tutelage.teachers import CausalTeacher
     from tutelage.teachers.causal.spec import CausalTeacherSpec
@@ -95,6 +96,32 @@ def read_language_data(
     except RecipeError as error:
         return None, list(error.problems)
     return prepared, list(prepared.warnings)
+
+
+def prepare_prompted_data(recipe: LanguageRecipe, tokenizer: Any) -> PreparedPrompts:
+    """Read and split the prompts that a recipe names, and the documents of rows with a response.
+
+    Raises:
+        RecipeError: Every problem of every file at once.
+    """
+    from tutelage.data.documents.prompts import prepare_prompts
+
+    data = recipe.data
+    assert data.prompt_field is not None  # the recipe is refused without
+    return prepare_prompts(
+        data.train,
+        tokenizer,
+        validation=data.validation,
+        test=data.test,
+        prompt_field=data.prompt_field,
+        response_field=data.response_field,
+        sequence_length=recipe.task.sequence_length,
+        long_documents=recipe.task.long_documents,
+        train_on=data.train_on,
+        control_tokens=data.control_tokens,
+        limits=data.limits,
+        seed=recipe.train.seed,
+    )
 
 
 def documents_fingerprint(*splits: Sequence[Document]) -> str:

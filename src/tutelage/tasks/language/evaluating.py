@@ -5,6 +5,7 @@ same machine.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tutelage.report.preference import choose_student
 from tutelage.runs import RunFolder, atomic_write_json
 from tutelage.runs.stages import Deferred
 from tutelage.targets import TargetStore, inspect
+from tutelage.targets.text import WrittenAnswer, counted
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.report.measures import MEASURES
 from tutelage.tasks.language.report.sentences import kept_intervals
@@ -50,9 +52,20 @@ def evaluate_language_run(
     data: PreparedDocuments,
     teacher: Deferred[HiddenStates],
     *,
+    learned: PreparedDocuments | None = None,
+    answers: Sequence[WrittenAnswer] = (),
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Measure everybody on the test documents; write evaluation.json and predictions.parquet.
+
+    Args:
+        recipe: The recipe.
+        folder: The run.
+        data: What everybody is judged on, and controls learned from.
+        teacher: Who is compared with.
+        learned: What the teacher wrote, and students learned from; None: the same as controls.
+        answers: What it wrote, those included that are left out.
+        progress: Where bars go.
 
     Returns:
         Facts for the stage: documents and tokens evaluated.
@@ -99,6 +112,21 @@ def evaluate_language_run(
         bootstrap_samples=recipe.evaluate.bootstrap_samples,
         seed=recipe.train.seed,
     )
+    if learned is not None and learned.test and learned.test != data.test:
+        written = score_models(
+            judge, everyone, learned.test, batch_tokens=judge.batch_tokens, progress=progress
+        )
+        add_answer_nats(
+            evaluation,
+            compare_language_models(
+                learned.test,
+                teacher=written[""],
+                students={name: written[f"students.{name}"] for name in students},
+                controls={name: written[f"controls.{name}"] for name in controls},
+                bootstrap_samples=recipe.evaluate.bootstrap_samples,
+                seed=recipe.train.seed,
+            ),
+        )
     longest = sorted(documents, key=lambda document: -len(document.token_ids))
     own = {"teacher": judge.language_model.model} if isinstance(judge, OwnWeights) else {}
     timed = own | students
@@ -165,10 +193,9 @@ def evaluate_language_run(
     evaluation["distributions"] = show_distributions(
         judge, everyone, documents, seed=recipe.train.seed
     )
-    evaluation["targets"] = describe_targets(recipe, folder)
-    evaluation["training"] = training_facts(
-        recipe, folder, data, {"students": students, "controls": controls}
-    )
+    evaluation["targets"] = describe_targets(recipe, folder, answers)
+    evaluation["training"] = training_facts(recipe, folder, learned or data, {"students": students})
+    evaluation["training"] |= training_facts(recipe, folder, data, {"controls": controls})
     if recipe.evaluate.prefer is not None:
         evaluation[PREFERRED] = preferred_student(evaluation, keep=recipe.evaluate.prefer.keep)
     write_document_scores(folder.predictions_path, documents, scores, tokenizer=judge.tokenizer)
@@ -183,10 +210,60 @@ def preferred_student(evaluation: Mapping[str, Any], *, keep: float) -> dict[str
     return choose_student(evaluation, keep=keep, measure=measure, kept=kept, cost=cost)
 
 
-def describe_targets(recipe: LanguageRecipe, folder: RunFolder) -> dict[str, Any]:
+ANSWER_NATS = "answer_nats"
+"""Nats per token of what the teacher wrote to the test prompts."""
+
+
+def add_answer_nats(evaluation: dict[str, Any], written: Mapping[str, Any]) -> None:
+    """Put into an evaluation how surprised everybody is by the teacher's answers.
+
+    Args:
+        evaluation: Of the test documents.
+        written: The same of the teacher's answers to the test prompts.
+    """
+    nats = "nats_per_token"
+    if nats in written["teacher"]:
+        evaluation["teacher"][ANSWER_NATS] = written["teacher"][nats]
+    for group in ("students", "controls"):
+        for name, numbers in written[group].items():
+            evaluation[group][name][ANSWER_NATS] = numbers[nats]
+    evaluation["comparisons"] += [
+        {**row, "metric": ANSWER_NATS} for row in written["comparisons"] if row["metric"] == nats
+    ]
+
+
+SHOWN_ANSWERS, SHOWN_LEFT_OUT = 6, 12
+"""Answers that the report shows, of those that are learned and of those that are left out."""
+
+
+def describe_answers(recipe: LanguageRecipe, answers: Sequence[WrittenAnswer]) -> dict[str, Any]:
+    """What the teacher wrote, in numbers and examples."""
+
+    def shown(chosen: Sequence[WrittenAnswer], most: int) -> list[dict[str, Any]]:
+        return [
+            {"prompt": one.prompt, "answer": one.text, "left_out": one.left_out}
+            for one in chosen[:most]
+        ]
+
+    train = [answer for answer in answers if answer.part == "train"]
+    options = recipe.targets.spec()
+    return {
+        "kind": "text",
+        "parts": counted(answers),
+        "options": {key: value for key, value in asdict(options).items() if value is not None},
+        "shown": shown([one for one in train if one.left_out is None], SHOWN_ANSWERS),
+        "shown_left_out": shown([one for one in answers if one.left_out], SHOWN_LEFT_OUT),
+    }
+
+
+def describe_targets(
+    recipe: LanguageRecipe, folder: RunFolder, answers: Sequence[WrittenAnswer] = ()
+) -> dict[str, Any]:
     """What the teacher wrote down and how long that took; only the kind where nothing is stored."""
     if recipe.targets.kind == "live":
         return {"kind": "live"}
+    if recipe.targets.kind == "text":
+        return describe_answers(recipe, answers)
     facts = inspect(folder.targets_path)
     told = ("teacher", "tokenizer", "complete")
     shown = {name: value for name, value in facts.items() if name not in told}

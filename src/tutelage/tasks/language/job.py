@@ -153,7 +153,14 @@ class LanguageJob:
         """Train one student or control."""
         source = None if student.is_control else self._source
         return train_language_student(
-            self.recipe, student.name, folder, self.data, source, self._teacher, progress=progress
+            self.recipe,
+            student.name,
+            folder,
+            self.data,
+            source,
+            self._teacher,
+            control=student.is_control,
+            progress=progress,
         )
 
     def student_files(self, student: Student, folder: RunFolder) -> Sequence[Path]:

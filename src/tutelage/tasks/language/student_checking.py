@@ -6,7 +6,7 @@ In: a recipe with its data. Out: problems. Configurations and tokenizers are rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tutelage.data import PreparedDocuments
@@ -36,11 +36,23 @@ def require_language_students(
 
 
 def language_student_problems(
-    recipe: LanguageRecipe, data: PreparedDocuments, tokenizer: Any
+    recipe: LanguageRecipe,
+    data: PreparedDocuments,
+    tokenizer: Any,
+    *,
+    texts: Sequence[str] | None = None,
 ) -> list[Problem]:
     """What keeps teacher and students of a recipe from working together, told from configurations
     alone.
+
+    Args:
+        recipe: The recipe.
+        data: Its documents.
+        tokenizer: The teacher's.
+        texts: On which tokenizers are compared; None: those of training documents.
     """
+    if texts is None:
+        texts = [tokenizer.decode(document.token_ids) for document in data.train[:COMPARED_TEXTS]]
     problems: list[Problem] = []
     config = teacher_spec(recipe).config()
     context = context_tokens(config)
@@ -59,7 +71,7 @@ def language_student_problems(
     teaching = Teaching(
         config=config,
         tokenizer=tokenizer,
-        texts=[tokenizer.decode(document.token_ids) for document in data.train[:COMPARED_TEXTS]],
+        texts=texts,
         used_ids=used_ids(data),
         sequence_length=recipe.task.sequence_length,
     )

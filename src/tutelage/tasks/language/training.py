@@ -72,26 +72,28 @@ def train_language_student(
     source: TargetSource | None,
     teacher: Deferred[HiddenStates],
     *,
+    control: bool,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Train one student, or its control, and save it in the run.
 
     A control sees the same initial weights, documents, order and number of steps; only the loss is
-    the cross-entropy to the text alone.
+    the cross-entropy to the text alone. Where a teacher wrote the text, its documents are others.
 
     Args:
         recipe: The recipe.
         name: Which student.
         folder: The run.
         data: Its documents.
-        source: Where soft targets come from; None trains the control.
+        source: Where soft targets come from; None: there are none, the text is learned alone.
         teacher: Loaded if the student is made from its weights.
+        control: Whether it is the control.
         progress: Where bars and talk go.
 
     Returns:
         Facts for the stage: best step, best validation loss, steps.
     """
-    out = (folder.controls_path if source is None else folder.students_path) / name
+    out = (folder.controls_path if control else folder.students_path) / name
     spec = recipe.students[name].spec()
     tokenizer = teacher_tokenizer(recipe)
     model = build_language_student(recipe, name, data, teacher, tokenizer, progress=progress)
@@ -123,7 +125,7 @@ def train_language_student(
         out=out,
         vocabulary=vocabulary,
         progress=progress,
-        title=f"Training {name}" if source is not None else f"Training {name} on the text alone",
+        title=f"Training {name} on the text alone" if control else f"Training {name}",
     )
     if spec.lora is not None:
         model = merge_lora(model)
@@ -185,7 +187,7 @@ def used_ids(data: PreparedDocuments) -> NDArray[np.int64]:
     What the test documents use beyond these would say something about them.
     """
     parts = [document.token_ids for document in (*data.train, *data.validation)]
-    return np.unique(np.concatenate(parts)).astype(np.int64)
+    return np.unique(np.concatenate([np.zeros(0, np.int64), *parts])).astype(np.int64)
 
 
 def trim_to_documents(model: Any, tokenizer: Any, data: PreparedDocuments) -> tuple[Any, Any]:

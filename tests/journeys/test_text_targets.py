@@ -31,6 +31,6 @@ def test_students_learn_what_the_teacher_wrote(tmp_path: Path, weights: Path) ->
     evaluation = json.loads(outcome.folder.evaluation_path.read_text("utf-8"))
     print(json.dumps(evaluation["targets"], indent=1)[:3000])
     print(outcome.teacher_held_out["sentence"])
-    print({k:v for k,v in evaluation["students"]["half"].items()})
+    print({k: v for k, v in evaluation["students"]["half"].items()})
     print(evaluation["training"])
     assert 0

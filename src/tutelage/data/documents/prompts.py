@@ -132,7 +132,9 @@ def prepare_prompts(
     for document in documents:
         by_row.setdefault((document.source, document.row), []).append(document)
     parts = {
-        part: [one for prompt in prompts[part] for one in by_row.get((prompt.source, prompt.row), ())]
+        part: [
+            one for prompt in prompts[part] for one in by_row.get((prompt.source, prompt.row), ())
+        ]
         for part in PARTS
     }
     files = {

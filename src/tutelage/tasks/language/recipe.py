@@ -133,7 +133,9 @@ def _text_problems(source: Source) -> Iterator[Problem]:
         )
     students = mapping(source.values.get("students"))
     owners = [((), source.values.get("objective"))]
-    owners += [(("students", name), mapping(one).get("objective")) for name, one in students.items()]
+    owners += [
+        (("students", name), mapping(one).get("objective")) for name, one in students.items()
+    ]
     for owner, objective in owners:
         for key, value in mapping(objective).items():
             default = LanguageObjective.model_fields.get(key)

@@ -148,9 +148,7 @@ def _expected(recipe: LanguageRecipe, prompts: Sequence[Prompt]) -> list[Documen
     return found
 
 
-def _describe(
-    recipe: LanguageRecipe, prompts: PreparedPrompts, estimate: dict[str, Any]
-) -> str:
+def _describe(recipe: LanguageRecipe, prompts: PreparedPrompts, estimate: dict[str, Any]) -> str:
     controls = " and their controls" if recipe.evaluate.control else ""
     asked = len(prompts.train) * recipe.targets.per_prompt
     asked += len(prompts.validation) + len(prompts.test)

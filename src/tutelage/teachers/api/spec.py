@@ -198,8 +198,9 @@ class ApiTeacherSpec(AskingOptions):
 
     def load(self, folder: Path, assignment: ClassAssignment) -> ApiTeacher:
         """The teacher, which keeps its replies beside the runs."""
+        from tutelage.teachers.api.asker import Policy
         from tutelage.teachers.api.server import Endpoint
-        from tutelage.teachers.api.teacher import ApiTeacher, Policy
+        from tutelage.teachers.api.teacher import ApiTeacher
 
         name = self.fingerprint(assignment)
         kept = folder if assignment.answers is None else assignment.answers

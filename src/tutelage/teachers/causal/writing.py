@@ -294,9 +294,7 @@ def _padded(
     return ids_BT.to(device), mask_BT.to(device)
 
 
-def _of_equal_length(
-    batch: Sequence[int], prompts: Sequence[Sequence[int]]
-) -> Iterator[list[int]]:
+def _of_equal_length(batch: Sequence[int], prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
     """A batch as several of prompts of one length."""
     by_length: dict[int, list[int]] = {}
     for row in batch:

@@ -33,6 +33,7 @@ from tutelage.tasks.language.report.sentences import (
     student_sentences,
     writing_clause,
 )
+from tutelage.tasks.language.report.written import written_sentence
 
 
 def reach_verdict(records: Records[Any]) -> Verdict:
@@ -50,7 +51,9 @@ def reach_verdict(records: Records[Any]) -> Verdict:
         headline=_headline(evaluation, best),
         deck=[
             control_sentence(evaluation, best),
-            *filter(None, [preference_sentence(evaluation, MEASURES)]),
+            *filter(
+                None, [written_sentence(evaluation), preference_sentence(evaluation, MEASURES)]
+            ),
         ],
         numbers=large_numbers(evaluation, best),
         students=[

@@ -15,10 +15,11 @@ from pydantic import AfterValidator, Field
 from tutelage.config.ranges import annotations_of
 from tutelage.config.source import Source
 from tutelage.config.specs import section
-from tutelage.config.values import ModelName, PromptTemplate, Words, not_yet, refusal
+from tutelage.config.values import ModelName, PromptTemplate, Words, refusal
 from tutelage.errors import Problem, nearest
 from tutelage.teachers.api.money import Budget, Price
 from tutelage.teachers.api.spec import ApiTeacherSpec
+from tutelage.teachers.api.text_spec import ApiWriterSpec
 from tutelage.teachers.causal.spec import CausalTeacherSpec
 from tutelage.teachers.classifier.fits import FullFit, HeadFit, LoraFit, NoFit
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
@@ -128,21 +129,16 @@ def verbalizer_problems(source: Source) -> list[Problem]:
 
 
 TOKEN_TEACHERS = (
+    _teacher(CausalTeacherSpec),
     _teacher(
-        CausalTeacherSpec,
-        kind=(
-            Annotated[
-                Literal["causal_lm"],
-                not_yet(
-                    ("prompted", "classifier"),
-                    "is a teacher of the task classification; use causal_lm",
-                ),
-            ],
-            ...,
-        ),
+        ApiWriterSpec,
+        own_first=True,
+        tokenizer_of=ModelName,
+        price=section(Price) | None,
+        budget=section(Budget) | None,
     ),
 )
-"""Those that can say how likely each next token of a document is."""
+"""Those that can say how likely each next token of a document is, or that write documents."""
 
 if TYPE_CHECKING:
     ClassTeacher = Any  # made while importing, out of a type checker's sight

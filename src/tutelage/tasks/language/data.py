@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tutelage.data.documents.prompts import PreparedPrompts
     from tutelage.models import ModelFacts
     from tutelage.teachers import CausalTeacher
+    from tutelage.teachers.api.text_spec import ApiWriterSpec
     from tutelage.teachers.causal.spec import CausalTeacherSpec
 
 
@@ -129,7 +130,7 @@ def documents_fingerprint(*splits: Sequence[Document]) -> str:
     return fingerprint([[document.example_id for document in split] for split in splits])
 
 
-def teacher_spec(recipe: LanguageRecipe) -> CausalTeacherSpec:
+def teacher_spec(recipe: LanguageRecipe) -> CausalTeacherSpec | ApiWriterSpec:
     """The teacher's kind with its options."""
     return recipe.teacher.spec()
 
@@ -162,8 +163,8 @@ def teacher_facts(recipe: LanguageRecipe) -> ModelFacts:
     return teacher_spec(recipe).facts(assignment_of(recipe))
 
 
-def load_teacher(recipe: LanguageRecipe) -> CausalTeacher:
-    """The teacher, loaded.
+def load_teacher(recipe: LanguageRecipe) -> CausalTeacher | None:
+    """The teacher, loaded; None: it is elsewhere, and can be asked for texts only.
 
     Raises:
         ModelError: It cannot be loaded, or reads fewer tokens than the recipe asks for.

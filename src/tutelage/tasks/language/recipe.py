@@ -64,6 +64,7 @@ def language_problems(source: Source) -> list[Problem]:
     targets = mapping(source.values.get("targets"))
     kind = targets.get("kind", "sampled")
     found = dict.fromkeys(objective_problems(source, kind))
+    found |= dict.fromkeys(_no_probabilities(source, kind))
     if kind == "text":
         return list(found | dict.fromkeys(_text_problems(source)))
     found |= dict.fromkeys(_no_response(source))
@@ -103,6 +104,37 @@ def _no_whole_distributions(
 
 
 _WITHOUT_STATES = ("sampled", "top_k")
+
+
+def _no_probabilities(source: Source, kind: Any) -> Iterator[Problem]:
+    """What only a teacher can give that is here."""
+    if mapping(source.values.get("teacher")).get("kind") != "api":
+        return
+    if kind != "text":
+        yield Problem(
+            source.where(("targets",)),
+            "`teacher.kind` is api, and a chat tells no probabilities of a student's tokens: let "
+            "the teacher write, targets: {kind: text}",
+        )
+    if mapping(source.values.get("evaluate")).get("prefer") is not None:
+        yield Problem(
+            source.where(("evaluate", "prefer")),
+            "`evaluate.prefer` counts how often a student makes the teacher's first choice, which "
+            "a teacher behind an API does not tell; remove it",
+        )
+    for name, student in mapping(source.values.get("students")).items():
+        one, keys = mapping(student), ("students", name)
+        said = f"`{dotted(keys)}`: the teacher's weights are behind an API, so no student can be "
+        if one.get("kind") == "pruned":
+            yield Problem(
+                source.where(keys),
+                f"{said}cut from it; take a student of kind pretrained, transformer or rnn",
+            )
+        elif one.get("embeddings") == "teacher":
+            yield Problem(
+                source.where((*keys, "embeddings")),
+                f"{said}given its embeddings; set embeddings: random",
+            )
 
 
 def _no_response(source: Source) -> Iterator[Problem]:

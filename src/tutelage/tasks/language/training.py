@@ -217,7 +217,7 @@ def trim_to_documents(model: Any, tokenizer: Any, data: PreparedDocuments) -> tu
 
 
 def load_judged_student(
-    recipe: LanguageRecipe, name: str, group: Path, teacher: HiddenStates
+    recipe: LanguageRecipe, name: str, group: Path, teacher: HiddenStates | None
 ) -> Any:
     """A trained student, or a control, as evaluation asks it: in the teacher's ids.
 
@@ -225,12 +225,13 @@ def load_judged_student(
         recipe: Says whether its vocabulary was trimmed.
         name: Which student.
         group: The folder that holds its folder.
-        teacher: Whose ids they are.
+        teacher: Whose ids they are; None: it is elsewhere, and no student is trimmed.
     """
     folder = str(group / name)
-    model = load_language_student(folder).to(
-        device_of(teacher)
-    )  # both are timed on the same device
+    model = load_language_student(folder)
+    if teacher is None:
+        return model
+    model = model.to(device_of(teacher))  # both are timed on the same device
     if not recipe.students[name].spec().trims_vocabulary:
         return model
     tokens = VocabularyMap(teacher.tokenizer, load_tokenizer(folder))

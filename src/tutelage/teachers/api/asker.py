@@ -1,8 +1,8 @@
-"""The engine of every teacher behind a server: items become requests, replies are kept in a journal,
-read, and given out as they come.
+"""The engine of every teacher behind a server: items become requests, replies are kept in a
+journal, read, and given out as they come.
 
-In: items of any kind, and what makes requests of one and reads their replies. Out: what was read, or
-why a reply is no answer, each with the place of its item. What an item asks (`Asking`), how it
+In: items of any kind, and what makes requests of one and reads their replies. Out: what was read,
+or why a reply is no answer, each with the place of its item. What an item asks (`Asking`), how it
 travels (`server`), where it is kept (`journal`), what it costs (`money`) and how many at once
 (`asking`) are told apart; here they meet.
 """

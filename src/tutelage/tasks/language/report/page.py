@@ -121,6 +121,7 @@ class LanguageWords:
             "vocabulary": (evaluation.get("targets") or {}).get("vocabulary_size"),
             "objective": making.objective(records),
             "written": written_of(evaluation),
+            "compared": "nats_per_token" in evaluation["teacher"],
             "replies": making.replies(records.provenance),
             "training": making.training_lines(records),
             "target_facts": making.target_facts(records),
@@ -142,6 +143,11 @@ class LanguageWords:
         )
         if said := written_sentence(evaluation):
             legend += f" {said}"
+        if "nats_per_token" not in evaluation["teacher"]:
+            legend += (
+                " The teacher only writes and tells no probabilities: agreement with it and "
+                "distance from it are not measured."
+            )
         for name, numbers in evaluation["students"].items():
             if "kept_mass" in numbers:
                 share = 100 * numbers["kept_mass"]["value"]

@@ -150,6 +150,9 @@ class TextTargetsSpec(section(TextOptions, kind="text")):
     distillation, for any teacher that writes.
     """
 
+    kind: Literal["text"]
+    """The kind of targets."""
+
 
 TokenTargets = Annotated[
     SampledTargetsSpec | TopKTargetsSpec | HiddenTargetsSpec | LiveTargetsSpec | TextTargetsSpec,

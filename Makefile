@@ -66,5 +66,5 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.developer: $(VENV)/.torch pyproject.toml
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,check,explain]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,check,explain,api]'
 	touch $@ $(VENV)/.installed

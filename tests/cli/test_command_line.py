@@ -35,6 +35,7 @@ WORDS = [
     "demo",
     "evaluate",
     "explain",
+    "import",
     "init",
     "label",
     "predict",

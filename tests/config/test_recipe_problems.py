@@ -49,8 +49,8 @@ export: [onnx]
         "and at most 0.5, or a file",
         "reviews.yaml:5: `data.test`: hub:imdb:test: hub: files are not available in this version; "
         "download to csv, jsonl, parquet",
-        "reviews.yaml:6: `teacher.kind` is 'promptd'; expected one of prompted, classifier; did "
-        "you mean `prompted`?",
+        "reviews.yaml:6: `teacher.kind` is 'promptd'; expected one of prompted, classifier, api, recorded, "
+        "ensemble; did you mean `prompted`?",
         "reviews.yaml:8: `students.small net`: the name 'small net' is not usable; expected "
         "letters, digits, - and _ (it names a folder)",
         "reviews.yaml:11: `students.gru.cell` is 'rnn'; expected one of gru, lstm",

@@ -169,7 +169,9 @@ def test_a_teacher_without_weights_here_gives_none(
     problems = student_problems(recipe_with(student), None)
     assert [problem.where for problem in problems] == ["students.one"] * refused
     if refused:
-        assert "but a classifier teacher has none here: take embeddings: random" in str(problems[0])
+        assert "but a teacher of kind classifier has none here: take embeddings: random" in str(
+            problems[0]
+        )
 
 
 def test_run_and_check_refuse_the_same_before_any_compute(

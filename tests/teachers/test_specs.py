@@ -42,7 +42,7 @@ def test_options_are_read_without_torch_and_without_pydantic() -> None:
     code = (
         "import sys\n"
         "import tutelage.teachers.causal.spec, tutelage.teachers.classifier.spec\n"
-        "import tutelage.teachers.prompted.spec\n"
+        "import tutelage.teachers.prompted.spec, tutelage.teachers.ensemble.spec\n"
         "print({'torch', 'transformers', 'pydantic', 'peft'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

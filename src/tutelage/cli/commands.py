@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tutelage.cli.importing import import_answers
 from tutelage.cli.managing import clean, compare, runs
 from tutelage.cli.streams import write_json, write_result
 from tutelage.cli.targets import targets
@@ -16,7 +17,7 @@ from tutelage.cli.terminal import counted, format_seconds, progress_for, vars_of
 from tutelage.errors import MOST_PROBLEMS, Problem, RecipeError
 
 
-def _read_recipe(path: Path, overrides: list[str]) -> tuple[Any, Path | None]:
+def read_recipe(path: Path, overrides: list[str]) -> tuple[Any, Path | None]:
     """The recipe of a file, or of a run folder together with that folder."""
     from tutelage.recipes.loading import load_recipe
     from tutelage.runs import restore_recipe
@@ -64,7 +65,7 @@ def check(options: argparse.Namespace) -> int:
     """`tutelage check`: every problem at once, and an estimate; nothing is trained or written."""
     from tutelage.tasks import task_named
 
-    recipe, _ = _read_recipe(options.recipe, options.overrides)
+    recipe, _ = read_recipe(options.recipe, options.overrides)
     progress = progress_for(quiet=options.quiet or options.json)
     found = task_named(recipe.task.kind).check(recipe, root=Path("runs"), progress=progress)
     errors = [problem for problem in found.problems if problem.severity == "error"]
@@ -83,12 +84,19 @@ def check(options: argparse.Namespace) -> int:
     return 0
 
 
+def label(options: argparse.Namespace) -> int:
+    """`tutelage label`: soft labels for a table of texts, or the flow up to the targets."""
+    from tutelage.cli.labelling import is_of_texts, label_texts
+
+    return label_texts(options) if is_of_texts(options) else run(options)
+
+
 def run(options: argparse.Namespace) -> int:
     """`tutelage label | train | evaluate | report | run`: the flow up to a stage."""
     until = {"label": "label", "train": "train", "evaluate": "evaluate"}.get(
         options.command, "report"
     )
-    recipe, folder = _read_recipe(options.recipe, options.overrides)
+    recipe, folder = read_recipe(options.recipe, options.overrides)
     return _run_recipe(recipe, options, out=options.out or folder, until=until)
 
 
@@ -333,7 +341,7 @@ def verify(options: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "init": init,
     "check": check,
-    "label": run,
+    "label": label,
     "train": run,
     "evaluate": run,
     "report": run,
@@ -344,6 +352,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "runs": runs,
     "compare": compare,
     "clean": clean,
+    "import": import_answers,
     "targets": targets,
     "demo": demo,
 }

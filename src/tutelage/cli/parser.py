@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tutelage.cli.importing import add_words as add_import_words
+from tutelage.cli.labelling import add_options as label_options
 from tutelage.errors import one_line
 from tutelage.recipes.demo import DEMOS
 from tutelage.tasks import KINDS
@@ -78,15 +80,22 @@ def build_parser() -> argparse.ArgumentParser:
     _recipe(check)
 
     for word, summary in (
-        ("label", "fit the teacher if the recipe says so, and write its soft targets"),
+        ("label", "write the soft targets of a recipe's teacher, or soft labels into a table"),
         ("train", "label if needed, then train every student (and control)"),
         ("evaluate", "train if needed, then measure quality and cost on the test rows"),
         ("report", "evaluate if needed, then write report.html"),
         ("run", "do everything, and nothing twice"),
     ):
         stage = _command(commands, word, summary)
-        _recipe(stage)
-        stage.add_argument("--out", type=Path, help="run folder [runs/NAME beside where you stand]")
+        if word == "label":
+            _recipe(stage, besides=", or a table of texts")
+            label_options(stage)
+        else:
+            _recipe(stage)
+        table = "; of texts the table [FILE.labelled.csv]" * (word == "label")
+        stage.add_argument(
+            "--out", type=Path, help=f"run folder [runs/NAME beside where you stand]{table}"
+        )
 
     predict = _command(
         commands, "predict", "answer with a student: label and probabilities, or how a text goes on"
@@ -192,6 +201,12 @@ def build_parser() -> argparse.ArgumentParser:
     clean.add_argument("folder", type=Path, help="a run folder")
     clean.add_argument("--yes", action="store_true", help="remove it")
 
+    add_import_words(
+        _command(
+            commands, "import", "say what was understood of a file of answers that somebody has"
+        )
+    )
+
     _targets(
         _command(
             commands, "targets", "look into a store of soft targets, verify, merge or export it"
@@ -280,8 +295,10 @@ def _targets(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--out", type=Path, help="the file [stdout]")
 
 
-def _recipe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, help="a recipe file, or a run folder to go on with")
+def _recipe(parser: argparse.ArgumentParser, *, besides: str = "") -> None:
+    parser.add_argument(
+        "recipe", type=Path, help=f"a recipe file, or a run folder to go on with{besides}"
+    )
     parser.add_argument(
         "--set",
         dest="overrides",

@@ -145,6 +145,14 @@ def _data_file(value: object, info: ValidationInfo) -> Path:
     return path
 
 
+def _answers_path(value: object, info: ValidationInfo) -> Path:
+    if isinstance(value, (str, Path)) and str(value).strip():
+        path = _absolute(str(value), info)
+        if os.path.isdir(path) or not path.suffix:  # noqa: PTH112
+            return path
+    return _data_file(value, info)
+
+
 def _file_or_share(value: object, info: ValidationInfo) -> Path | float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return _data_file(value, info)
@@ -205,6 +213,8 @@ _FILE_SCHEMA = {"type": "string", "format": "path"}
 _SHARE_SCHEMA = {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}
 
 DataPath = Annotated[Path, BeforeValidator(_data_file), WithJsonSchema(_FILE_SCHEMA)]
+AnswersPath = Annotated[Path, BeforeValidator(_answers_path), WithJsonSchema(_FILE_SCHEMA)]
+"""A data file, or a folder such as that of a target store."""
 FileOrShare = Annotated[
     Path | float,
     BeforeValidator(_file_or_share),

@@ -20,9 +20,10 @@ ROWS_SHOWN = 5
 class Problems:
     """Collects the problems of one file. State: the problems so far, by kind."""
 
-    def __init__(self, source: str) -> None:
-        """Collect for the file that messages call `source`."""
+    def __init__(self, source: str, *, shown: int = ROWS_SHOWN) -> None:
+        """Collect for the file that messages call `source`; of each kind so many rows are named."""
         self.source = source
+        self._shown = shown
         self._of_file: list[Problem] = []
         self._warnings: list[Problem] = []
         self._of_rows: dict[str, list[Problem]] = {}
@@ -45,7 +46,7 @@ class Problems:
         """
         self._counts[kind] = self._counts.get(kind, 0) + 1
         shown_so_far = self._of_rows.setdefault(kind, [])
-        if len(shown_so_far) < ROWS_SHOWN:
+        if len(shown_so_far) < self._shown:
             said = message if isinstance(message, str) else message()
             shown_so_far.append(Problem(f"{self.source}, row {row}", said))
 

@@ -197,6 +197,8 @@ def _of_recipe(path: Path, _: str | None) -> dict[str, Any]:
     if recipe is None:
         return {}
     kind, model = recipe.teacher.kind, getattr(recipe.teacher, "model", None)
+    if model is None and (file := getattr(recipe.teacher, "file", None)) is not None:
+        model = file.name
     name = "" if model is None else f" {model if ':' in model else Path(model).name}"
     return {"task": recipe.task.kind, "teacher": f"{kind}{name}"}
 

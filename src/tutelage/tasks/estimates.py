@@ -151,6 +151,8 @@ def describe_minutes(seconds: float) -> str:
 
 def describe_effort(estimate: Mapping[str, Any]) -> str:
     """What the teacher reads and how long that takes, and what it costs where it costs money."""
+    if not estimate["teacher_tokens"]:
+        return "its answers are there: nothing is computed"
     price = f", {estimate['teacher_dollars']:,.2f} $" if estimate.get("teacher_dollars") else ""
     requests = (
         f"{estimate['teacher_requests']:,} requests, " if estimate.get("teacher_requests") else ""

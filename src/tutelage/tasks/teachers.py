@@ -10,12 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from tutelage.config.ranges import annotations_of
-from tutelage.config.source import Source
+from tutelage.config.source import Source, dotted
 from tutelage.config.specs import section
-from tutelage.config.values import ModelName, PromptTemplate, Words, refusal
+from tutelage.config.values import (
+    AnswersPath,
+    DataPath,
+    ModelName,
+    PlainName,
+    PromptTemplate,
+    Words,
+    refusal,
+)
 from tutelage.errors import Problem, nearest
 from tutelage.teachers.api.money import Budget, Price
 from tutelage.teachers.api.spec import ApiTeacherSpec
@@ -23,7 +31,9 @@ from tutelage.teachers.api.text_spec import ApiWriterSpec
 from tutelage.teachers.causal.spec import CausalTeacherSpec
 from tutelage.teachers.classifier.fits import FullFit, HeadFit, LoraFit, NoFit
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
+from tutelage.teachers.ensemble.spec import EnsembleTeacherSpec
 from tutelage.teachers.prompted.spec import PromptedTeacherSpec
+from tutelage.teachers.recorded.spec import RecordedTeacherSpec
 from tutelage.types import same_name
 
 
@@ -79,21 +89,86 @@ CLASS_TEACHERS = (
         price=section(Price) | None,
         budget=section(Budget) | None,
     ),
+    _teacher(
+        RecordedTeacherSpec,
+        file=(AnswersPath, ...),
+        requests=DataPath | None,
+        template=PromptTemplate,
+    ),
 )
-"""Those that can say how likely each class of a text is."""
+"""Those that can say by themselves how likely each class of a text is."""
+
+if TYPE_CHECKING:
+    _Member = Any
+else:
+    _Member = _one_of(CLASS_TEACHERS, "kind")
+
+
+_SHARES = annotations_of(EnsembleTeacherSpec)["weights"]
+
+
+def _several(members: Any) -> Any:
+    if isinstance(members, dict) and len(members) < 2:
+        raise refusal(
+            f"there is {len(members)} member; an ensemble has at least two: add one, or make it "
+            "the teacher"
+        )
+    return members
+
+
+def _weights(value: Any) -> Any:
+    numbers = isinstance(value, dict) and all(
+        isinstance(one, (int, float)) and not isinstance(one, bool) and one >= 0
+        for one in value.values()
+    )
+    if not (value is None or value == "fitted" or numbers):
+        raise refusal(
+            f"{value!r} is given; expected a number of at least 0 for each member, or fitted"
+        )
+    return value
+
+
+class Ensemble(
+    _teacher(
+        EnsembleTeacherSpec,
+        members=(
+            Annotated[Mapping[PlainName, _Member], BeforeValidator(_several), Field(min_length=2)],
+            ...,
+        ),
+        weights=Annotated[_SHARES, BeforeValidator(_weights)],
+    )
+):
+    """Several teachers whose answers are mixed; each is labelled and kept by itself."""
+
+    def spec_values(self) -> dict[str, Any]:
+        """The options, with members as specs."""
+        members = {name: member.spec() for name, member in self.members.items()}
+        return {**super().spec_values(), "members": members}
 
 
 def verbalizer_problems(source: Source) -> list[Problem]:
-    """Words of a prompted teacher must speak about exactly the task's labels.
+    """Words of prompted teachers, of members of an ensemble too, must speak about exactly the
+    task's labels.
 
     Args:
         source: A classification recipe as it was read.
     """
-    labels, verbalizers = source.at("task", "labels"), source.at("teacher", "verbalizers")
+    members = source.at("teacher", "members")
+    names = members if isinstance(members, dict) else ()
+    places: list[tuple[str, ...]] = [
+        ("teacher",),
+        *(("teacher", "members", name) for name in names),
+    ]
+    return [problem for place in places for problem in _verbalizer_problems(source, place)]
+
+
+def _verbalizer_problems(source: Source, teacher: tuple[str, ...]) -> list[Problem]:
+    keys = (*teacher, "verbalizers")
+    labels, verbalizers = source.at("task", "labels"), source.at(*keys)
     labels = list(labels) if isinstance(labels, dict) else labels
     if not isinstance(labels, list) or not isinstance(verbalizers, dict):
         return []
-    keys, problems = ("teacher", "verbalizers"), []
+    problems, named_by = [], f"`{dotted(keys)}`"
     named = {same_name(label): label for label in labels if isinstance(label, str)}
     for label in verbalizers:
         if same_name(label) not in named:
@@ -106,13 +181,13 @@ def verbalizer_problems(source: Source) -> list[Problem]:
             problems.append(
                 Problem(
                     source.where((*keys, label)),
-                    f"`teacher.verbalizers`: no label `{label}`; {meant}",
+                    f"{named_by}: no label `{label}`; {meant}",
                 )
             )
     spoken = set(map(same_name, verbalizers))
     if absent := [label for name, label in named.items() if name not in spoken]:
         message = (
-            f"`teacher.verbalizers` has no word for {', '.join(absent)}; give every label a word, "
+            f"{named_by} has no word for {', '.join(absent)}; give every label a word, "
             "or drop the section"
         )
         problems.append(Problem(source.where(keys), message))
@@ -121,7 +196,7 @@ def verbalizer_problems(source: Source) -> list[Problem]:
         for word in words if isinstance(words, list) else [words]:
             if isinstance(word, str) and owner.setdefault(word, label) != label:
                 message = (
-                    f"`teacher.verbalizers`: `{word}` stands for both {owner[word]} and {label}; "
+                    f"{named_by}: `{word}` stands for both {owner[word]} and {label}; "
                     "choose another"
                 )
                 problems.append(Problem(source.where((*keys, label)), message))
@@ -144,5 +219,5 @@ if TYPE_CHECKING:
     ClassTeacher = Any  # made while importing, out of a type checker's sight
     TokenTeacher = Any
 else:
-    ClassTeacher = _one_of(CLASS_TEACHERS, "kind")
+    ClassTeacher = _one_of((*CLASS_TEACHERS, Ensemble), "kind")
     TokenTeacher = _one_of(TOKEN_TEACHERS, "kind")

@@ -70,6 +70,13 @@ class ClassAssignment:
     answers: Path | None = None
     """A folder beside the runs for answers that cost something, kept the moment they come and
     shared by all runs there; None: nowhere, such as for `check`."""
+    validation: Sequence[Example] | None = None
+    """Rows, labelled or not, that no teacher is fitted to, by which teachers are weighed; None:
+    there are none."""
+
+    besides: Sequence[Example] = ()
+    """Other rows that it will be asked about: unlabeled, validation and test; none: nobody knows
+    them yet. It learns nothing from them."""
 
     @property
     def rows(self) -> Sequence[Example]:

@@ -200,6 +200,30 @@ class Deployable(Protocol):
         ...
 
 
+@runtime_checkable
+class HasMembers(Protocol):
+    """Answers for several teachers, each of which said something of its own."""
+
+    @property
+    def combine(self) -> str:
+        """How their distributions become one."""
+        ...
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """What each member weighs, by name, summing to 1."""
+        ...
+
+    @property
+    def descriptions(self) -> Mapping[str, str]:
+        """Each member in a few words, by name."""
+        ...
+
+    def members_probs(self, ids: Sequence[bytes]) -> Mapping[str, np.ndarray]:
+        """What each member said about texts that were asked about, by name, float32 [B, C]."""
+        ...
+
+
 def device_of(teacher: Teacher) -> torch.device:
     """Where a teacher answers, and so where others are compared with it: a processor, where none of
     its weights are here.

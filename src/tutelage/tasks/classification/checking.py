@@ -180,8 +180,9 @@ def student_problems(
             problems.append(
                 Problem(
                     where,
-                    f"is made from the teacher's weights or vocabulary, but a {teacher.kind} "
-                    "teacher has none here: take embeddings: random and a tokenizer of its own",
+                    "is made from the teacher's weights or vocabulary, but a teacher of kind "
+                    f"{teacher.kind} has none here: take embeddings: random and a tokenizer of its "
+                    "own",
                 )
             )
             continue

@@ -29,7 +29,7 @@ from tutelage.targets import TargetStore
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.classification.report.measures import MEASURES
 from tutelage.tasks.classification.report.sentences import kept_intervals
-from tutelage.teachers.teacher import Cost, Deployable, Teacher
+from tutelage.teachers.teacher import Cost, Deployable, HasMembers, Teacher
 from tutelage.types import SILENT, Example, Progress
 
 if TYPE_CHECKING:
@@ -181,6 +181,20 @@ def evaluate_run(
     )
     if told:
         evaluation["explanations"] = told
+    if isinstance(asked, HasMembers):
+        from tutelage.evaluate.classes.members import KEY, compare_members
+
+        evaluation[KEY] = compare_members(
+            asked.members_probs([example.example_id for example in data.test]),
+            teacher_probs,
+            labels_of(data.test),
+            labels=recipe.task.labels,
+            weights=asked.weights,
+            descriptions=asked.descriptions,
+            combine=asked.combine,
+            bootstrap_samples=recipe.evaluate.bootstrap_samples,
+            seed=recipe.train.seed,
+        )
     write_predictions(
         folder.predictions_path,
         data.test,

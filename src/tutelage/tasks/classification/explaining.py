@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.errors import RecipeError
 from tutelage.evaluate.classes.explaining import Subject, explain, student_subject, teacher_subject
 from tutelage.metrics import kls
 from tutelage.models.contributions import word_spans
@@ -21,6 +22,7 @@ from tutelage.students.classifier.answering import Classifier, Readable
 from tutelage.tasks.classification.data import prepare_data
 from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.classification.teaching import assignment_of, teacher_spec
+from tutelage.teachers.teacher import Deployable
 
 if TYPE_CHECKING:
     from tutelage.teachers.teacher import ClassProbabilities
@@ -42,11 +44,17 @@ def load_teacher_subject(recipe: Recipe, folder: Path) -> Subject:
 
     Raises:
         ModelError: The folder or the weights below it are not what they were.
-        RecipeError: Its prompt is made of training rows, and they cannot be read.
+        RecipeError: Its prompt is made of training rows, and they cannot be read; or it answers no
+            new texts.
     """
     spec = teacher_spec(recipe)
     data = prepare_data(recipe) if getattr(spec, "shots", 0) else None
     teacher: ClassProbabilities = spec.load(folder, assignment_of(recipe, data))  # type: ignore[assignment]
+    if not isinstance(teacher, Deployable):
+        raise RecipeError(
+            f"a {spec.kind} teacher answers only the texts of its run, so nobody can see how its "
+            "answer moves when a word is left out: explain a student, without --teacher"
+        )
     return teacher_subject(teacher)
 
 

@@ -143,7 +143,7 @@ class ClassificationJob:
             self.data,
             out=folder.teacher_path,
             reading=self._reading(folder),
-            answers=_answers_folder(folder),
+            answers=answers_path(folder),
             progress=progress,
         )
 
@@ -160,7 +160,7 @@ class ClassificationJob:
                     self.data,
                     folder.teacher_path,
                     reading=self._reading(folder),
-                    answers=_answers_folder(folder),
+                    answers=answers_path(folder),
                 )
             )
         return self._loaded
@@ -246,8 +246,8 @@ class ClassificationJob:
         )
 
 
-def _answers_folder(folder: RunFolder) -> Path:
-    """Where answers that cost something are kept, for all runs that lie side by side."""
+def answers_path(folder: RunFolder) -> Path:
+    """Where answers that cost something are kept, beside the runs and shared by them."""
     return folder.path.parent / "answers"
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
+    WithJsonSchema,
     field_validator,
     model_serializer,
     model_validator,
@@ -46,6 +47,13 @@ from tutelage.tasks.recipe import (
 from tutelage.train.settings import TrainSettings
 from tutelage.types import Seed, same_name
 
+_LABELS_SCHEMA = {
+    "anyOf": [
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
+    ]
+}
+
 
 class Task(Section):
     """What the student must be able to do: choose one of the labels for a text."""
@@ -53,7 +61,7 @@ class Task(Section):
     kind: Literal["classification"]
     """The kind of task; causal_lm has a recipe of its own."""
 
-    labels: Annotated[tuple[str, ...], FrozenList]
+    labels: Annotated[tuple[str, ...], FrozenList, WithJsonSchema(_LABELS_SCHEMA)]
     """The class names, at least two, in a list, or each with what it means:
     `{billing: "Charges, invoices, refunds", ...}`. Their order is the order of probabilities
     everywhere."""

@@ -39,6 +39,8 @@ def assignment_of(
         reading,
         descriptions=recipe.task.descriptions or {},
         answers=answers,
+        besides=() if data is None else (*data.unlabeled, *data.validation, *data.test),
+        validation=None if data is None else data.validation,
     )
 
 
@@ -90,7 +92,7 @@ def require_teacher(recipe: Recipe, data: Prepared) -> None:
         RecipeError: Every reason.
     """
     problems = teacher_problems(recipe, data)
-    if problems:
+    if any(problem.severity == "error" for problem in problems):
         raise RecipeError(problems)
 
 

@@ -88,6 +88,12 @@ def served_problems(options: ApiOptions) -> list[Problem]:
     if not _URL.fullmatch(url):
         message = f"{url!r} is no address; expected such as http://127.0.0.1:8000/v1"
         return [Problem("base_url", message)]
+    if "@" in url:
+        message = (
+            "a name or key in the address would be written to the run: take it out, put it into "
+            "an environment variable, and name that in api_key_env"
+        )
+        return [Problem("base_url", message)]
     found: list[Problem] = []
     try:
         read_key(options.api_key_env)
@@ -96,6 +102,12 @@ def served_problems(options: ApiOptions) -> list[Problem]:
     if (said := terms_problem(url, options.terms, local=is_local(url))) is not None:
         found.append(Problem("terms", said))
     return found
+
+
+def where_texts_go(options: ApiOptions, model: str) -> str:
+    """Who is sent the texts, and with which key, for the person who runs it."""
+    key = f", with the key in {options.api_key_env}" if options.api_key_env else ""
+    return f"Texts go to {options.base_url} ({model}){key}"
 
 
 def endpoint_of(options: ApiOptions) -> Endpoint:

@@ -24,6 +24,7 @@ from tutelage.teachers.api.options import (
     journal_folder,
     policy_of,
     served_problems,
+    where_texts_go,
 )
 from tutelage.teachers.api.protocol import Question, Usage
 from tutelage.teachers.api.protocols.making import AskingOptions, problems, protocol_named
@@ -127,6 +128,7 @@ class ApiTeacherSpec(AskingOptions, ApiOptions):
             "settings": _plain(self._asking(assignment).settings),
         }
         atomic_write_json(out / ASKING_FILE, described)
+        progress.say(where_texts_go(self, self.model))
         return {
             "kind": self.kind,
             "model": self.model,

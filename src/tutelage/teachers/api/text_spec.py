@@ -25,6 +25,7 @@ from tutelage.teachers.api.options import (
     journal_folder,
     policy_of,
     served_problems,
+    where_texts_go,
 )
 from tutelage.teachers.api.protocol import Usage
 from tutelage.teachers.spec import Effort, TokenAssignment, local_tokenizer
@@ -152,6 +153,7 @@ class ApiWriterSpec(ApiOptions):
             "terms": self.terms or "own server",
         }
         atomic_write_json(out / ASKING_FILE, {"model": self.model, **described})
+        progress.say(where_texts_go(self, self.model))
         return {
             "kind": self.kind,
             "model": self.model,

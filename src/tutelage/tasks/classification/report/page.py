@@ -27,6 +27,7 @@ from tutelage.tasks.classification.report.explanations import (
     what_was_looked_at,
 )
 from tutelage.tasks.classification.report.measures import COST_AXES, MEASURES, NAMES, TERMS
+from tutelage.tasks.classification.report.members import members_section
 from tutelage.tasks.classification.report.predictions import (
     Predictions,
     confusions,
@@ -45,6 +46,7 @@ LAYOUT = Layout(
         "asked.html",
         "replies.html",
         "numbers.html",
+        "members.html",
         "curves.html",
         "answers.html",
         "disagreements.html",
@@ -140,6 +142,7 @@ class ClassificationWords:
             "confusions": confusions(predictions, labels),
             "disagreements": disagreements,
             "disagreement_count": disagreement_count,
+            "members": members_section(evaluation, predictions),
             "strongest": strongest_words(evaluation),
             "looked_at": what_was_looked_at(evaluation, predictions),
             "data_files": data_files(records.provenance),
@@ -149,7 +152,9 @@ class ClassificationWords:
     def legend(self, evaluation: Evaluation) -> str:
         """What must be known to read the table of the terminal."""
         rows = formats.plural(evaluation["rows"], "test row")
-        legend = f"{rows}; ms: median for one text; faster: times the teacher's."
+        timed = evaluation["teacher"].get("latency_ms_p50") is not None
+        faster = "faster: times the teacher's" if timed else "the teacher's answers are not timed"
+        legend = f"{rows}; ms: median for one text; {faster}."
         devices = evaluation.get("devices", {})
         if len(set(devices.values())) > 1:
             places = ", ".join(f"{device} ({who})" for who, device in devices.items())

@@ -1,0 +1,1 @@
+"""Several teachers that answer as one."""

@@ -14,7 +14,8 @@ from tests.journeys.tiny_language_job import write_teacher
 from tutelage.models import load_language_model
 from tutelage.targets.kinds import TextOptions
 from tutelage.teachers.api.protocol import BadAnswer
-from tutelage.teachers.causal.writing import LocalWriter, _Draw, keep_likeliest
+from tutelage.teachers.causal import writing
+from tutelage.teachers.causal.writing import Draw, LocalWriter, likeliest
 from tutelage.teachers.writing import Ask
 from tutelage.types import SILENT
 
@@ -129,11 +130,12 @@ def test_an_answer_that_is_cut_off_is_none(model: Any, tmp_path: Path) -> None:
     assert [one.reason for one in bad] == ["truncated", "truncated"]  # the second had no room
 
 
-def test_draws_have_the_probabilities_of_the_model() -> None:
+@pytest.mark.parametrize("top_p", [1.0, 0.999999])
+def test_draws_have_the_probabilities_of_the_model(top_p: float) -> None:
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0, 5.0]])
     draws = 20_000
     states = [np.random.default_rng(number) for number in range(draws)]
-    draw = _Draw(states, sampling_temperature=0.5, top_p=1.0, vocabulary=4)
+    draw = Draw(states, sampling_temperature=0.5, top_p=top_p, vocabulary=4)
     chosen = draw(torch.zeros(draws, 1), logits.expand(draws, -1)).argmax(dim=-1)  # type: ignore[arg-type]
     counts = torch.bincount(chosen, minlength=5)
     assert counts[4] == 0  # no token has it
@@ -144,8 +146,12 @@ def test_draws_have_the_probabilities_of_the_model() -> None:
 @pytest.mark.parametrize(
     ("top_p", "kept"), [(0.5, [1]), (0.65, [1, 3]), (0.95, [0, 1, 3]), (1, [0, 1, 2, 3])]
 )
-def test_the_fewest_tokens_that_have_the_mass(top_p: float, kept: list[int]) -> None:
-    scores = torch.tensor([[0.12, 0.6, 0.03, 0.25]]).log()
-    found = keep_likeliest(scores, top_p)
-    assert found[0].isfinite().nonzero().flatten().tolist() == kept
-    assert torch.equal(found[0, kept], scores[0, kept])
+def test_the_fewest_tokens_that_have_the_mass(
+    top_p: float, kept: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probs = torch.tensor([[0.12, 0.6, 0.03, 0.25]])
+    for looked_at in (4, 2):  # and where the first ones that are looked at do not have it
+        monkeypatch.setattr(writing, "_LOOKED_AT", looked_at)
+        found, ids = likeliest(probs, top_p)
+        assert sorted(ids[found > 0].tolist()) == kept
+        assert torch.equal(found[found > 0].sort()[0], probs[0, kept].sort()[0])

@@ -74,15 +74,19 @@ def write_text_targets(
     """
     options = recipe.targets.spec()
     wanted = asks_of(prompts, options)
+    no_room = _without_room(recipe, wanted, tokenizer)
+    asked = [place for place in range(len(wanted)) if place not in no_room]
     found: dict[int, str | BadAnswer] = {}
-    with progress.bar("Writing answers", total=len(wanted), unit="answers") as advance:
-        for batch in writer.write([ask for _, _, ask in wanted], progress=progress):
-            found |= dict(batch)
+    with progress.bar("Writing answers", total=len(asked), unit="answers") as advance:
+        for batch in writer.write([wanted[place][2] for place in asked], progress=progress):
+            found |= {asked[place]: said for place, said in batch}
             advance(len(batch))
     answers = []
     for place, (part, prompt, ask) in enumerate(wanted):
         said = found.get(place)
-        why = NOT_ASKED if said is None else said.reason if isinstance(said, BadAnswer) else None
+        why = said.reason if isinstance(said, BadAnswer) else None
+        if said is None:
+            why = no_room.get(place, NOT_ASKED)
         answers.append(
             WrittenAnswer(
                 part,
@@ -108,6 +112,24 @@ def write_text_targets(
             "max_new_tokens, or change the filters of targets"
         )
     return {"teacher": teacher, "parts": parts, "answers": dict(writer.account)}
+
+
+def _without_room(
+    recipe: LanguageRecipe, wanted: Sequence[tuple[str, Prompt, Ask]], tokenizer: Any
+) -> dict[int, str]:
+    """Places of prompts that no document could be made of, however short the answer, and why."""
+    shortest = answer_documents(
+        tokenizer,
+        [(prompt, ".") for _, prompt, _ in wanted],
+        sequence_length=recipe.task.sequence_length,
+        train_on=recipe.data.train_on,
+        control_tokens=recipe.data.control_tokens,
+    )
+    return {
+        place: f"not asked: {made} for the prompt alone"
+        for place, made in enumerate(shortest)
+        if isinstance(made, str)
+    }
 
 
 def describe_left_out(parts: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> str:

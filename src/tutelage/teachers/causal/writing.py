@@ -155,7 +155,7 @@ class LocalWriter:
             for ask in asks
         ]
         options = self._options
-        draw = _Draw(
+        draw = Draw(
             states,
             sampling_temperature=options.sampling_temperature,
             top_p=options.top_p,
@@ -231,9 +231,14 @@ class LocalWriter:
         return torch.log_softmax(answer.logits[0][0].float(), dim=-1)
 
 
-class _Draw(LogitsProcessor):
-    """Makes the most likely token that `generate` takes a drawn one: of logits with Gumbel noise
-    the largest is a draw from their distribution. State: one random state a row.
+class Draw(LogitsProcessor):
+    """Leaves `generate`, which takes the most likely token, one token for each row: a drawn one.
+
+    Args:
+        states: Random states, one a row; each gives one number a token.
+        sampling_temperature: Above 0; 0: nothing is drawn, but tokens that are none are taken out.
+        top_p: Mass of the likeliest tokens that are drawn from.
+        vocabulary: Ids from here on are padding of the output matrix.
     """
 
     def __init__(
@@ -248,29 +253,44 @@ class _Draw(LogitsProcessor):
         self._temperature, self._top_p, self._vocabulary = sampling_temperature, top_p, vocabulary
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores [B, V] of the next token; those that no token has are never taken."""
+        """Scores [B, V] of the next token, with all but one of a row at -inf."""
         del input_ids
         scores_BV = scores.float().clone()
         scores_BV[:, self._vocabulary :] = -torch.inf
         if self._temperature == 0:
             return scores_BV
-        scores_BV = keep_likeliest(scores_BV / self._temperature, self._top_p)
-        size = scores_BV.shape[1]
-        noise = np.stack([state.gumbel(size=size) for state in self._states]).astype(np.float32)
-        return scores_BV + torch.from_numpy(noise).to(scores_BV.device)
+        probs_BV = (scores_BV / self._temperature).softmax(dim=-1)
+        probs_BK, ids_BK = likeliest(probs_BV, self._top_p)
+        upto_BK = probs_BK.double().cumsum(dim=-1)
+        drawn = torch.tensor([[state.random()] for state in self._states], dtype=torch.float64)
+        aimed_B1 = drawn.to(upto_BK.device) * upto_BK[:, -1:]
+        places_B1 = torch.searchsorted(upto_BK, aimed_B1, right=True)
+        chosen_B1 = ids_BK.gather(-1, places_B1.clamp(max=upto_BK.shape[1] - 1))
+        return torch.full_like(scores_BV, -torch.inf).scatter(-1, chosen_B1, 0.0)
 
 
-def keep_likeliest(scores: Tensor, top_p: float) -> Tensor:
-    """Logits [B, V] with all but the likeliest tokens at -inf: the fewest that have a mass of at
-    least `top_p` together.
+_LOOKED_AT = 1024
+"""Likeliest tokens that mostly have the mass that is asked for; sorting all takes longer than a
+small model takes to write one."""
+
+
+def likeliest(probs: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """The fewest tokens that have a mass of at least `top_p` together.
+
+    Args:
+        probs: [B, V], each row summing to 1.
+        top_p: In (0, 1].
+
+    Returns:
+        Probabilities [B, K], 0 for those that a row does not need, and their ids [B, K].
     """
     if top_p >= 1:
-        return scores
-    ordered_BV, places_BV = scores.sort(dim=-1, descending=True)
-    probs_BV = ordered_BV.softmax(dim=-1)
-    before_BV = probs_BV.cumsum(dim=-1) - probs_BV
-    kept_BV = ordered_BV.masked_fill(before_BV >= top_p, -torch.inf)
-    return torch.full_like(scores, -torch.inf).scatter(-1, places_BV, kept_BV)
+        return probs, torch.arange(probs.shape[1], device=probs.device).expand_as(probs)
+    found_BK, ids_BK = probs.topk(min(_LOOKED_AT, probs.shape[1]))
+    if bool((found_BK.sum(dim=-1) < top_p).any()):
+        found_BK, ids_BK = probs.sort(dim=-1, descending=True)
+    before_BK = found_BK.cumsum(dim=-1) - found_BK
+    return found_BK.masked_fill(before_BK >= top_p, 0.0), ids_BK
 
 
 def _read(reply: Mapping[str, Any]) -> str | BadAnswer:

@@ -58,7 +58,7 @@ def test_defaults_and_absolute_paths(tmp_path: Path) -> None:
     assert recipe.teacher.spec() == CausalTeacherSpec(model="owner/name")
     assert (recipe.teacher.dtype, recipe.teacher.batch_tokens) == ("auto", 4096)
     assert recipe.targets == SampledTargetsSpec(kind="sampled")
-    assert recipe.targets.encoding() == {"threshold": 0.05}
+    assert recipe.targets.spec().encoding() == {"threshold": 0.05}
     assert recipe.students["half"].spec() == Pruned(
         layers=10, choice="even", hidden_weight=0.0, lora=None
     )

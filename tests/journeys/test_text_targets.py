@@ -17,7 +17,7 @@ from tutelage.recipes.loading import load_recipe
 from tutelage.recipes.run import Outcome, run
 from tutelage.targets.text import read_answers
 from tutelage.tasks import task_named
-from tutelage.types import SILENT
+from tutelage.types import SILENT, Silent
 
 TEXT = "{kind: text, per_prompt: 2, sampling_temperature: 1.0, max_new_tokens: 24}"
 FRESH = "fresh: {kind: transformer, layers: 1, hidden_size: 16, heads: 2}"
@@ -91,7 +91,7 @@ def test_answers_outlive_the_run_that_asked_for_them(tmp_path: Path, weights: Pa
     before = read_answers(first.folder.targets_path)
     said: list[str] = []
 
-    class Listening(type(SILENT)):  # type: ignore[misc]
+    class Listening(Silent):
         def say(self, message: str) -> None:
             said.append(message)
 
@@ -244,3 +244,12 @@ def test_what_a_teacher_behind_an_api_cannot_give_is_refused(tmp_path: Path, wei
         path.write_text(text.replace(*change), "utf-8")
         with pytest.raises(RecipeError, match=expected):
             load_recipe(path)
+
+
+def test_the_recipes_of_the_page_load(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "language-text.md").read_text("utf-8")
+    recipes = [block.partition("```")[0] for block in page.split("```yaml\n")[1:]]
+    assert len(recipes) == 2
+    for text in recipes:
+        (tmp_path / "recipe.yaml").write_text(text, "utf-8")
+        assert load_recipe(tmp_path / "recipe.yaml").targets.kind == "text"

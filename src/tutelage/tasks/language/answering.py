@@ -17,6 +17,7 @@ from tutelage.data.documents.prompts import PARTS, PreparedPrompts, Prompt, answ
 from tutelage.errors import ModelError
 from tutelage.targets.kinds import TextOptions
 from tutelage.targets.text import WrittenAnswer, counted, leave_out, write_answers
+from tutelage.tasks.language.data import text_options
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.teachers.api.protocol import BadAnswer
 from tutelage.teachers.writing import Ask, WritesText
@@ -72,7 +73,7 @@ def write_text_targets(
     Returns:
         Facts for the stage.
     """
-    options = recipe.targets.spec()
+    options = text_options(recipe)
     wanted = asks_of(prompts, options)
     no_room = _without_room(recipe, wanted, tokenizer)
     asked = [place for place in range(len(wanted)) if place not in no_room]

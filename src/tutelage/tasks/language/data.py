@@ -19,7 +19,7 @@ from tutelage.types import Document
 
 if TYPE_CHECKING:
     from tutelage.data.documents.prompts import PreparedPrompts
-    from tutelage.models import ModelFacts
+    from tutelage.targets.kinds import TextOptions
     from tutelage.teachers import CausalTeacher
     from tutelage.teachers.api.text_spec import ApiWriterSpec
     from tutelage.teachers.causal.spec import CausalTeacherSpec
@@ -125,6 +125,12 @@ def prepare_prompted_data(recipe: LanguageRecipe, tokenizer: Any) -> PreparedPro
     )
 
 
+def text_options(recipe: LanguageRecipe) -> TextOptions:
+    """How the teacher writes, of a recipe with text targets."""
+    assert recipe.targets.kind == "text"
+    return recipe.targets.spec()
+
+
 def documents_fingerprint(*splits: Sequence[Document]) -> str:
     """The fingerprint of splits: documents by content, in order."""
     return fingerprint([[document.example_id for document in split] for split in splits])
@@ -152,15 +158,6 @@ def teacher_fingerprint(recipe: LanguageRecipe) -> str:
         ModelError: The model is not there.
     """
     return teacher_spec(recipe).fingerprint(assignment_of(recipe))
-
-
-def teacher_facts(recipe: LanguageRecipe) -> ModelFacts:
-    """Size and shape of the teacher's language model, from files' headers.
-
-    Raises:
-        ModelError: The model is not there or cannot be read.
-    """
-    return teacher_spec(recipe).facts(assignment_of(recipe))
 
 
 def load_teacher(recipe: LanguageRecipe) -> CausalTeacher | None:

@@ -16,7 +16,7 @@ from tutelage.runs import RunFolder, atomic_write_json
 from tutelage.runs.stages import Deferred
 from tutelage.targets import TargetStore, inspect
 from tutelage.targets.text import WrittenAnswer, counted
-from tutelage.tasks.language.data import teacher_tokenizer
+from tutelage.tasks.language.data import teacher_tokenizer, text_options
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.report.measures import MEASURES
 from tutelage.tasks.language.report.sentences import kept_intervals
@@ -278,7 +278,7 @@ def describe_answers(recipe: LanguageRecipe, answers: Sequence[WrittenAnswer]) -
         ]
 
     train = [answer for answer in answers if answer.part == "train"]
-    options = recipe.targets.spec()
+    options = text_options(recipe)
     return {
         "kind": "text",
         "parts": counted(answers),

@@ -19,9 +19,10 @@ from tutelage.types import Progress
 
 if TYPE_CHECKING:
     from tutelage.tasks.estimates import Check
+    from tutelage.tasks.language.job import LanguageJob
     from tutelage.tasks.language.report.page import LanguageWords
+    from tutelage.tasks.language.text_job import TextJob
     from tutelage.tasks.language.writing import Writer
-    from tutelage.tasks.task import Job
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class LanguageModelling:
 
         return language_inputs(recipe)
 
-    def prepare(self, recipe: LanguageRecipe, progress: Progress) -> Job:
+    def prepare(self, recipe: LanguageRecipe, progress: Progress) -> LanguageJob | TextJob:
         """Read the documents, or the prompts, and find the models."""
         from tutelage.tasks.language.job import LanguageJob
         from tutelage.tasks.language.text_job import TextJob

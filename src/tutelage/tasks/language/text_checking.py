@@ -29,6 +29,7 @@ from tutelage.tasks.language.data import (
     teacher_problems,
     teacher_spec,
     teacher_tokenizer,
+    text_options,
 )
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.student_checking import COMPARED_TEXTS, language_student_problems
@@ -90,7 +91,7 @@ def text_problems(
                 "control: false",
             )
         )
-    system = recipe.targets.system
+    system = text_options(recipe).system
     if system is not None and teacher_spec(recipe).has_weights and has_chat_template(tokenizer):
         try:
             prompt_text(tokenizer, texts[0], system=system)
@@ -105,7 +106,7 @@ def estimate_text_run(
     """Rough time, disk, memory and money of a run; see `estimate_language_run`. Answers are taken
     for half as long as they may be.
     """
-    options = recipe.targets.spec()
+    options = text_options(recipe)
     own = prompts.documents
     expected = PreparedDocuments(
         train=_expected(recipe, prompts.train) * options.per_prompt,
@@ -138,7 +139,7 @@ def estimate_text_run(
 def _expected(recipe: LanguageRecipe, prompts: Sequence[Prompt]) -> list[Document]:
     """Documents as long as those that answers may make."""
     most = recipe.task.sequence_length
-    answer = min(most - 1, max(1, recipe.targets.max_new_tokens // 2))
+    answer = min(most - 1, max(1, text_options(recipe).max_new_tokens // 2))
     found = []
     for prompt in prompts:
         length = min(most, round(len(prompt.text) / CHARACTERS_PER_TOKEN) + 1 + answer)
@@ -150,7 +151,7 @@ def _expected(recipe: LanguageRecipe, prompts: Sequence[Prompt]) -> list[Documen
 
 def _describe(recipe: LanguageRecipe, prompts: PreparedPrompts, estimate: dict[str, Any]) -> str:
     controls = " and their controls" if recipe.evaluate.control else ""
-    asked = len(prompts.train) * recipe.targets.per_prompt
+    asked = len(prompts.train) * text_options(recipe).per_prompt
     asked += len(prompts.validation) + len(prompts.test)
     return "\n".join(
         [

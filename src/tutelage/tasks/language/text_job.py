@@ -32,6 +32,7 @@ from tutelage.tasks.language.data import (
     teacher_problems,
     teacher_spec,
     teacher_tokenizer,
+    text_options,
 )
 from tutelage.tasks.language.evaluating import evaluate_language_run
 from tutelage.tasks.language.job import STUDENT_FILES
@@ -157,7 +158,7 @@ class TextJob:
     def write_targets(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """An answer to every prompt; those that were written before are kept beside the runs."""
         writer = teacher_spec(self.recipe).writer(
-            self.recipe.targets.spec(),
+            text_options(self.recipe),
             teacher=self._teacher.get,
             journals=folder.path.parent / "answers",
             seed=self.recipe.train.seed,

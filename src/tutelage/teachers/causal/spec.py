@@ -148,7 +148,7 @@ class CausalTeacherSpec(LocalModel):
         self,
         options: TextOptions,
         *,
-        teacher: Callable[[], CausalTeacher],
+        teacher: Callable[[], CausalTeacher | None],
         journals: Path,
         seed: int,
         control_as_text: bool,
@@ -164,8 +164,10 @@ class CausalTeacherSpec(LocalModel):
         """
         from tutelage.teachers.causal.writing import LocalWriter
 
+        loaded = teacher()
+        assert loaded is not None  # its weights are here
         return LocalWriter(
-            teacher().language_model,
+            loaded.language_model,
             options,
             seed=seed,
             journals=journals,

@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from tutelage.config.ranges import annotations_of
 from tutelage.config.source import Source, dotted
@@ -21,10 +27,12 @@ from tutelage.config.values import (
     ModelName,
     PlainName,
     PromptTemplate,
+    Section,
     Words,
     refusal,
 )
 from tutelage.errors import Problem, nearest
+from tutelage.tasks.recipe import without_absent
 from tutelage.teachers.api.money import Budget, Price
 from tutelage.teachers.api.spec import ApiTeacherSpec
 from tutelage.teachers.api.text_spec import ApiWriterSpec
@@ -58,10 +66,19 @@ def _two_folds_or_none(folds: int) -> int:
     return folds
 
 
+class _Fit(Section):
+    """What every way to fit may say."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_temperature(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_absent(handler(self), ("temperature",))
+
+
 _Folds = Annotated[int, Field(ge=0), AfterValidator(_two_folds_or_none)]
 _HEAD, _LORA, _FULL, _NO_FIT = (
     section(
         fit,
+        base=_Fit,
         extra={"method": (annotations_of(fit)["method"], ...)}
         | ({"cross_fit": _Folds} if hasattr(fit, "cross_fit") else {}),
     )

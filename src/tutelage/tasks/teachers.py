@@ -29,13 +29,13 @@ from tutelage.config.values import (
     PromptTemplate,
     Section,
     Words,
-    not_yet,
     refusal,
 )
 from tutelage.errors import Problem, nearest
 from tutelage.tasks.recipe import without_absent
 from tutelage.teachers.api.money import Budget, Price
 from tutelage.teachers.api.spec import ApiTeacherSpec
+from tutelage.teachers.api.text_spec import ApiWriterSpec
 from tutelage.teachers.causal.spec import CausalTeacherSpec
 from tutelage.teachers.classifier.fits import FullFit, HeadFit, LoraFit, NoFit
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
@@ -221,21 +221,16 @@ def _verbalizer_problems(source: Source, teacher: tuple[str, ...]) -> list[Probl
 
 
 TOKEN_TEACHERS = (
+    _teacher(CausalTeacherSpec),
     _teacher(
-        CausalTeacherSpec,
-        kind=(
-            Annotated[
-                Literal["causal_lm"],
-                not_yet(
-                    ("prompted", "classifier", "recorded"),
-                    "is a teacher of the task classification; use causal_lm",
-                ),
-            ],
-            ...,
-        ),
+        ApiWriterSpec,
+        own_first=True,
+        tokenizer_of=ModelName,
+        price=section(Price) | None,
+        budget=section(Budget) | None,
     ),
 )
-"""Those that can say how likely each next token of a document is."""
+"""Those that can say how likely each next token of a document is, or that write documents."""
 
 if TYPE_CHECKING:
     ClassTeacher = Any  # made while importing, out of a type checker's sight

@@ -9,6 +9,7 @@ travels (`server`), where it is kept (`journal`), what it costs (`money`) and ho
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -21,6 +22,7 @@ import numpy as np
 
 from tutelage.errors import BudgetSpent, ModelError
 from tutelage.teachers.api.asking import ask_all
+from tutelage.teachers.api.batches import Named
 from tutelage.teachers.api.journal import Journal, open_journal, request_name
 from tutelage.teachers.api.money import Budget, Meter, Price
 from tutelage.teachers.api.protocol import BadAnswer, Probing, Request, Usage, usage_of
@@ -63,6 +65,7 @@ class Policy:
     price: Price | None = None
     budget: Budget | None = None
     requests_per_minute: float | None = None
+    batch: bool = False
 
 
 class Asker(Generic[Item, Found]):
@@ -176,15 +179,18 @@ class Asker(Generic[Item, Found]):
         async def answer(place: int) -> tuple[int, Found | BadAnswer]:
             return place, await visit.answer(items[place])
 
-        came = ask_all(
-            waiting,
-            answer,
-            workers=min(self._endpoint.concurrency, len(waiting)),
-            opened=visit.open,
-            closed=visit.close,
-            each_second=work.journal.sync,
-            waiting=lambda: progress.say("Waiting for answers that are under way"),
-        )
+        if self._policy.batch:
+            came = self._in_batches(waiting, items, work, mean, progress)
+        else:
+            came = ask_all(
+                waiting,
+                answer,
+                workers=min(self._endpoint.concurrency, len(waiting)),
+                opened=visit.open,
+                closed=visit.close,
+                each_second=work.journal.sync,
+                waiting=lambda: progress.say("Waiting for answers that are under way"),
+            )
         left = set(waiting)
         try:
             with closing(came):
@@ -207,6 +213,59 @@ class Asker(Generic[Item, Found]):
                 f"The budget is spent: {work.meter.describe()}. Going on with what is there; "
                 f"{len(left):,} {self._unit} stay unanswered"
             )
+
+    def _in_batches(
+        self,
+        waiting: Sequence[int],
+        items: Sequence[Item],
+        work: _Work[Item, Found],
+        guess: Usage,
+        progress: Progress,
+    ) -> Generator[list[tuple[int, Found | BadAnswer]], None, None]:
+        """Hand requests over, as many as the budget takes, until every item has its answer or has
+        been asked about often enough.
+        """
+        left = list(waiting)
+        for _ in range(1 + self._policy.bad_answer_retries):
+            named: dict[bytes, Request] = {}
+            for place in left:
+                state = work.state(items[place])
+                if isinstance(state, _Missing):
+                    named.update(state.requests)
+            fitting = 0
+            while fitting < len(named) and work.meter.allows(fitting, guess=guess):
+                fitting += 1
+            chosen = list(named.items())[:fitting]
+            asyncio.run(self._hand_over(chosen, work, progress))
+            states = [(place, work.state(items[place])) for place in left]
+            left = [place for place, state in states if isinstance(state, _Missing)]
+            yield [(place, state) for place, state in states if not isinstance(state, _Missing)]
+            if not left:
+                return
+            if fitting < len(named):
+                raise BudgetSpent("no request more fits the budget")
+        unserved = BadAnswer("rejected", "the batch holds no reply to this request")
+        yield [(place, unserved) for place in left]
+
+    async def _hand_over(
+        self, requests: Sequence[Named], work: _Work[Item, Found], progress: Progress
+    ) -> None:
+        server, journal = Server(self._endpoint), work.journal
+
+        def take(name: bytes, reply: Mapping[str, Any]) -> None:
+            model, usage = reply.get("model"), usage_of(reply)
+            model = model if isinstance(model, str) and model else self._model
+            journal.add(name, reply, model=model, usage=usage, hide=server.key)
+            work.meter.add(usage)
+
+        try:
+            await server.ask_in_batches(
+                requests, folder=self._journal_folder, take=take, tell=progress.say
+            )
+        finally:
+            await server.close()
+        if len(journal.models) > 1 and self._policy.on_model_change != "continue":
+            raise _changed(journal.models, self._mixed)
 
     def _summary(self, journal: Journal) -> dict[str, Any]:
         meter = counted(journal, self._policy)

@@ -172,7 +172,7 @@ class Journal:
         self._end += length
         self.models[record["model"]] += 1
         self.usages[Usage(*record["tokens"])] += 1
-        if len(self.seconds) < TIMED:
+        if record["seconds"] and len(self.seconds) < TIMED:  # those of a batch tell nothing
             self.seconds.append(record["seconds"])
 
     def set_aside(self) -> Path | None:

@@ -60,6 +60,10 @@ class ApiOptions:
     """When the server begins to answer under another model name: stop, accept both, or ask
     everything anew on the next run."""
 
+    batch: bool = False
+    """Hand all requests over at once (`/v1/batches`), to be answered within a day, where the server
+    has that; `price` is then that of a batch, often half."""
+
     price: Price | None = None
     """What the provider charges; None: nothing is said of money."""
 
@@ -134,6 +138,7 @@ def policy_of(options: ApiOptions) -> Policy:
         price=options.price,
         budget=options.budget,
         requests_per_minute=options.requests_per_minute,
+        batch=options.batch,
     )
 
 

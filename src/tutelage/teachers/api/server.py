@@ -8,10 +8,11 @@ cleared of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ from tutelage.teachers.api.protocol import BadAnswer, Request
 
 if TYPE_CHECKING:
     from openai import APIConnectionError, APIStatusError, AsyncOpenAI
+
+    from tutelage.teachers.api.batches import Named, Take
 
 _WRONG_KEY, _NOT_THERE = (401, 403), (404, 405)
 _REJECTED = (400, 413, 415, 422)
@@ -76,6 +79,32 @@ class Server:
         if not isinstance(reply, dict):
             raise BadAnswer("unparsable", self._cleared(f"{str(reply)[:80]!r} is no JSON object"))
         return reply
+
+    async def ask_in_batches(
+        self,
+        requests: Sequence[Named],
+        *,
+        folder: Path,
+        take: Take,
+        tell: Callable[[str], None],
+    ) -> None:
+        """Hand requests over as batches; see `batches.ask_in_batches`.
+
+        Raises:
+            ModelError: The server has no batches, refuses one, or it failed.
+            ServerTrouble: It does not answer.
+        """
+        import openai
+
+        from tutelage.teachers.api.batches import ask_in_batches
+
+        try:
+            await ask_in_batches(self._client, requests, folder=folder, take=take, tell=tell)
+        except openai.APIStatusError as error:
+            told = self._told(error)
+            raise ModelError(f"batch: {told}") if isinstance(told, BadAnswer) else told from None
+        except openai.APIConnectionError as error:
+            raise self._silent(error) from None
 
     def _silent(self, error: APIConnectionError) -> ServerTrouble:
         """What is said where no reply came at all."""

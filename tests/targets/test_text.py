@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.errors import TargetsCorrupt, TargetsMismatch
+from tutelage.targets import read_manifest
 from tutelage.targets.kinds import TextOptions
 from tutelage.targets.text import (
     FILE,
@@ -109,6 +110,8 @@ def test_answers_of_others_or_damaged_ones_are_refused(tmp_path: Path) -> None:
     write_answers(tmp_path, [ONE], teacher="t1")
     with pytest.raises(TargetsMismatch, match="another teacher"):
         read_answers(tmp_path, teacher="t2")
+    with pytest.raises(TargetsMismatch, match="answers to prompts as text, not soft targets"):
+        read_manifest(tmp_path)
     content = (tmp_path / FILE).read_text("utf-8")
     (tmp_path / FILE).write_text(content.replace("Hello", "Jello"), "utf-8")
     with pytest.raises(TargetsCorrupt, match="does not match the checksum"):

@@ -15,10 +15,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import TargetsCorrupt, TargetsError, TargetsIncomplete
+from tutelage.errors import TargetsCorrupt, TargetsError, TargetsIncomplete, TargetsMismatch
 from tutelage.runs import LOCK_FILE, MOST_JSON_BYTES, atomic_write_bytes, read_json
 
 FORMAT = 1
+ANSWERS_FORMAT = "answers to prompts"
+"""What stands there in the manifest of text targets, which are no store; see `targets.text`."""
 FILE = "manifest.json"
 OUTPUT_FILE = "output.safetensors"
 PART_NAME = re.compile(r"part-[0-9]{5,9}\.parquet")
@@ -139,6 +141,11 @@ def read_manifest(folder: Path) -> Manifest:
         raise _unusable(folder, f"cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise _unusable(folder, f"is not readable as JSON ({error})") from error
+    if isinstance(record, dict) and record.get("format") == ANSWERS_FORMAT:
+        raise TargetsMismatch(
+            f"{folder} holds answers to prompts as text, not soft targets: one a line in "
+            "answers.jsonl, which any program for JSON reads"
+        )
     if not isinstance(record, dict) or not _is(record.get("format"), int):
         raise _unusable(folder, "does not say which format the store has")
     if record["format"] != FORMAT:

@@ -18,10 +18,10 @@ from typing import Any
 from tutelage.errors import TargetsCorrupt, TargetsMismatch
 from tutelage.runs.files import atomic_write_bytes, atomic_write_json
 from tutelage.targets.kinds import TextOptions
+from tutelage.targets.manifest import ANSWERS_FORMAT
 from tutelage.targets.manifest import FILE as MANIFEST_FILE
 
 FILE = "answers.jsonl"
-FORMAT = "answers to prompts"
 VERSION = 1
 SHORT, LONG = "too short", "too long"
 REPEATED, REPEATED_ANYWHERE = "repeated for its prompt", "given to another prompt"
@@ -120,7 +120,7 @@ def write_answers(folder: Path, answers: Sequence[WrittenAnswer], *, teacher: st
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write_bytes(folder / FILE, content)
     told = {
-        "format": FORMAT,
+        "format": ANSWERS_FORMAT,
         "version": VERSION,
         "teacher": teacher,
         "sha256": sha256(content).hexdigest(),
@@ -145,7 +145,10 @@ def read_answers(folder: Path, *, teacher: str | None = None) -> list[WrittenAns
         content = (folder / FILE).read_bytes()
     except (OSError, ValueError) as error:
         raise TargetsCorrupt(f"{folder} holds no whole answers of a teacher ({error})") from None
-    if not isinstance(told, dict) or (told.get("format"), told.get("version")) != (FORMAT, VERSION):
+    if not isinstance(told, dict) or (told.get("format"), told.get("version")) != (
+        ANSWERS_FORMAT,
+        VERSION,
+    ):
         raise TargetsMismatch(f"{folder} holds other targets than answers to prompts")
     if teacher is not None and told.get("teacher") != teacher:
         raise TargetsMismatch(f"{folder} holds answers of another teacher")

@@ -5,7 +5,6 @@ same machine.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from tutelage.report.preference import choose_student
 from tutelage.runs import RunFolder, atomic_write_json
 from tutelage.runs.stages import Deferred
 from tutelage.targets import TargetStore, inspect
-from tutelage.targets.text import WrittenAnswer, counted
-from tutelage.tasks.language.data import teacher_tokenizer, text_options
+from tutelage.targets.text import WrittenAnswer
+from tutelage.tasks.language.data import teacher_tokenizer
+from tutelage.tasks.language.judging_text import add_answer_nats, add_written, describe_answers
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.report.measures import MEASURES
 from tutelage.tasks.language.report.sentences import kept_intervals
@@ -216,76 +216,6 @@ def preferred_student(evaluation: Mapping[str, Any], *, keep: float) -> dict[str
     measure, kept = kept_intervals(evaluation)
     cost = MEASURES["tokens_per_second"]
     return choose_student(evaluation, keep=keep, measure=measure, kept=kept, cost=cost)
-
-
-ANSWER_NATS = "answer_nats"
-"""Nats per token of what the teacher wrote to the test prompts."""
-
-
-def add_answer_nats(evaluation: dict[str, Any], written: Mapping[str, Any]) -> None:
-    """Put into an evaluation how surprised everybody is by the teacher's answers.
-
-    Args:
-        evaluation: Of the test documents.
-        written: The same of the teacher's answers to the test prompts.
-    """
-    nats = "nats_per_token"
-    if nats in written["teacher"]:
-        evaluation["teacher"][ANSWER_NATS] = written["teacher"][nats]
-    for group in ("students", "controls"):
-        for name, numbers in written[group].items():
-            evaluation[group][name][ANSWER_NATS] = numbers[nats]
-    evaluation["comparisons"] += [
-        {**row, "metric": ANSWER_NATS} for row in written["comparisons"] if row["metric"] == nats
-    ]
-
-
-def add_written(
-    samples: Sequence[dict[str, Any]],
-    prompts: Sequence[Any],
-    documents: Sequence[Document],
-    answers: Sequence[WrittenAnswer],
-) -> None:
-    """Put what the teacher wrote beside what others write after the same beginnings.
-
-    Args:
-        samples: From `continue_prompts`.
-        prompts: The token ids of their beginnings.
-        documents: That these begin.
-        answers: Of the teacher.
-    """
-    rows = {
-        document.token_ids[: document.trained.argmax()].tobytes(): (document.source, document.row)
-        for document in documents
-    }
-    texts = {(one.source, one.row): one.text for one in answers if one.part == "test" and one.text}
-    for sample, prompt in zip(samples, prompts, strict=True):
-        if (text := texts.get(rows.get(prompt.tobytes(), ("", 0)))) is not None:
-            sample["continuations"] = {"teacher": text, **sample["continuations"]}
-
-
-SHOWN_ANSWERS, SHOWN_LEFT_OUT = 6, 12
-"""Answers that the report shows, of those that are learned and of those that are left out."""
-
-
-def describe_answers(recipe: LanguageRecipe, answers: Sequence[WrittenAnswer]) -> dict[str, Any]:
-    """What the teacher wrote, in numbers and examples."""
-
-    def shown(chosen: Sequence[WrittenAnswer], most: int) -> list[dict[str, Any]]:
-        return [
-            {"prompt": one.prompt, "answer": one.text, "left_out": one.left_out}
-            for one in chosen[:most]
-        ]
-
-    train = [answer for answer in answers if answer.part == "train"]
-    options = text_options(recipe)
-    return {
-        "kind": "text",
-        "parts": counted(answers),
-        "options": {key: value for key, value in asdict(options).items() if value is not None},
-        "shown": shown([one for one in train if one.left_out is None], SHOWN_ANSWERS),
-        "shown_left_out": shown([one for one in answers if one.left_out], SHOWN_LEFT_OUT),
-    }
 
 
 def describe_targets(

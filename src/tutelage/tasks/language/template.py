@@ -51,6 +51,8 @@ targets:
   # kind: hidden              # the teacher's last states: any divergence and temperature, some
                               # hundred bytes a token
   # kind: live                # nothing on disk: the teacher runs beside the student
+  # kind: text                # the teacher writes answers to prompts, and students learn them; also
+                              # for a teacher behind an API (docs/language-text.md)
 
 students:                     # as many as you like; all learn from the same targets, and the
                               # report compares them

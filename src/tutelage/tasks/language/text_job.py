@@ -15,6 +15,7 @@ from tutelage.data import PreparedDocuments
 from tutelage.data.documents.prompts import PreparedPrompts
 from tutelage.errors import Problem, RecipeError, TargetsError
 from tutelage.runs import RunFolder, fingerprint
+from tutelage.runs.folder import ANSWERS
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.targets.text import WrittenAnswer, counted, read_answers
 from tutelage.tasks.estimates import require_disk, require_memory, still_to_write
@@ -160,7 +161,7 @@ class TextJob:
         writer = teacher_spec(self.recipe).writer(
             text_options(self.recipe),
             teacher=self._teacher.get,
-            journals=folder.path.parent / "answers",
+            journals=folder.path.parent / ANSWERS,
             seed=self.recipe.train.seed,
             control_as_text=self.recipe.data.control_tokens != "tokens",
         )

@@ -6,13 +6,17 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
+from tests.teachers.api.asking import examples, teacher_of
 from tests.teachers.api.batch_server import BatchServer
-from tests.teachers.api.faulty_server import decision, serving
+from tests.teachers.api.faulty_server import FaultyServer, decision, probabilities, serving
 
 from tutelage.errors import ModelError
+from tutelage.teachers.api import batches
 from tutelage.teachers.api.batches import FILE, ask_in_batches
+from tutelage.teachers.api.money import Budget
 from tutelage.teachers.api.protocol import Request
 
 REQUESTS = [
@@ -83,3 +87,46 @@ def test_a_batch_that_failed_is_told(tmp_path: Path) -> None:
     with failing as server, pytest.raises(ModelError, match="batch-0 failed: no such model"):
         hand_over(server, tmp_path)
     assert not (tmp_path / FILE).exists(), "the next run hands over anew"
+
+
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches.ask_in_batches, "__kwdefaults__", {"first_wait": 0.01})
+
+
+def test_a_teacher_hands_all_over_and_asks_again_about_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    rows = examples(9)
+    with serving(BatchServer(fails=2)) as server:
+        teacher = teacher_of(server.base_url, tmp_path, batch=True, bad_answer_retries=6)
+        found = [place for places, _ in teacher.answers(rows) for place in places]
+        # The batch loses two, and so does that of the two, until nobody asks any more.
+        assert len(found) == 7
+        assert set(teacher.unanswered.values()) == {"rejected"}
+        assert server.calls == 0, "nothing is asked one by one"
+        server.fails = 0
+        np.testing.assert_allclose(
+            teacher.label(rows), [probabilities(one.text) for one in rows], atol=1e-6
+        )
+    assert teacher.account["requests"] == 9
+    assert teacher.account["latency_ms"] is None
+
+
+def test_a_budget_holds_for_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch)
+    with serving(BatchServer()) as server:
+        teacher = teacher_of(
+            server.base_url, tmp_path, batch=True, budget=Budget(requests=5, then="train")
+        )
+        answered = [place for places, _ in teacher.answers(examples(9)) for place in places]
+    assert server.asked == 5
+    assert len(answered) == 5
+    assert set(teacher.unanswered.values()) == {"over budget"}
+
+
+def test_a_server_without_batches_is_told(tmp_path: Path) -> None:
+    with serving(FaultyServer(fault=lambda *_: 404)) as server:
+        teacher = teacher_of(server.base_url, tmp_path, batch=True)
+        with pytest.raises(ModelError, match="no such endpoint or model"):
+            teacher.label(examples(3))

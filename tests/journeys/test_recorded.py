@@ -104,7 +104,7 @@ def test_everything_else_that_is_done_with_a_run(
     assert '"positive"' in capsys.readouterr().out
     assert main(["explain", run, "great phone"]) == 0
     assert main(["explain", run, "--teacher", "great phone"]) == 2
-    assert "answers only the texts of its run" in capsys.readouterr().err
+    assert "of kind recorded and has no weights here" in capsys.readouterr().err
     assert main(["runs", str(finished / "runs")]) == 0
     assert "recorded answers.csv" in capsys.readouterr().out
     assert main(["verify", run]) == 0

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tutelage.teachers.api.protocol import BadAnswer, Question
+from tutelage.errors import ModelError
+from tutelage.teachers.api.protocol import BadAnswer, Question, Request
 from tutelage.teachers.api.protocols.completions import Completions
 
 LABELS = ("top up", "card")
@@ -147,3 +150,32 @@ def test_labels_that_are_all_impossible_are_no_answer():
     with pytest.raises(BadAnswer, match="impossible") as caught:
         asking().read([body, other])
     assert caught.value.reason == "unparsable"
+
+
+def _server(*, shift: int) -> Any:
+    """A server that writes " Paris" with -0.25, and tells echoed values so many places late."""
+    logs = [None, -7.0, -3.0, -2.0, -1.0, -0.25, -9.0]
+    tokens = ["The", " capital", " of", " France", " is", " Paris", "."]
+
+    async def ask(request: Request) -> dict[str, Any]:
+        if "echo" not in request.body:
+            told = {"tokens": [" Paris"], "token_logprobs": [-0.25]}
+        else:
+            assert request.body["prompt"] == "The capital of France is Paris"
+            told = {"tokens": tokens, "token_logprobs": logs[shift:] + logs[:shift]}
+        return {"choices": [{"logprobs": told}], "usage": {"completion_tokens": 1}}
+
+    return ask
+
+
+def test_a_server_whose_echo_is_right_passes_the_probe() -> None:
+    asyncio.run(_probing().probe(_server(shift=0)))
+
+
+def test_a_server_whose_echo_is_one_place_late_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"-0\.25 where it writes it, and -9\.00"):
+        asyncio.run(_probing().probe(_server(shift=1)))
+
+
+def _probing() -> Completions:
+    return Completions(Question(("bad", "good")), "m", words=(("bad",), ("good",)))

@@ -64,9 +64,9 @@ class _Crew(Generic[Item, Found]):
     async def _all(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._main = asyncio.current_task()
-        await self._opened()
         clock = asyncio.create_task(self._tick())
         try:
+            await self._opened()
             await asyncio.gather(*(self._one() for _ in range(self._workers)))
         finally:
             clock.cancel()

@@ -7,9 +7,9 @@ readers understand answers that somebody recorded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +95,23 @@ class AskingProtocol(Protocol):
 
         Raises:
             BadAnswer: There is none in them.
+        """
+        ...
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """A protocol that relies on what some servers get wrong, and can tell."""
+
+    async def probe(self, ask: Callable[[Request], Awaitable[Mapping[str, Any]]]) -> None:
+        """Try it on a server, before any text is asked about.
+
+        Args:
+            ask: Makes a request and gives its reply.
+
+        Raises:
+            ModelError: The server's numbers are not what they should be.
+            BadAnswer: Its replies cannot be read.
         """
         ...
 

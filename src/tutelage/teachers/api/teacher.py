@@ -25,6 +25,7 @@ from tutelage.teachers.api.protocol import (
     Answer,
     AskingProtocol,
     BadAnswer,
+    Probing,
     Request,
     Usage,
     usage_of,
@@ -363,6 +364,14 @@ class _Visit:
     async def open(self) -> None:
         """Make the client, in the event loop that it belongs to."""
         self._server = Server(self._endpoint)
+        if isinstance(self._work.protocol, Probing):
+            try:
+                await self._work.protocol.probe(self._reply)
+            except BadAnswer as bad:
+                raise ModelError(
+                    f"{self._endpoint.base_url} does not answer a first question as it should: "
+                    f"{bad}"
+                ) from None
         rate = self._work.policy.requests_per_minute
         if rate is not None:
             from aiolimiter import AsyncLimiter
@@ -387,6 +396,13 @@ class _Visit:
                         return bad
                     break
         return state
+
+    async def _reply(self, request: Request) -> Mapping[str, Any]:
+        """The reply to one request, kept like all."""
+        name = request_name(request, attempt=0)
+        if name not in self._work.journal:
+            await self._ask(name, request)
+        return self._work.journal.reply(name) or {}
 
     async def _ask(self, name: bytes, request: Request) -> None:
         """Make one request and keep its reply."""

@@ -12,13 +12,14 @@ it, since the chance of "pos" holds that of "positive" otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
+from tutelage.errors import ModelError
 from tutelage.teachers.api.protocol import Answer, BadAnswer, Question, Request, usage_of
 from tutelage.teachers.api.protocols.replies import (
     LOG_ZERO,
@@ -33,6 +34,10 @@ from tutelage.teachers.api.protocols.replies import (
 from tutelage.teachers.api.protocols.wording import options_listed, told_settings, with_extra
 
 TEMPLATE = "Text: {text}\nLabel:"
+_PROBE = "The capital of France is"
+_PROBE_TOLERANCE = 0.5
+"""Nats by which one token's log-probability may differ between two requests: number formats and
+batches differ a little."""
 _LEAST = -1e4
 """A token's log-probability where a server says that it is impossible."""
 
@@ -96,6 +101,42 @@ class Completions:
             )
             for one in prompts
         ]
+
+    async def probe(self, ask: Callable[[Request], Awaitable[Mapping[str, Any]]]) -> None:
+        """Whether the log-probability of the token that the server would write is the same when it
+        is given that token; some servers tell those of the token after.
+
+        Raises:
+            ModelError: It is not.
+            BadAnswer: The replies cannot be read.
+        """
+        plain = {"model": self.model, "max_tokens": 1, "temperature": 0}
+        body = with_extra({**plain, "prompt": _PROBE, "logprobs": 1}, self.extra)
+        told = mapping(
+            first_choice(mapping(await ask(Request("completions", body)), "a reply")).get(
+                "logprobs"
+            ),
+            "`logprobs`",
+        )
+        token = string(sequence(told.get("tokens"), "`tokens`")[0], "a token")
+        own = _log(sequence(told.get("token_logprobs"), "`token_logprobs`")[0], "its own")
+        extra = (
+            {"prompt_logprobs": 0}
+            if self.scores == "prompt_logprobs"
+            else {"echo": True, "logprobs": 1}
+        )
+        body = with_extra({**plain, "prompt": _PROBE + token, **extra}, self.extra)
+        reply = mapping(await ask(Request("completions", body)), "a reply")
+        if self.scores == "prompt_logprobs":
+            given = _prompt_tokens(first_choice(reply))[-1][1] or 0.0
+        else:
+            given = _echoed(reply, token)
+        if abs(given - own) > _PROBE_TOLERANCE:
+            raise ModelError(
+                f"this server gives {token!r} after {_PROBE!r} the log-probability {own:.2f} where "
+                f"it writes it, and {given:.2f} where it is given ({self.scores}), so scores of "
+                "labels would be of other tokens. Take protocol: chat, or another server"
+            )
 
     def prompt(self, text: str) -> str:
         """Everything before the word: what is the same for all texts first."""

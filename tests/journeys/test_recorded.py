@@ -127,7 +127,10 @@ def test_students_are_told_that_there_are_no_weights(
 ) -> None:
     asked = ["--set", "students.words={kind: rnn, embeddings: teacher}"]
     assert main(["check", str(finished / "recipe.yaml"), *asked]) == 2
-    assert "a recorded teacher has none here: take embeddings: random" in capsys.readouterr().out
+    assert (
+        "a teacher of kind recorded has none here: take embeddings: random"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_wrong_path_is_told_with_the_right_one(

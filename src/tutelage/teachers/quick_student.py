@@ -1,5 +1,5 @@
-"""A student that is fitted in a second, to see which texts are worth a teacher's answer, and whether
-more answers still help.
+"""A student that is fitted in a second, to see which texts are worth a teacher's answer, and
+whether more answers still help.
 
 In: texts, and soft targets of some of them. Out: rough probabilities for all. It is ridge
 regression of the soft targets on TF-IDF of n-grams, which asks nothing but scikit-learn.

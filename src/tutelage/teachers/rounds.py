@@ -1,5 +1,5 @@
-"""A teacher over a part of the texts, chosen as its answers come: some are labelled, a quick student
-is fitted to them, and it says which are worth asking about next.
+"""A teacher over a part of the texts, chosen as its answers come: some are labelled, a quick
+student is fitted to them, and it says which are worth asking about next.
 
 In: a teacher, rows that judge and are all labelled, and rows to learn from, of which a limited
 number is. Out: a complete `TargetStore` of exactly the rows that were asked about and answered, and

@@ -132,8 +132,8 @@ def describe(recipe: Recipe, data: Prepared, estimate: dict[str, Any]) -> str:
     chosen = []
     if recipe.label is not None:
         chosen = [
-            f"  asked     at most {estimate['asked_rows']:,} of {estimate['transfer_rows']:,} rows to "
-            f"learn from (choose: {recipe.label.choose}), and those that judge"
+            f"  asked     at most {estimate['asked_rows']:,} of {estimate['transfer_rows']:,} "
+            f"rows to learn from (choose: {recipe.label.choose}), and those that judge"
         ]
     return "\n".join(
         [

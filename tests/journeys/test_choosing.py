@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.journeys.test_ensemble import relabelled
 from tests.journeys.test_recorded import job as recorded_job
-from tests.journeys.tiny_job import LABELS, run_here
-from tests.teachers.api.faulty_server import FaultyServer, decision, serving
+from tests.journeys.tiny_job import run_here
+from tests.teachers.api.faulty_server import FaultyServer, serving
 
 from tutelage.cli.main import main
 from tutelage.config import dump_recipe
@@ -21,19 +22,6 @@ from tutelage.tasks.classification.data import prepare_data
 
 SOME = "label={limit: 24, rounds: 3}"
 """Of 60 rows to learn from; 60 judge."""
-
-
-def reply(body: dict[str, Any]) -> dict[str, Any]:
-    """A decision among the labels of the job; declined for some texts."""
-    told = decision(body["input"])
-    (answer,) = told["answers"]
-    if "camera" in body["input"]:
-        return told | {"answers": [{"type": "refusal", "name": "label"}]}
-    probs = [
-        one | {"value": label} for one, label in zip(answer["probabilities"], LABELS, strict=True)
-    ]
-    best = max(probs, key=lambda one: one["probability"])["value"]
-    return told | {"answers": [answer | {"probabilities": probs, "choice": best}]}
 
 
 def served(server: FaultyServer, more: str = "") -> str:
@@ -104,7 +92,7 @@ def test_a_served_teacher_is_paid_for_the_chosen_and_for_none_twice(
             return 401
         return None
 
-    with serving(FaultyServer(reply=reply, fault=fault)) as server:
+    with serving(FaultyServer(reply=relabelled, fault=fault)) as server:
         words = ["check", str(folder / "recipe.yaml"), "--set", served(server), "--set", SOME]
         assert main(words) == 0
         told = capsys.readouterr().out
@@ -133,7 +121,7 @@ def test_a_served_teacher_is_paid_for_the_chosen_and_for_none_twice(
 
 def test_a_spent_budget_ends_the_rounds(tmp_path: Path) -> None:
     folder = recorded_job(tmp_path)
-    with serving(FaultyServer(reply=reply)) as server:
+    with serving(FaultyServer(reply=relabelled)) as server:
         budget = ", budget: {requests: 75, then: train}"
         outcome = run_here(folder, served(server, budget), SOME, until="train")
         assert len(server.paid) == 75

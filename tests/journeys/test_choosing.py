@@ -19,6 +19,7 @@ from tutelage.recipes.loading import load_recipe
 from tutelage.targets import TargetStore
 from tutelage.tasks.classification.checking import check_recipe
 from tutelage.tasks.classification.data import prepare_data
+from tutelage.teachers.classifier.teacher import ClassifierTeacher
 
 SOME = "label={limit: 24, rounds: 3}"
 """Of 60 rows to learn from; 60 judge."""
@@ -114,6 +115,9 @@ def test_a_served_teacher_is_paid_for_the_chosen_and_for_none_twice(
         assert paid <= set(server.paid)
         assert len(server.paid) < 84 + 30, "what was answered before is kept"
         assert set(server.paid.values()) == {1}
+    capsys.readouterr()
+    assert main(["explain", str(outcome.folder.path), "--teacher", "great phone"]) == 2
+    assert "the teacher is of kind api and has no weights here" in capsys.readouterr().err
     page = outcome.folder.report_path.read_text(encoding="utf-8")
     assert "declined by the model" in page
     assert "Requests" in page
@@ -130,12 +134,12 @@ def test_a_spent_budget_ends_the_rounds(tmp_path: Path) -> None:
     assert account["chosen"]["asked"] <= 24
 
 
-def test_a_teacher_that_is_here_answers_what_runs_beside_know(
-    job: Path, model_folder: Path
+def test_a_teacher_that_is_here_is_not_asked_what_runs_beside_know(
+    job: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    del model_folder
     words = "students={words: {kind: linear}}"
     whole = run_here(job, words, until="label")
+    monkeypatch.setattr(ClassifierTeacher, "label", None)
     few = run_here(job, words, SOME, until="label")
     assert {one.name: one.how for one in few.stages} == {"teacher": "reused", "targets": "done"}
     small, large = (TargetStore.open(one.folder.targets_path) for one in (few, whole))

@@ -221,6 +221,7 @@ def test_a_quick_student_reads_any_text() -> None:
     np.testing.assert_allclose(pool, np.tile([0.25, 0.75], (6, 1)), atol=1e-6)
     assert judged is not None
     assert judged.shape == (1, 2)
+    assert QuickStudent(["!", "?"], []).vectors().shape == (2, 1)
     lone = QuickStudent(["one"], [])
     assert lone.vectors().shape == (1, 1)
     assert lone.fit([0], np.array([[0.5, 0.5]]))[1] is None

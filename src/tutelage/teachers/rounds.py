@@ -115,6 +115,10 @@ def label_chosen(
                 break
     if store is None:  # every text to learn from is also one that judges
         store = _ask(teacher, judged, out, answered, progress)
+    progress.say(
+        f"Asked about {int(asked.sum()):,} of {len(rows):,} texts to learn from (choose: "
+        f"{choice.choose}, {len(rounds)} of {choice.rounds} rounds), {known:,} of them answered"
+    )
     store = _only(store, {*always, *(names[place] for place in np.flatnonzero(asked))})
     return store, {
         "choose": choice.choose,

@@ -201,11 +201,9 @@ class ClassificationJob:
             self._store, chosen = self._label_chosen(teacher, folder, progress)
         account = dict(teacher.account) if isinstance(teacher, Accounts) else {}
         if chosen:
-            left_out = {
-                **account.get("unanswered", {}),
-                NOT_CHOSEN: chosen["texts"] - chosen["asked"],
-            }
-            account |= {"chosen": chosen, "unanswered": left_out}
+            account["chosen"] = chosen
+            if left := chosen["texts"] - chosen["asked"]:
+                account["unanswered"] = {**account.get("unanswered", {}), NOT_CHOSEN: left}
         return {"rows": len(self._store), **({"answers": account} if account else {})}
 
     def _label_chosen(

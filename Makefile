@@ -7,7 +7,7 @@ LM_EVAL_VENV ?= .venv-lm-eval
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo demo-fast demo-lm test test-fast test-lm-eval check lint format bench clean
+.PHONY: demo demo-fast demo-lm test test-fast test-lm-eval test-servers check lint format bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tutelage demo
@@ -32,6 +32,16 @@ test-lm-eval:
 	$(LM_EVAL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable '.[lm-eval]'
 	OMP_NUM_THREADS=1 $(LM_EVAL_VENV)/bin/python -m pytest tests/journeys/test_lm_eval.py
 
+# Teachers behind a real server: llama.cpp, compiled from its source (five to ten minutes), in an environment of its own.
+SERVER_VENV ?= .venv-server
+test-servers: $(VENV)/.developer $(SERVER_VENV)/.installed
+	TUTELAGE_SERVER_PYTHON=$(abspath $(SERVER_VENV))/bin/python $(BIN)/python -m pytest tests/servers
+
+$(SERVER_VENV)/.installed:
+	$(PYTHON) -m venv $(SERVER_VENV)
+	$(SERVER_VENV)/bin/python -m pip --disable-pip-version-check install --quiet 'llama-cpp-python[server]==0.3.36'
+	touch $@
+
 check: format lint test
 
 lint: $(VENV)/.developer
@@ -52,7 +62,7 @@ bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/scoring.py
 
 clean:
-	rm -rf $(VENV) .venv-lm-eval build dist src/*.egg-info
+	rm -rf $(VENV) .venv-lm-eval .venv-server build dist src/*.egg-info
 
 # torch first and pinned: an unpinned torch is a different, much larger build.
 $(VENV)/.torch: constraints.txt

@@ -89,7 +89,7 @@ def _pieces(texts: Sequence[str], characters: int) -> list[str]:
     return [one for one in found if one]
 
 
-def recipe_of(name: str, *, layers: int) -> dict[str, Any]:
+def recipe_of(name: str, *, layers: int, epochs: int = 1) -> dict[str, Any]:
     """The recipe of a set: one student for each objective."""
     students = {
         _plain(title): {
@@ -109,7 +109,7 @@ def recipe_of(name: str, *, layers: int) -> dict[str, Any]:
         "targets": {"kind": "hidden"},
         "students": students,
         "train": {
-            "epochs": 1,
+            "epochs": epochs,
             "batch_tokens": 512,
             "learning_rate": 5e-4,
             "warmup_share": 0.1,
@@ -162,7 +162,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         "# Soft targets or text, where the teacher knows the text less well",
         "",
         f"SmolLM2-135M-Instruct teaches a student pruned to {report['layers']} of 30 layers (those "
-        "that change their input the most, vocabulary of the corpus, targets `hidden`), one pass, "
+        f"that change their input the most, vocabulary of the corpus, targets `hidden`), {_passes(report)}, "
         "steps of 512 tokens, everything equal but the objective. Test documents with 95 % "
         "intervals over documents; differences are paired. `a to b` is a soft weight that falls "
         "from a to b over the last 60 % of the steps. Test documents, unlike those for validation, "
@@ -201,6 +201,10 @@ def as_markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _passes(report: dict[str, Any]) -> str:
+    return "one pass" if report.get("epochs", 1) == 1 else f"{report['epochs']} passes"
+
+
 def _interval(one: dict[str, float] | None, *, sign: str = "") -> str:
     if one is None:
         return ""
@@ -217,6 +221,7 @@ def main() -> int:
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=1, help="passes over the documents")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     found: dict[str, Any] = {}
@@ -224,7 +229,9 @@ def main() -> int:
         folder = args.work / name
         write_data(args.data, name, folder)
         path = folder / "recipe.yaml"
-        path.write_text(json.dumps(recipe_of(name, layers=args.layers), indent=2), "utf-8")
+        path.write_text(
+            json.dumps(recipe_of(name, layers=args.layers, epochs=args.epochs), indent=2), "utf-8"
+        )
         for seed in args.seeds.split(","):
             recipe = load_recipe(path, overrides=[f"train.seed={seed}"])
             outcome = run(recipe, root=folder / "runs", until="evaluate")
@@ -233,6 +240,7 @@ def main() -> int:
     report = {
         "benchmark": "language_soft_or_text",
         "layers": args.layers,
+        "epochs": args.epochs,
         "objectives": OBJECTIVES,
         "sets": found,
         "machine": machine("torch", "transformers", "tutelage"),

@@ -58,7 +58,7 @@ def test_defaults_and_absolute_paths(tmp_path: Path) -> None:
     assert recipe.teacher.spec() == CausalTeacherSpec(model="owner/name")
     assert (recipe.teacher.dtype, recipe.teacher.batch_tokens) == ("auto", 4096)
     assert recipe.targets == SampledTargetsSpec(kind="sampled")
-    assert recipe.targets.encoding() == {"threshold": 0.05}
+    assert recipe.targets.spec().encoding() == {"threshold": 0.05}
     assert recipe.students["half"].spec() == Pruned(
         layers=10, choice="even", hidden_weight=0.0, lora=None
     )
@@ -167,10 +167,9 @@ evaluate: {baselines: false}
         "3: `data.train`: corpus.txt is not in a format that can be read; expected a file ending "
         "in .csv, .tsv, .jsonl, .parquet",
         "5: unknown key `messages_feild` in `data`; did you mean `messages_field`?",
-        "6: `teacher.kind`: `prompted` is a teacher of the task classification; use causal_lm",
-        "6: unknown key `max_length` in `teacher`; known here: kind, model, dtype, "
-        "trust_remote_code, batch_tokens",
-        "7: `targets.kind` is 'class_probabilities'; expected one of sampled, top_k, hidden, live",
+        "6: `teacher.kind` is 'prompted'; expected one of causal_lm, api",
+        "7: `targets.kind` is 'class_probabilities'; expected one of sampled, top_k, hidden, live, "
+        "text",
         "9: `students.a.kind` is 'prunned'; expected one of pruned, transformer, rnn, pretrained; "
         "did you mean `pruned`?",
         "10: `students.b`: nothing is taken out; give layers, hidden_size, heads, "
@@ -203,9 +202,9 @@ evaluate: {baselines: false}
         ("train: train.jsonl", "train: t.jsonl, label_field: b",
          "unknown key `label_field` in `data`; did you mean"),
         ("kind: causal_lm, model: owner/name", "model: m",
-         "`teacher.kind` is missing; expected kind: causal_lm"),
+         "`teacher` has no `kind`; expected one of causal_lm, api"),
         ("teacher: {kind: causal_lm, model: owner/name}", "",
-         "expected teacher: {kind: causal_lm, model: ...}"),
+         "expected teacher: {kind: causal_lm or api, model: ...}"),
         ("layers: 10}", "layers: 10, hidden_size: 64, hidden_weight: 1}\ntargets: {kind: live}",
          "5: `students.half`: hidden_weight compares states of equal width"),
         ("kind: pruned, layers: 10", "kind: transformer, hidden_size: 100, heads: 3",

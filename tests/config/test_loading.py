@@ -11,6 +11,7 @@ from tests.config.recipe_files import MINIMAL, load, write
 from tutelage.recipes.loading import load_recipe
 from tutelage.students import RNN
 from tutelage.tasks.classification.template import TEMPLATE
+from tutelage.teachers.api.spec import ApiTeacherSpec
 from tutelage.teachers.classifier.fits import HeadFit
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
 from tutelage.teachers.prompted.spec import PromptedTeacherSpec
@@ -56,8 +57,14 @@ def test_commented_keys_of_the_template_exist(tmp_path: Path) -> None:
         TEMPLATE,
         re.MULTILINE,
     )
+    served = re.findall(
+        r"^  # ((?:kind: api|protocol|model|base_url|api_key_env|terms|price|budget).*)$",
+        TEMPLATE,
+        re.MULTILINE,
+    )
     keys = re.findall(r"^ *# [a-z_]+: .*$", TEMPLATE, re.MULTILINE)
-    alone = [line for line in keys if line.strip("# ") not in prompted]
+    alone = [line for line in keys if line.strip("# ") not in (*prompted, *served)]
+    assert len(served) == 8, served
     assert len(prompted) == 5
     assert len(alone) == 14
     for line in alone:
@@ -68,6 +75,13 @@ def test_commented_keys_of_the_template_exist(tmp_path: Path) -> None:
     )
     assert recipe.teacher.spec_class is PromptedTeacherSpec
     assert recipe.teacher.shots == 8
+    block = "\n".join(f"  {line}" for line in served)
+    recipe = load(
+        tmp_path,
+        re.sub(r"  kind: classifier.*\n.*\n  fit: .*", block, TEMPLATE).replace(" ...", " m"),
+    )
+    assert recipe.teacher.spec_class is ApiTeacherSpec
+    assert recipe.teacher.budget.cost == 20
 
 
 def test_yaml_1_2_scalars(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_runs_are_listed_with_the_student_that_answers(tmp_path: Path, capsys) -
     make_run(tmp_path / "two", preferred={"student": "gru"})
     make_run(tmp_path / "three", finished=False)
     write(tmp_path / "notes" / "a.txt")
+    write(tmp_path / "answers" / "replies.jsonl")  # where replies are kept
     write(tmp_path / "file")
     found = listed(tmp_path, capsys)
     assert {name: run["state"] for name, run in found.items()} == {

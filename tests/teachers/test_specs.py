@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.journeys.tiny_job import LABELS, sentences
 from tests.journeys.tiny_language_job import write_teacher
 
 from tutelage.errors import ModelError, Problem
+from tutelage.metrics import nll
 from tutelage.teachers.causal.spec import CausalTeacherSpec
 from tutelage.teachers.classifier.fits import FullFit, HeadFit, LoraFit, NoFit
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
@@ -163,3 +166,38 @@ def test_what_is_calibrated_is_loaded(model: str, tmp_path: Path) -> None:
     loaded = teacher.load(tmp_path, LABELLED)
     assert loaded.fingerprint == facts["teacher_fingerprint"]
     assert facts["description"] == "prompted, 3 shots, calibration batch on 57 texts"
+
+
+def test_validation_rows_give_a_fitted_teacher_its_temperature(model: str, tmp_path: Path) -> None:
+    rows = [Example(f"{('good', 'bad')[n % 2]} thing {n}", n % 2) for n in range(80)]
+    noisy = [
+        Example(f"{('good', 'bad')[n % 2]} one {n}", (n + (n % 5 == 0)) % 2) for n in range(60)
+    ]
+    given = ClassAssignment(LABELS[:2], rows, validation=noisy)
+    fit = FullFit(epochs=6, learning_rate=2e-3)
+    plain, warm = (
+        ClassifierTeacherSpec(model=model, dtype="float32", fit=one)
+        for one in (fit, replace(fit, temperature="validation"))
+    )
+    assert plain.fingerprint(given) == plain.fingerprint(replace(given, validation=None))
+    assert warm.fingerprint(given) != plain.fingerprint(given)
+    assert warm.fingerprint(given) != warm.fingerprint(replace(given, validation=noisy[1:]))
+    found = {}
+    for name, spec in (("plain", plain), ("warm", warm)):
+        out = tmp_path / name
+        out.mkdir()
+        spec.make(given, out=out)
+        found[name] = spec.load(out, given)
+    gold = np.array([one.label for one in noisy])
+    losses = {name: nll(one.label(noisy), gold) for name, one in found.items()}
+    assert losses["warm"] < losses["plain"] - 0.01
+    assert found["warm"].description.temperature > 1.05
+    np.testing.assert_array_equal(
+        found["warm"].label(noisy).argmax(1), found["plain"].label(noisy).argmax(1)
+    )
+
+
+def test_a_temperature_needs_rows_that_tell_it(model: str) -> None:
+    spec = ClassifierTeacherSpec(model=model, fit=FullFit(temperature="validation"))
+    given = replace(LABELLED, validation=ROWS[:10])
+    assert "validation has 10 labelled rows" in str(spec.problems(given)[0])

@@ -21,6 +21,7 @@ from tutelage.report.measures import Measure
 from tutelage.report.preference import KEY as PREFERRED
 from tutelage.runs import RunFolder, read_json, recorded, storing
 from tutelage.runs.endings import broken_endings
+from tutelage.runs.folder import ANSWERS
 from tutelage.runs.records import FOLDER
 from tutelage.tasks import task_named
 
@@ -99,7 +100,7 @@ def list_runs(root: Path, *, now: float | None = None) -> Listing:
     for path in inside:
         if _is_run(path):
             found.runs.append(_summary(path, now))
-        elif not path.name.startswith("."):
+        elif not path.name.startswith(".") and path.name != ANSWERS:
             found.others.append(path.name)
     return found
 

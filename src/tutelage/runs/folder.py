@@ -18,6 +18,8 @@ from tutelage.runs.locks import LOCK_FILE
 from tutelage.runs.records import FOLDER, Stage
 from tutelage.runs.storage import require_utf8, shown, storing
 
+ANSWERS = "answers"
+"""The folder beside runs that holds what answered texts cost something; no run."""
 _SHOWN_CHANGES = 6
 
 

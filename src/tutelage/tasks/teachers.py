@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from tutelage.config.ranges import annotations_of
 from tutelage.config.source import Source, dotted
@@ -21,13 +27,15 @@ from tutelage.config.values import (
     ModelName,
     PlainName,
     PromptTemplate,
+    Section,
     Words,
-    not_yet,
     refusal,
 )
 from tutelage.errors import Problem, nearest
+from tutelage.tasks.recipe import without_absent
 from tutelage.teachers.api.money import Budget, Price
 from tutelage.teachers.api.spec import ApiTeacherSpec
+from tutelage.teachers.api.text_spec import ApiWriterSpec
 from tutelage.teachers.causal.spec import CausalTeacherSpec
 from tutelage.teachers.classifier.fits import FullFit, HeadFit, LoraFit, NoFit
 from tutelage.teachers.classifier.spec import ClassifierTeacherSpec
@@ -58,10 +66,19 @@ def _two_folds_or_none(folds: int) -> int:
     return folds
 
 
+class _Fit(Section):
+    """What every way to fit may say."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_temperature(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_absent(handler(self), ("temperature",))
+
+
 _Folds = Annotated[int, Field(ge=0), AfterValidator(_two_folds_or_none)]
 _HEAD, _LORA, _FULL, _NO_FIT = (
     section(
         fit,
+        base=_Fit,
         extra={"method": (annotations_of(fit)["method"], ...)}
         | ({"cross_fit": _Folds} if hasattr(fit, "cross_fit") else {}),
     )
@@ -204,21 +221,16 @@ def _verbalizer_problems(source: Source, teacher: tuple[str, ...]) -> list[Probl
 
 
 TOKEN_TEACHERS = (
+    _teacher(CausalTeacherSpec),
     _teacher(
-        CausalTeacherSpec,
-        kind=(
-            Annotated[
-                Literal["causal_lm"],
-                not_yet(
-                    ("prompted", "classifier", "recorded"),
-                    "is a teacher of the task classification; use causal_lm",
-                ),
-            ],
-            ...,
-        ),
+        ApiWriterSpec,
+        own_first=True,
+        tokenizer_of=ModelName,
+        price=section(Price) | None,
+        budget=section(Budget) | None,
     ),
 )
-"""Those that can say how likely each next token of a document is."""
+"""Those that can say how likely each next token of a document is, or that write documents."""
 
 if TYPE_CHECKING:
     ClassTeacher = Any  # made while importing, out of a type checker's sight

@@ -110,7 +110,7 @@ def read_document_table(
             long.append((number, len(tokens.ids)))
         pieces = cut(tokens, sequence_length, long_documents=long_documents)
         learned = [piece for piece in pieces if piece.trained.any()]
-        documents += [_document(piece, problems.source, number) for piece in learned]
+        documents += [document_of(piece, problems.source, number) for piece in learned]
         empty += [] if learned else [number]
     if long and long_documents == "refuse":
         problems.add_file(_too_long(long, len(rendered), sequence_length))
@@ -208,7 +208,8 @@ def _can_hold_messages(path: Path, field: str, tokenizer: Any, problems: Problem
     return True
 
 
-def _document(tokens: Tokens, source: str, row: int) -> Document:
+def document_of(tokens: Tokens, source: str, row: int) -> Document:
+    """A text of a row, tokenized, as a document."""
     num_bytes = int(tokens.num_bytes[tokens.trained].sum())
     return Document(tokens.ids, tokens.trained, source=source, row=row, num_bytes=num_bytes)
 

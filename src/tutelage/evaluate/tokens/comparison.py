@@ -28,7 +28,7 @@ COMPARED = ("nats_per_token", "bits_per_byte", "kl", "top1_agreement", "acceptan
 def compare_language_models(
     documents: Sequence[Document],
     *,
-    teacher: TokenScores,
+    teacher: TokenScores | None,
     students: Mapping[str, TokenScores],
     controls: Mapping[str, TokenScores] | None = None,
     bootstrap_samples: int = 2000,
@@ -40,7 +40,7 @@ def compare_language_models(
     Args:
         documents: As they were scored; those with the same `source` and `row` are pieces of one.
             Row 0 is no row.
-        teacher: Its scores.
+        teacher: Its scores; None: it has none, for it only writes.
         students: Scores by student.
         controls: Scores of the same networks trained on the text alone, by student.
         bootstrap_samples: Resamples of the documents behind each interval.
@@ -54,7 +54,9 @@ def compare_language_models(
     groups = {"students": dict(students), "controls": dict(controls or {})}
     comparisons = []
     for name, scores in groups["students"].items():
-        opponents: list[tuple[str, dict[str, str], TokenScores]] = [("teacher", {}, teacher)]
+        opponents: list[tuple[str, dict[str, str], TokenScores]] = []
+        if teacher is not None:
+            opponents.append(("teacher", {}, teacher))
         if name in groups["controls"]:
             opponents.append(("control", {}, groups["controls"][name]))
         opponents += [
@@ -81,14 +83,14 @@ def compare_language_models(
         "pieces": len(documents),
         "tokens": int(judge.positions.sum()),
         "bytes": int(judge.bytes.sum()),
-        "teacher": judge.all_of(teacher),
+        "teacher": {} if teacher is None else judge.all_of(teacher),
         **{
             group: {name: judge.all_of(scores) for name, scores in models.items()}
             for group, models in groups.items()
         },
         "comparisons": comparisons,
         "calibration": {
-            "teacher": judge.reliability(teacher),
+            "teacher": [] if teacher is None else judge.reliability(teacher),
             **{
                 group: {name: judge.reliability(scores) for name, scores in models.items()}
                 for group, models in groups.items()

@@ -227,8 +227,8 @@ def write_document_scores(
     every model.
 
     Columns: `example_id` (hexadecimal), `source`, `row`, `text`, `tokens`, `bytes`, `teacher` (nats
-    per token), and for every model `NAME` (nats per token) and `NAME.kl`; null where nothing of a
-    document is trained.
+    per token; null where the teacher tells no probabilities), and for every model `NAME` (nats per
+    token) and, beside a teacher that does, `NAME.kl`; null where nothing of a document is trained.
 
     Args:
         path: The file, replaced as a whole.
@@ -253,6 +253,7 @@ def write_document_scores(
         "tokens": positions,
         "bytes": [document.num_bytes for document in documents],
     }
+    columns["teacher"] = pa.nulls(len(documents), pa.float32())
     for name, values in scores.items():
         columns[name or "teacher"] = means(values.nats)
         if values.kl is not None:

@@ -54,10 +54,11 @@ class TokenScores:
 
 @torch.no_grad()
 def score_models(
-    teacher: HiddenStates,
+    teacher: HiddenStates | None,
     models: Mapping[str, Any],
     documents: Sequence[Document],
     *,
+    vocabulary: int | None = None,
     batch_tokens: int = 4096,
     logits_at_once: int = LOGITS_AT_ONCE,
     progress: Progress = SILENT,
@@ -66,9 +67,11 @@ def score_models(
 
     Args:
         teacher: Its distribution is what others are compared with; listed in the result as `""`.
+            None: there is none here, and nobody is compared.
         models: Causal language models of the students room over the teacher's vocabulary, by name;
             those with a trimmed one as `TeacherView`.
         documents: Held-out documents.
+        vocabulary: How many tokens there are, where no teacher tells.
         batch_tokens: Tokens read at once.
         logits_at_once: Elements of one chunk of logits.
         progress: Shows how far it is.
@@ -80,21 +83,23 @@ def score_models(
     """
     positions = [document.positions for document in documents]
     starts = np.concatenate([[0], np.cumsum(positions)]).astype(np.int64)
-    found = {"": _Gathered(int(starts[-1]))}
+    found = {} if teacher is None else {"": _Gathered(int(starts[-1]))}
     found |= {
-        name: _Gathered(int(starts[-1]), compared=True, view=view_of(model))
+        name: _Gathered(int(starts[-1]), compared=teacher is not None, view=view_of(model))
         for name, model in models.items()
     }
     readable = np.flatnonzero(positions).tolist()
     batches = length_batches(
         [len(documents[index].token_ids) for index in readable],
         batch_tokens=batch_tokens,
-        device=device_of(teacher),
+        device=torch.device("cpu") if teacher is None else device_of(teacher),
     )
     was_training = {name: model.training for name, model in models.items()}
     for model in models.values():
         model.eval()
-    vocabulary = teacher.vocabulary
+    if teacher is not None:
+        vocabulary = teacher.vocabulary
+    assert vocabulary is not None  # where there is no teacher, somebody says it
     with progress.bar(
         "Reading the test documents", total=int(starts[-1]), unit="tokens"
     ) as advance:
@@ -105,7 +110,7 @@ def score_models(
             places = np.concatenate(
                 [np.arange(starts[index], starts[index + 1]) for index in indexes]
             )
-            teacher_states = torch.cat(teacher.hidden_states(batch))
+            teacher_states = None if teacher is None else torch.cat(teacher.hidden_states(batch))
             states = {
                 name: final_states(
                     model,
@@ -115,21 +120,23 @@ def score_models(
                 ).flatten(0, 1)[packed.positions.to(model.device)]
                 for name, model in models.items()
             }
-            most = max(1, logits_at_once // teacher.head.weight.shape[0])
+            width = vocabulary if teacher is None else teacher.head.weight.shape[0]
+            most = max(1, logits_at_once // width)
             rows = -(
                 -len(places) // -(-len(places) // most)
             )  # of equal chunks: a short one is multiplied slowly
             for start in range(0, len(places), rows):
                 chunk = slice(start, start + rows)
-                labels = packed.labels[chunk]
-                teacher_logprobs = _logprobs(teacher.logits(teacher_states[chunk]), vocabulary)
-                found[""].put(places[chunk], teacher_logprobs, labels.to(teacher_logprobs.device))
-                spoken = _Spoken(
-                    teacher_logprobs, teacher_logprobs.exp(), teacher_logprobs.argmax(dim=-1)
-                )
+                labels, spoken = packed.labels[chunk], None
+                if teacher is not None and teacher_states is not None:
+                    said = _logprobs(teacher.logits(teacher_states[chunk]), vocabulary)
+                    found[""].put(places[chunk], said, labels.to(said.device))
+                    spoken = _Spoken(said, said.exp(), said.argmax(dim=-1))
                 for name, model in models.items():
                     logits = _logits(model, states[name][chunk])
-                    logprobs = _logprobs(logits, vocabulary).to(teacher_logprobs.device)
+                    logprobs = _logprobs(logits, vocabulary)
+                    if spoken is not None:
+                        logprobs = logprobs.to(spoken.logprobs.device)
                     found[name].put(places[chunk], logprobs, labels.to(logprobs.device), spoken)
             for gathered in found.values():
                 for index, document in zip(indexes, batch, strict=True):

@@ -12,6 +12,7 @@ from typing import Any
 from tutelage.data import Prepared
 from tutelage.errors import ModelError, Problem, TargetsError
 from tutelage.runs import RunFolder, fingerprint
+from tutelage.runs.folder import ANSWERS
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.students.classifier.fresh import contexts_of
 from tutelage.targets import TargetStore, read_manifest
@@ -288,7 +289,7 @@ class ClassificationJob:
 
 def answers_path(folder: RunFolder) -> Path:
     """Where answers that cost something are kept, beside the runs and shared by them."""
-    return folder.path.parent / "answers"
+    return folder.path.parent / ANSWERS
 
 
 def _written_by(folder: RunFolder) -> str | None:

@@ -48,6 +48,20 @@ teacher:
                                                                    # for each label
   # calibration: batch        # none, contextual, batch (no labels needed) or fitted (uses the
                               # labelled rows)
+  #
+  # Or a model behind an API (docs/teachers.md; pip install 'tutelage[api]'):
+  # kind: api
+  # protocol: decisions       # or systemone, chat, completions, classify
+  # model: ...
+  # base_url: https://api.openai.com/v1
+  # api_key_env: OPENAI_API_KEY      # the variable's name, never the key
+  # terms: allowed            # whether the provider lets you train on its answers: read, then say
+  # price: {input: 0.4, output: 1.6} # for a million tokens; check tells the cost first
+  # budget: {cost: 20}
+  # (students then take embeddings: random)
+  #
+  # Or answers that you have: kind: recorded, file: answers.csv (docs/recorded.md).
+  # Or several teachers: kind: ensemble (docs/ensembles.md).
 
 students:                     # as many as you like; all learn from the same targets, and the
                               # report compares them

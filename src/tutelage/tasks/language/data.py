@@ -18,8 +18,10 @@ from tutelage.teachers.spec import TokenAssignment, placed
 from tutelage.types import Document
 
 if TYPE_CHECKING:
-    from tutelage.models import ModelFacts
+    from tutelage.data.documents.prompts import PreparedPrompts
+    from tutelage.targets.kinds import TextOptions
     from tutelage.teachers import CausalTeacher
+    from tutelage.teachers.api.text_spec import ApiWriterSpec
     from tutelage.teachers.causal.spec import CausalTeacherSpec
 
 
@@ -97,12 +99,44 @@ def read_language_data(
     return prepared, list(prepared.warnings)
 
 
+def prepare_prompted_data(recipe: LanguageRecipe, tokenizer: Any) -> PreparedPrompts:
+    """Read and split the prompts that a recipe names, and the documents of rows with a response.
+
+    Raises:
+        RecipeError: Every problem of every file at once.
+    """
+    from tutelage.data.documents.prompts import prepare_prompts
+
+    data = recipe.data
+    assert data.prompt_field is not None  # the recipe is refused without
+    return prepare_prompts(
+        data.train,
+        tokenizer,
+        validation=data.validation,
+        test=data.test,
+        prompt_field=data.prompt_field,
+        response_field=data.response_field,
+        sequence_length=recipe.task.sequence_length,
+        long_documents=recipe.task.long_documents,
+        train_on=data.train_on,
+        control_tokens=data.control_tokens,
+        limits=data.limits,
+        seed=recipe.train.seed,
+    )
+
+
+def text_options(recipe: LanguageRecipe) -> TextOptions:
+    """How the teacher writes, of a recipe with text targets."""
+    assert recipe.targets.kind == "text"
+    return recipe.targets.spec()
+
+
 def documents_fingerprint(*splits: Sequence[Document]) -> str:
     """The fingerprint of splits: documents by content, in order."""
     return fingerprint([[document.example_id for document in split] for split in splits])
 
 
-def teacher_spec(recipe: LanguageRecipe) -> CausalTeacherSpec:
+def teacher_spec(recipe: LanguageRecipe) -> CausalTeacherSpec | ApiWriterSpec:
     """The teacher's kind with its options."""
     return recipe.teacher.spec()
 
@@ -126,17 +160,8 @@ def teacher_fingerprint(recipe: LanguageRecipe) -> str:
     return teacher_spec(recipe).fingerprint(assignment_of(recipe))
 
 
-def teacher_facts(recipe: LanguageRecipe) -> ModelFacts:
-    """Size and shape of the teacher's language model, from files' headers.
-
-    Raises:
-        ModelError: The model is not there or cannot be read.
-    """
-    return teacher_spec(recipe).facts(assignment_of(recipe))
-
-
-def load_teacher(recipe: LanguageRecipe) -> CausalTeacher:
-    """The teacher, loaded.
+def load_teacher(recipe: LanguageRecipe) -> CausalTeacher | None:
+    """The teacher, loaded; None: it is elsewhere, and can be asked for texts only.
 
     Raises:
         ModelError: It cannot be loaded, or reads fewer tokens than the recipe asks for.

@@ -5,6 +5,7 @@ same machine.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,19 @@ from tutelage.report.preference import choose_student
 from tutelage.runs import RunFolder, atomic_write_json
 from tutelage.runs.stages import Deferred
 from tutelage.targets import TargetStore, inspect
+from tutelage.targets.text import WrittenAnswer, counted
+from tutelage.tasks.language.data import teacher_tokenizer, text_options
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.report.measures import MEASURES
 from tutelage.tasks.language.report.sentences import kept_intervals
-from tutelage.tasks.language.training import load_judged_student, settings_of
+from tutelage.tasks.language.training import load_judged_student, settings_of, teacher_vocabulary
 from tutelage.teachers.teacher import Cost, HiddenStates, OwnWeights
 from tutelage.types import SILENT, Document, Progress
 
 PROMPT_TOKENS = 24
 """Length of a prompt where whole documents are trained."""
+BATCH_TOKENS = 4096
+"""Read at once where no teacher says how many."""
 SPEED_PROMPTS, SPEED_NEW_TOKENS = 2, 32
 """Documents that every model reads against the clock, and tokens it writes after each."""
 SAMPLING_TEMPERATURE, TOP_P = 0.7, 0.9
@@ -48,11 +53,22 @@ def evaluate_language_run(
     recipe: LanguageRecipe,
     folder: RunFolder,
     data: PreparedDocuments,
-    teacher: Deferred[HiddenStates],
+    teacher: Deferred[HiddenStates | None],
     *,
+    learned: PreparedDocuments | None = None,
+    answers: Sequence[WrittenAnswer] = (),
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Measure everybody on the test documents; write evaluation.json and predictions.parquet.
+
+    Args:
+        recipe: The recipe.
+        folder: The run.
+        data: What everybody is judged on, and controls learned from.
+        teacher: Who is compared with; gives None where it is elsewhere and only writes.
+        learned: What the teacher wrote, and students learned from; None: the same as controls.
+        answers: What it wrote, those included that are left out.
+        progress: Where bars go.
 
     Returns:
         Facts for the stage: documents and tokens evaluated.
@@ -73,6 +89,9 @@ def evaluate_language_run(
     from tutelage.evaluate.tokens.scores import score_models, view_of
 
     judge = teacher.get()
+    tokenizer = teacher_tokenizer(recipe) if judge is None else judge.tokenizer
+    vocabulary = teacher_vocabulary(recipe, tokenizer)
+    batch_tokens = BATCH_TOKENS if judge is None else judge.batch_tokens
     students = {
         name: load_judged_student(recipe, name, folder.students_path, judge)
         for name in recipe.students
@@ -88,17 +107,30 @@ def evaluate_language_run(
     everyone = {f"students.{name}": model for name, model in students.items()}
     everyone |= {f"controls.{name}": model for name, model in controls.items()}
     documents = [document for document in data.test if document.positions]
-    scores = score_models(
-        judge, everyone, documents, batch_tokens=judge.batch_tokens, progress=progress
-    )
-    evaluation = compare_language_models(
-        documents,
-        teacher=scores[""],
-        students={name: scores[f"students.{name}"] for name in students},
-        controls={name: scores[f"controls.{name}"] for name in controls},
-        bootstrap_samples=recipe.evaluate.bootstrap_samples,
-        seed=recipe.train.seed,
-    )
+
+    def judged(tested: Sequence[Document]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Everybody's scores of some documents, and what they come to."""
+        scores = score_models(
+            judge,
+            everyone,
+            tested,
+            vocabulary=vocabulary,
+            batch_tokens=batch_tokens,
+            progress=progress,
+        )
+        found = compare_language_models(
+            tested,
+            teacher=scores.get(""),
+            students={name: scores[f"students.{name}"] for name in students},
+            controls={name: scores[f"controls.{name}"] for name in controls},
+            bootstrap_samples=recipe.evaluate.bootstrap_samples,
+            seed=recipe.train.seed,
+        )
+        return scores, found
+
+    scores, evaluation = judged(documents)
+    if learned is not None and learned.test and learned.test != data.test:
+        add_answer_nats(evaluation, judged(learned.test)[1])
     longest = sorted(documents, key=lambda document: -len(document.token_ids))
     own = {"teacher": judge.language_model.model} if isinstance(judge, OwnWeights) else {}
     timed = own | students
@@ -147,31 +179,34 @@ def evaluate_language_run(
             for name, model in timed.items()
         },
     }
+    prompts_shown = prompts_of(documents, recipe.evaluate.generation_prompts, tokens=PROMPT_TOKENS)
     evaluation["samples"] = continue_prompts(
         own | everyone,
-        judge.tokenizer,
-        prompts_of(documents, recipe.evaluate.generation_prompts, tokens=PROMPT_TOKENS),
+        tokenizer,
+        prompts_shown,
         new_tokens=recipe.evaluate.generation_tokens,
         sampling_temperature=SAMPLING_TEMPERATURE,
         top_p=TOP_P,
         seed=recipe.train.seed,
         progress=progress,
     )
+    if judge is None:
+        add_written(evaluation["samples"], prompts_shown, documents, answers)
     evaluation["sampling"] = {
         "sampling_temperature": SAMPLING_TEMPERATURE,
         "top_p": TOP_P,
         "new_tokens": recipe.evaluate.generation_tokens,
     }
-    evaluation["distributions"] = show_distributions(
-        judge, everyone, documents, seed=recipe.train.seed
-    )
-    evaluation["targets"] = describe_targets(recipe, folder)
-    evaluation["training"] = training_facts(
-        recipe, folder, data, {"students": students, "controls": controls}
-    )
+    if judge is not None:
+        evaluation["distributions"] = show_distributions(
+            judge, everyone, documents, seed=recipe.train.seed
+        )
+    evaluation["targets"] = describe_targets(recipe, folder, answers)
+    evaluation["training"] = training_facts(recipe, folder, learned or data, {"students": students})
+    evaluation["training"] |= training_facts(recipe, folder, data, {"controls": controls})
     if recipe.evaluate.prefer is not None:
         evaluation[PREFERRED] = preferred_student(evaluation, keep=recipe.evaluate.prefer.keep)
-    write_document_scores(folder.predictions_path, documents, scores, tokenizer=judge.tokenizer)
+    write_document_scores(folder.predictions_path, documents, scores, tokenizer=tokenizer)
     atomic_write_json(folder.evaluation_path, evaluation)
     return {"documents": evaluation["documents"], "tokens": evaluation["tokens"]}
 
@@ -183,10 +218,84 @@ def preferred_student(evaluation: Mapping[str, Any], *, keep: float) -> dict[str
     return choose_student(evaluation, keep=keep, measure=measure, kept=kept, cost=cost)
 
 
-def describe_targets(recipe: LanguageRecipe, folder: RunFolder) -> dict[str, Any]:
+ANSWER_NATS = "answer_nats"
+"""Nats per token of what the teacher wrote to the test prompts."""
+
+
+def add_answer_nats(evaluation: dict[str, Any], written: Mapping[str, Any]) -> None:
+    """Put into an evaluation how surprised everybody is by the teacher's answers.
+
+    Args:
+        evaluation: Of the test documents.
+        written: The same of the teacher's answers to the test prompts.
+    """
+    nats = "nats_per_token"
+    if nats in written["teacher"]:
+        evaluation["teacher"][ANSWER_NATS] = written["teacher"][nats]
+    for group in ("students", "controls"):
+        for name, numbers in written[group].items():
+            evaluation[group][name][ANSWER_NATS] = numbers[nats]
+    evaluation["comparisons"] += [
+        {**row, "metric": ANSWER_NATS} for row in written["comparisons"] if row["metric"] == nats
+    ]
+
+
+def add_written(
+    samples: Sequence[dict[str, Any]],
+    prompts: Sequence[Any],
+    documents: Sequence[Document],
+    answers: Sequence[WrittenAnswer],
+) -> None:
+    """Put what the teacher wrote beside what others write after the same beginnings.
+
+    Args:
+        samples: From `continue_prompts`.
+        prompts: The token ids of their beginnings.
+        documents: That these begin.
+        answers: Of the teacher.
+    """
+    rows = {
+        document.token_ids[: document.trained.argmax()].tobytes(): (document.source, document.row)
+        for document in documents
+    }
+    texts = {(one.source, one.row): one.text for one in answers if one.part == "test" and one.text}
+    for sample, prompt in zip(samples, prompts, strict=True):
+        if (text := texts.get(rows.get(prompt.tobytes(), ("", 0)))) is not None:
+            sample["continuations"] = {"teacher": text, **sample["continuations"]}
+
+
+SHOWN_ANSWERS, SHOWN_LEFT_OUT = 6, 12
+"""Answers that the report shows, of those that are learned and of those that are left out."""
+
+
+def describe_answers(recipe: LanguageRecipe, answers: Sequence[WrittenAnswer]) -> dict[str, Any]:
+    """What the teacher wrote, in numbers and examples."""
+
+    def shown(chosen: Sequence[WrittenAnswer], most: int) -> list[dict[str, Any]]:
+        return [
+            {"prompt": one.prompt, "answer": one.text, "left_out": one.left_out}
+            for one in chosen[:most]
+        ]
+
+    train = [answer for answer in answers if answer.part == "train"]
+    options = text_options(recipe)
+    return {
+        "kind": "text",
+        "parts": counted(answers),
+        "options": {key: value for key, value in asdict(options).items() if value is not None},
+        "shown": shown([one for one in train if one.left_out is None], SHOWN_ANSWERS),
+        "shown_left_out": shown([one for one in answers if one.left_out], SHOWN_LEFT_OUT),
+    }
+
+
+def describe_targets(
+    recipe: LanguageRecipe, folder: RunFolder, answers: Sequence[WrittenAnswer] = ()
+) -> dict[str, Any]:
     """What the teacher wrote down and how long that took; only the kind where nothing is stored."""
     if recipe.targets.kind == "live":
         return {"kind": "live"}
+    if recipe.targets.kind == "text":
+        return describe_answers(recipe, answers)
     facts = inspect(folder.targets_path)
     told = ("teacher", "tokenizer", "complete")
     shown = {name: value for name, value in facts.items() if name not in told}

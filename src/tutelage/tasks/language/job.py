@@ -29,7 +29,7 @@ from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.student_checking import require_language_students
 from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
 from tutelage.tasks.task import Fingerprints, Student
-from tutelage.teachers import label_documents
+from tutelage.teachers import CausalTeacher, label_documents
 from tutelage.teachers.teacher import HiddenStates
 from tutelage.train import LiveTargets, StoredTargets, TargetSource
 from tutelage.types import SILENT, Document, Progress
@@ -56,7 +56,7 @@ class LanguageJob:
         self.tokenizer: Any = teacher_tokenizer(recipe)
         self.data: PreparedDocuments = prepare_language_data(recipe, self.tokenizer)
         require_language_students(recipe, self.data, self.tokenizer)
-        self._teacher = Deferred(lambda: load_teacher(recipe))
+        self._teacher = Deferred(lambda: loaded_teacher(recipe))
         self._store: TargetStore | None = None
         self._source: TargetSource | None = None
 
@@ -153,7 +153,14 @@ class LanguageJob:
         """Train one student or control."""
         source = None if student.is_control else self._source
         return train_language_student(
-            self.recipe, student.name, folder, self.data, source, self._teacher, progress=progress
+            self.recipe,
+            student.name,
+            folder,
+            self.data,
+            source,
+            self._teacher,
+            control=student.is_control,
+            progress=progress,
         )
 
     def student_files(self, student: Student, folder: RunFolder) -> Sequence[Path]:
@@ -165,6 +172,15 @@ class LanguageJob:
         return evaluate_language_run(
             self.recipe, folder, self.data, self._teacher, progress=progress
         )
+
+
+def loaded_teacher(recipe: LanguageRecipe) -> CausalTeacher:
+    """The teacher of a recipe that needs its probabilities, which no other kind is let through
+    with.
+    """
+    found = load_teacher(recipe)
+    assert found is not None
+    return found
 
 
 def _written_by(folder: RunFolder) -> str | None:

@@ -14,7 +14,7 @@ from tutelage.config.values import DataPath, FileOrShare, ModelName, Overrides, 
 from tutelage.losses.objective import Objective, Weight
 from tutelage.students.kinds import WRITERS, StudentKind
 from tutelage.students.language.student import LanguageStudent
-from tutelage.targets.kinds import HiddenOptions, SampledOptions, TopKOptions
+from tutelage.targets.kinds import HiddenOptions, SampledOptions, TextOptions, TopKOptions
 from tutelage.tasks.recipe import (
     LATER_EVALUATE_KEYS,
     DataFiles,
@@ -59,7 +59,8 @@ class LanguageData(DataFiles):
     given."""
 
     prompt_field: str | None = Field(default=None, min_length=1)
-    """The column that holds a prompt; goes together with `response_field`."""
+    """The column that holds a prompt; goes together with `response_field`, without which text
+    targets do."""
 
     response_field: str | None = Field(default=None, min_length=1)
     """The column that holds the answer to the prompt."""
@@ -87,12 +88,10 @@ class LanguageData(DataFiles):
 
     @model_validator(mode="after")
     def _read_one_way(self) -> LanguageData:
-        if (self.prompt_field is None) != (self.response_field is None):
-            given, absent = ("prompt_field", "response_field")[
-                :: 1 if self.prompt_field is not None else -1
-            ]
+        if self.response_field is not None and self.prompt_field is None:
             raise refusal(
-                f"{given} is given without {absent}; name the column of both, or use text_field"
+                "response_field is given without prompt_field; name the column of both, or use "
+                "text_field"
             )
         ways = ("text_field", "prompt_field", "messages_field")
         given = [key for key in ways if getattr(self, key) is not None]
@@ -146,8 +145,17 @@ class LiveTargetsSpec(Section):
     """The kind of targets."""
 
 
+class TextTargetsSpec(section(TextOptions, kind="text")):
+    """The teacher writes answers to prompts, and students learn them as text: sequence-level
+    distillation, for any teacher that writes.
+    """
+
+    kind: Literal["text"]
+    """The kind of targets."""
+
+
 TokenTargets = Annotated[
-    SampledTargetsSpec | TopKTargetsSpec | HiddenTargetsSpec | LiveTargetsSpec,
+    SampledTargetsSpec | TopKTargetsSpec | HiddenTargetsSpec | LiveTargetsSpec | TextTargetsSpec,
     Field(discriminator="kind"),
 ]
 

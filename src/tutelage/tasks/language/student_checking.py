@@ -6,7 +6,7 @@ In: a recipe with its data. Out: problems. Configurations and tokenizers are rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tutelage.data import PreparedDocuments
@@ -36,30 +36,35 @@ def require_language_students(
 
 
 def language_student_problems(
-    recipe: LanguageRecipe, data: PreparedDocuments, tokenizer: Any
+    recipe: LanguageRecipe,
+    data: PreparedDocuments,
+    tokenizer: Any,
+    *,
+    texts: Sequence[str] | None = None,
 ) -> list[Problem]:
     """What keeps teacher and students of a recipe from working together, told from configurations
     alone.
+
+    Args:
+        recipe: The recipe.
+        data: Its documents.
+        tokenizer: The teacher's.
+        texts: On which tokenizers are compared; None: those of training documents.
     """
+    if texts is None:
+        texts = [tokenizer.decode(document.token_ids) for document in data.train[:COMPARED_TEXTS]]
     problems: list[Problem] = []
-    config = teacher_spec(recipe).config()
-    context = context_tokens(config)
-    if context is not None and recipe.task.sequence_length > context:
-        problems.append(
-            Problem(
-                "task.sequence_length",
-                f"is {recipe.task.sequence_length} but the teacher reads at most {context} tokens: "
-                "lower it",
-            )
-        )
-    section = recipe.teacher
-    if reason := writes_no_text(str(section.model), trust_remote_code=section.trust_remote_code):
-        return [*problems, Problem("teacher.model", reason)]
+    spec = teacher_spec(recipe)
+    config = spec.config()
+    if spec.has_weights:
+        problems += _teacher_problems(recipe, config)
+        if any(problem.where == "teacher.model" for problem in problems):
+            return problems
     problems += _tokens_without_rows(data, config, tokenizer)
     teaching = Teaching(
         config=config,
         tokenizer=tokenizer,
-        texts=[tokenizer.decode(document.token_ids) for document in data.train[:COMPARED_TEXTS]],
+        texts=texts,
         used_ids=used_ids(data),
         sequence_length=recipe.task.sequence_length,
     )
@@ -77,6 +82,20 @@ def language_student_problems(
                 )
             )
     return problems
+
+
+def _teacher_problems(recipe: LanguageRecipe, config: Any) -> Iterator[Problem]:
+    """A teacher that reads too little, or does not predict text at all."""
+    context = context_tokens(config)
+    if context is not None and recipe.task.sequence_length > context:
+        yield Problem(
+            "task.sequence_length",
+            f"is {recipe.task.sequence_length} but the teacher reads at most {context} tokens: "
+            "lower it",
+        )
+    section = recipe.teacher
+    if reason := writes_no_text(str(section.model), trust_remote_code=section.trust_remote_code):
+        yield Problem("teacher.model", reason)
 
 
 def _tokens_without_rows(data: PreparedDocuments, config: Any, tokenizer: Any) -> Iterator[Problem]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tutelage.tasks.estimates import Check
     from tutelage.tasks.language.job import LanguageJob
     from tutelage.tasks.language.report.page import LanguageWords
+    from tutelage.tasks.language.text_job import TextJob
     from tutelage.tasks.language.writing import Writer
 
 
@@ -43,7 +44,10 @@ class LanguageModelling:
     def check(self, recipe: LanguageRecipe, *, root: Path, progress: Progress) -> Check:
         """Every problem of data and models, and an estimate of time, disk and memory."""
         from tutelage.tasks.language.checking import check_language_recipe
+        from tutelage.tasks.language.text_checking import check_text_recipe
 
+        if recipe.targets.kind == "text":
+            return check_text_recipe(recipe, root=root, progress=progress)
         return check_language_recipe(recipe, root=root, progress=progress)
 
     def inputs(self, recipe: LanguageRecipe) -> str:
@@ -52,12 +56,13 @@ class LanguageModelling:
 
         return language_inputs(recipe)
 
-    def prepare(self, recipe: LanguageRecipe, progress: Progress) -> LanguageJob:
-        """Read the documents and find the models."""
+    def prepare(self, recipe: LanguageRecipe, progress: Progress) -> LanguageJob | TextJob:
+        """Read the documents, or the prompts, and find the models."""
         from tutelage.tasks.language.job import LanguageJob
+        from tutelage.tasks.language.text_job import TextJob
 
         del progress
-        return LanguageJob(recipe)
+        return TextJob(recipe) if recipe.targets.kind == "text" else LanguageJob(recipe)
 
     def made(self, folder: Path) -> bool:
         """Whether the model in a folder writes text."""

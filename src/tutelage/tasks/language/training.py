@@ -70,28 +70,30 @@ def train_language_student(
     folder: RunFolder,
     data: PreparedDocuments,
     source: TargetSource | None,
-    teacher: Deferred[HiddenStates],
+    teacher: Deferred[HiddenStates | None],
     *,
+    control: bool,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Train one student, or its control, and save it in the run.
 
     A control sees the same initial weights, documents, order and number of steps; only the loss is
-    the cross-entropy to the text alone.
+    the cross-entropy to the text alone. Where a teacher wrote the text, its documents are others.
 
     Args:
         recipe: The recipe.
         name: Which student.
         folder: The run.
         data: Its documents.
-        source: Where soft targets come from; None trains the control.
+        source: Where soft targets come from; None: there are none, the text is learned alone.
         teacher: Loaded if the student is made from its weights.
+        control: Whether it is the control.
         progress: Where bars and talk go.
 
     Returns:
         Facts for the stage: best step, best validation loss, steps.
     """
-    out = (folder.controls_path if source is None else folder.students_path) / name
+    out = (folder.controls_path if control else folder.students_path) / name
     spec = recipe.students[name].spec()
     tokenizer = teacher_tokenizer(recipe)
     model = build_language_student(recipe, name, data, teacher, tokenizer, progress=progress)
@@ -123,7 +125,7 @@ def train_language_student(
         out=out,
         vocabulary=vocabulary,
         progress=progress,
-        title=f"Training {name}" if source is not None else f"Training {name} on the text alone",
+        title=f"Training {name} on the text alone" if control else f"Training {name}",
     )
     if spec.lora is not None:
         model = merge_lora(model)
@@ -141,7 +143,7 @@ def build_language_student(
     recipe: LanguageRecipe,
     name: str,
     data: PreparedDocuments,
-    teacher: Deferred[HiddenStates],
+    teacher: Deferred[HiddenStates | None],
     tokenizer: Any,
     *,
     progress: Progress = SILENT,
@@ -185,7 +187,7 @@ def used_ids(data: PreparedDocuments) -> NDArray[np.int64]:
     What the test documents use beyond these would say something about them.
     """
     parts = [document.token_ids for document in (*data.train, *data.validation)]
-    return np.unique(np.concatenate(parts)).astype(np.int64)
+    return np.unique(np.concatenate([np.zeros(0, np.int64), *parts])).astype(np.int64)
 
 
 def trim_to_documents(model: Any, tokenizer: Any, data: PreparedDocuments) -> tuple[Any, Any]:
@@ -215,7 +217,7 @@ def trim_to_documents(model: Any, tokenizer: Any, data: PreparedDocuments) -> tu
 
 
 def load_judged_student(
-    recipe: LanguageRecipe, name: str, group: Path, teacher: HiddenStates
+    recipe: LanguageRecipe, name: str, group: Path, teacher: HiddenStates | None
 ) -> Any:
     """A trained student, or a control, as evaluation asks it: in the teacher's ids.
 
@@ -223,12 +225,13 @@ def load_judged_student(
         recipe: Says whether its vocabulary was trimmed.
         name: Which student.
         group: The folder that holds its folder.
-        teacher: Whose ids they are.
+        teacher: Whose ids they are; None: it is elsewhere, and no student is trimmed.
     """
     folder = str(group / name)
-    model = load_language_student(folder).to(
-        device_of(teacher)
-    )  # both are timed on the same device
+    model = load_language_student(folder)
+    if teacher is None:
+        return model
+    model = model.to(device_of(teacher))  # both are timed on the same device
     if not recipe.students[name].spec().trims_vocabulary:
         return model
     tokens = VocabularyMap(teacher.tokenizer, load_tokenizer(folder))

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from tutelage.data.documents.chat import has_chat_template, render_prompt
+from tutelage.data.documents.chat import has_chat_template
 from tutelage.data.documents.control_tokens import ControlTokens
-from tutelage.data.documents.tokenizing import Trainable, tokenize
+from tutelage.data.documents.prompts import prompt_ids, prompt_text
+from tutelage.data.documents.tokenizing import Trainable
 from tutelage.errors import DataError, ModelError
 from tutelage.models import context_tokens, load_language_student, load_tokenizer
 from tutelage.models.computing import require_embeddings
@@ -94,12 +95,7 @@ class Writer:
         """The text as documents of training begin."""
         control = ControlTokens(self.tokenizer) if self.control_as_text else None
         if self.as_message:
-            turns = [{"role": "user", "content": text}]
-            rendered = render_prompt(self.tokenizer, turns, control=control)
-            read = Trainable(rendered.text, literal=rendered.literal)
+            read = prompt_text(self.tokenizer, text, control=control)
         else:
             read = Trainable(text, literal=() if control is None else control.spelled(text))
-        ids = next(tokenize(self.tokenizer, [read])).ids.tolist()
-        first = self.tokenizer.bos_token_id
-        first = self.tokenizer.eos_token_id if first is None else first
-        return ids if first is None or self.as_message else [first, *ids]
+        return prompt_ids(self.tokenizer, read, is_rendered=self.as_message)

@@ -11,7 +11,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -111,7 +111,7 @@ def ask_all(
     closed: Callable[[], Awaitable[None]],
     each_second: Callable[[], None],
     waiting: Callable[[], Any] = lambda: None,
-) -> Iterator[list[Found]]:
+) -> Generator[list[Found], None, None]:
     """Work on items, so many at a time.
 
     Args:

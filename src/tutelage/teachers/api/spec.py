@@ -6,23 +6,29 @@ teacher. Nothing is asked here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import MinLen
 
 from tutelage.errors import ModelError, Problem
 from tutelage.runs import fingerprint
 from tutelage.runs.files import atomic_write_json
 from tutelage.runs.stages import STAGE_VERSION
-from tutelage.teachers.api.money import Budget, Price
+from tutelage.teachers.api.options import (
+    ApiOptions,
+    asking_seconds,
+    endpoint_of,
+    journal_folder,
+    policy_of,
+    served_problems,
+    where_texts_go,
+)
 from tutelage.teachers.api.protocol import Question, Usage
 from tutelage.teachers.api.protocols.making import AskingOptions, problems, protocol_named
 from tutelage.teachers.api.protocols.options import ProtocolName
-from tutelage.teachers.api.terms import Terms, terms_problem
 from tutelage.teachers.spec import CHARACTERS_PER_TOKEN, ClassAssignment, Effort
 from tutelage.types import SILENT, Progress, Seed
 
@@ -32,11 +38,10 @@ if TYPE_CHECKING:
 ASKING_FILE = "asking.json"
 _SECONDS_PER_REPLY = 0.3
 """What a decision API takes; estimates say that they are rough."""
-_URL = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApiTeacherSpec(AskingOptions):
+class ApiTeacherSpec(AskingOptions, ApiOptions):
     """A model behind an API: a decision endpoint, a chat or completion endpoint with
     log-probabilities, a classifier; asked about every text once.
     """
@@ -50,68 +55,15 @@ class ApiTeacherSpec(AskingOptions):
     model: Annotated[str, MinLen(1)]
     """The name under which the server knows the model."""
 
-    base_url: str = "https://api.openai.com/v1"
-    """Where it answers, up to what comes before the endpoint's own name."""
-
-    api_key_env: Annotated[str, MinLen(1)] | None = None
-    """The environment variable that holds the key; None: no key is sent. Keys are never written."""
-
-    terms: Terms | None = None
-    """Whether the provider allows training on its answers, as you have read; must be said unless
-    the server is your own."""
-
     instruction: Annotated[str, MinLen(1)] | None = None
     """What the model is asked to do; None: a sentence made from the labels."""
 
     seed: Seed = 0
     """Of the shots that are drawn."""
 
-    concurrency: Annotated[int, Ge(1), Le(1024)] = 16
-    """How many requests are under way at once."""
-
-    requests_per_minute: Annotated[float, Gt(0)] | None = None
-    """The most requests begun in a minute; None: as many as come back."""
-
-    timeout_seconds: Annotated[float, Gt(0)] = 60.0
-    """How long one reply is waited for."""
-
-    retries: Annotated[int, Ge(0), Le(100)] = 6
-    """How often a request is repeated that a server could not serve: 429, 5xx, lost connections.
-    Waits grow to 8 s, or are as long as the server asks."""
-
-    bad_answer_retries: Annotated[int, Ge(0), Le(10)] = 1
-    """How often a text is asked about again whose reply was no answer. Each is paid."""
-
-    bad_answers: Literal["leave_out", "stop"] = "leave_out"
-    """What becomes of a text without an answer: nothing is learned from it and nothing judged by
-    it, or the run stops."""
-
-    on_model_change: Literal["stop", "continue", "restart"] = "stop"
-    """When the server begins to answer under another model name: stop, accept both, or ask
-    everything anew on the next run."""
-
-    price: Price | None = None
-    """What the provider charges; None: nothing is said of money."""
-
-    budget: Budget | None = None
-    """What all answers may take together; None: as much as there is to ask."""
-
     has_weights: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
     leaves: ClassVar[tuple[str, ...]] = (ASKING_FILE,)
-
-    def check_together(self) -> None:
-        """Refuse a budget in money without a price."""
-        if self.budget is not None and self.budget.cost is not None and self.price is None:
-            raise ValueError(
-                "budget.cost needs to know what the provider charges: give price.input and "
-                "price.output, for a million tokens"
-            )
-
-    @property
-    def limit(self) -> object:
-        """The budget, where a run goes on with what it bought."""
-        return self.budget if self.budget is not None and self.budget.then == "train" else None
 
     def facts(self, assignment: ClassAssignment) -> None:
         """Its weights are elsewhere."""
@@ -123,25 +75,9 @@ class ApiTeacherSpec(AskingOptions):
         """An address that is none, a key that is not there, terms that nobody read, labels that
         the protocol cannot ask.
         """
-        from tutelage.teachers.api.server import is_local, read_key
-
-        found: list[Problem] = []
-        if not _URL.fullmatch(self.base_url):
-            message = f"{self.base_url!r} is no address; expected such as http://127.0.0.1:8000/v1"
-            return [Problem("base_url", message)]
-        if "@" in self.base_url:
-            message = (
-                "a name or key in the address would be written to the run: take it out, put it "
-                "into an environment variable, and name that in api_key_env"
-            )
-            return [Problem("base_url", message)]
-        try:
-            read_key(self.api_key_env)
-        except ModelError as error:
-            found.append(Problem("api_key_env", str(error)))
-        local = is_local(self.base_url)
-        if (said := terms_problem(self.base_url, self.terms, local=local)) is not None:
-            found.append(Problem("terms", said))
+        found = served_problems(self)
+        if any(problem.where == "base_url" for problem in found):
+            return found
         found += problems(self.protocol, self._question(assignment), self)
         if assignment.train is not None and not any(one.severity == "error" for one in found):
             try:
@@ -177,9 +113,7 @@ class ApiTeacherSpec(AskingOptions):
         requests = len(empty) * texts
         read = len(empty) * tokens + fixed * texts
         dollars = 0.0 if self.price is None else self.price.of(Usage(round(read), 0, requests))
-        seconds = requests * _SECONDS_PER_REPLY / self.concurrency
-        if self.requests_per_minute is not None:
-            seconds = max(seconds, 60.0 * requests / self.requests_per_minute)
+        seconds = asking_seconds(self, requests, each=_SECONDS_PER_REPLY)
         return Effort(tokens=read, seconds=seconds, dollars=dollars, requests=requests)
 
     def make(
@@ -194,6 +128,7 @@ class ApiTeacherSpec(AskingOptions):
             "settings": _plain(self._asking(assignment).settings),
         }
         atomic_write_json(out / ASKING_FILE, described)
+        progress.say(where_texts_go(self, self.model))
         return {
             "kind": self.kind,
             "model": self.model,
@@ -204,33 +139,18 @@ class ApiTeacherSpec(AskingOptions):
 
     def load(self, folder: Path, assignment: ClassAssignment) -> ApiTeacher:
         """The teacher, which keeps its replies beside the runs."""
-        from tutelage.teachers.api.server import Endpoint
-        from tutelage.teachers.api.teacher import ApiTeacher, Policy
+        from tutelage.teachers.api.teacher import ApiTeacher
 
         name = self.fingerprint(assignment)
         kept = folder if assignment.answers is None else assignment.answers
-        slug = re.sub(r"[^A-Za-z0-9.-]+", "-", self.model)[:60].strip("-.")
         return ApiTeacher(
             self._asking(assignment),
             assignment.labels,
             model=self.model,
             fingerprint=name,
-            endpoint=Endpoint(
-                base_url=self.base_url.rstrip("/"),
-                key_variable=self.api_key_env,
-                concurrency=self.concurrency,
-                timeout_seconds=self.timeout_seconds,
-                retries=self.retries,
-            ),
-            policy=Policy(
-                bad_answers=self.bad_answers,
-                bad_answer_retries=self.bad_answer_retries,
-                on_model_change=self.on_model_change,
-                price=self.price,
-                budget=self.budget,
-                requests_per_minute=self.requests_per_minute,
-            ),
-            journal=kept / f"{slug}-{name}",
+            endpoint=endpoint_of(self),
+            policy=policy_of(self),
+            journal=journal_folder(self.model, name, beside=kept),
         )
 
     def _question(self, assignment: ClassAssignment) -> Question:

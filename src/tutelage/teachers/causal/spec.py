@@ -6,6 +6,7 @@ fitted, so there is nothing to keep.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +25,9 @@ from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
+    from tutelage.targets.kinds import TextOptions
     from tutelage.teachers.causal.teacher import CausalTeacher
+    from tutelage.teachers.writing import WritesText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +143,55 @@ class CausalTeacherSpec(LocalModel):
             batch_tokens=self.batch_tokens,
             sequence_length=assignment.sequence_length,
         )
+
+    def writer(
+        self,
+        options: TextOptions,
+        *,
+        teacher: Callable[[], CausalTeacher | None],
+        journals: Path,
+        seed: int,
+        control_as_text: bool,
+    ) -> WritesText:
+        """The model as one that writes answers.
+
+        Args:
+            options: How.
+            teacher: Gives what `load` made.
+            journals: Where answers are kept.
+            seed: Of all draws.
+            control_as_text: Whether control tokens that a prompt spells are text.
+        """
+        from tutelage.teachers.causal.writing import LocalWriter
+
+        loaded = teacher()
+        assert loaded is not None  # its weights are here
+        return LocalWriter(
+            loaded.language_model,
+            options,
+            seed=seed,
+            journals=journals,
+            batch_tokens=self.batch_tokens,
+            control_as_text=control_as_text,
+        )
+
+    def writing_effort(
+        self, options: TextOptions, *, prompts: int, tokens: float, rate: float
+    ) -> Effort:
+        """Reading prompts and writing answers of the middle length."""
+        assignment = TokenAssignment(1)
+        written = prompts * options.max_new_tokens / 2
+        read = self.estimate(assignment, texts=prompts, tokens=tokens, rate=rate)
+        slow = self.estimate(assignment, texts=prompts, tokens=written, rate=rate)
+        return replace(
+            read,
+            tokens=tokens + written,
+            seconds=read.seconds + TIMES_A_READ_TOKEN * slow.seconds,
+        )
+
+
+TIMES_A_READ_TOKEN = 4.0
+"""Time of a written token, some prompts at once, beside one that is read."""
 
 
 def _weights_of(config: Any) -> int:

@@ -59,6 +59,10 @@ class LoraFit:
     cross_fit: Annotated[int, Ge(0)] = 0
     """Folds, so that no training row is labelled by a model that saw it; 0: off."""
 
+    temperature: Literal["validation"] | None = None
+    """One temperature for its logits, by the labelled validation rows: few passes leave a model
+    less sure, many more sure, than it is right; None: 1, or what the folds say."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FullFit:
@@ -75,6 +79,10 @@ class FullFit:
 
     batch_size: Annotated[int, Ge(1)] = 16
     """Examples in one optimizer step."""
+
+    temperature: Literal["validation"] | None = None
+    """One temperature for its logits, by the labelled validation rows: few passes leave a model
+    less sure, many more sure, than it is right; None: 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

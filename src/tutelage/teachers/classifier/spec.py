@@ -5,6 +5,7 @@ In: a `ClassAssignment`. Out: sizes and problems from files' headers; a fitted t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,13 +23,16 @@ from tutelage.teachers.spec import (
     rough_tokens,
     scoring_seconds,
 )
-from tutelage.types import SILENT, Progress, same_name
+from tutelage.types import SILENT, Example, Progress, same_name
 
 if TYPE_CHECKING:
     from tutelage.models import ModelFacts
     from tutelage.teachers.classifier.folder import Description
     from tutelage.teachers.classifier.reading import TextReadings
     from tutelage.teachers.classifier.teacher import ClassifierTeacher
+
+_FEWEST_JUDGES = 30
+"""Labelled validation rows that a temperature is fitted to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +99,14 @@ class ClassifierTeacherSpec(LocalReader):
             )
         except (ModelError, NotEnoughMemory) as error:
             return [Problem("model", str(error))]
+        if self._calibrates and assignment.train is not None:
+            number = len(_labelled(assignment.validation))
+            if number < _FEWEST_JUDGES:
+                message = (
+                    f"validation has {number} labelled rows, too few to tell how sure a teacher "
+                    f"may be; expected at least {_FEWEST_JUDGES}: label more, or leave the key out"
+                )
+                return [Problem("fit.temperature", message)]
         return []
 
     def _method(self, assignment: ClassAssignment) -> str:
@@ -118,6 +130,11 @@ class ClassifierTeacherSpec(LocalReader):
         for key in ("model", "batch_tokens"):
             del options[key]
         rows = assignment.rows if self.needs_labels else ()
+        judges = []
+        if not self._calibrates:
+            options["fit"].pop("temperature", None)
+        else:
+            judges = [[(one.example_id, one.label) for one in _labelled(assignment.validation)]]
         return fingerprint(
             "teacher",
             STAGE_VERSION,
@@ -126,7 +143,13 @@ class ClassifierTeacherSpec(LocalReader):
             assignment.labels,
             [(example.example_id, example.label) for example in rows],
             assignment.groups if self.needs_labels else None,
+            *judges,
         )
+
+    @property
+    def _calibrates(self) -> bool:
+        """Whether validation rows give it a temperature."""
+        return isinstance(self.fit, (LoraFit, FullFit)) and self.fit.temperature is not None
 
     def estimate(
         self, assignment: ClassAssignment, *, texts: int, tokens: float, rate: float
@@ -185,6 +208,8 @@ class ClassifierTeacherSpec(LocalReader):
     ) -> dict[str, Any]:
         """Fit the teacher to the labelled rows, or find it fitted, and save it."""
         teacher = self._made(assignment, progress)
+        if self._calibrates:
+            _set_temperature(teacher, _labelled(assignment.validation))
         teacher.save(out)
         description = f"classifier, fit: {self.fit.method}"
         if isinstance(self.fit, HeadFit):
@@ -212,6 +237,8 @@ class ClassifierTeacherSpec(LocalReader):
         if self._saved(assignment) is not None:
             return ClassifierTeacher.load(self.model, batch_tokens=self.batch_tokens)
         fresh = isinstance(self.fit, (LoraFit, FullFit))
+        options = asdict(self.fit)
+        options.pop("temperature", None)  # not fitted to the rows that the weights are fitted to
         language_model = load_language_model(
             self.model,
             dtype=self.dtype,
@@ -223,7 +250,7 @@ class ClassifierTeacherSpec(LocalReader):
             language_model,
             assignment.labels,
             assignment.rows,
-            **asdict(self.fit),
+            **options,
             batch_tokens=self.batch_tokens,
             max_length=self.max_length,
             groups=assignment.groups,
@@ -303,3 +330,20 @@ class ClassifierTeacherSpec(LocalReader):
         from tutelage.models.computing import choose_dtype
 
         return choose_dtype(self.dtype).itemsize
+
+
+def _labelled(rows: Sequence[Example] | None) -> list[Example]:
+    return [example for example in rows or () if example.label is not None]
+
+
+def _set_temperature(teacher: ClassifierTeacher, rows: Sequence[Example]) -> None:
+    """Give a fitted teacher the one temperature that suits rows which it was not fitted to."""
+    import numpy as np
+
+    from tutelage.teachers.prompted.calibration import fit_temperature
+
+    probs = teacher.label(rows).astype(np.float64)
+    gold = np.array([example.label for example in rows])
+    found = fit_temperature(np.log(np.maximum(probs, 1e-12)), gold)
+    before = teacher.description
+    teacher.description = replace(before, temperature=round(found * before.temperature, 4))

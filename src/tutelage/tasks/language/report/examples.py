@@ -223,14 +223,15 @@ def read_document_scores(path: Path, evaluation: Evaluation) -> DocumentScores:
         DataError: A column is missing.
     """
     students, controls = list(evaluation["students"]), list(evaluation.get("controls", {}))
+    compared = [name for name in students if "kl" in evaluation["students"][name]]
     columns = [f"students.{name}" for name in students]
-    columns += [f"students.{name}.kl" for name in students]
+    columns += [f"students.{name}.kl" for name in compared]
     columns += [f"controls.{name}" for name in controls]
     table = read_columns(path, ["tokens", "teacher", *columns])
 
     def values(column: str) -> Values:
         """One column, [N]."""
-        return np.asarray(table[column].to_numpy(), dtype=np.float64)
+        return np.asarray(table[column].to_numpy(zero_copy_only=False), dtype=np.float64)
 
     rows = list(zip(table["source"].to_pylist(), table["row"].to_pylist(), strict=True))
     return DocumentScores(
@@ -241,7 +242,7 @@ def read_document_scores(path: Path, evaluation: Evaluation) -> DocumentScores:
         teacher=values("teacher"),
         students={name: values(f"students.{name}") for name in students},
         controls={name: values(f"controls.{name}") for name in controls},
-        student_kl={name: values(f"students.{name}.kl") for name in students},
+        student_kl={name: values(f"students.{name}.kl") for name in compared},
     )
 
 

@@ -68,6 +68,8 @@ def documents(provenance: Mapping[str, Any]) -> list[Documents]:
 
 def objective(records: Records[Any]) -> str:
     """What training minimised, in a sentence; empty where the recipe does not say."""
+    if ((records.evaluation.get("targets") or {}).get("kind")) == "text":
+        return "surprise at what the teacher wrote, token by token (cross-entropy)"
     asked = records.recipe.get("objective") or {}
     if not asked.get("divergence"):
         return ""
@@ -89,6 +91,8 @@ def target_facts(records: Records[Any]) -> list[tuple[str, str]]:
     if not facts:
         return []
     kind = str(facts.get("kind"))
+    if kind == "text":  # which has a section of its own
+        return []
     shown = [("Kind", _KINDS.get(kind, kind))]
     if encoding := facts.get("encoding"):
         shown.append(
@@ -134,6 +138,30 @@ def target_facts(records: Records[Any]) -> list[tuple[str, str]]:
             )
         )
     return shown
+
+
+def replies(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What asking took, as name and value, of a teacher behind a server; nothing of one that wrote
+    here.
+    """
+    told, teacher = provenance.get("answers") or {}, provenance.get("teacher") or {}
+    if not told.get("requests"):
+        return []
+    tokens = ", ".join(
+        f"{formats.count(told[f'{key}_tokens'])} {word}"
+        for key, word in (("input", "read"), ("cached", "of them cached"), ("output", "written"))
+        if told.get(f"{key}_tokens")
+    )
+    cost = told.get("cost")
+    shown = [
+        ("Asked", ", ".join(filter(None, [teacher.get("base_url"), teacher.get("protocol")]))),
+        ("Answered as", ", ".join(told.get("models") or {})),
+        ("Terms", str(teacher.get("terms") or "")),
+        ("Requests", formats.count(told["requests"])),
+        ("Tokens", tokens),
+        ("Cost", "" if cost is None else f"{cost:,.2f} $"),
+    ]
+    return [(name, value) for name, value in shown if value]
 
 
 def training_lines(records: Records[Any]) -> list[Training]:

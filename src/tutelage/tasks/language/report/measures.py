@@ -30,6 +30,14 @@ MEASURES = Measures(
             column=Column("nats/token [95 %]", formats.plain(3), interval=True),
         ),
         distance(
+            "answer_nats",
+            "Nats on the teacher’s answers",
+            "The same surprise by what the teacher wrote to the test prompts, which students never "
+            "saw. This is what learning from its answers brings down.",
+            unit="nats",
+            column=Column("answers", formats.plain(3)),
+        ),
+        distance(
             "bits_per_byte",
             "Bits per byte",
             "The same surprise per byte of text, so that models with other tokens can be "

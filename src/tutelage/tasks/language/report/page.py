@@ -29,6 +29,7 @@ from tutelage.tasks.language.report.examples import (
 )
 from tutelage.tasks.language.report.measures import COST_AXES, MEASURES, NAMES, NATS, TERMS
 from tutelage.tasks.language.report.verdict import reach_verdict
+from tutelage.tasks.language.report.written import written_of, written_sentence
 
 DOCUMENT_CAP = 40
 """Documents far from the teacher that the page holds at most."""
@@ -38,6 +39,7 @@ LAYOUT = Layout(
     parts=(
         "verdict.html",
         "asked.html",
+        "written.html",
         "numbers.html",
         "curves.html",
         "training.html",
@@ -92,7 +94,9 @@ class LanguageWords:
             predicted="predicted tokens",
             counted="tokens",
             answers="first choices",
-            learning=(
+            learning=_TEXT_LEARNING
+            if (evaluation.get("targets") or {}).get("kind") == "text"
+            else (
                 "Loss is what training minimised: grey on train, colour on validation; the ring "
                 "marks the step whose weights were kept. With the teacher it is the divergence "
                 "from it, mixed with the surprise at the text, so it cannot be compared with the "
@@ -116,6 +120,9 @@ class LanguageWords:
             "teacher": _teacher(records),
             "vocabulary": (evaluation.get("targets") or {}).get("vocabulary_size"),
             "objective": making.objective(records),
+            "written": written_of(evaluation),
+            "compared": "nats_per_token" in evaluation["teacher"],
+            "replies": making.replies(records.provenance),
             "training": making.training_lines(records),
             "target_facts": making.target_facts(records),
             "positions": examples.find_positions(evaluation),
@@ -134,6 +141,13 @@ class LanguageWords:
             f"{evaluation['documents']:,} test documents, {evaluation['tokens']:,} tokens; "
             "tokens/s: writing, one text at a time; faster: times the teacher's."
         )
+        if said := written_sentence(evaluation):
+            legend += f" {said}"
+        if "nats_per_token" not in evaluation["teacher"]:
+            legend += (
+                " The teacher only writes and tells no probabilities: agreement with it and "
+                "distance from it are not measured."
+            )
         for name, numbers in evaluation["students"].items():
             if "kept_mass" in numbers:
                 share = 100 * numbers["kept_mass"]["value"]
@@ -142,6 +156,13 @@ class LanguageWords:
                     "probability."
                 )
         return legend
+
+
+_TEXT_LEARNING = (
+    "Loss is what training minimised: grey on train, colour on validation; the ring marks the step "
+    "whose weights were kept. A student learned what the teacher wrote, its control the responses "
+    "of the data, so their losses are of different texts and cannot be compared."
+)
 
 
 def _timed(evaluation: Evaluation) -> str:

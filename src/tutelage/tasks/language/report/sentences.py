@@ -19,6 +19,7 @@ def student_sentences(evaluation: Evaluation, name: str) -> list[str]:
     sentences = (
         _fidelity_sentence(evaluation, name),
         _teacher_sentence(evaluation, name),
+        _answers_sentence(evaluation, name),
         _cost_sentence(evaluation, name),
         control_sentence(evaluation, name),
         _closeness_sentence(evaluation, name),
@@ -113,6 +114,11 @@ def _fidelity_sentence(evaluation: Evaluation, name: str) -> str:
 def _teacher_sentence(evaluation: Evaluation, name: str) -> str:
     """How well a student predicts the text beside its teacher."""
     student, teacher = evaluation["students"][name], evaluation["teacher"]
+    if "nats_per_token" not in teacher:
+        return (
+            f"On the test texts it needs {nats(student)} per token. The teacher only writes, and "
+            "tells no probabilities to hold beside it."
+        )
     first = f"On the test texts it needs {nats(student)} per token, the teacher {nats(teacher)}"
     row = find_comparison(evaluation, name, "teacher", "nats_per_token")
     if row is None:
@@ -125,6 +131,26 @@ def _teacher_sentence(evaluation: Evaluation, name: str) -> str:
     return (
         f"{first}. The difference, {signed_nats(difference)}, includes zero: these documents "
         "cannot tell the two apart."
+    )
+
+
+def _answers_sentence(evaluation: Evaluation, name: str) -> str:
+    """How well a student foresees what the teacher writes; empty where it was not measured."""
+    student = evaluation["students"][name].get("answer_nats")
+    if student is None:
+        return ""
+    said = (
+        "On what the teacher wrote to the test prompts it needs "
+        f"{formats.decimal(student['value'])} nats per token"
+    )
+    row = find_comparison(evaluation, name, "control", "answer_nats")
+    if row is None:
+        return f"{said}."
+    control = evaluation["controls"][name]["answer_nats"]["value"]
+    settled = row["difference"]["low"] > 0 or row["difference"]["high"] < 0
+    return (
+        f"{said}, its control {formats.decimal(control)} (difference "
+        f"{signed_nats(row['difference'])}{'' if settled else ', which includes zero'})."
     )
 
 

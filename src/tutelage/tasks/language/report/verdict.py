@@ -33,6 +33,7 @@ from tutelage.tasks.language.report.sentences import (
     student_sentences,
     writing_clause,
 )
+from tutelage.tasks.language.report.written import written_sentence
 
 
 def reach_verdict(records: Records[Any]) -> Verdict:
@@ -50,7 +51,9 @@ def reach_verdict(records: Records[Any]) -> Verdict:
         headline=_headline(evaluation, best),
         deck=[
             control_sentence(evaluation, best),
-            *filter(None, [preference_sentence(evaluation, MEASURES)]),
+            *filter(
+                None, [written_sentence(evaluation), preference_sentence(evaluation, MEASURES)]
+            ),
         ],
         numbers=large_numbers(evaluation, best),
         students=[
@@ -66,14 +69,23 @@ def closest(evaluation: Evaluation) -> str:
 
     By KL; but that of a student with a part of the tokens is about this part, so where there is
     one, by the overlap of distributions (acceptance), which is about all tokens for everybody.
+    Where the teacher tells no probabilities, the one that predicts the test texts best.
     """
     students = evaluation["students"]
+    if not all("kl" in student for student in students.values()):  # nobody to be near to
+        return min(students, key=lambda name: students[name]["nats_per_token"]["value"])
     if any("kept_mass" in student for student in students.values()):
         return max(students, key=lambda name: students[name]["acceptance"]["value"])
     return min(students, key=lambda name: students[name]["kl"]["value"])
 
 
 def _headline(evaluation: Evaluation, name: str) -> str:
+    if "top1_agreement" not in evaluation["students"][name]:
+        needs = decimal(evaluation["students"][name]["nats_per_token"]["value"])
+        return (
+            f"The student “{name}” learned what the teacher wrote, and needs {needs} nats per "
+            "token of the test texts."
+        )
     agreement = percent(evaluation["students"][name]["top1_agreement"]["value"])
     row = find_comparison(evaluation, name, "control", "nats_per_token")
     better = row is not None and row["difference"]["low"] > 0
@@ -91,10 +103,10 @@ def _headline(evaluation: Evaluation, name: str) -> str:
 def large_numbers(evaluation: Evaluation, name: str) -> list[LargeNumber]:
     """The large numbers of one student, as far as they were measured."""
     student = evaluation["students"][name]
-    agreement = student["top1_agreement"]
-    share = percent(agreement["value"])
-    interval = bracket(agreement, scale=100)
-    numbers = [LargeNumber(share, "same next token as the teacher", interval)]
+    numbers = []
+    if (agreement := student.get("top1_agreement")) is not None:
+        share, interval = percent(agreement["value"]), bracket(agreement, scale=100)
+        numbers.append(LargeNumber(share, "same next token as the teacher", interval))
     row = find_comparison(evaluation, name, "teacher", "nats_per_token")
     if row is not None:
         caption = "nats per token beside the teacher (lower is better)"
@@ -145,7 +157,12 @@ def find_cautions(records: Records[DocumentScores]) -> list[str]:
             "themselves are uncertain. More test documents would narrow them."
         )
     cautions += _weak_teacher(records)
-    if max(student["top1_agreement"]["value"] for student in students.values()) < _LOW_AGREEMENT:
+    agreements = [
+        student["top1_agreement"]["value"]
+        for student in students.values()
+        if "top1_agreement" in student
+    ]
+    if agreements and max(agreements) < _LOW_AGREEMENT:
         cautions.append(
             "No student shares the teacher’s first choice on even half of the tokens: what it "
             "writes will differ from what the teacher writes. Read the samples before you rely on "
@@ -168,7 +185,7 @@ def _weak_teacher(records: Records[DocumentScores]) -> list[str]:
     from it then.
     """
     scores, bootstrap = records.predictions, records.evaluation.get("bootstrap") or {}
-    if not scores.controls:
+    if not scores.controls or np.isnan(scores.teacher).all():
         return []
     name, control = min(
         scores.controls.items(), key=lambda item: float((item[1] * scores.tokens).sum())

@@ -214,7 +214,7 @@ def _answered(choice: Mapping[str, Any]) -> Mapping[str, Any]:
     return message
 
 
-def _text(choice: Mapping[str, Any]) -> tuple[str, bool]:
+def text_of(choice: Mapping[str, Any]) -> tuple[str, bool]:
     """What a choice says, and whether it was cut off.
 
     Raises:
@@ -231,7 +231,7 @@ def _text(choice: Mapping[str, Any]) -> tuple[str, bool]:
 
 def _read_text(body: Mapping[str, Any], words: Sequence[Sequence[str]], *, case: bool) -> int:
     """The label that a reply's text names."""
-    text, cut_off = _text(first_choice(body))
+    text, cut_off = text_of(first_choice(body))
     return require_label(text, words, case=case, cut_off=cut_off)
 
 
@@ -255,7 +255,7 @@ def _require_content(choice: Mapping[str, Any]) -> Any:
 def _read_logprobs(
     choice: Mapping[str, Any], words: Sequence[Sequence[str]], *, case: bool
 ) -> Answer:
-    text, cut_off = _text(choice)
+    text, cut_off = text_of(choice)
     places = read_places(_require_content(choice))
     try:
         return read_listed(places, words, case=case)

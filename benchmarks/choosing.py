@@ -2,10 +2,11 @@
 
     python benchmarks/choosing.py runs/trec6 runs/banking77 --seeds 3
 
-In: finished runs whose targets hold every text that may be labelled, so that a teacher call is a look into the
-store. Rounds grow by half; after each, a quick student (ridge regression of the soft targets on
-TF-IDF) is fitted to what is labelled, chooses the next texts, and is judged on the gold labels of
-the run's validation rows, which it never saw. Out: results/choosing.json and choosing.md.
+In: finished runs whose targets hold every text that may be labelled, so that a teacher call is a
+look into the store. Rounds grow by half; after each, the quick student is fitted to what is
+labelled, says which texts come next, and is judged on the gold labels of the run's validation rows,
+which it never saw. Then, in ten equal rounds, where `stop_early` stops and what that loses. Out:
+results/choosing.json and choosing.md.
 """
 
 from __future__ import annotations
@@ -13,72 +14,110 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
 from machine import RESULTS, keep, machine
+from tutelage.metrics import agreements
 from tutelage.recipes.loading import load_recipe
 from tutelage.targets import TargetStore
 from tutelage.tasks.classification.data import prepare_data
+from tutelage.tasks.classification.recipe import Recipe
 from tutelage.teachers.choosing import Choice, choose_rows
+from tutelage.teachers.quick_student import QuickStudent
+from tutelage.teachers.rounds import SMALL_GAIN, left_at_most
 
 FIRST, GROWTH = 100, 1.5
 KEPT = 0.98
 """The share of the accuracy of labelling everything that is to be reached."""
+STOPPING_ROUNDS = 10
 
 
-def read(run: Path) -> tuple[str, Any, Any, Any, Any, Any]:
-    """A run's name, its training features (sparse and reduced), its soft targets, and what judges:
-    features and gold labels of validation rows.
-    """
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.preprocessing import normalize
+@dataclass(frozen=True)
+class Run:
+    """What is measured on."""
 
+    name: str
+    student: QuickStudent
+    vectors: np.ndarray
+    targets: np.ndarray
+    """Of the texts that may be labelled."""
+    taught: np.ndarray
+    """Of the rows that judge."""
+    gold: np.ndarray
+    """Of the same."""
+
+    def after(self, labelled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the quick student says of both, fitted to some of the texts."""
+        probs, said = self.student.fit(np.flatnonzero(labelled), self.targets[labelled])
+        assert said is not None
+        return probs, said
+
+
+def read(run: Path) -> Run:
+    """The texts of a run that may be labelled, their soft targets, and the rows that judge."""
     recipe = load_recipe(run / "recipe.yaml")
+    assert isinstance(recipe, Recipe), "a recipe of a classification"
     data = prepare_data(recipe)
-    train = list(
-        {example.example_id: example for example in (*data.train, *data.unlabeled)}.values()
-    )
-    judged = [example for example in data.validation if example.label is not None]
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
-    matrix = vectorizer.fit_transform([example.text for example in train])
-    reduced = normalize(TruncatedSVD(50, random_state=0).fit_transform(matrix))
+    train = list({one.example_id: one for one in (*data.train, *data.unlabeled)}.values())
+    judged = [one for one in data.validation if one.label is not None]
     store = TargetStore.open(run / "targets")
-    targets = store.lookup([example.example_id for example in train])
-    test = vectorizer.transform([example.text for example in judged])
-    return recipe.name, matrix, reduced, targets, test, np.array([one.label for one in judged])
+    student = QuickStudent([one.text for one in train], [one.text for one in judged])
+    return Run(
+        recipe.name,
+        student,
+        student.vectors(),
+        store.lookup([one.example_id for one in train]),
+        store.lookup([one.example_id for one in judged]),
+        np.array([one.label for one in judged]),
+    )
 
 
-def student(matrix: Any, targets: Any) -> Any:
-    """What answers with rough probabilities for features."""
-    from sklearn.linear_model import Ridge
-
-    fitted = Ridge(alpha=0.3, solver="lsqr", tol=1e-3).fit(matrix, targets)
-
-    def answer(features: Any) -> np.ndarray:
-        probs = np.clip(fitted.predict(features), 1e-6, None)
-        return probs / probs.sum(axis=1, keepdims=True)
-
-    return answer
-
-
-def curve(read_run: Any, choose: Choice, seed: int) -> dict[int, float]:
+def curve(run: Run, choose: Choice, seed: int) -> dict[int, float]:
     """Accuracy after each round, by the number of texts labelled."""
-    _, matrix, reduced, targets, test, gold = read_run
-    labelled = np.zeros(len(targets), dtype=bool)
+    labelled = np.zeros(len(run.targets), dtype=bool)
     probs, found, wanted = None, {}, float(FIRST)
     while not labelled.all():
         count = max(1, round(wanted) - int(labelled.sum()))
-        labelled[choose_rows(reduced, probs, labelled, count=count, choose=choose, seed=seed)] = (
-            True
-        )
-        answer = student(matrix[labelled], targets[labelled])
-        found[int(labelled.sum())] = float((answer(test).argmax(axis=1) == gold).mean())
-        probs = answer(matrix)
+        chosen = choose_rows(run.vectors, probs, labelled, count=count, choose=choose, seed=seed)
+        labelled[chosen] = True
+        probs, said = run.after(labelled)
+        found[int(labelled.sum())] = float((said.argmax(axis=1) == run.gold).mean())
         wanted *= GROWTH
+    return found
+
+
+def stopped(run: Run, choose: Choice, seed: int) -> dict[str, float]:
+    """Where `stop_early` would have stopped, and what that lost."""
+    everything = len(run.targets)
+    labelled = np.zeros(everything, dtype=bool)
+    probs, before, at = None, None, None
+    found: dict[str, float] = {}
+    for number in range(1, STOPPING_ROUNDS + 1):
+        had = int(labelled.sum())
+        count = everything * number // STOPPING_ROUNDS - had
+        chosen = choose_rows(run.vectors, probs, labelled, count=count, choose=choose, seed=seed)
+        labelled[chosen] = True
+        probs, said = run.after(labelled)
+        errors = ((run.taught - said) ** 2).sum(axis=1)
+        found["distance_all"], size = float(errors.mean()), had + count
+        found["agreement_all"] = float(agreements(run.taught, said).mean())
+        most = (
+            None
+            if before is None
+            else left_at_most(before, errors, sizes=(had, size), limit=everything)
+        )
+        if at is None and (size == everything or (most is not None and most < SMALL_GAIN)):
+            at = size
+            found |= {
+                "calls": at,
+                "distance": found["distance_all"],
+                "agreement": found["agreement_all"],
+            }
+        before = errors
     return found
 
 
@@ -116,6 +155,15 @@ def page(results: dict[str, Any]) -> str:
             shown = f"{np.mean(calls):,.0f} ({min(calls):,.0f} to {max(calls):,.0f})"
             means = [np.mean([one[str(size)] for one in curves]) for size in sizes]
             lines.append(f"| {choose} | {shown} | {' | '.join(f'{mean:.3f}' for mean in means)} |")
+        lines += ["", "| stop_early | calls | agreement | with all | distance | with all |"]
+        lines.append("|---|---|---|---|---|---|")
+        for choose, ends in of_set["stopped"].items():
+            shown = ", ".join(f"{one['calls']:,}" for one in ends)
+            means = [
+                np.mean([one[key] for one in ends])
+                for key in ("agreement", "agreement_all", "distance", "distance_all")
+            ]
+            lines.append(f"| {choose} | {shown} | {' | '.join(f'{mean:.3f}' for mean in means)} |")
         lines.append("")
     told = results["machine"]
     lines += [f"Machine: {json.dumps(told)}. Seeds: {results['seeds']}.", ""]
@@ -137,8 +185,8 @@ def main() -> None:
     }
     for run in options.runs:
         one = read(run)
-        _, matrix, _, targets, test, gold = one
-        everything = float((student(matrix, targets)(test).argmax(axis=1) == gold).mean())
+        _, said = one.after(np.ones(len(one.targets), dtype=bool))
+        everything = float((said.argmax(axis=1) == one.gold).mean())
         curves: dict[str, list[dict[str, float]]] = {}
         calls: dict[str, list[float]] = {}
         for choose in get_args(Choice):
@@ -147,12 +195,16 @@ def main() -> None:
             calls[choose] = [calls_to_reach(each, KEPT * everything) for each in found]
             curves[choose] = [{str(size): value for size, value in each.items()} for each in found]
             seconds = time.monotonic() - started
-            print(one[0], choose, [round(each) for each in calls[choose]], f"{seconds:.0f} s")
-        results["sets"][one[0]] = {
-            "texts": len(targets),
+            print(one.name, choose, [round(each) for each in calls[choose]], f"{seconds:.0f} s")
+        results["sets"][one.name] = {
+            "texts": len(one.targets),
             "everything": everything,
             "calls": calls,
             "curves": curves,
+            "stopped": {
+                choose: [stopped(one, choose, seed) for seed in range(options.seeds)]
+                for choose in ("random", "mixed")
+            },
         }
     keep(results, page, out=options.out)
 

@@ -11,6 +11,7 @@ import pytest
 from tests.journeys.tiny_job import run_here, sentences
 from tests.teachers.api.faulty_server import FaultyServer, decision, serving
 
+from tutelage.cli.main import main
 from tutelage.errors import RecipeError
 from tutelage.metrics import nll
 from tutelage.recipes.labelling import label_file, teacher_of_recipe
@@ -45,6 +46,22 @@ def write_recipe(job: Path, model: Path, settings: str = "combine: mixture") -> 
         RECIPE.format(model=model, settings=settings), encoding="utf-8"
     )
     return job
+
+
+def relabelled(body: dict) -> dict:
+    """A decision among the labels of the job, declined where a camera is spoken of."""
+    told = decision(body["input"])
+    if "camera" in body["input"]:
+        return told | {"answers": [{"type": "refusal", "name": "label"}]}
+    (answer,) = told["answers"]
+    probabilities = [
+        one | {"value": label}
+        for one, label in zip(
+            answer["probabilities"], ("negative", "neutral", "positive"), strict=True
+        )
+    ]
+    best = max(probabilities, key=lambda one: one["probability"])["value"]
+    return told | {"answers": [answer | {"probabilities": probabilities, "choice": best}]}
 
 
 def members_of(job: Path) -> dict[str, TargetStore]:
@@ -174,22 +191,8 @@ def test_problems_of_members_are_told_at_their_place(job: Path, model_folder: Pa
 def test_a_served_member_is_paid_once_and_what_it_refuses_is_left_out(
     job: Path, model_folder: Path
 ) -> None:
-    labels = ["negative", "neutral", "positive"]
-
-    def reply(body: dict) -> dict:
-        told = decision(body["input"])
-        if "camera" in body["input"]:
-            return told | {"answers": [{"type": "refusal", "name": "label"}]}
-        (answer,) = told["answers"]
-        probabilities = [
-            one | {"value": label}
-            for one, label in zip(answer["probabilities"], labels, strict=True)
-        ]
-        best = max(probabilities, key=lambda one: one["probability"])["value"]
-        return told | {"answers": [answer | {"probabilities": probabilities, "choice": best}]}
-
     write_recipe(job, model_folder)
-    with serving(FaultyServer(reply=reply)) as server:
+    with serving(FaultyServer(reply=relabelled)) as server:
         member = (
             "teacher.members.asked={kind: api, protocol: decisions, model: served-1, "
             f"base_url: '{server.base_url}', bad_answer_retries: 0}}"
@@ -210,3 +213,56 @@ def test_a_served_member_is_paid_once_and_what_it_refuses_is_left_out(
     assert answered == ["camera" not in text for text in texts]
     assert out["unanswered"] == sum("camera" in text for text in texts[150:]) > 0
     assert 'id="members"' in outcome.folder.report_path.read_text()
+
+
+def test_a_recorded_and_a_served_member_each_have_their_account(
+    job: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = sentences(200, seed=0)
+    lines = [f"{text},0.5,0.25,0.25" for text, _ in rows if "cable" not in text]
+    (job / "answers.csv").write_text(
+        "\n".join(["text,p_negative,p_neutral,p_positive", *lines]) + "\n", encoding="utf-8"
+    )
+    write_recipe(job, model_folder)
+    with serving(FaultyServer(reply=relabelled)) as server:
+        members = (
+            "teacher.members={kept: {kind: recorded, file: answers.csv}, asked: {kind: api, "
+            f"protocol: decisions, model: served-1, base_url: '{server.base_url}', "
+            "bad_answer_retries: 0, price: {input: 10}}}"
+        )
+        outcome = run_here(job, members, until="report")
+        assert set(server.paid.values()) == {1}
+        assert len(server.paid) == 200
+        some = run_here(job, members, "label={limit: 30, rounds: 2}", until="label")
+        assert len(server.paid) == 200, "members keep their answers"
+    silent = [sum("camera" in text for text, _ in rows), 200 - len(lines)]
+    both = sum("camera" in text or "cable" in text for text, _ in rows)
+    told = outcome.folder.stage("targets").facts["answers"]
+    assert told["answers"] == 200 - both == len(TargetStore.open(outcome.folder.targets_path))
+    assert sum(told["unanswered"].values()) == both
+    assert told["members"]["asked"]["unanswered"] == {"refused": silent[0]}
+    assert told["members"]["asked"]["cost"] == pytest.approx(200 * 40 * 10 / 1e6)
+    assert told["members"]["asked"]["models"] == {"served-1": 200}
+    assert told["members"]["kept"]["unanswered"] == {"not recorded": silent[1]}
+    page = outcome.folder.report_path.read_text(encoding="utf-8")
+    section = page[page.index('id="replies"') : page.index('id="numbers"')]
+    assert "<h3" in section
+    assert section.index(">kept<") < section.index(">asked<")
+    for said in ("served-1 behind an API", "0.08 $", "declined by the model", "answers.csv"):
+        assert said in section
+    chosen = some.folder.stage("targets").facts["answers"]
+    assert chosen["chosen"]["asked"] == 30
+    assert chosen["unanswered"]["not chosen"] == 90
+    assert set(chosen["members"]) == {"kept", "asked"}
+    capsys.readouterr()
+    assert main(["explain", str(outcome.folder.path), "--teacher", "great phone"]) == 2
+    said = capsys.readouterr().err
+    assert "the teacher is of kind ensemble and has no weights here" in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_members_that_tell_nothing_have_no_section(job: Path, model_folder: Path) -> None:
+    write_recipe(job, model_folder)
+    outcome = run_here(job, until="report")
+    assert "answers" not in outcome.folder.stage("targets").facts
+    assert 'id="replies"' not in outcome.folder.report_path.read_text(encoding="utf-8")

@@ -104,7 +104,7 @@ def test_everything_else_that_is_done_with_a_run(
     assert '"positive"' in capsys.readouterr().out
     assert main(["explain", run, "great phone"]) == 0
     assert main(["explain", run, "--teacher", "great phone"]) == 2
-    assert "answers only the texts of its run" in capsys.readouterr().err
+    assert "of kind recorded and has no weights here" in capsys.readouterr().err
     assert main(["runs", str(finished / "runs")]) == 0
     assert "recorded answers.csv" in capsys.readouterr().out
     assert main(["verify", run]) == 0
@@ -127,7 +127,10 @@ def test_students_are_told_that_there_are_no_weights(
 ) -> None:
     asked = ["--set", "students.words={kind: rnn, embeddings: teacher}"]
     assert main(["check", str(finished / "recipe.yaml"), *asked]) == 2
-    assert "a recorded teacher has none here: take embeddings: random" in capsys.readouterr().out
+    assert (
+        "a teacher of kind recorded has none here: take embeddings: random"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_wrong_path_is_told_with_the_right_one(

@@ -6,20 +6,50 @@ places of the next texts. Pure and seeded: nothing is asked, fitted to labels, o
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import ArrayLike, NDArray
 
 from tutelage.errors import ShapeMismatch
+from tutelage.types import Seed
 
 Choice = Literal["random", "uncertain", "diverse", "mixed"]
 """By what texts are chosen."""
 
+NOT_CHOSEN = "not chosen"
+"""Why a text has no soft target."""
 UNCERTAIN_TO_ONE = 4
 """`mixed` looks for variety among so many times the texts that are wanted."""
 _KMEANS_ROWS = 20_000
 """The most texts that are clustered; of more a random part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelChoice:
+    """A part of the texts that students learn from."""
+
+    limit: Annotated[int, Ge(1)]
+    """The most texts to learn from that it is asked about; those that judge, validation and test,
+    come on top."""
+
+    choose: Choice = "mixed"
+    """Which: random; uncertain: those between whose two best labels a quick student hesitates most;
+    diverse: unlike each other; mixed: unlike each other among the uncertain."""
+
+    rounds: Annotated[int, Ge(1)] = 4
+    """In how many parts they are asked; after each, a quick student learns from the answers, and
+    the next part is chosen by what it says."""
+
+    stop_early: bool = False
+    """Stop before the limit where what is left of it would bring the quick student at most 5 %
+    nearer to the teacher, by the upper end of the last round's 95 % interval on validation rows."""
+
+    seed: Seed = 0
+    """Of every random choice of texts. Apart from `train.seed`, so that students of several seeds
+    share targets."""
 
 
 def choose_rows(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tutelage.teachers.teacher import ClassProbabilities
 
 _FACTS_FILE = "made.json"
+_ACCOUNT_FILE = "account.json"
 
 
 class KeptTeacher:
@@ -103,7 +104,7 @@ class KeptTeacher:
         if store is not None and all(one.example_id in store for one in examples):
             return
         from tutelage.teachers.labelling import label
-        from tutelage.teachers.teacher import AnswersAsTheyCome
+        from tutelage.teachers.teacher import Accounts, AnswersAsTheyCome
 
         teacher = self.load()
         # Who answers as answers come keeps them elsewhere, and knows which of them still hold.
@@ -111,7 +112,16 @@ class KeptTeacher:
             shutil.rmtree(self.targets, ignore_errors=True)
         progress.say(f"{self.name}: {self.facts.get('description', self.spec.kind)}")
         label(teacher, examples, out=self.targets, progress=progress)
+        if isinstance(teacher, Accounts):
+            atomic_write_json(self.place / _ACCOUNT_FILE, dict(teacher.account))
         shutil.rmtree(self.place / "reading", ignore_errors=True)
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """How its answers came about when it was last asked, see `Accounts`; empty where its kind
+        does not tell.
+        """
+        return _read_object(self.place / _ACCOUNT_FILE) or {}
 
     def probs(self, ids: Sequence[bytes]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Its answers to texts about which it was asked.
@@ -132,11 +142,16 @@ class KeptTeacher:
 
 def _read_facts(file: Path) -> dict[str, Any] | None:
     """What was told of a member that was made; None where it was not, or that cannot be read."""
+    found = _read_object(file)
+    return found if found is not None and "teacher_fingerprint" in found else None
+
+
+def _read_object(file: Path) -> dict[str, Any] | None:
     try:
         found = read_json(file)
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and "teacher_fingerprint" in found else None
+    return found if isinstance(found, dict) else None
 
 
 def _is_of_another(targets: Path, fingerprint: str) -> bool:

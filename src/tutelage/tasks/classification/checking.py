@@ -81,13 +81,15 @@ def estimate_run(
     rate = matrix_product_rate()
     copies = recipe.data.augment.copies if recipe.data.augment is not None else 0
     rows = [*data.train, *data.unlabeled]
+    texts = len(rows) + copies * len(data.train)
+    tokens = rough_tokens(rows) + copies * rough_tokens(data.train)
+    transfer = texts if recipe.label is None else min(texts, recipe.label.limit)
+    learned = tokens * transfer / max(1, texts)  # tokens that students learn from
+    judged = [*data.validation, *data.test]
     teacher = teacher_spec(recipe).estimate(
         assignment_of(recipe, data),
-        texts=len(rows) + copies * len(data.train) + len(data.validation) + len(data.test),
-        tokens=rough_tokens(rows)
-        + copies * rough_tokens(data.train)
-        + rough_tokens(data.validation)
-        + rough_tokens(data.test),
+        texts=transfer + len(judged),
+        tokens=learned + rough_tokens(judged),
         rate=rate,
     )
     steps = 0
@@ -97,22 +99,21 @@ def estimate_run(
     for name, student in recipe.students.items():
         train = recipe.train_for(name)
         epochs = train.epochs
-        transfer = len(rows) + copies * len(data.train)
         student_steps = max(1, -(-transfer // train.batch_size)) * epochs
         spec = student.spec(labels=recipe.task.labels)
         if isinstance(spec, FittedStudent):
-            tokens = rough_tokens(rows) + copies * rough_tokens(data.train)
-            seconds, size = spec.effort(rows=transfer, tokens=tokens)
+            seconds, size = spec.effort(rows=transfer, tokens=learned)
             training_seconds += runs * seconds
             student_bytes += runs * size
             continue
         body, total = spec.weights(facts)
-        operations = 6.0 * body * epochs * (rough_tokens(rows) + copies * rough_tokens(data.train))
+        operations = 6.0 * body * epochs * learned
         training_seconds += runs * (operations / (0.3 * rate) + 0.006 * student_steps)
         steps += runs * student_steps
         student_bytes += runs * 4 * total * 4  # weights, two optimiser moments, one checkpoint more
     target_bytes = len(rows) * (copies + 1) * 2 * (16 + 4 * len(recipe.task.labels))
     return {
+        **({"asked_rows": transfer, "transfer_rows": texts} if recipe.label is not None else {}),
         "teacher_tokens": round(teacher.tokens),
         "teacher_parameters": teacher.parameters,
         "teacher_seconds": round(teacher.seconds, 1),
@@ -128,12 +129,19 @@ def estimate_run(
 def describe(recipe: Recipe, data: Prepared, estimate: dict[str, Any]) -> str:
     """The estimate as a few lines for a person."""
     labelled = sum(example.label is not None for example in data.train)
+    chosen = []
+    if recipe.label is not None:
+        chosen = [
+            f"  asked     at most {estimate['asked_rows']:,} of {estimate['transfer_rows']:,} "
+            f"rows to learn from (choose: {recipe.label.choose}), and those that judge"
+        ]
     return "\n".join(
         [
             f"{recipe.name}: the recipe and its data are fine.",
             f"  rows      {len(data.train):,} train ({labelled:,} labelled), "
             f"{len(data.unlabeled):,} unlabeled, "
             f"{len(data.validation):,} validation, {len(data.test):,} test",
+            *chosen,
             f"  teacher   {describe_effort(estimate)}",
             "  students  "
             f"{len(recipe.students)}{' and their controls' if recipe.evaluate.control else ''}, "

@@ -44,17 +44,18 @@ def load_teacher_subject(recipe: Recipe, folder: Path) -> Subject:
 
     Raises:
         ModelError: The folder or the weights below it are not what they were.
-        RecipeError: Its prompt is made of training rows, and they cannot be read; or it answers no
-            new texts.
+        RecipeError: Its prompt is made of training rows, and they cannot be read; or its weights
+            are not here, so that it answers no new texts, or is paid for each.
     """
     spec = teacher_spec(recipe)
+    if not spec.has_weights:
+        raise RecipeError(
+            f"the teacher is of kind {spec.kind} and has no weights here, so nobody can see how "
+            "its answer moves when a word is left out: explain a student, without --teacher"
+        )
     data = prepare_data(recipe) if getattr(spec, "shots", 0) else None
     teacher: ClassProbabilities = spec.load(folder, assignment_of(recipe, data))  # type: ignore[assignment]
-    if not isinstance(teacher, Deployable):
-        raise RecipeError(
-            f"a {spec.kind} teacher answers only the texts of its run, so nobody can see how its "
-            "answer moves when a word is left out: explain a student, without --teacher"
-        )
+    assert isinstance(teacher, Deployable), f"{spec.kind} has weights, and answers new texts"
     return teacher_subject(teacher)
 
 

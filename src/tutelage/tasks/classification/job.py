@@ -46,9 +46,10 @@ from tutelage.tasks.classification.training import (
 )
 from tutelage.tasks.estimates import require_disk, still_to_write
 from tutelage.tasks.task import Fingerprints, Student
+from tutelage.teachers.choosing import NOT_CHOSEN
 from tutelage.teachers.spec import Limited, Reading
 from tutelage.teachers.teacher import Accounts, AnswersAsTheyCome
-from tutelage.types import Progress
+from tutelage.types import Example, Progress
 
 
 class ClassificationJob:
@@ -103,6 +104,10 @@ class ClassificationJob:
         spec, said_by = teacher_spec(recipe), self._teacher_print
         if isinstance(spec, Limited) and spec.limit is not None:
             said_by = fingerprint(said_by, spec.limit)
+        if recipe.label is not None:
+            parts = ([one.example_id for one in part] for part in (self._pool, data.validation))
+            said_by = fingerprint(said_by, recipe.label, *parts)
+            rows = fingerprint(rows, said_by)  # controls too learn from those that were chosen
         formerly = {
             Student(name, control): student_fingerprint(
                 recipe, name, said_by, rows, control=control
@@ -125,12 +130,21 @@ class ClassificationJob:
         return Fingerprints(self._teacher_print, targets, students, evaluation, formerly)
 
     @property
-    def _asked(self) -> list[Any]:
+    def _asked(self) -> list[Example]:
         """Everything that the teacher speaks about: first the rows that judge, then the others in
         an order that is as good as random, for it may end before the last.
         """
-        others = sorted(self.transfer, key=lambda example: example.example_id)
-        return [*self.data.validation, *self.data.test, *others]
+        return [*self._judged, *self._pool]
+
+    @property
+    def _judged(self) -> list[Example]:
+        """The rows that judge."""
+        return [*self.data.validation, *self.data.test]
+
+    @property
+    def _pool(self) -> list[Example]:
+        """The texts that students learn from, in the order of their content."""
+        return sorted(self.transfer, key=lambda example: example.example_id)
 
     def require_room(self, folder: RunFolder, unfinished: Mapping[str, str], *, root: Path) -> None:
         """Refuse a run whose results would not fit on the disk."""
@@ -181,11 +195,37 @@ class ClassificationJob:
             shutil.rmtree(out, ignore_errors=True)
         remove_targets_of_others(teacher, out)
         remove_broken_parts(out, progress)
-        self._store = label(teacher, self._asked, out=out, progress=progress)
-        facts: dict[str, Any] = {"rows": len(self._store)}
-        if isinstance(teacher, Accounts):
-            facts["answers"] = dict(teacher.account)
-        return facts
+        chosen: dict[str, Any] = {}
+        if self.recipe.label is None:
+            self._store = label(teacher, self._asked, out=out, progress=progress)
+        else:
+            self._store, chosen = self._label_chosen(teacher, folder, progress)
+        account = dict(teacher.account) if isinstance(teacher, Accounts) else {}
+        if chosen:
+            account["chosen"] = chosen
+            if left := chosen["texts"] - chosen["asked"]:
+                account["unanswered"] = {**account.get("unanswered", {}), NOT_CHOSEN: left}
+        return {"rows": len(self._store), **({"answers": account} if account else {})}
+
+    def _label_chosen(
+        self, teacher: Any, folder: RunFolder, progress: Progress
+    ) -> tuple[TargetStore, dict[str, Any]]:
+        """As the section `label` says; what runs beside know already is taken over."""
+        from tutelage.teachers.rounds import label_chosen
+
+        assert self.recipe.label is not None
+        out = folder.targets_path
+        beside = sorted(folder.path.parent.glob(f"*/{out.name}"))
+        return label_chosen(
+            teacher,
+            self.transfer,
+            judged=self._judged,
+            validation=self.data.validation,
+            choice=self.recipe.label.spec(),
+            out=out,
+            answered=[path for path in beside if path.parent.name != folder.path.name],
+            progress=progress,
+        )
 
     def targets_are_whole(self, folder: RunFolder) -> bool:
         """False if the store cannot be read any more, or is another teacher's; it stays open."""

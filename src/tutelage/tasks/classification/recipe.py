@@ -5,9 +5,9 @@ say against each other.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from tutelage.config.source import Source
 from tutelage.config.values import PlainName
@@ -16,13 +16,17 @@ from tutelage.tasks.classification.sections import (
     AnyStudent,
     Data,
     Evaluate,
+    Label,
     Objective,
     Targets,
     Task,
     Train,
 )
-from tutelage.tasks.recipe import AnyRecipe, objective_problems
+from tutelage.tasks.recipe import AnyRecipe, objective_problems, without_absent
 from tutelage.tasks.teachers import ClassTeacher, verbalizer_problems
+
+LATER_KEYS = ("label",)
+"""Sections that recipes of before did not have."""
 
 
 class Recipe(AnyRecipe):
@@ -36,11 +40,18 @@ class Recipe(AnyRecipe):
     teacher: ClassTeacher
     """The large model, and how it is asked."""
 
+    label: Label | None = None
+    """Which texts the teacher is asked about; None: all."""
+
     targets: Targets = Field(default_factory=Targets)
     students: Annotated[Mapping[PlainName, AnyStudent], Field(min_length=1)]
     objective: Objective = Field(default_factory=Objective)
     train: Train = Field(default_factory=Train)
     evaluate: Evaluate = Field(default_factory=Evaluate)
+
+    @model_serializer(mode="wrap")
+    def _without_absent_label(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_absent(handler(self), LATER_KEYS)
 
 
 def classification_problems(source: Source) -> list[Problem]:

@@ -44,6 +44,7 @@ from tutelage.tasks.recipe import (
     Preference,
     without_absent,
 )
+from tutelage.teachers.choosing import LabelChoice
 from tutelage.train.settings import TrainSettings
 from tutelage.types import Seed, same_name
 
@@ -156,6 +157,10 @@ class Data(DataFiles):
 
     augment: Augmentation | None = None
     """Make more texts for the teacher to label; None: only the texts in the files."""
+
+
+class Label(section(LabelChoice)):
+    """How many of the texts that students learn from the teacher is asked about, and which."""
 
 
 class Targets(Section):

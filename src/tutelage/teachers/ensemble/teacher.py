@@ -6,7 +6,9 @@ In: members and weights. Out: soft targets, and what each member said.
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +20,12 @@ from tutelage.teachers.keeping import KeptTeacher
 from tutelage.types import SILENT, Example, Progress
 
 _ROWS_AT_ONCE = 4096
+_WHO = ("description", "protocol", "base_url", "terms")
+"""What is told of a member beside its account."""
 
 
 class EnsembleTeacher:
-    """What its members say together; see `AnswersAsTheyCome`.
+    """What its members say together; see `AnswersAsTheyCome` and `Accounts`.
 
     The weights of one member are in memory at a time, and each member's answers stay in its own
     store. A text that one of them does not answer has no soft target: what the others say would be
@@ -40,6 +44,7 @@ class EnsembleTeacher:
         self._weights = np.asarray(weights, dtype=np.float64)
         self._combine: Combine = combine
         self._unanswered: dict[bytes, str] = {}
+        self._answered = 0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,6 +91,24 @@ class EnsembleTeacher:
         """By content id, in a word each, why examples of the last call have no soft targets."""
         return self._unanswered
 
+    @property
+    def account(self) -> Mapping[str, Any]:
+        """Of the last call: texts with and without an answer of all members, and the account of
+        each member that has one; empty where there is nothing to tell.
+        """
+        members = {
+            member.name: {key: member.facts[key] for key in _WHO if member.facts.get(key)} | told
+            for member in self._members
+            if (told := member.account)
+        }
+        if not members and not self._unanswered:
+            return {}
+        return {
+            "answers": self._answered,
+            "unanswered": dict(Counter(self._unanswered.values()).most_common()),
+            "members": members,
+        }
+
     def ask(self, examples: Sequence[Example], *, progress: Progress = SILENT) -> None:
         """Have every member's answers to texts in its store, one member after the other."""
         for member in self._members:
@@ -96,7 +119,7 @@ class EnsembleTeacher:
         self, examples: Sequence[Example], *, progress: Progress = SILENT
     ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
         """Places of examples with their soft targets, float32 [N, C], once all members answered."""
-        self._unanswered = {}
+        self._unanswered, self._answered = {}, 0
         self.ask(examples, progress=progress)
         for start in range(0, len(examples), _ROWS_AT_ONCE):
             ids = [one.example_id for one in examples[start : start + _ROWS_AT_ONCE]]
@@ -109,6 +132,7 @@ class EnsembleTeacher:
                     if not answered[row]
                 ]
                 self._unanswered[ids[row]] = f"no answer from {', '.join(silent)}"
+            self._answered += int(whole.sum())
             if whole.any():
                 probs = np.stack([of_member[whole] for of_member, _ in found])
                 yield (

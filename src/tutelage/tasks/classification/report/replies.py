@@ -1,7 +1,9 @@
-"""How answers of a teacher behind an API came about, as the page tells it.
+"""How the answers of a teacher came about, as the page tells it: of a server, of a file, of each
+member of an ensemble; and which texts it was asked about.
 
-In: provenance.json, whose `answers` only runs with such teachers have. Out: what the template
-places: pairs of a name and a value, and some of the replies that were no answer.
+In: provenance.json, whose `answers` only runs have with such teachers, or with a section `label`.
+Out: what the template places: pairs of a name and a value, some of the replies that were no answer,
+and the rounds in which texts were chosen.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tutelage.report import formats
+from tutelage.teachers.choosing import NOT_CHOSEN
 
 _WORDS = {
     "refused": "declined by the model",
@@ -21,6 +24,7 @@ _WORDS = {
     "rejected": "request rejected by the server",
     "over budget": "not asked: the budget was spent",
     "not recorded": "no answer was recorded",
+    NOT_CHOSEN: "not asked about: others were chosen",
 }
 """Why a text has no soft targets."""
 _TERMS = {
@@ -30,10 +34,33 @@ _TERMS = {
 }
 
 
+_CHOSEN_BY = {
+    "random": "at random",
+    "uncertain": "where a quick student hesitated most",
+    "diverse": "so that they are unlike each other",
+    "mixed": "unlike each other, and where a quick student hesitated",
+}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which texts the teacher was asked about."""
+
+    sentence: str
+    """How many of how many, by which rule."""
+    ended: str
+    """That it stopped before the limit, and why; empty where it did not."""
+    rounds: list[tuple[str, str, str, str]]
+    """Of each round: texts so far; agreement, its interval, and distance; empty where they are not
+    known."""
+
+
 @dataclass(frozen=True)
 class Replies:
     """What is said of them."""
 
+    name: str = ""
+    """The member that gave them; empty for the teacher itself."""
     facts: list[tuple[str, str]] = field(default_factory=list)
     """Name and value."""
     notes: list[str] = field(default_factory=list)
@@ -42,6 +69,10 @@ class Replies:
     """Why texts were left out, and how many."""
     shown: list[dict[str, str]] = field(default_factory=list)
     """Some of them: text, reason, reply."""
+    members: list[Replies] = field(default_factory=list)
+    """What is said of each member that tells."""
+    chosen: Chosen | None = None
+    """Which texts were asked about; None: all."""
 
 
 def replies_of(provenance: Mapping[str, Any]) -> Replies | None:
@@ -49,9 +80,13 @@ def replies_of(provenance: Mapping[str, Any]) -> Replies | None:
     told = provenance.get("answers")
     if not isinstance(told, Mapping):
         return None
-    teacher = provenance.get("teacher") or {}
+    return _said(told, provenance.get("teacher") or {})
+
+
+def _said(told: Mapping[str, Any], teacher: Mapping[str, Any], *, name: str = "") -> Replies:
     reasons = {_WORDS.get(why, str(why)): n for why, n in (told.get("unanswered") or {}).items()}
     return Replies(
+        name=name,
         facts=[(name, value) for name, value in _facts(told, teacher) if value],
         notes=_notes(told),
         left_out=list(reasons.items()),
@@ -60,6 +95,44 @@ def replies_of(provenance: Mapping[str, Any]) -> Replies | None:
             | {"reason": _WORDS.get(one.get("reason", ""), str(one.get("reason", "")))}
             for one in told.get("unanswered_shown") or []
         ],
+        members=[
+            _said(one, one, name=member) for member, one in (told.get("members") or {}).items()
+        ],
+        chosen=_chosen(told["chosen"]) if told.get("chosen") else None,
+    )
+
+
+def _chosen(told: Mapping[str, Any]) -> Chosen:
+    asked, texts, rounds = told["asked"], told["texts"], told["rounds"]
+    number = len(rounds)
+    rule = _CHOSEN_BY.get(told["choose"], str(told["choose"]))
+    ended = ""
+    if told["stopped_early"]:
+        most = formats.percent(rounds[-1]["left_at_most"])
+        left = min(told["limit"], texts) - asked
+        ended = (
+            f"Labelling stopped early: by the upper end of the last round’s interval, "
+            f"{formats.plural(left, 'text')} more would have brought the quick student at most "
+            f"{most} nearer to the teacher."
+        )
+    return Chosen(
+        sentence=(
+            f"The teacher was asked about {formats.count(asked)} of "
+            f"{formats.plural(texts, 'text')} to learn from, chosen {rule}, in "
+            f"{formats.plural(number, 'round')}, and about all texts that judge."
+        ),
+        ended=ended,
+        rounds=[_round(one) for one in rounds],
+    )
+
+
+def _round(told: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    agreed, distance = told["agreement"], told["distance"]
+    return (
+        formats.count(told["asked"]),
+        "" if agreed is None else formats.percent(agreed["value"]),
+        "" if agreed is None else formats.bracket(agreed, scale=100),
+        "" if distance is None else formats.decimal(distance),
     )
 
 
@@ -73,7 +146,11 @@ def _facts(told: Mapping[str, Any], teacher: Mapping[str, Any]) -> list[tuple[st
         if told.get(f"{key}_tokens")
     )
     terms = str(teacher.get("terms") or "")
+    recorded = told.get("recorded") or {}
     return [
+        # Of the teacher itself the page says it elsewhere.
+        ("Teacher", str(told.get("description") or "")),
+        ("Texts with an answer", formats.count(told.get("answers") or 0) if recorded else ""),
         ("Protocol", str(teacher.get("protocol") or "")),
         ("Address", str(teacher.get("base_url") or "")),
         ("Answered as", ", ".join(models) if len(models) < 2 else _counted(models)),

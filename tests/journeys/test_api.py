@@ -11,7 +11,10 @@ import pytest
 from tests.journeys.tiny_job import tutelage
 from tests.teachers.api.faulty_server import LABELS, FaultyServer, decision, probabilities, serving
 
+from tutelage import load_recipe
 from tutelage.cli.main import main
+from tutelage.tasks.classification.job import ClassificationJob
+from tutelage.tasks.task import Student
 
 SECRET = "sk-very-secret-0123456789"
 WORDS = [
@@ -170,3 +173,14 @@ def test_nobody_there_is_told_and_nothing_is_half_written(job: Path) -> None:
     done = tutelage("run", "recipe.yaml", cwd=job, check=1)
     assert "cannot be reached" in done.stderr
     assert "run again to go on" in done.stderr
+
+
+def test_a_control_of_fewer_rows_is_not_taken_for_another(job: Path) -> None:
+    """Two served teachers leave out other rows: the controls learn from other rows, too."""
+    prints = []
+    for url in ("http://127.0.0.1:9/v1", "http://127.0.0.1:8/v1"):
+        write(job, url)
+        recipe = load_recipe(job / "recipe.yaml", overrides=["evaluate.control=true"])
+        made = ClassificationJob(recipe).fingerprints.students
+        prints.append(made[Student("linear", is_control=True)])
+    assert prints[0] != prints[1]

@@ -107,7 +107,8 @@ class ClassificationJob:
         if recipe.label is not None:
             parts = ([one.example_id for one in part] for part in (self._pool, data.validation))
             said_by = fingerprint(said_by, recipe.label, *parts)
-            rows = fingerprint(rows, said_by)  # controls too learn from those that were chosen
+        if recipe.label is not None or not spec.has_weights:
+            rows = fingerprint(rows, said_by)  # controls too learn from those that were answered
         formerly = {
             Student(name, control): student_fingerprint(
                 recipe, name, said_by, rows, control=control

@@ -180,6 +180,8 @@ class Asker(Generic[Item, Found]):
             return place, await visit.answer(items[place])
 
         if self._policy.batch:
+            if isinstance(work.protocol, Probing):
+                asyncio.run(visit.try_out())
             came = self._in_batches(waiting, items, work, mean, progress)
         else:
             came = ask_all(
@@ -379,6 +381,13 @@ class _Visit(Generic[Item, Found]):
             from aiolimiter import AsyncLimiter
 
             self._limiter = AsyncLimiter(max(1.0, rate / 60.0), max(1.0, 60.0 / rate))
+
+    async def try_out(self) -> None:
+        """Open, which tries the protocol on the server, and close."""
+        try:
+            await self.open()
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -17,28 +17,6 @@ from tutelage.cli.terminal import counted, format_seconds, progress_for, vars_of
 from tutelage.errors import MOST_PROBLEMS, Problem, RecipeError
 
 
-def read_recipe(path: Path, overrides: list[str]) -> tuple[Any, Path | None]:
-    """The recipe of a file, or of a run folder together with that folder."""
-    from tutelage.recipes.loading import load_recipe
-    from tutelage.runs import restore_recipe
-
-    if path.is_dir():
-        inside = path / "recipe.yaml"
-        if (damage := restore_recipe(path)) is not None:
-            progress_for(quiet=False).say(f"{damage}: put back from the record of the run")
-        if not inside.is_file():
-            raise RecipeError(
-                [
-                    Problem(
-                        str(path),
-                        "is a folder without recipe.yaml: give a recipe file or a run folder",
-                    )
-                ]
-            )
-        return load_recipe(inside, overrides=overrides), path
-    return load_recipe(path, overrides=overrides), None
-
-
 def init(options: argparse.Namespace) -> int:
     """`tutelage init`: write the commented recipe, never over an existing file."""
     from tutelage.runs import atomic_write_text
@@ -63,9 +41,11 @@ def init(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """`tutelage check`: every problem at once, and an estimate; nothing is trained or written."""
+    from tutelage.recipes.loading import open_recipe
     from tutelage.tasks import task_named
 
-    recipe, _ = read_recipe(options.recipe, options.overrides)
+    progress = progress_for(quiet=False)
+    recipe, _ = open_recipe(options.recipe, overrides=options.overrides, progress=progress)
     progress = progress_for(quiet=options.quiet or options.json)
     found = task_named(recipe.task.kind).check(recipe, root=Path("runs"), progress=progress)
     errors = [problem for problem in found.problems if problem.severity == "error"]
@@ -96,7 +76,10 @@ def run(options: argparse.Namespace) -> int:
     until = {"label": "label", "train": "train", "evaluate": "evaluate"}.get(
         options.command, "report"
     )
-    recipe, folder = read_recipe(options.recipe, options.overrides)
+    from tutelage.recipes.loading import open_recipe
+
+    told = progress_for(quiet=False)
+    recipe, folder = open_recipe(options.recipe, overrides=options.overrides, progress=told)
     return _run_recipe(recipe, options, out=options.out or folder, until=until)
 
 

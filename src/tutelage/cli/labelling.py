@@ -90,9 +90,10 @@ def label_texts(options: argparse.Namespace) -> int:
                     f"{_word(name)} and --recipe given, which says it too: leave one out (to "
                     "change a key of the recipe: --set KEY=VALUE)"
                 )
-        from tutelage.cli.commands import read_recipe
+        from tutelage.recipes.loading import open_recipe
 
-        recipe, run = read_recipe(options.teacher_of, options.overrides)
+        told = progress_for(quiet=False)
+        recipe, run = open_recipe(options.teacher_of, overrides=options.overrides, progress=told)
         teacher = teacher_of_recipe(recipe, run=run)
         text_field, limits = text_field or recipe.data.text_field, recipe.data.limits
     done = label_file(

@@ -17,8 +17,10 @@ from tutelage.config.source import Keys, read_source
 from tutelage.config.specs import field_notes
 from tutelage.config.values import MOST_NAME, Section
 from tutelage.errors import Problem, RecipeError
+from tutelage.runs import restore_recipe
 from tutelage.runs.storage import require_utf8, storing
 from tutelage.tasks import KINDS, all_tasks, task_named
+from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
     from tutelage.tasks.classification.recipe import Recipe
@@ -121,3 +123,27 @@ def schema() -> dict[str, Any]:
 
 def _sections(model: type[Section]) -> list[type[Section]]:
     return [found for child in model.__subclasses__() for found in (child, *_sections(child))]
+
+
+def open_recipe(
+    path: Path, *, overrides: Sequence[str] = (), progress: Progress = SILENT
+) -> tuple[Any, Path | None]:
+    """The recipe of a file, or of a run folder together with that folder.
+
+    Args:
+        path: The file or the folder; a damaged recipe in a run is put back from the run's record.
+        overrides: As for `load_recipe`.
+        progress: Told what was put back.
+
+    Raises:
+        RecipeError: As for `load_recipe`, or the folder is none of a run.
+    """
+    if not path.is_dir():
+        return load_recipe(path, overrides=overrides), None
+    if (damage := restore_recipe(path)) is not None:
+        progress.say(f"{damage}: put back from the record of the run")
+    inside = path / "recipe.yaml"
+    if not inside.is_file():
+        message = "is a folder without recipe.yaml: give a recipe file or a run folder"
+        raise RecipeError([Problem(str(path), message)])
+    return load_recipe(inside, overrides=overrides), path

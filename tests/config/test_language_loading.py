@@ -127,14 +127,17 @@ def test_template_loads_and_names_every_section(tmp_path: Path) -> None:
 
 def test_commented_keys_of_the_template_exist(tmp_path: Path) -> None:
     lines = re.findall(r"^ *# [a-z_]+: .*$", LANGUAGE_TEMPLATE, re.MULTILINE)
-    assert len(lines) == 18
+    assert len(lines) == 19
     ways = ("prompt_field", "response_field", "messages_field")
     for line in lines:
         key = line.strip("# ").partition(":")[0]
         text = LANGUAGE_TEMPLATE.replace(line, line.replace("# ", "", 1), 1)
-        if key in ways:
+        answers = "kind: text" in line
+        if answers:
+            text = re.sub(r"  soft_weight.*\n", "", text)
+        if key in ways or answers:
             text = re.sub(r"  text_field: .*\n", "", text)
-        if key in ways[:2]:
+        if key in ways[:2] or answers:
             text = re.sub(r"  # ((?:prompt|response)_field)", r"  \1", text)
         if key == "kind":
             text = re.sub(r"  kind: sampled.*\n  threshold: .*\n", "", text)

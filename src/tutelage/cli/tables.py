@@ -32,10 +32,13 @@ def results_table(evaluation: Evaluation, words: TaskWords[Any], *, width: int =
     Returns:
         Text without colour, with a line beneath that says how to read it.
     """
+    models = list_models(evaluation, words.names)
+    known = {key for model in models for key in model.numbers}
     shown = [
         (measure, measure.column)
         for measure in (*words.measures.quality, *words.measures.cost)
         if measure.column is not None
+        and (measure.key in known or not measure.column.only_where_known)
     ]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("model", no_wrap=True)
@@ -43,7 +46,7 @@ def results_table(evaluation: Evaluation, words: TaskWords[Any], *, width: int =
         table.add_column(column.title, justify="right", no_wrap=True)
         if column.faster is not None:
             table.add_column("faster", justify="right", no_wrap=True)
-    for model in list_models(evaluation, words.names):
+    for model in models:
         name = f"  {model.name.short}" if model.role == "control" else model.name.short
         table.add_row(name, *_cells(evaluation, model.numbers, shown))
     buffer = io.StringIO()

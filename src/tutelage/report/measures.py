@@ -29,6 +29,8 @@ class Column:
     faster: Callable[[float], str] | None = None
     """How it is written how many times better than the teacher a model is, in a column after this
     one; None where there is no such column."""
+    only_where_known: bool = False
+    """Whether the column is left out where no model has a number."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -220,7 +220,7 @@ def test_a_spent_budget_may_train_on_what_is_there(tmp_path: Path) -> None:
 def test_ctrl_c_keeps_what_is_under_way(tmp_path: Path) -> None:
     with serving(FaultyServer(delay=0.5)) as server:
         teacher = teacher_of(server.base_url, tmp_path, concurrency=4)
-        threading.Timer(0.25, signal.raise_signal, [signal.SIGINT]).start()
+        threading.Timer(0.25, os.kill, [os.getpid(), signal.SIGINT]).start()
         with pytest.raises(KeyboardInterrupt):
             teacher.label(examples(40))
         assert server.calls <= 8

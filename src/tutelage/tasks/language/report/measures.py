@@ -35,7 +35,7 @@ MEASURES = Measures(
             "The same surprise by what the teacher wrote to the test prompts, which students never "
             "saw. This is what learning from its answers brings down.",
             unit="nats",
-            column=Column("answers", formats.plain(3)),
+            column=Column("answers", formats.plain(3), only_where_known=True),
         ),
         distance(
             "bits_per_byte",

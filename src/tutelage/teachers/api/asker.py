@@ -395,28 +395,39 @@ class _Visit(Generic[Item, Found]):
             await self._server.close()
 
     async def answer(self, item: Item) -> Found | BadAnswer:
-        """Ask until the item has its answer, or has been asked about often enough."""
-        unkept = 0
-        while isinstance(state := self._work.state(item), _Missing):
-            for name, request in state.requests:
-                try:
-                    await self._ask(name, request)
-                except BadAnswer as bad:
-                    unkept += 1
-                    if bad.reason == "rejected" or unkept > self._work.policy.bad_answer_retries:
-                        return bad
-                    break
-        return state
+        """Ask until the item has its answer, or has been asked about often enough; as
+        `_Work.state`, with replies taken as they come.
+        """
+        work, retries = self._work, self._work.policy.bad_answer_retries
+        requests, unkept = work.protocol.requests(item), 0
+        bad: BadAnswer | None = None
+        for attempt in range(1 + retries):
+            replies: list[Mapping[str, Any]] = []
+            for request in requests:
+                name = request_name(request, attempt=attempt)
+                reply = work.journal.reply(name)
+                while reply is None:
+                    try:
+                        reply = await self._ask(name, request)
+                    except BadAnswer as error:
+                        unkept += 1
+                        if error.reason == "rejected" or unkept > retries:
+                            return error
+                replies.append(reply)
+            try:
+                return work.protocol.read(replies)
+            except BadAnswer as error:
+                bad = error
+        assert bad is not None
+        return bad
 
     async def _reply(self, request: Request) -> Mapping[str, Any]:
         """The reply to one request, kept like all."""
         name = request_name(request, attempt=0)
-        if name not in self._work.journal:
-            await self._ask(name, request)
-        return self._work.journal.reply(name) or {}
+        return self._work.journal.reply(name) or await self._ask(name, request)
 
-    async def _ask(self, name: bytes, request: Request) -> None:
-        """Make one request and keep its reply."""
+    async def _ask(self, name: bytes, request: Request) -> dict[str, Any]:
+        """Make one request, keep its reply, and give it."""
         work, server = self._work, self._server
         assert server is not None
         if not work.meter.allows(self._under_way, guess=self._guess):
@@ -440,6 +451,7 @@ class _Visit(Generic[Item, Found]):
         work.meter.add(usage)
         if len(journal.models) > 1 and work.policy.on_model_change != "continue":
             raise _changed(journal.models, work.mixed)
+        return reply
 
     def _refuse_all_rejected(self, bad: BadAnswer) -> None:
         """End the work where nothing but rejections come back."""

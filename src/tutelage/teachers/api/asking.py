@@ -8,9 +8,8 @@ more, and those under way, which are paid, are waited for.
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
-import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
@@ -28,7 +27,7 @@ class Stop(Exception):
 
 
 class _Crew(Generic[Item, Found]):
-    """Workers in an event loop in a thread, and the queue in which what they find comes out."""
+    """Workers in an event loop in a thread, and what they find."""
 
     def __init__(
         self,
@@ -47,7 +46,8 @@ class _Crew(Generic[Item, Found]):
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
-        self.found: queue.SimpleQueue[Found | None] = queue.SimpleQueue()
+        self._found: deque[Found] = deque()
+        self.done = threading.Event()
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run, name="tutelage-asking", daemon=True)
 
@@ -59,7 +59,7 @@ class _Crew(Generic[Item, Found]):
         except BaseException as error:  # raised again where the caller sees it
             self.error = self.error or error
         finally:
-            self.found.put(None)
+            self.done.set()
 
     async def _all(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -76,7 +76,7 @@ class _Crew(Generic[Item, Found]):
         """Take one item after another until there are none, or somebody has stopped."""
         while not self._stopping and (item := next(self._items, None)) is not None:
             try:
-                self.found.put(await self._work(item))
+                self._found.append(await self._work(item))
             except Exception as error:
                 self._stopping = True
                 self.error = self.error or error
@@ -90,6 +90,10 @@ class _Crew(Generic[Item, Found]):
                 self._stopping = True
                 self.error = self.error or error
                 return
+
+    def taken(self) -> list[Found]:
+        """What was found since the last time."""
+        return [self._found.popleft() for _ in range(len(self._found))]
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -134,18 +138,10 @@ def ask_all(
     )
     crew.thread.start()
     try:
-        done = False
-        while not done:
-            batch: list[Found] = []
-            until = time.monotonic() + _LOOK_SECONDS
-            while not done and (left := until - time.monotonic()) > 0:
-                with suppress(queue.Empty):
-                    one = crew.found.get(timeout=left)
-                    if one is None:
-                        done = True
-                    else:
-                        batch.append(one)
-            yield batch
+        ended = False
+        while not ended:  # now and then: to be woken by each would cost the event loop its time
+            ended = crew.done.wait(_LOOK_SECONDS)
+            yield crew.taken()
     finally:
         crew.stop()
         if crew.thread.is_alive():

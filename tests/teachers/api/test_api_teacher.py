@@ -217,7 +217,10 @@ def test_a_spent_budget_may_train_on_what_is_there(tmp_path: Path) -> None:
     assert store.manifest.complete
 
 
-def test_ctrl_c_keeps_what_is_under_way(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_is_under_way(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    # Workers of a parallel test run ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with serving(FaultyServer(delay=0.5)) as server:
         teacher = teacher_of(server.base_url, tmp_path, concurrency=4)
         threading.Timer(0.25, os.kill, [os.getpid(), signal.SIGINT]).start()
@@ -225,9 +228,9 @@ def test_ctrl_c_keeps_what_is_under_way(tmp_path: Path) -> None:
             teacher.label(examples(40))
         assert server.calls <= 8
         assert teacher.account["requests"] == server.calls
-        before = server.calls
-        teacher.label(examples(before))
-        assert server.calls == before
+        asked = server.calls
+        teacher.label(examples(asked))
+        assert server.calls == asked
 
 
 def test_rates_are_kept(tmp_path: Path) -> None:

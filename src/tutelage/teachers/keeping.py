@@ -101,7 +101,7 @@ class KeptTeacher:
         fingerprint = self.facts["teacher_fingerprint"]
         remove_broken_parts(self.targets, progress)
         store = open_whole(self.targets, teacher=fingerprint)
-        if store is not None and all(one.example_id in store for one in examples):
+        if store is not None and store.holds([one.example_id for one in examples]).all():
             return
         from tutelage.teachers.labelling import label
         from tutelage.teachers.teacher import Accounts, AnswersAsTheyCome
@@ -133,10 +133,10 @@ class KeptTeacher:
             Class probabilities [B, C], and which of the rows it answered [B]; others are 0.
         """
         store = TargetStore.open(self.targets, allow_incomplete=True)
-        answered = np.array([one in store for one in ids], dtype=bool)
+        answered = store.holds(ids)
         probs = np.zeros((len(ids), len(self.assignment.labels)), dtype=np.float32)
         if answered.any():
-            probs[answered] = store.lookup([one for one in ids if one in store])
+            probs[answered] = store.lookup([ids[int(row)] for row in np.flatnonzero(answered)])
         return probs, answered
 
 

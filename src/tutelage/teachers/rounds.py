@@ -228,7 +228,7 @@ def _take_over(
             missing = [ids[row] for row in writer.missing(ids)]
             try:
                 store = TargetStore.open(place, allow_incomplete=True, **identity)
-                there = [name for name in missing if name in store]
+                there = [missing[int(row)] for row in np.flatnonzero(store.holds(missing))]
                 values = store.lookup(there) if there else None
             except (TargetsError, OSError):
                 continue

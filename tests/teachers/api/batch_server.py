@@ -39,6 +39,8 @@ class BatchServer(FaultyServer):
                 self.asked += len(lines)
                 self.batches[name] = {**made, "left": self.looks, "lines": lines}
                 return self._json(self._batch(name))
+            case "GET", ["batches", name] if name not in self.batches:
+                return _http(404, b'{"error": {"message": "no such batch"}}'), False
             case "GET", ["batches", name]:
                 self.batches[name]["left"] -= 1
                 return self._json(self._batch(name))

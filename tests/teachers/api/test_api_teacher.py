@@ -145,6 +145,18 @@ def test_a_server_that_never_answers_is_told_apart(
     assert SECRET not in repr(raised.value)
 
 
+def test_a_word_in_the_place_of_a_key_spoils_no_reply(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "good")  # which is also a label
+    rows = examples(5)
+    with serving(FaultyServer()) as server:
+        for _ in range(2):  # as they come, and as they are kept
+            teacher = teacher_of(server.base_url, tmp_path, key_variable="MY_KEY")
+            np.testing.assert_allclose(teacher.label(rows), expected(rows), atol=1e-6)
+        assert server.calls == 5
+
+
 def test_nobody_there(tmp_path: Path) -> None:
     teacher = teacher_of("http://127.0.0.1:9/v1", tmp_path, retries=0)
     with pytest.raises(ServerTrouble, match="cannot be reached"):

@@ -76,6 +76,14 @@ def hand_over_killed(server: BatchServer, folder: Path) -> None:
     asyncio.run(work())
 
 
+def test_a_batch_that_is_gone_is_handed_over_anew(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('{"batch": "batch-9", "requests": 7}', "utf-8")
+    with serving(BatchServer()) as server:
+        found, said = hand_over(server, tmp_path)
+    assert len(found) == 7
+    assert "batch-9 is not there any more" in said[0]
+
+
 def test_requests_that_failed_are_not_taken(tmp_path: Path) -> None:
     with serving(BatchServer(fails=2)) as server:
         found, _ = hand_over(server, tmp_path)

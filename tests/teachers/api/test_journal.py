@@ -75,6 +75,13 @@ def test_a_secret_that_a_server_repeats_is_not_written(tmp_path: Path) -> None:
     assert b"sk-secret" not in (tmp_path / FILE).read_bytes()
 
 
+def test_a_secret_that_looks_like_a_number_spoils_no_number(tmp_path: Path) -> None:
+    with open_journal(tmp_path) as journal:
+        reply = {"p": 0.12345678, "said": ["key 12345678"]}
+        journal.add(b"x" * 16, reply, model="m", usage=Usage(), hide="12345678")
+        assert journal.reply(b"x" * 16) == {"p": 0.12345678, "said": ["key [key]"]}
+
+
 def test_half_characters_are_kept(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal:
         journal.add(b"x" * 16, {"a": "\ud800"}, model="m", usage=Usage())

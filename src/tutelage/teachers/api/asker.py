@@ -257,7 +257,7 @@ class Asker(Generic[Item, Found]):
         def take(name: bytes, reply: Mapping[str, Any]) -> None:
             model, usage = reply.get("model"), usage_of(reply)
             model = model if isinstance(model, str) and model else self._model
-            journal.add(name, reply, model=model, usage=usage, hide=server.key)
+            journal.add(name, reply, model=model, usage=usage, hide=server.secret)
             work.meter.add(usage)
 
         try:
@@ -447,7 +447,7 @@ class _Visit(Generic[Item, Found]):
         model, usage = reply.get("model"), usage_of(reply)
         model = model if isinstance(model, str) and model else self._model
         journal = work.journal
-        journal.add(name, reply, model=model, usage=usage, seconds=seconds, hide=server.key)
+        journal.add(name, reply, model=model, usage=usage, seconds=seconds, hide=server.secret)
         work.meter.add(usage)
         if len(journal.models) > 1 and work.policy.on_model_change != "continue":
             raise _changed(journal.models, work.mixed)

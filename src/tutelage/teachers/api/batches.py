@@ -104,9 +104,16 @@ async def _finish(
     wait: float,
 ) -> None:
     """Wait for the batch that is written down, take what it holds, and forget it."""
+    import openai
+
     known = read_json(state)
     while True:
-        batch = await client.batches.retrieve(known["batch"])
+        try:
+            batch = await client.batches.retrieve(known["batch"])
+        except openai.NotFoundError:  # removed, or another account's
+            tell(f"Batch {known['batch']} is not there any more: its requests are handed over anew")
+            state.unlink()
+            return
         if batch.status in _ENDED:
             break
         counts = batch.request_counts

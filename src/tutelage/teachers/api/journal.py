@@ -105,9 +105,9 @@ class Journal:
             "seconds": round(seconds, 4),
             "reply": reply,
         }
-        text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
         if hide:
-            text = text.replace(hide, "[key]")
+            record = _without(record, hide)
+        text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
         try:
             body = text.encode("utf-8")
         except UnicodeEncodeError:  # half a character, which JSON can spell
@@ -233,6 +233,19 @@ def open_journal(folder: Path) -> Iterator[Journal]:
 
 def _opened(folder: Path) -> int:
     return os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def _without(value: Any, secret: str) -> Any:
+    """JSON with a secret taken out of its texts; numbers are left alone."""
+    match value:
+        case str():
+            return value.replace(secret, "[key]")
+        case list():
+            return [_without(one, secret) for one in value]
+        case dict():
+            return {_without(key, secret): _without(one, secret) for key, one in value.items()}
+        case _:
+            return value
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

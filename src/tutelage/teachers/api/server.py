@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _WRONG_KEY, _NOT_THERE = (401, 403), (404, 405)
 _REJECTED = (400, 413, 415, 422)
 _SHOWN_CHARACTERS = 300
+_SHORTEST_SECRET = 8
 
 
 class ServerTrouble(TutelageError, ConnectionError):
@@ -50,7 +51,10 @@ class Server:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self.key = read_key(endpoint.key_variable)
-        """What no file and no message may hold; empty where there is none."""
+        """What is sent; empty where there is none."""
+        self.secret = self.key if len(self.key) >= _SHORTEST_SECRET else ""
+        """What no file and no message may hold: not a word such as EMPTY, which servers of one's
+        own are given and which replies may hold for other reasons."""
         self._client = _client(endpoint, self.key or "none")
 
     async def post(self, request: Request) -> dict[str, Any]:
@@ -147,7 +151,7 @@ class Server:
 
     def _cleared(self, text: str) -> str:
         """A text without the key, cut to what a line holds."""
-        return (text.replace(self.key, "[key]") if self.key else text)[:_SHOWN_CHARACTERS]
+        return (text.replace(self.secret, "[key]") if self.secret else text)[:_SHOWN_CHARACTERS]
 
     async def close(self) -> None:
         """Close all connections."""

@@ -29,6 +29,7 @@ from tutelage.tasks.classification.recipe import Recipe
 from tutelage.tasks.language.recipe import LanguageRecipe
 
 WORDS = [
+    "certify",
     "check",
     "clean",
     "compare",

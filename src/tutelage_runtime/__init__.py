@@ -7,6 +7,17 @@ that it is installed by itself (`tutelage-runtime`) where students only answer.
 """
 
 from tutelage_runtime.bundle import Bundle, BundleError, Question, read_bundle
-from tutelage_runtime.student import Answering, Answers
+from tutelage_runtime.session import Student, load
+from tutelage_runtime.student import Answering, Answers, TextError
 
-__all__ = ["Answering", "Answers", "Bundle", "BundleError", "Question", "read_bundle"]
+__all__ = [
+    "Answering",
+    "Answers",
+    "Bundle",
+    "BundleError",
+    "Question",
+    "Student",
+    "TextError",
+    "load",
+    "read_bundle",
+]

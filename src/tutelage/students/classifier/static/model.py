@@ -22,6 +22,7 @@ from tutelage.errors import ModelError
 from tutelage.models.contributions import Contributions, by_word, word_spans
 from tutelage.models.folders import require_small
 from tutelage.students.classifier.answering import Contribution
+from tutelage_runtime.tokens import pair_rows, tokenizer_from, with_pairs
 
 CONFIG, SETTINGS, VOCABULARY, WEIGHTS = (
     "config.json",
@@ -58,10 +59,7 @@ class StaticClassifier:
         self.tokenizer, self.labels = tokenizer, list(labels)
         self.parameters = sum(one.size for one in arrays.values())
         self._tokens = len(arrays["log_weights"]) - len(tensors["pairs"])
-        self._pairs = {
-            divmod(key, self._tokens): row
-            for row, key in enumerate(tensors["pairs"].tolist(), self._tokens)
-        }
+        self._pairs = pair_rows(tensors["pairs"].tolist(), tokens=self._tokens)
         self._weights = np.exp(arrays["log_weights"])
         self._vectors = arrays["embedding.weight"] * self._weights[:, None]
         self._layers = [
@@ -157,9 +155,7 @@ class StaticClassifier:
 
     def _rows(self, ids: list[int]) -> NDArray[np.intp]:
         """The rows of the tokens of a text, then of the pairs among them that are known."""
-        pairs = self._pairs
-        rows = [*ids, *(pairs[pair] for pair in pairwise(ids) if pair in pairs)]
-        return np.array(rows, dtype=np.intp)
+        return np.array(with_pairs(ids, self._pairs), dtype=np.intp)
 
     def _scores(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
         """Scores of texts given as ids of tokens."""
@@ -205,7 +201,10 @@ class StaticClassifier:
             names = config["id2label"]
             labels = [str(names[str(place)]) for place in range(len(names))]
             expected = _shapes(config, classes=len(labels))
-            tokenizer = _tokenizer(folder / VOCABULARY, longest=int(settings["model_max_length"]))
+            tokenizer = tokenizer_from(
+                (folder / VOCABULARY).read_text("utf-8"),
+                max_length=int(settings["model_max_length"]),
+            )
             tensors = load_file(folder / WEIGHTS)
         except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             raise ModelError(
@@ -239,15 +238,3 @@ def _shapes(config: Mapping[str, Any], *, classes: int) -> dict[str, tuple[int, 
         shapes |= {"hidden.weight": (hidden, size), "hidden.bias": (hidden,)}
     shapes |= {"classifier.weight": (classes, hidden or size), "classifier.bias": (classes,)}
     return dict(sorted(shapes.items()))
-
-
-def _tokenizer(path: Path, *, longest: int) -> Tokenizer:
-    """The tokenizer of a student, as transformers would use it."""
-    try:
-        tokenizer = Tokenizer.from_str(path.read_text("utf-8"))
-    except Exception as error:  # of the library's own, which has no narrower class
-        raise ValueError(f"{path.name}: {error}") from error
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(longest)
-    tokenizer.encode_special_tokens = True  # a text that spells one stays text
-    return tokenizer

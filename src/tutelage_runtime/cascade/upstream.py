@@ -128,9 +128,7 @@ class Upstream:
         """What goes on, in its order."""
         dropped = _ONLY_OURS | ({b"authorization"} if self.options.key is not None else set())
         headers = [
-            (name.decode("ascii"), _text(value))
-            for name, value in sent
-            if name not in dropped
+            (name.decode("ascii"), _text(value)) for name, value in sent if name not in dropped
         ]
         if self.options.key is not None:
             headers.append(("authorization", f"Bearer {self.options.key}"))

@@ -35,11 +35,12 @@ WAIT = 60.0
 
 def plain_server(folder: str, port: int) -> None:
     """What one writes in an hour: FastAPI around a pipeline."""
-    import tutelage
     import uvicorn
     from fastapi import FastAPI
     from pydantic import BaseModel
     from transformers import pipeline
+
+    import tutelage
 
     tutelage.register()
     classify = pipeline("text-classification", model=folder, top_k=None)
@@ -138,7 +139,10 @@ def page(report: dict[str, Any]) -> str:
             f"| {name} | {one['requests_per_second']:.0f} | {one['p50_ms']:.2f} | "
             f"{one['p99_ms']:.2f} | {one['rss_mb']:.0f} |"
         )
-    rows += ["", f"Ratio of rates in each turn: {', '.join(f'{one:.1f}' for one in report['ratios'])}."]
+    rows += [
+        "",
+        f"Ratio of rates in each turn: {', '.join(f'{one:.1f}' for one in report['ratios'])}.",
+    ]
     return "\n".join(rows) + "\n"
 
 
@@ -159,7 +163,15 @@ def main() -> None:
     turns: dict[str, list[dict[str, float]]] = {"tutelage serve": [], "FastAPI + pipeline": []}
     for _ in range(TURNS):
         port = free_port()
-        ours = [sys.executable, "-m", "tutelage_runtime", "serve", options.export, "--port", str(port)]
+        ours = [
+            sys.executable,
+            "-m",
+            "tutelage_runtime",
+            "serve",
+            options.export,
+            "--port",
+            str(port),
+        ]
         turns["tutelage serve"].append(measure([*ours, "--log-level", "warning"], port, bodies))
         port = free_port()
         theirs = [sys.executable, __file__, options.student, options.export, options.texts]

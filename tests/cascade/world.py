@@ -76,7 +76,7 @@ class Table:
             for one in asked.questions
         ]
 
-    def reply(self, asked: Asked, found: Sequence[Local]) -> Reply:
+    def reply(self, found: Sequence[Local]) -> Reply:
         answers = tuple(
             Answered(one.options, one.answers.probs[:, list(one.columns)].tolist()) for one in found
         )
@@ -99,6 +99,9 @@ class Seen:
 
     def audited(self, student: str, *, e_value: float, broken: bool) -> None:
         self.broken = broken
+
+    def waited(self, seconds: float) -> None:
+        pass
 
 
 def asked(text: str, *, options: Sequence[str] = LABELS) -> tuple[Asked, RawRequest]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -79,7 +80,7 @@ class Students(Protocol):
         """
         ...
 
-    def reply(self, asked: Asked, found: Sequence[Local]) -> Reply:
+    def reply(self, found: Sequence[Local]) -> Reply:
         """These answers as a reply."""
         ...
 
@@ -97,6 +98,10 @@ class Watched(Protocol):
 
     def audited(self, student: str, *, e_value: float, broken: bool) -> None:
         """Where a student's audit stands."""
+        ...
+
+    def waited(self, seconds: float) -> None:
+        """The upstream has responded after so long."""
         ...
 
 
@@ -145,7 +150,7 @@ class Cascade:
             Refusal: The upstream is needed and cannot be reached.
         """
         if self.mode == "record":
-            return await self._forward(request, why="record")
+            return await self._forward(request, why="record", drawn=True)
         try:
             found = await self._students.look_up(asked)
         except Refusal as refusal:
@@ -157,7 +162,7 @@ class Cascade:
                 return await self._compared(asked, request, found, why=why)
             return await self._forward(request, why=why, found=found)
         if not self._drawn(found):
-            return self._local(asked, found, why="sure")
+            return self._local(found, why="sure")
         try:
             async with asyncio.timeout(self._audit_seconds):
                 response = await self._compared(asked, request, found, why="audit")
@@ -167,34 +172,47 @@ class Cascade:
             return response
         # The students may answer it; what is not audited because the upstream has trouble has
         # nothing to do with whether they agree.
-        return self._local(asked, found, why="audit_failed")
+        return self._local(found, why="audit_failed")
+
+    async def close(self) -> None:
+        """Close connections and files."""
+        await self._upstream.close()
+        if self._recorder is not None:
+            self._recorder.close()
 
     async def unread(self, refusal: Refusal, request: RawRequest) -> RawReply | None:
         """What students cannot read is the upstream's."""
         return await self._forward(request, why=refusal.code)
 
-    def _local(self, asked: Asked, found: Sequence[Local], *, why: str) -> Reply:
+    def _local(self, found: Sequence[Local], *, why: str) -> Reply:
         self._watched.passed(by="student", why=why)
-        return self._students.reply(asked, found)
+        return self._students.reply(found)
 
     async def _forward(
-        self, request: RawRequest, *, why: str, found: Sequence[Local] = ()
+        self,
+        request: RawRequest,
+        *,
+        why: str,
+        found: Sequence[Local] = (),
+        drawn: bool = False,
     ) -> RawReply:
+        start = time.perf_counter()
         try:
             response = await self._upstream.forward(request)
         except Refusal as refusal:
             self._watched.passed(by="nobody", why=refusal.code)
             raise
+        self._watched.waited(time.perf_counter() - start)
         self._watched.passed(by="upstream", why=why)
         if self._recorder is not None:
-            self._recorder.keep(request, response, why=why, students=_said(found))
+            self._recorder.keep(request, response, why=why, drawn=drawn, students=_said(found))
         return response
 
     async def _compared(
         self, asked: Asked, request: RawRequest, found: Sequence[Local], *, why: str
     ) -> RawReply:
         """The upstream's response; how the students' answers differ from it is observed."""
-        response = await self._forward(request, why=why, found=found)
+        response = await self._forward(request, why=why, found=found, drawn=True)
         if response.status != 200:
             return response
         theirs = chosen(request.path, asked, [one.options for one in found], response.body)

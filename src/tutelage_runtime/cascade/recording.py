@@ -47,14 +47,18 @@ class Recorder:
         self.path = folder / f"traffic-{stamp}-{os.getpid()}.jsonl"
         self._file: int | None = None
 
-    def keep(self, request: RawRequest, response: RawReply, *, why: str, **more: Any) -> None:
+    def keep(
+        self, request: RawRequest, response: RawReply, *, why: str, drawn: bool, **more: Any
+    ) -> None:
         """Keep an exchange whose response is an answer.
 
         Args:
             request: As the client sent it.
             response: As the upstream gave it; other statuses than 200, and bodies that are no JSON
                 object, are no answers and are not kept.
-            why: What it was forwarded for: `record`, `shadow`, `forwarded`, `audit`.
+            why: What it was forwarded for: `record`, `shadow`, `unsure`, `audit`, ...
+            drawn: Whether it was kept by chance or as all are, not because the student was unsure:
+                only these tell what requests are like.
             **more: What else is known of it, such as what the student would have said.
         """
         if self.stopped or response.status != 200:
@@ -71,6 +75,7 @@ class Recorder:
                 "id": request.request_id,
                 "path": request.path,
                 "why": why,
+                "drawn": drawn,
                 **more,
                 "request": asked,
                 "response": said,

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tutelage.cli.certifying import certify
 from tutelage.cli.importing import import_answers
 from tutelage.cli.managing import clean, compare, runs
 from tutelage.cli.streams import write_json, write_result
@@ -331,6 +332,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "predict": predict,
     "explain": explain,
+    "certify": certify,
     "verify": verify,
     "runs": runs,
     "compare": compare,

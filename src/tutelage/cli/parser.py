@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tutelage.cli.certifying import add_words as add_certify_words
 from tutelage.cli.importing import add_words as add_import_words
 from tutelage.cli.labelling import add_options as label_options
 from tutelage.errors import one_line
@@ -164,6 +165,14 @@ def build_parser() -> argparse.ArgumentParser:
         type=whole_number(1, MOST_TEXTS),
         default=20,
         help="words to show; with --json all are told [20]",
+    )
+
+    add_certify_words(
+        _command(
+            commands,
+            "certify",
+            "find how much a student may answer alone, with a guarantee; exit 1 if nothing",
+        )
     )
 
     verify = _command(

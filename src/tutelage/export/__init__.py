@@ -1,21 +1,36 @@
 """Exports: a trained student in the formats of other programs.
 
-In: a student's folder. Out: a folder beside its weights, for each format that a recipe asks for.
+In: a student's folder, and what is known of where it comes from. Out: a folder for each format that
+is asked for, which exists only if what is in it answers as the student does.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tutelage.errors import ExportFailed
+from tutelage.export.subject import Origin, Rows, Subject
+from tutelage.runs import storing
+from tutelage.runs.contents import remove
+
+__all__ = ["FORMATS", "Origin", "Rows", "Subject", "export", "needs_work"]
+
 FORMATS: dict[str, str] = {
     "transformers": "",
+    "onnx": "bundles:write_onnx",
+    "onnx_int8": "bundles:write_int8",
 }
-"""The module that makes each format, by the name that recipes give it. It has a function
-`export(student: Path, out: Path) -> Mapping`, which fills the empty folder `out` and tells facts.
-No module: a student's own folder is in this format already."""
+"""What makes each format, by the name that recipes give it: `module:function` within this room,
+called with a `Subject` and an empty folder, which it fills; it gives facts, and raises
+`ExportFailed` where the result does not answer as the student. Nothing: a student's own folder is
+in this format already."""
+FAILED = ".failed"
+"""What the folder of an export that failed is called behind its name."""
 
 
 def needs_work(name: str) -> bool:
@@ -23,16 +38,40 @@ def needs_work(name: str) -> bool:
     return bool(FORMATS[name])
 
 
-def export(name: str, student: Path, out: Path) -> Mapping[str, Any]:
+def export(name: str, subject: Subject, out: Path) -> Mapping[str, Any]:
     """Write a student in a format.
+
+    It is made beside `out` and moved there whole, in the place of an older one.
 
     Args:
         name: A key of `FORMATS`.
-        student: Its folder.
-        out: A folder that is empty or not there yet.
+        subject: The student.
+        out: Where the folder shall lie.
 
     Returns:
         Facts about what was written, as JSON values.
+
+    Raises:
+        ExportFailed: It does not answer as the student; what was made lies in `OUT.failed`, an
+            older export is still there.
+        ModelError: The student cannot be read, or not be written in this format.
+        MissingExtra: A package for it is not installed.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    return importlib.import_module(FORMATS[name]).export(student, out)
+    module, _, function = FORMATS[name].partition(":")
+    make = getattr(importlib.import_module(f"tutelage.export.{module}"), function)
+    beside, failed = (out.with_name(f"{out.name}{end}") for end in (f".{os.getpid()}.tmp", FAILED))
+    with storing(out):
+        remove(failed)
+        remove(beside)
+        beside.mkdir(parents=True)
+        try:
+            facts = make(subject, beside)
+        except ExportFailed as error:
+            beside.replace(failed)
+            raise ExportFailed(f"{error} What was made is kept in {failed}") from None
+        else:
+            remove(out)
+            beside.replace(out)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    return facts

@@ -9,10 +9,34 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
 _LAYOUT = """Versions are kept in FOLDER/versions and never changed; FOLDER/current.json says which
 one is in service. A server of FOLDER takes over the current one without dropping a request (with
 --watch, or on SIGHUP)."""
+
+
+def main(arguments: Sequence[str] | None = None, *, program: str | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: Words after `release`; None takes them from the process.
+        program: What stands before them, for help.
+
+    Returns:
+        0 done, 2 wrong input.
+    """
+    from tutelage_runtime.releases import ReleaseError
+    from tutelage_runtime.terminal import Parser, exit_code_of
+
+    parser = Parser(prog=program or "tutelage-runtime release", description=__doc__)
+    add_arguments(parser)
+    options = parser.parse_args(arguments)
+    try:
+        return exit_code_of(lambda: run(options))
+    except ReleaseError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

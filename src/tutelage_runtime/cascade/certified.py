@@ -18,7 +18,7 @@ from tutelage_runtime.certificate import (
     CertificateError,
     read_certificate,
 )
-from tutelage_runtime.releases import resolved
+from tutelage_runtime.releases import ReleaseError, resolved
 from tutelage_runtime.serving.answering import Answered, Asked, Reply, ServedQuestion
 from tutelage_runtime.serving.students import Roster, Served, Students
 
@@ -121,11 +121,11 @@ class CertifiedStudents:
 
     def _beside(self, one: Served) -> Certificate | None:
         """The certificate in the folder of an exported student."""
-        folder = resolved(one.source.folder)
-        if not (folder / CERTIFICATE).is_file():
-            return None
         try:
+            folder = resolved(one.source.folder)
+            if not (folder / CERTIFICATE).is_file():
+                return None
             return read_certificate(folder, student=one.asked.version)
-        except (CertificateError, OSError) as error:
+        except (CertificateError, ReleaseError, OSError) as error:
             self._tell(f"{error}")
             return None

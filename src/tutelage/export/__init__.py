@@ -1,7 +1,8 @@
 """Exports: a trained student in the formats of other programs.
 
 In: a student's folder, and what is known of where it comes from. Out: a folder for each format that
-is asked for, which exists only if what is in it answers as the student does.
+is asked for, which exists only if what is in it answers as the student does. Only the standard
+library is imported until something is exported.
 """
 
 from __future__ import annotations
@@ -9,33 +10,67 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import ExportFailed
+from tutelage.errors import ExportFailed, MissingExtra
 from tutelage.export.subject import Origin, Rows, Subject
-from tutelage.runs import storing
-from tutelage.runs.contents import remove
 
-__all__ = ["FORMATS", "Origin", "Rows", "Subject", "export", "needs_work"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Origin",
+    "Rows",
+    "Subject",
+    "export",
+    "needs_work",
+    "require_packages",
+]
 
-FORMATS: dict[str, str] = {
-    "transformers": "",
-    "onnx": "bundles:write_onnx",
-    "onnx_int8": "bundles:write_int8",
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format of other programs."""
+
+    make: str = ""
+    """`module:function` within this room, called with a `Subject` and an empty folder, which it
+    fills; it gives facts, and raises `ExportFailed` where the result does not answer as the
+    student. Nothing: a student's own folder is in this format already."""
+    tasks: tuple[str, ...] = ("classification", "causal_lm")
+    """Kinds of task whose students it is for."""
+    packages: tuple[str, ...] = ()
+    """That must be installed, from the extra `export`."""
+
+
+_ONNX = ("onnx", "onnxscript", "onnxruntime")
+FORMATS: dict[str, Format] = {
+    "transformers": Format(),
+    "onnx": Format("bundles:write_onnx", ("classification",), _ONNX),
+    "onnx_int8": Format("bundles:write_int8", ("classification",), _ONNX),
 }
-"""What makes each format, by the name that recipes give it: `module:function` within this room,
-called with a `Subject` and an empty folder, which it fills; it gives facts, and raises
-`ExportFailed` where the result does not answer as the student. Nothing: a student's own folder is
-in this format already."""
+"""By the name that recipes and `tutelage export` give it."""
 FAILED = ".failed"
 """What the folder of an export that failed is called behind its name."""
 
 
 def needs_work(name: str) -> bool:
     """Whether a format must be made, or is what training leaves anyway."""
-    return bool(FORMATS[name])
+    return bool(FORMATS[name].make)
+
+
+def require_packages(names: Collection[str]) -> None:
+    """Refuse formats that something is missing for, before any work.
+
+    Raises:
+        MissingExtra: A package is not installed.
+    """
+    for name in names:
+        for package in FORMATS[name].packages:
+            if find_spec(package) is None:
+                raise MissingExtra(package, extra="export", purpose=f"the format {name}")
 
 
 def export(name: str, subject: Subject, out: Path) -> Mapping[str, Any]:
@@ -57,7 +92,11 @@ def export(name: str, subject: Subject, out: Path) -> Mapping[str, Any]:
         ModelError: The student cannot be read, or not be written in this format.
         MissingExtra: A package for it is not installed.
     """
-    module, _, function = FORMATS[name].partition(":")
+    from tutelage.runs import storing
+    from tutelage.runs.contents import remove
+
+    require_packages([name])
+    module, _, function = FORMATS[name].make.partition(":")
     make = getattr(importlib.import_module(f"tutelage.export.{module}"), function)
     beside, failed = (out.with_name(f"{out.name}{end}") for end in (f".{os.getpid()}.tmp", FAILED))
     with storing(out):

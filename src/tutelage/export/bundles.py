@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tutelage.errors import ExportFailed, MissingExtra, ModelError
+from tutelage.errors import ExportFailed, ModelError
 from tutelage.export.parity import compare
 from tutelage.export.subject import Rows, Subject
 from tutelage.runs import atomic_write_json, atomic_write_text, settle_folder
@@ -58,7 +58,6 @@ def write_int8(subject: Subject, out: Path) -> Mapping[str, Any]:
 
 
 def _write(subject: Subject, out: Path, *, int8: bool) -> Mapping[str, Any]:
-    _require_packages()
     from tutelage.students import load_classifier
 
     student = load_classifier(subject.folder)
@@ -124,14 +123,6 @@ def _write(subject: Subject, out: Path, *, int8: bool) -> Mapping[str, Any]:
         **sizes,
         **{key: record[key] for key in (*told, "against")},
     }
-
-
-def _require_packages() -> None:
-    from importlib.util import find_spec
-
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        if find_spec(package) is None:
-            raise MissingExtra(package, extra="export", purpose="an export")
 
 
 def _bytes(folder: Path) -> int:

@@ -68,7 +68,7 @@ def static_graph(student: StaticClassifier) -> object:
     return graph.model({logits: ("batch", len(student.labels)), features: ("batch", width)})
 
 
-def _summed(graph: Graph, found_BKS: str, mask_BK: str) -> str:
-    """The sum of the rows that count, [B, S]."""
-    mask_B1K = graph.add("Unsqueeze", mask_BK, graph.whole(1))
-    return graph.add("Squeeze", graph.add("MatMul", mask_B1K, found_BKS), graph.whole(1), name="")
+def _summed(graph: Graph, found: str, mask: str) -> str:
+    """The sum of the rows [B, K, S] that count, [B, S]."""
+    mask_B1K = graph.add("Unsqueeze", mask, graph.whole(1))
+    return graph.add("Squeeze", graph.add("MatMul", mask_B1K, found), graph.whole(1))

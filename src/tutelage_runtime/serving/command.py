@@ -91,16 +91,16 @@ def add_words(parser: argparse.ArgumentParser) -> None:
         help="load a student again by itself when its folder has another student.json",
     )
     add_cascade_words(parser)
-    limits = parser.add_argument_group("limits; more gets 413, 503 or 408")
+    limits = parser.add_argument_group("limits")
     for word, most, default, meaning in (
-        ("--body-bytes", 1 << 30, 1 << 20, "of one request"),
+        ("--body-bytes", 1 << 30, 1 << 20, "of one request; larger ones get 413"),
         ("--text-characters", 1 << 28, 100_000, "of one text"),
         ("--texts", 100_000, 256, "of one request to /classify"),
         ("--questions", 100_000, 400, "of one request"),
         ("--batch-texts", 100_000, 64, "that are answered in one call"),
-        ("--queue-texts", 10_000_000, 1024, "that may wait for a student"),
-        ("--connections", 1_000_000, 1024, "open at a time"),
-        ("--body-seconds", 3_600, 10, "within which a body must have come"),
+        ("--queue-texts", 10_000_000, 1024, "that may wait for a student; more get 503"),
+        ("--connections", 1_000_000, 1024, "open at a time; more get 503"),
+        ("--body-seconds", 3_600, 10, "within which a body must have come; later ones get 408"),
         ("--shutdown-seconds", 3_600, 20, "for requests under way after SIGTERM"),
     ):
         limits.add_argument(

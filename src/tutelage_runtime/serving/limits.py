@@ -22,13 +22,13 @@ class Limits:
     body_bytes: int = 1 << 20
     """Of a request's body: 413."""
     text_characters: int = 100_000
-    """Of one text: 413."""
+    """Of one text: 422, which OpenAI and vLLM word as 400; so are the next three."""
     texts: int = 256
-    """Of one request (`/classify`): 413."""
+    """Of one request (`/classify`)."""
     questions: int = 400
-    """Of one request: 413. OpenAI's own limit."""
+    """Of one request; OpenAI's own limit."""
     options: int = 1_024
-    """Of one question: 413."""
+    """Of one question."""
     depth: int = 32
     """Of arrays and objects in each other: 400."""
     body_seconds: float = 10.0
@@ -77,11 +77,11 @@ def require_text(text: str, limits: Limits, place: tuple[str | int, ...]) -> str
     """A text that students may be given.
 
     Raises:
-        Refusal: 413, it is too long; 400, it has half of a surrogate pair, which is no character.
+        Refusal: 422, it is too long; 400, it has half of a surrogate pair, which is no character.
     """
     if len(text) > limits.text_characters:
         raise Refusal(
-            413,
+            422,
             "text_too_long",
             f"a text has {len(text):,} characters; at most {limits.text_characters:,} are taken",
             place=place,
@@ -108,11 +108,11 @@ def require_number(given: int, most: int, what: str, place: tuple[str | int, ...
     """Refuse more than a limit of something that is counted.
 
     Raises:
-        Refusal: 413.
+        Refusal: 422.
     """
     if given > most:
         raise Refusal(
-            413,
+            422,
             "too_many",
             f"{given:,} {what}; at most {most:,} are taken at a time: send them in parts",
             place=place,

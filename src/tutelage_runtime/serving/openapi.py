@@ -114,13 +114,13 @@ def _error(description: str, name: str) -> Schema:
 
 def _errors(name: str) -> Schema:
     meanings = {
-        "400": "The body is no JSON, or has another shape",
+        "400": "The body is no JSON, or has another shape, or more of something than is taken",
         "401": "The token is missing or wrong",
         "404": "No student answers this question; the message names those that are answered",
         "408": "The body did not come in time",
-        "413": "More than the limits allow",
+        "413": "The body is larger than the limit",
         "415": "The body is not JSON",
-        "422": "The body has another shape",
+        "422": "The body has another shape, or more of something than is taken",
         "421": "The Host header names another server",
         "500": "The server failed",
         "503": "Too much waits already; Retry-After says when to come again",

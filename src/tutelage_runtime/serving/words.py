@@ -27,7 +27,7 @@ def read(body: Mapping[str, Any], limits: Limits) -> tuple[str, str | None]:
     """The text of a body, and the student that it names.
 
     Raises:
-        Refusal: 422 for another shape, 413 for a text that is too long.
+        Refusal: 422 for another shape, and for a text that is too long.
     """
     text = string(required(body, "text"), ("text",))
     narrow = replace(limits, text_characters=min(limits.text_characters, MOST_CHARACTERS))

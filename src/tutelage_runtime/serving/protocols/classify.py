@@ -32,7 +32,7 @@ def read(body: Mapping[str, Any], limits: Limits) -> Asked:
     """What a body asks.
 
     Raises:
-        Refusal: 422 for another shape, 413 beyond a limit.
+        Refusal: 422 for another shape, and beyond a limit.
     """
     model = maybe_string(body.get("model"), ("model",))
     given = required(body, "input")

@@ -49,7 +49,7 @@ def read(body: Mapping[str, Any], limits: Limits) -> Asked:
     """What a body asks.
 
     Raises:
-        Refusal: 422 for another shape, 413 beyond a limit.
+        Refusal: 422 for another shape, and beyond a limit.
     """
     model = string(required(body, "model"), ("model",))
     text = require_text(_input(required(body, "input")), limits, ("input",))

@@ -80,9 +80,7 @@ def require_different(options: Sequence[Option], place: Place, *, least: int, mo
     if len(options) < least:
         raise wrong(place, f"has {len(options)} options; at least {least} are needed", "too_short")
     if len(options) > most:
-        raise Refusal(
-            413, "too_many", f"{len(options):,} options; at most {most:,} are taken", place=place
-        )
+        raise wrong(place, f"has {len(options):,} options; at most {most:,} are taken", "too_many")
     if len({(type(option), option) for option in options}) < len(options):
         raise wrong(place, "names an option twice", "duplicate")
 

@@ -39,7 +39,7 @@ def read(body: Mapping[str, Any], limits: Limits) -> Asked:
     """What a body asks.
 
     Raises:
-        Refusal: 422 for another shape, 413 beyond a limit.
+        Refusal: 422 for another shape, and beyond a limit.
     """
     model = string(required(body, "model"), ("model",))
     text = _content(required(body, "state"), ("state",))

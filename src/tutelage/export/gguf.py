@@ -1,11 +1,11 @@
 """Language students for llama.cpp: one GGUF file with weights, tokenizer and chat template.
 
-In: the folder of a Llama-class student. Out: `model.gguf`, which is read again and compared with the
-student before it counts: every tensor, the tokens of odd texts, and the next token's distribution.
+In: the folder of a Llama-class student. Out: `model.gguf`, which is read again and compared with
+the student before it counts.
 
 Rows of a quantised matrix are stored in blocks of 32 values; matrices whose rows do not divide keep
-16 bits. Blocks of 256 (the K quantisations) cannot be written by the `gguf` package; llama.cpp's own
-`llama-quantize` makes them from the 16-bit file.
+16 bits. Blocks of 256 (the K quantisations) cannot be written by the `gguf` package; llama.cpp's
+own `llama-quantize` makes them from the 16-bit file.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def write_gguf(student: Path, path: Path, *, weights: Weights) -> Mapping[str, A
         weights: How matrices are stored. Vectors stay float32.
 
     Returns:
-        Facts: `architecture`, `weights`, `bytes`, `tensors`, and `kept_f16`, how many matrices do not
-        divide into blocks.
+        Facts: `architecture`, `weights`, `bytes`, `tensors`, and `kept_f16`, how many matrices do
+        not divide into blocks.
 
     Raises:
         ModelError: llama.cpp has no such architecture or tokenizer, or the file was not written by
@@ -90,8 +90,8 @@ def _config(student: Path) -> dict[str, Any]:
     names = config.get("architectures") or [config.get("model_type")]
     if names[0] not in ARCHITECTURES:
         raise ModelError(
-            f"{student} is a {names[0]}; GGUF files are written of {', '.join(ARCHITECTURES)}: use a "
-            "transformer or a pruned student of such a teacher, or another format"
+            f"{student} is a {names[0]}; GGUF files are written of {', '.join(ARCHITECTURES)}: use "
+            "a transformer or a pruned student of such a teacher, or another format"
         )
     rope = config.get("rope_parameters") or {}
     if rope.get("rope_type", "default") not in ("default", "linear"):
@@ -137,8 +137,8 @@ def splitting_of(student: Path) -> str:
     settings = json.loads((student / "tokenizer.json").read_text("utf-8"))
     if settings["model"]["type"] != "BPE" or settings["model"].get("byte_fallback"):
         raise ModelError(
-            f"{student}: the tokenizer is {settings['model']['type']}, not byte-level BPE; GGUF files "
-            "are written with byte-level BPE"
+            f"{student}: the tokenizer is {settings['model']['type']}; GGUF files are written with "
+            "byte-level BPE alone"
         )
     if settings.get("normalizer") not in (None, {"type": "NFC"}):
         raise ModelError(f"{student}: the tokenizer changes texts before it splits them")

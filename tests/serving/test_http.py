@@ -216,7 +216,7 @@ def test_giant_bodies_and_texts_are_refused():
         assert found.ask("/classify", b" " * 100_000)[0] == 413
         assert found.ask("/classify", {"input": "x" * 101})[0] == 400
         assert found.ask("/classify", {"input": ["x"] * 3})[0] == 400
-        status, said, _ = found.ask("/v1/systemone", b" " * 10_001)
+        _, said, _ = found.ask("/v1/systemone", b" " * 10_001)
         assert "10,000 bytes" in said["detail"]
         # One that says how large it is, and one that does not, and sends on.
         head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\n"

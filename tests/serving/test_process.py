@@ -83,7 +83,7 @@ def ask(port, text):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_under_load_loses_no_answer_and_ends_with_0(serve, folder, number):
-    process = serve(str(folder), "--no-request-log")
+    process = serve(str(folder), "--quiet")
     load = Load(process.port)
     time.sleep(0.5)
     process.send(number)
@@ -105,7 +105,7 @@ def test_what_is_served_is_what_the_student_says(serve, folder):
 
 
 def test_sighup_takes_over_what_was_exported_anew_and_refuses_what_is_broken(serve, folder):
-    process = serve(str(folder), "--no-request-log")
+    process = serve(str(folder), "--quiet")
     before = ask(process.port, "fine")
     loaded = Load(process.port)
     describe(folder, temperature=3.0)
@@ -158,6 +158,19 @@ def test_wrong_input_is_one_line_and_exit_2(folder, tmp_path, words, said, capsy
     assert code == 2
     assert said in lines[-1]
     assert "--port" in words or len(lines) == 1
+
+
+def test_the_command_of_tutelage_is_the_same(folder, capsys):
+    from tutelage.cli.main import main
+
+    assert main(["serve", str(folder), "--host", "0.0.0.0"]) == 2
+    assert "--token-env NAME" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as left:
+        main(["serve", "--help"])
+    assert left.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith("usage: tutelage serve")
+    assert "SIGHUP" in said
 
 
 def test_predicates_come_from_a_file(tmp_path):

@@ -354,6 +354,13 @@ def verify(options: argparse.Namespace) -> int:
     return 1 if found.problems else 0
 
 
+def serve(options: argparse.Namespace) -> int:
+    """Serve exported students; the runtime reads the words."""
+    from tutelage_runtime.serving.command import main
+
+    return main(options.words, program="tutelage serve")
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "init": init,
     "check": check,
@@ -371,6 +378,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": compare,
     "clean": clean,
     "import": import_answers,
+    "serve": serve,
     "targets": targets,
     "demo": demo,
 }

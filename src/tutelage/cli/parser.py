@@ -246,6 +246,18 @@ def build_parser() -> argparse.ArgumentParser:
         )
     )
 
+    serve = _command(
+        commands,
+        "serve",
+        "serve exported students over HTTP, in the protocols of decision APIs",
+    )
+    serve.add_argument(
+        "words",
+        nargs=argparse.REMAINDER,
+        metavar="FOLDER ...",
+        help="folders and options: tutelage serve --help",
+    )
+
     _targets(
         _command(
             commands, "targets", "look into a store of soft targets, verify, merge or export it"
@@ -376,6 +388,9 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
     argparse alone refuses, and whatever comes after `--` is no option.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["serve"]:  # the runtime, which is also installed alone, has its own parser
+        common = {"version": False, "json": False, "quiet": False, "traceback": False}
+        return argparse.Namespace(command="serve", words=words[1:], **common)
     if "--" in words:
         place = words.index("--")
         after = [f"{_AFTER_DASHES}{one}" if one[:1] == "-" else one for one in words[place + 1 :]]

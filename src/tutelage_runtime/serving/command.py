@@ -107,7 +107,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
             word, type=_number(1, most), default=default, metavar="N", help=f"{meaning} [{default}]"
         )
     logs = parser.add_argument_group("log, as JSON lines on stderr")
-    logs.add_argument("--no-request-log", action="store_true", help="no line for each request")
+    logs.add_argument("--quiet", action="store_true", help="no line for each request")
     logs.add_argument("--log-texts", action="store_true", help="texts in these lines [none are]")
 
 
@@ -188,7 +188,7 @@ def options_of(words: argparse.Namespace) -> Options:
         connections=words.connections,
         shutdown_seconds=words.shutdown_seconds,
         watch=words.watch,
-        log_requests=not words.no_request_log,
+        log_requests=not words.quiet,
         log_texts=words.log_texts,
     )
 

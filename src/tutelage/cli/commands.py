@@ -361,6 +361,20 @@ def serve(options: argparse.Namespace) -> int:
     return main(options.words, program="tutelage serve")
 
 
+def release(options: argparse.Namespace) -> int:
+    """Put versions in service; the runtime reads the words."""
+    from tutelage_runtime.releasing import main
+
+    return main(options.words, program="tutelage release")
+
+
+def retrain(options: argparse.Namespace) -> int:
+    """The next student from recorded traffic."""
+    from tutelage.cli.retraining import run as work
+
+    return work(options)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "init": init,
     "check": check,
@@ -379,6 +393,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "clean": clean,
     "import": import_answers,
     "serve": serve,
+    "release": release,
+    "retrain": retrain,
     "targets": targets,
     "demo": demo,
 }

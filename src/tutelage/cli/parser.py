@@ -15,6 +15,7 @@ from typing import Any
 from tutelage.cli.certifying import add_words as add_certify_words
 from tutelage.cli.importing import add_words as add_import_words
 from tutelage.cli.labelling import add_options as label_options
+from tutelage.cli.retraining import add_words as add_retrain_words
 from tutelage.errors import one_line
 from tutelage.export import FORMATS, needs_work
 from tutelage.recipes.demo import DEMOS
@@ -24,6 +25,11 @@ MOST_TEXTS = 1_000_000
 """At a time."""
 EXPLAINED_BY = ("exact", "gradients", "occlusion")
 """Methods of `explain`."""
+OF_THE_RUNTIME = {
+    "serve": "serve exported students over HTTP, in the protocols of decision APIs",
+    "release": "put versions of a student in service, and roll back",
+}
+"""Commands whose words the runtime reads, which is also installed alone."""
 MOST_SEED = 2**64 - 1
 MOST_SENTENCES, MOST_REVIEWS = 12_000, 110
 """That the demos have."""
@@ -246,16 +252,21 @@ def build_parser() -> argparse.ArgumentParser:
         )
     )
 
-    serve = _command(
-        commands,
-        "serve",
-        "serve exported students over HTTP, in the protocols of decision APIs",
-    )
-    serve.add_argument(
-        "words",
-        nargs=argparse.REMAINDER,
-        metavar="FOLDER ...",
-        help="folders and options: tutelage serve --help",
+    for word, purpose in OF_THE_RUNTIME.items():
+        _command(commands, word, purpose).add_argument(
+            "words",
+            nargs=argparse.REMAINDER,
+            metavar="...",
+            help=f"folders and options: tutelage {word} --help",
+        )
+
+    add_retrain_words(
+        _command(
+            commands,
+            "retrain",
+            "the next student from recorded traffic, certified and held against the current one; "
+            "exit 1 if it is not better",
+        )
     )
 
     _targets(
@@ -388,9 +399,9 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
     argparse alone refuses, and whatever comes after `--` is no option.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["serve"]:  # the runtime, which is also installed alone, has its own parser
+    if words and words[0] in OF_THE_RUNTIME:
         common = {"version": False, "json": False, "quiet": False, "traceback": False}
-        return argparse.Namespace(command="serve", words=words[1:], **common)
+        return argparse.Namespace(command=words[0], words=words[1:], **common)
     if "--" in words:
         place = words.index("--")
         after = [f"{_AFTER_DASHES}{one}" if one[:1] == "-" else one for one in words[place + 1 :]]

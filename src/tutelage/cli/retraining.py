@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         form=options.format,
         service=options.service,
         promote=options.promote,
-        progress=progress_for(options),
+        progress=progress_for(quiet=options.quiet or options.json),
     )
     if options.json:
         write_json(found)

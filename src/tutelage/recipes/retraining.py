@@ -125,8 +125,8 @@ def retrain(
     if not new.texts or not calibration.texts:
         raise DataError(
             f"{traffic} has {len(new.texts):,} new texts to learn from and "
-            f"{len(calibration.texts):,} to certify with: record more, in shadow or record mode, or "
-            "give another --hold-out"
+            f"{len(calibration.texts):,} to certify with: record more, in shadow or record mode, "
+            "or give another --hold-out"
         )
 
     answers = _old_answers(old, recipe, rows)
@@ -142,7 +142,7 @@ def retrain(
     derived = place / "recipe.yaml"
     atomic_write_text(derived, _derived(recipe, old, place, name=f"{recipe.name}-{place.name}"))
     outcome = run(load_recipe(derived), root=old.parent, progress=progress)
-    made = outcome.folder
+    made = outcome.folder.path
     promise = {"disagreement": disagreement, "confidence": confidence, "progress": progress}
     export = Path(export_student(made, form, progress=progress)["out"])
     candidate = certify_run(
@@ -192,9 +192,10 @@ def read_traffic(folder: Path, labels: Sequence[str]) -> Traffic:
     parts: list[Answered] = []
     with TemporaryDirectory() as temporary:
         paths = [Path(temporary) / name for name in ("drawn.jsonl", "forwarded.jsonl")]
-        with paths[0].open("w", encoding="utf-8") as drawn, paths[1].open(
-            "w", encoding="utf-8"
-        ) as forwarded:
+        with (
+            paths[0].open("w", encoding="utf-8") as drawn,
+            paths[1].open("w", encoding="utf-8") as forwarded,
+        ):
             for exchange in _exchanges(files):
                 lines += 1
                 if exchange is None:
@@ -204,9 +205,7 @@ def read_traffic(folder: Path, labels: Sequence[str]) -> Traffic:
                 file = drawn if exchange.get("drawn") is True else forwarded
                 file.write(json.dumps(pair) + "\n")
         for path in paths:
-            recorded, problems = (
-                read_recorded(path, labels) if path.stat().st_size else (None, [])
-            )
+            recorded, problems = read_recorded(path, labels) if path.stat().st_size else (None, [])
             unread += sum(problem.severity == "error" for problem in problems)
             texts = [] if recorded is None or recorded.texts is None else recorded.texts
             probs = np.zeros((0, len(labels)), np.float32) if recorded is None else recorded.probs

@@ -116,7 +116,7 @@ def test_what_it_needs_is_what_the_runtime_needs(exported, tmp_path):
     assert [line for line in metadata.splitlines() if line.startswith("Requires-Dist")] == [
         f"Requires-Dist: {one}" for one in REQUIRES
     ]
-    assert metadata.endswith('classify_one("Some text.").label\n\n# Tiny\n\nNaïve.\n\n')
+    assert metadata.endswith("\nDescription-Content-Type: text/markdown\n\n# Tiny\n\nNaïve.\n\n")
 
 
 def test_names_become_such_that_python_imports_and_nothing_else_has():

@@ -35,7 +35,8 @@ def card(facts: Mapping[str, Any]) -> str:
 
     Args:
         facts: The values of `student.json`; of them only `name` and `question.labels` must be
-            there. Besides, `run`: what is known of the run that made it, all of it optional: its
+            there. Besides, `package`: the Python package that the student was put into, where it
+            was; `run`: what is known of the run that made it, all of it optional: its
             `name`, `data` (file, rows and labelled rows by split), `recipe` (YAML by student),
             `teacher` and `controls` (numbers as in evaluation.json, those of controls by student),
             `rows` (that numbers were measured on), `level` (of their intervals).
@@ -57,17 +58,21 @@ def card(facts: Mapping[str, Any]) -> str:
     run, told = facts.get("run") or {}, facts.get("facts") or {}
     name = facts["name"]
     recipe = (run.get("recipe") or {}).get(name) or ""
+    teacher = {
+        key: (told.get("teacher") or {}).get(key) for key in ("model", "kind", "description")
+    }
     return environment.get_template("card.md.j2").render(
         head=_head(facts),
         title=_title(facts),
         name=name,
-        question=facts["question"],
+        question={"descriptions": {}, "instructions": None, **facts["question"]},
         temperature=facts.get("temperature", 1.0),
         max_length=facts.get("max_length"),
         inputs=facts.get("inputs", "tokens"),
+        package=facts.get("package"),
         format_name=facts.get("format_name", "onnx"),
         version=facts.get("version"),
-        teacher=told.get("teacher") or {},
+        teacher=teacher if any(teacher.values()) else None,
         terms=_TERMS.get(told.get("terms") or ""),
         parity=told.get("parity") or {},
         size=told.get("bytes"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import keyword
 import re
 import shutil
@@ -23,12 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.errors import ModelError
-from tutelage.export.card import CARD
+from tutelage.export.card import CARD, card
 from tutelage.runs import replacing
+from tutelage_runtime.bundle import STUDENT, Bundle, BundleError, read_bundle
 
 if TYPE_CHECKING:
     from tutelage.export.subject import Subject
-    from tutelage_runtime.bundle import Bundle
 
 REQUIRES = ("numpy>=2.0", "onnxruntime>=1.20", "tokenizers>=0.21")
 """As the runtime's own distribution has them, see `runtime/pyproject.toml`."""
@@ -65,9 +66,13 @@ def _write(
     exported.mkdir()
     facts = make(subject, exported)
     run = subject.origin.run.get("name")
-    wheel = write_wheel(exported, out, name=f"{run} {subject.name}" if run else subject.name)
-    for name in (PARITY, CARD):
-        (exported / name).replace(out / name)
+    name = package_name(f"{run} {subject.name}" if run else subject.name)
+    values = json.loads((exported / STUDENT).read_text("utf-8"))
+    described = card({**values, "run": subject.origin.run, "package": name})
+    (exported / CARD).write_text(described, "utf-8")
+    wheel = write_wheel(exported, out, name=name)
+    for file in (PARITY, CARD):
+        (exported / file).replace(out / file)
     shutil.rmtree(exported)
     return {**facts, "wheel": wheel.name, "wheel_bytes": wheel.stat().st_size}
 
@@ -90,8 +95,6 @@ def write_wheel(
     Raises:
         ModelError: The folder holds no exported student, or the name or version is none.
     """
-    from tutelage_runtime.bundle import STUDENT, BundleError, read_bundle
-
     try:
         bundle = read_bundle(exported)
     except BundleError as error:
@@ -102,7 +105,7 @@ def write_wheel(
         f"{name}/student/{one}": (exported / one).read_bytes() for one in (STUDENT, *bundle.files)
     }
     files |= _package(name, bundle) | _runtime(name)
-    files |= _metadata(name, version, bundle, card=exported / CARD)
+    files |= _metadata(name, version, bundle, description=exported / CARD)
     wheel = folder / f"{name}-{version}-py3-none-any.whl"
     with replacing(wheel) as beside:
         _pack(beside, files, record=f"{name}-{version}.dist-info/RECORD")
@@ -170,7 +173,7 @@ def _runtime(name: str) -> dict[str, bytes]:
     return files
 
 
-def _metadata(name: str, version: str, bundle: Bundle, *, card: Path) -> dict[str, bytes]:
+def _metadata(name: str, version: str, bundle: Bundle, *, description: Path) -> dict[str, bytes]:
     """What pip reads; the model card is the description."""
     shown = name.replace("_", "-")
     lines = [
@@ -181,10 +184,11 @@ def _metadata(name: str, version: str, bundle: Bundle, *, card: Path) -> dict[st
         f"Requires-Python: {REQUIRES_PYTHON}",
         *(f"Requires-Dist: {one}" for one in REQUIRES),
     ]
-    if card.is_file():
-        described = re.sub(r"\A---\n.*?\n---\n", "", card.read_text("utf-8"), flags=re.DOTALL)
-        asked = f'    import {name}\n    {name}.classify_one("Some text.").label\n'
-        lines += ["Description-Content-Type: text/markdown", "", asked, described.lstrip()]
+    if description.is_file():
+        described = re.sub(
+            r"\A---\n.*?\n---\n", "", description.read_text("utf-8"), flags=re.DOTALL
+        )
+        lines += ["Description-Content-Type: text/markdown", "", described.lstrip()]
     wheel = ["Wheel-Version: 1.0", "Generator: tutelage", "Root-Is-Purelib: true"]
     texts = {
         "METADATA": "\n".join([*lines, ""]),

@@ -57,7 +57,7 @@ def origin_of(recipe: Recipe, folder: RunFolder) -> Origin:
         run={
             "name": recipe.name,
             "data": {} if prepared is None else prepared.facts,
-            "recipe": {name: _recipe_of(recipe, name) for name in recipe.students},
+            "recipe": {name: recipe_of_student(recipe, name) for name in recipe.students},
             "teacher": evaluation.get("teacher"),
             "controls": evaluation.get("controls"),
             "rows": evaluation.get("rows"),
@@ -85,7 +85,7 @@ def _validation(prepared: Prepared) -> Rows:
     return Rows([row.text for row in rows], np.array(gold, dtype=np.int64))
 
 
-def _recipe_of(recipe: Recipe, student: str) -> str:
+def recipe_of_student(recipe: Recipe, student: str) -> str:
     """What made one student, as YAML; of paths only the last part, for a card may be public."""
     shown = recipe.model_copy(update={"students": {student: recipe.students[student]}})
     kept = ("teacher", "label", "targets", "students", "objective", "train")

@@ -35,6 +35,7 @@ WORDS = [
     "demo",
     "evaluate",
     "explain",
+    "export",
     "import",
     "init",
     "label",

@@ -15,6 +15,7 @@ from typing import Any
 from tutelage.cli.importing import add_words as add_import_words
 from tutelage.cli.labelling import add_options as label_options
 from tutelage.errors import one_line
+from tutelage.export import FORMATS, needs_work
 from tutelage.recipes.demo import DEMOS
 from tutelage.tasks import KINDS
 
@@ -46,6 +47,8 @@ first steps:
   tutelage run recipe.yaml          do everything; run it again to go on where it stopped
   tutelage predict runs/NAME "I love it"
   tutelage verify runs/NAME         is every file still what it was?
+  tutelage export runs/NAME --format onnx_int8
+                                    the student without torch, in a quarter of its bytes
 
 `run` is made of stages that are also commands: label, train, evaluate, report. Each does what must
 come before it.
@@ -164,6 +167,34 @@ def build_parser() -> argparse.ArgumentParser:
         type=whole_number(1, MOST_TEXTS),
         default=20,
         help="words to show; with --json all are told [20]",
+    )
+
+    export = _command(
+        commands,
+        "export",
+        "write a student in another format, which counts only if it answers as the student does",
+    )
+    export.add_argument("folder", type=Path, help="a student folder, or a run folder")
+    export.add_argument(
+        "--format",
+        required=True,
+        choices=[name for name in FORMATS if needs_work(name)],
+        help="onnx: a folder that answers without torch, in float32; onnx_int8: the same in a "
+        "quarter of the bytes, whose probabilities differ a little; wheel, wheel_int8: these as a "
+        "Python package to install",
+    )
+    export.add_argument(
+        "--student", help="which student of a run folder [the one that predict takes]"
+    )
+    export.add_argument(
+        "--out", type=Path, help="folder of the export [export/FORMAT in the student's folder]"
+    )
+    export.add_argument(
+        "--rows",
+        type=Path,
+        metavar="FILE",
+        help="csv, tsv, jsonl or parquet with texts, labelled or not, on which it is compared with "
+        "the student [the test rows of the run]",
     )
 
     verify = _command(

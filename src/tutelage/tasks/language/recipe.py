@@ -23,7 +23,7 @@ from tutelage.tasks.language.sections import (
     SampledTargetsSpec,
     TokenTargets,
 )
-from tutelage.tasks.recipe import AnyRecipe, mapping, objective_problems
+from tutelage.tasks.recipe import AnyRecipe, export_problems, mapping, objective_problems
 from tutelage.tasks.teachers import TokenTeacher
 
 
@@ -58,12 +58,13 @@ def language_problems(source: Source) -> list[Problem]:
 
     Returns:
         An error for each objective that the targets cannot serve exactly or without bias, each key
-        that has no meaning for its divergence, and each student that needs hidden states or whole
-        distributions where there are none.
+        that has no meaning for its divergence, each student that needs hidden states or whole
+        distributions where there are none, and each format that is not for students that write.
     """
     targets = mapping(source.values.get("targets"))
     kind = targets.get("kind", "sampled")
     found = dict.fromkeys(objective_problems(source, kind))
+    found |= dict.fromkeys(export_problems(source, "causal_lm"))
     found |= dict.fromkeys(_no_probabilities(source, kind))
     if kind == "text":
         return list(found | dict.fromkeys(_text_problems(source)))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tutelage.config.source import Source
 from tutelage.errors import Problem
+from tutelage.export import Origin
+from tutelage.runs import RunFolder, read_json
 from tutelage.tasks.language.recipe import LanguageRecipe, language_problems
 from tutelage.tasks.language.template import TEMPLATE
 from tutelage.tasks.task import architectures
@@ -74,6 +76,15 @@ class LanguageModelling:
         from tutelage.tasks.language.writing import Writer
 
         return Continuing(Writer.load(folder, recipe))
+
+    def origin(self, recipe: LanguageRecipe, folder: RunFolder) -> Origin:
+        """Who taught the students of a run, and how good they were."""
+        teacher = {"kind": recipe.teacher.kind, **folder.stage("teacher").facts}
+        measured = folder.evaluation_path.is_file()
+        return Origin(
+            facts={"teacher": teacher},
+            numbers=read_json(folder.evaluation_path)["students"] if measured else {},
+        )
 
     def text_column(self, recipe: LanguageRecipe) -> str | None:
         """Where the texts stand; where there are prompts with responses, the prompt."""

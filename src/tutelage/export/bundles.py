@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tutelage.errors import ExportFailed, ModelError
+from tutelage.export.card import CARD, card
 from tutelage.export.parity import compare
 from tutelage.export.subject import Rows, Subject
 from tutelage.runs import atomic_write_json, atomic_write_text, settle_folder
@@ -118,6 +119,7 @@ def _write(subject: Subject, out: Path, *, int8: bool) -> Mapping[str, Any]:
     values["temperature"] = fitted_temperature(exported, origin.validation)
     values["facts"] = facts
     values["version"] = version_of(values)
+    atomic_write_text(out / CARD, card({**values, "run": origin.run}))
     atomic_write_json(out / STUDENT, values)
     return {key: values[key] for key in ("version", "temperature")} | {
         **sizes,

@@ -12,20 +12,24 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import keyword
 import re
+import shutil
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tutelage.errors import ModelError
+from tutelage.export.card import CARD, card
 from tutelage.runs import replacing
+from tutelage_runtime.bundle import STUDENT, Bundle, BundleError, read_bundle
 
 if TYPE_CHECKING:
-    from tutelage_runtime.bundle import Bundle
+    from tutelage.export.subject import Subject
 
 REQUIRES = ("numpy>=2.0", "onnxruntime>=1.20", "tokenizers>=0.21")
 """As the runtime's own distribution has them, see `runtime/pyproject.toml`."""
@@ -34,9 +38,43 @@ MODULES = (
     "bundle", "encoding", "ngrams", "predicting", "session", "student", "terminal", "tokens",
 )  # fmt: skip
 """Of `tutelage_runtime`, that answering takes."""
-CARD = "MODEL_CARD.md"
 _FIRST_DATE = (1980, 1, 1, 0, 0, 0)
 """The earliest that a zip file knows: files have no date of their own."""
+
+
+def write(subject: Subject, out: Path) -> Mapping[str, Any]:
+    """Fill a folder with the wheel of a student in float32, see `export.export`."""
+    from tutelage.export.bundles import write_onnx
+
+    return _write(subject, out, write_onnx)
+
+
+def write_int8(subject: Subject, out: Path) -> Mapping[str, Any]:
+    """Fill a folder with the wheel of a student in int8, see `export.export`."""
+    from tutelage.export.bundles import write_int8
+
+    return _write(subject, out, write_int8)
+
+
+def _write(
+    subject: Subject, out: Path, make: Callable[[Subject, Path], Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """The wheel, and beside it what its export was found to be and its model card."""
+    from tutelage.export.bundles import PARITY
+
+    exported = out / "exported"
+    exported.mkdir()
+    facts = make(subject, exported)
+    run = subject.origin.run.get("name")
+    name = package_name(f"{run} {subject.name}" if run else subject.name)
+    values = json.loads((exported / STUDENT).read_text("utf-8"))
+    described = card({**values, "run": subject.origin.run, "package": name})
+    (exported / CARD).write_text(described, "utf-8")
+    wheel = write_wheel(exported, out, name=name)
+    for file in (PARITY, CARD):
+        (exported / file).replace(out / file)
+    shutil.rmtree(exported)
+    return {**facts, "wheel": wheel.name, "wheel_bytes": wheel.stat().st_size}
 
 
 def write_wheel(
@@ -55,11 +93,8 @@ def write_wheel(
         The wheel, `NAME-VERSION-py3-none-any.whl`.
 
     Raises:
-        ModelError: The folder holds no exported student, or nothing can be installed under the
-            name or version.
+        ModelError: The folder holds no exported student, or the name or version is none.
     """
-    from tutelage_runtime.bundle import STUDENT, BundleError, read_bundle
-
     try:
         bundle = read_bundle(exported)
     except BundleError as error:
@@ -70,7 +105,7 @@ def write_wheel(
         f"{name}/student/{one}": (exported / one).read_bytes() for one in (STUDENT, *bundle.files)
     }
     files |= _package(name, bundle) | _runtime(name)
-    files |= _metadata(name, version, bundle, card=exported / CARD)
+    files |= _metadata(name, version, bundle, description=exported / CARD)
     wheel = folder / f"{name}-{version}-py3-none-any.whl"
     with replacing(wheel) as beside:
         _pack(beside, files, record=f"{name}-{version}.dist-info/RECORD")
@@ -78,25 +113,21 @@ def write_wheel(
 
 
 def package_name(words: str) -> str:
-    """What a package may be called that somebody names so.
+    """What a package is called that somebody names so.
 
     Raises:
-        ModelError: Nothing is left, or it is the name of something else that Python knows.
+        ModelError: There is no letter or digit in it.
 
     Example:
-        >>> package_name("Reviews LSTM-2")
-        'reviews_lstm_2'
+        >>> package_name("Reviews LSTM-2"), package_name("json")
+        ('reviews_lstm_2', 'student_json')
     """
     name = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
-    name = f"student_{name}" if name[:1].isdigit() else name
+    if not name:
+        raise ModelError(f"{words!r} cannot be the name of a package: give letters or digits")
     taken = {re.split("[<>=]", one)[0] for one in REQUIRES} | set(sys.stdlib_module_names)
-    taken |= {"tutelage", "tutelage_runtime"}
-    if not name or name in taken or keyword.iskeyword(name):
-        raise ModelError(
-            f"{words!r} cannot be the name of a package (it would be {name or 'empty'!r}): give "
-            "another name of letters, digits and _"
-        )
-    return name
+    taken |= {"tutelage", "tutelage_runtime", *keyword.kwlist}
+    return f"student_{name}" if name in taken or name[0].isdigit() else name
 
 
 def _version(text: str) -> str:
@@ -142,7 +173,7 @@ def _runtime(name: str) -> dict[str, bytes]:
     return files
 
 
-def _metadata(name: str, version: str, bundle: Bundle, *, card: Path) -> dict[str, bytes]:
+def _metadata(name: str, version: str, bundle: Bundle, *, description: Path) -> dict[str, bytes]:
     """What pip reads; the model card is the description."""
     shown = name.replace("_", "-")
     lines = [
@@ -153,8 +184,11 @@ def _metadata(name: str, version: str, bundle: Bundle, *, card: Path) -> dict[st
         f"Requires-Python: {REQUIRES_PYTHON}",
         *(f"Requires-Dist: {one}" for one in REQUIRES),
     ]
-    if card.is_file():
-        lines += ["Description-Content-Type: text/markdown", "", card.read_text("utf-8")]
+    if description.is_file():
+        described = re.sub(
+            r"\A---\n.*?\n---\n", "", description.read_text("utf-8"), flags=re.DOTALL
+        )
+        lines += ["Description-Content-Type: text/markdown", "", described.lstrip()]
     wheel = ["Wheel-Version: 1.0", "Generator: tutelage", "Root-Is-Purelib: true"]
     texts = {
         "METADATA": "\n".join([*lines, ""]),

@@ -6,7 +6,7 @@ answers within a millisecond should not spend another one on routing.
 
 from __future__ import annotations
 
-import os
+import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -39,6 +39,9 @@ _OF_CONNECTION = frozenset(
     b"proxy-authenticate proxy-authorization date server".split()
 )
 """Headers of a response that is passed on which are made anew."""
+_RANDOM = random.Random()
+"""Seeded by the system once: ids need to differ, not to be secret, and asking the system for each
+hands the interpreter to another thread."""
 _HUNG_UP = 499
 _JSON = b"application/json"
 
@@ -314,4 +317,4 @@ def _request_id(headers: Mapping[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id")
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode("ascii")
-    return os.urandom(16).hex()
+    return f"{_RANDOM.getrandbits(128):032x}"

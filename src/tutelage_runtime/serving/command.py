@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
         0 stopped by a signal, 1 failed, 2 wrong input.
     """
     parser = argparse.ArgumentParser(
-        prog=program or "python -m tutelage_runtime serve",
+        prog=program or "tutelage-runtime serve",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -75,11 +75,13 @@ function showAnswer(answer, model, by, milliseconds) {
     name.textContent = one.value;
     const bar = document.createElement("td");
     bar.className = "bar";
-    const meter = document.createElement("meter");
-    meter.value = one.probability;
-    meter.textContent = percent(one.probability);
-    meter.setAttribute("aria-label", one.value);
-    bar.append(meter);
+    const track = document.createElement("div");
+    track.className = "track";
+    const fill = document.createElement("div");
+    fill.className = "fill";
+    fill.style.width = `${100 * one.probability}%`;
+    track.append(fill);
+    bar.append(track);
     const number = document.createElement("td");
     number.className = "number";
     number.textContent = percent(one.probability);

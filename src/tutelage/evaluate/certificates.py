@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -44,6 +45,7 @@ def upper_bound(disagreed: int, rows: int, *, confidence: float) -> float:
     return float(beta.ppf(confidence, disagreed + 1, rows - disagreed))
 
 
+@lru_cache(maxsize=4096)
 def most_disagreements(rows: int, *, share: float, confidence: float) -> int:
     """The largest number of disagreements among rows whose `upper_bound` is at most `share`; -1
     where not even none is few enough.
@@ -140,8 +142,8 @@ def threshold_over_answered(
     passed = None
     for candidate in candidates:
         above = scores > candidate
-        bound = upper_bound(int(disagreed[above].sum()), int(above.sum()), confidence=confidence)
-        if bound > share:
+        allowed = most_disagreements(int(above.sum()), share=share, confidence=confidence)
+        if disagreed[above].sum() > allowed:
             break
         passed = float(candidate)
     return passed
@@ -172,15 +174,13 @@ def candidates_over_answered(
     steps = steps[(steps >= 1) & (steps <= len(known))]
     values = [ALWAYS if step == len(known) else float(known[step - 1]) for step in steps]
     values = list(dict.fromkeys(values))
-    chances = []
-    for value in values:
-        above = scores > value
-        # Half a disagreement more than there were, for none on few rows is no promise.
-        rate = (float(disagreed[above].sum()) + 0.5) / (float(above.sum()) + 1)
-        answered = round(rows * float(above.mean()))
-        allowed = most_disagreements(answered, share=share, confidence=confidence)
-        chances.append(float(binom.cdf(allowed, answered, rate)) if allowed >= 0 else 0.0)
-    first = int(np.argmax(chances))
+    above = scores[:, None] > np.array(values)
+    num_above = above.sum(axis=0)
+    # Half a disagreement more than there were, for none on few rows is no promise.
+    rates = ((above & disagreed[:, None]).sum(axis=0) + 0.5) / (num_above + 1)
+    answered = np.round(rows * num_above / len(scores)).astype(int)
+    allowed = [most_disagreements(k, share=share, confidence=confidence) for k in answered]
+    first = int(np.argmax(binom.cdf(allowed, answered, rates)))
     return values[first:]
 
 

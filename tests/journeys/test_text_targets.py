@@ -131,6 +131,45 @@ def test_prompts_need_no_responses(tmp_path: Path, weights: Path) -> None:
     assert "answer_nats" not in evaluation["students"]["half"]
 
 
+def test_conversations_are_answered(tmp_path: Path, weights: Path) -> None:
+    path = job(tmp_path / "here", weights, form="messages", count=24)
+    outcome = run(load_recipe(path), root=tmp_path / "runs")
+    answers = read_answers(outcome.folder.targets_path)
+    assert [one["role"] for one in answers[0].messages] == ["user", "assistant", "tool"]
+    assert answers[0].prompt.startswith("user: is this zq")
+    evaluation = evaluation_of(outcome)
+    student, control = evaluation["students"]["half"], evaluation["controls"]["half"]
+    assert student["answer_nats"]["value"] < control["answer_nats"]["value"]
+    assert control["nats_per_token"]["value"] < student["nats_per_token"]["value"]
+    again = run(load_recipe(path), root=tmp_path / "runs")
+    assert {stage.how for stage in again.stages} == {"kept"}
+    asked: list[Any] = []
+
+    def listening(body: dict[str, Any]) -> dict[str, Any]:
+        asked.append(body["messages"])
+        return {
+            **reply(body),
+            "choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}],
+        }
+
+    with serving(FaultyServer(reply=listening)) as server:
+        path = api_job(tmp_path / "there", weights, server, form="messages")
+        outcome = run(load_recipe(path), root=tmp_path / "runs", until="label")
+    assert len(asked) == 44
+    told = {json.dumps(list(one.messages)) for one in read_answers(outcome.folder.targets_path)}
+    assert {json.dumps(one) for one in asked} == told
+    text = path.read_text("utf-8").replace("max_new_tokens", "system: Be brief, max_new_tokens")
+    path.write_text(text, "utf-8")
+    file = tmp_path / "there" / "train.jsonl"
+    rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    rows[3]["messages"].insert(0, {"role": "system", "content": "Be long"})
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    check = task_named("causal_lm").check(load_recipe(path), root=tmp_path, progress=SILENT)
+    (problem,) = [one for one in check.problems if one.severity == "error"]
+    assert "1 conversations have a message of the system" in str(problem)
+    assert "train.jsonl, row 4" in str(problem)
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -170,7 +209,7 @@ def reply(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def api_job(folder: Path, weights: Path, server: FaultyServer, **more: str) -> Path:
-    path = job(folder, weights, students=FRESH)
+    path = job(folder, weights, students=FRESH, form=more.get("form", "pairs"))
     teacher = (
         f"teacher: {{kind: api, model: served-1, base_url: '{server.base_url}', "
         f"tokenizer_of: teacher, retries: 8{more.get('teacher', '')}}}"

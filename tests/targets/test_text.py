@@ -33,6 +33,7 @@ ANSWERS = st.lists(
         sample=st.integers(0, 3),
         text=TEXTS,
         left_out=st.sampled_from((None, None, "empty")),
+        messages=st.sampled_from(((), ({"role": "user", "content": "x"},))),
     ),
     max_size=12,
 )

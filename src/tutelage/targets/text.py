@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -45,6 +45,9 @@ class WrittenAnswer:
     """The answer; of one that is no answer, nothing."""
     left_out: str | None = None
     """In a few words, why nothing is learned from it; None: it is kept."""
+    messages: Sequence[Mapping[str, Any]] = ()
+    """The conversation that it answers, of which `prompt` is the transcript; none: `prompt` is what
+    a user says."""
 
 
 def leave_out(answers: Sequence[WrittenAnswer], options: TextOptions) -> list[WrittenAnswer]:
@@ -115,7 +118,7 @@ def write_answers(folder: Path, answers: Sequence[WrittenAnswer], *, teacher: st
     Raises:
         StorageError: The file system refuses.
     """
-    lines = "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in answers)
+    lines = "".join(json.dumps(_line(one), ensure_ascii=False) + "\n" for one in answers)
     content = lines.encode("utf-8")
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write_bytes(folder / FILE, content)
@@ -157,7 +160,13 @@ def read_answers(folder: Path, *, teacher: str | None = None) -> list[WrittenAns
     return list(_parsed(content))
 
 
+def _line(answer: WrittenAnswer) -> dict[str, Any]:
+    """What stands in a line of the file; messages only where there are any."""
+    return {key: value for key, value in asdict(answer).items() if key != "messages" or value}
+
+
 def _parsed(content: bytes) -> Iterator[WrittenAnswer]:
     for line in content.split(b"\n"):
         if line:
-            yield WrittenAnswer(**json.loads(line))
+            told = json.loads(line)
+            yield WrittenAnswer(**{**told, "messages": tuple(told.get("messages", ()))})

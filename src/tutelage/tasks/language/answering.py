@@ -42,10 +42,10 @@ def asks_of(prompts: PreparedPrompts, options: TextOptions) -> list[tuple[str, P
     train = sorted(
         prompts.train, key=lambda one: blake2b(one.text.encode("utf-8"), digest_size=16).digest()
     )
-    wanted = [("validation", one, Ask(one.text)) for one in prompts.validation]
-    wanted += [("test", one, Ask(one.text)) for one in prompts.test]
+    wanted = [("validation", one, Ask(one.text, 0, one.messages)) for one in prompts.validation]
+    wanted += [("test", one, Ask(one.text, 0, one.messages)) for one in prompts.test]
     for sample in range(options.per_prompt):
-        wanted += [("train", one, Ask(one.text, sample)) for one in train]
+        wanted += [("train", one, Ask(one.text, sample, one.messages)) for one in train]
     return wanted
 
 
@@ -97,6 +97,7 @@ def write_text_targets(
                 ask.sample,
                 said if isinstance(said, str) else "",
                 None if why is None else REASONS.get(why, why.replace("_", " ")),
+                prompt.messages,
             )
         )
     answers = leave_out(answers, options)
@@ -163,19 +164,19 @@ def _documents(
     kept = [place for place, answer in enumerate(answers) if answer.left_out is None]
     made = answer_documents(
         tokenizer,
-        [
-            (Prompt(answers[place].prompt, answers[place].source, answers[place].row),
-             answers[place].text)
-            for place in kept
-        ],
+        [(_prompt_of(answers[place]), answers[place].text) for place in kept],
         sequence_length=recipe.task.sequence_length,
         train_on=recipe.data.train_on,
         control_tokens=recipe.data.control_tokens,
-    )  # fmt: skip
+    )
     found: list[Document | str | None] = [answer.left_out for answer in answers]
     for place, document in zip(kept, made, strict=True):
         found[place] = document
     return found
+
+
+def _prompt_of(answer: WrittenAnswer) -> Prompt:
+    return Prompt(answer.prompt, answer.source, answer.row, tuple(answer.messages))
 
 
 def answered_documents(

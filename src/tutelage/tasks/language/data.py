@@ -108,7 +108,6 @@ def prepare_prompted_data(recipe: LanguageRecipe, tokenizer: Any) -> PreparedPro
     from tutelage.data.documents.prompts import prepare_prompts
 
     data = recipe.data
-    assert data.prompt_field is not None  # the recipe is refused without
     return prepare_prompts(
         data.train,
         tokenizer,
@@ -116,6 +115,7 @@ def prepare_prompted_data(recipe: LanguageRecipe, tokenizer: Any) -> PreparedPro
         test=data.test,
         prompt_field=data.prompt_field,
         response_field=data.response_field,
+        messages_field=data.messages_field,
         sequence_length=recipe.task.sequence_length,
         long_documents=recipe.task.long_documents,
         train_on=data.train_on,

@@ -67,7 +67,8 @@ class LanguageData(DataFiles):
 
     messages_field: str | None = Field(default=None, min_length=1)
     """The column that holds a conversation: a list of {role, content}, rendered with the teacher's
-    chat template."""
+    chat template. With text targets the teacher answers it; a last message of the assistant is the
+    row's own response."""
 
     train_on: Literal["response", "all"] = "response"
     """What the student learns to write of a prompt with its response or of a conversation: what the

@@ -12,6 +12,7 @@ import numpy as np
 
 from tutelage.data import PreparedDocuments
 from tutelage.data.documents.chat import has_chat_template
+from tutelage.data.documents.messages import Message
 from tutelage.data.documents.prompts import PreparedPrompts, Prompt, prompt_text
 from tutelage.errors import DataError, NotEnoughDisk, NotEnoughMemory, Problem, RecipeError
 from tutelage.tasks.estimates import (
@@ -83,21 +84,39 @@ def text_problems(
     own = prompts.documents
     empty = [part for part in ("train", "validation") if not getattr(own, part)]
     if recipe.evaluate.control and empty:
+        where = (
+            f"add the column {recipe.data.response_field}"
+            if recipe.data.messages_field is None
+            else f"end {recipe.data.messages_field} with what the assistant says"
+        )
         problems.append(
             Problem(
                 "evaluate.control",
                 "controls are trained on the responses of the data, and there are none in "
-                f"{' and '.join(empty)}: add the column {recipe.data.response_field}, or set "
-                "control: false",
+                f"{' and '.join(empty)}: {where}, or set control: false",
             )
         )
     system = text_options(recipe).system
-    if system is not None and teacher_spec(recipe).has_weights and has_chat_template(tokenizer):
+    asked = [*prompts.train, *prompts.validation, *prompts.test]
+    if system is not None and (
+        own_system := [one for one in asked if one.messages and _is_of_system(one.messages[0])]
+    ):
+        first = own_system[0]
+        message = (
+            f"{len(own_system):,} conversations have a message of the system of their own, for "
+            f"instance {first.source}, row {first.row}: remove targets.system, or those messages"
+        )
+        problems.append(Problem("targets.system", message))
+    elif system is not None and teacher_spec(recipe).has_weights and has_chat_template(tokenizer):
         try:
-            prompt_text(tokenizer, texts[0], system=system)
+            prompt_text(tokenizer, texts[0], system=system, messages=prompts.train[0].messages)
         except DataError as error:
             problems.append(Problem("targets.system", str(error)))
     return problems
+
+
+def _is_of_system(message: Message) -> bool:
+    return message["role"] in ("system", "developer")
 
 
 def estimate_text_run(

@@ -18,12 +18,13 @@ from typing import Any
 from tutelage.errors import TargetsCorrupt, TargetsMismatch
 from tutelage.runs.files import atomic_write_bytes, atomic_write_json
 from tutelage.targets.kinds import TextOptions
+from tutelage.targets.languages import in_another_language
 from tutelage.targets.manifest import ANSWERS_FORMAT
 from tutelage.targets.manifest import FILE as MANIFEST_FILE
 
 FILE = "answers.jsonl"
 VERSION = 1
-SHORT, LONG = "too short", "too long"
+SHORT, LONG, FOREIGN = "too short", "too long", "in another language"
 REPEATED, REPEATED_ANYWHERE = "repeated for its prompt", "given to another prompt"
 
 
@@ -56,7 +57,7 @@ def leave_out(answers: Sequence[WrittenAnswer], options: TextOptions) -> list[Wr
     Args:
         answers: In any order; of equal ones the first is kept. Those that have a reason keep it
             and are nobody's duplicate.
-        options: Bounds and what becomes of duplicates.
+        options: Bounds, languages, and what becomes of duplicates.
 
     Example:
         >>> one = WrittenAnswer("train", "Hi", "a.jsonl", 1, 0, "Hello  there")
@@ -67,7 +68,7 @@ def leave_out(answers: Sequence[WrittenAnswer], options: TextOptions) -> list[Wr
     seen: set[tuple[str, ...]] = set()
     found = []
     for answer in answers:
-        why = answer.left_out or _out_of_bounds(answer.text, options)
+        why = answer.left_out or _not_wanted(answer.text, options)
         if why is None and options.duplicates != "keep":
             words = plain(answer.text)
             for_prompt, for_all = (answer.part, answer.prompt, words), (answer.part, words)
@@ -85,11 +86,15 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def _out_of_bounds(text: str, options: TextOptions) -> str | None:
+def _not_wanted(text: str, options: TextOptions) -> str | None:
     length = len(text.strip())
     if length < options.shortest:
         return SHORT
-    return LONG if options.longest is not None and length > options.longest else None
+    if options.longest is not None and length > options.longest:
+        return LONG
+    if options.languages is not None and in_another_language(text, options.languages):
+        return FOREIGN
+    return None
 
 
 def counted(answers: Sequence[WrittenAnswer]) -> dict[str, dict[str, Any]]:

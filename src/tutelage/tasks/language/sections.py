@@ -146,6 +146,10 @@ class LiveTargetsSpec(Section):
     """The kind of targets."""
 
 
+LATER_TEXT_KEYS = ("languages",)
+"""Keys of text targets that recipes of before did not have."""
+
+
 class TextTargetsSpec(section(TextOptions, kind="text")):
     """The teacher writes answers to prompts, and students learn them as text: sequence-level
     distillation, for any teacher that writes.
@@ -153,6 +157,10 @@ class TextTargetsSpec(section(TextOptions, kind="text")):
 
     kind: Literal["text"]
     """The kind of targets."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_filters(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_absent(handler(self), LATER_TEXT_KEYS)
 
 
 TokenTargets = Annotated[

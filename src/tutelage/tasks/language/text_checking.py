@@ -15,6 +15,7 @@ from tutelage.data.documents.chat import has_chat_template
 from tutelage.data.documents.messages import Message
 from tutelage.data.documents.prompts import PreparedPrompts, Prompt, prompt_text
 from tutelage.errors import DataError, NotEnoughDisk, NotEnoughMemory, Problem, RecipeError
+from tutelage.targets.languages import language_problem
 from tutelage.tasks.estimates import (
     Check,
     describe_bytes,
@@ -81,6 +82,9 @@ def text_problems(
     """
     texts = [prompt.text for prompt in prompts.train[:COMPARED_TEXTS]]
     problems = language_student_problems(recipe, prompts.documents, tokenizer, texts=texts)
+    languages = text_options(recipe).languages
+    if languages is not None and (wrong := language_problem(languages)) is not None:
+        problems.append(Problem("targets.languages", wrong))
     own = prompts.documents
     empty = [part for part in ("train", "validation") if not getattr(own, part)]
     if recipe.evaluate.control and empty:

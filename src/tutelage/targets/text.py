@@ -46,6 +46,8 @@ class WrittenAnswer:
     """The answer; of one that is no answer, nothing."""
     left_out: str | None = None
     """In a few words, why nothing is learned from it; None: it is kept."""
+    accepted: float | None = None
+    """The probability, from a judge, that it is good enough; None: nobody judged it."""
     messages: Sequence[Mapping[str, Any]] = ()
     """The conversation that it answers, of which `prompt` is the transcript; none: `prompt` is what
     a user says."""
@@ -166,8 +168,10 @@ def read_answers(folder: Path, *, teacher: str | None = None) -> list[WrittenAns
 
 
 def _line(answer: WrittenAnswer) -> dict[str, Any]:
-    """What stands in a line of the file; messages only where there are any."""
-    return {key: value for key, value in asdict(answer).items() if key != "messages" or value}
+    """What stands in a line of the file; what few answers have only where there is any."""
+    told = asdict(answer)
+    absent = [key for key in ("accepted", "messages") if told[key] in (None, ())]
+    return {key: value for key, value in told.items() if key not in absent}
 
 
 def _parsed(content: bytes) -> Iterator[WrittenAnswer]:

@@ -17,6 +17,7 @@ from tutelage.data.documents.prompts import PARTS, PreparedPrompts, Prompt, answ
 from tutelage.errors import ModelError
 from tutelage.targets.kinds import TextOptions
 from tutelage.targets.text import WrittenAnswer, counted, leave_out, write_answers
+from tutelage.tasks.language.accepting import judged
 from tutelage.tasks.language.data import text_options
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.teachers.api.protocol import BadAnswer
@@ -57,6 +58,7 @@ def write_text_targets(
     *,
     teacher: str,
     out: Path,
+    beside: Path,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Let a teacher answer every prompt, choose what is learned from, and write both down.
@@ -68,6 +70,7 @@ def write_text_targets(
         tokenizer: Whose tokens students read.
         teacher: Its fingerprint.
         out: The folder of answers.
+        beside: The folder beside the runs where a judge's verdicts are kept.
         progress: A bar in answers.
 
     Returns:
@@ -97,7 +100,7 @@ def write_text_targets(
                 ask.sample,
                 said if isinstance(said, str) else "",
                 None if why is None else REASONS.get(why, why.replace("_", " ")),
-                prompt.messages,
+                messages=prompt.messages,
             )
         )
     answers = leave_out(answers, options)
@@ -105,15 +108,17 @@ def write_text_targets(
         answer if isinstance(document, Document) else replace(answer, left_out=document)
         for answer, document in zip(answers, _documents(recipe, answers, tokenizer), strict=True)
     ]
+    answers, judge = judged(recipe, answers, beside=beside, progress=progress)
     write_answers(out, answers, teacher=teacher)
     parts = counted(answers)
     if empty := [part for part in ("train", "validation") if not parts[part]["kept"]]:
         raise ModelError(
             f"no answer of the teacher to the {' and '.join(empty)} prompts is kept "
             f"({describe_left_out(parts, empty)}): {out / 'answers.jsonl'} holds them all. Raise "
-            "max_new_tokens, or change the filters of targets"
+            "max_new_tokens, or change the filters or the judge of targets"
         )
-    return {"teacher": teacher, "parts": parts, "answers": dict(writer.account)}
+    account = {**writer.account, **({} if judge is None else {"judge": judge})}
+    return {"teacher": teacher, "parts": parts, "answers": account}
 
 
 def _without_room(

@@ -23,6 +23,7 @@ from tutelage.tasks.recipe import (
     Preference,
     without_absent,
 )
+from tutelage.tasks.teachers import JudgingTeacher
 from tutelage.train.settings import LanguageTrainSettings
 from tutelage.types import Seed
 
@@ -146,7 +147,28 @@ class LiveTargetsSpec(Section):
     """The kind of targets."""
 
 
-LATER_TEXT_KEYS = ("languages",)
+class Judge(Section):
+    """A second teacher that says whether an answer of the first is good enough for its prompt."""
+
+    teacher: JudgingTeacher
+    """Who is asked, yes or no: a model here (`kind: prompted`), or one behind an API, both as
+    teachers of a classification are written. Its `instruction` says what good enough means; None:
+    that the answer does what the prompt asks, and is right."""
+
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    """The least probability of yes with which an answer is kept."""
+
+    @model_validator(mode="after")
+    def _nothing_to_calibrate_on(self) -> Judge:
+        if getattr(self.teacher, "calibration", "none") not in ("none", "contextual"):
+            raise refusal(
+                f"teacher.calibration is {self.teacher.calibration}, which needs training rows, "
+                "and a judge has none: choose none or contextual"
+            )
+        return self
+
+
+LATER_TEXT_KEYS = ("languages", "judge")
 """Keys of text targets that recipes of before did not have."""
 
 
@@ -157,6 +179,10 @@ class TextTargetsSpec(section(TextOptions, kind="text")):
 
     kind: Literal["text"]
     """The kind of targets."""
+
+    judge: Judge | None = None
+    """A second teacher that reads each answer which the filters let through, and leaves out those
+    that are not good enough; None: nobody does."""
 
     @model_serializer(mode="wrap")
     def _without_absent_filters(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -397,7 +397,12 @@ def test_what_a_teacher_behind_an_api_cannot_give_is_refused(tmp_path: Path, wei
 def test_the_recipes_of_the_page_load(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "language-text.md").read_text("utf-8")
     recipes = [block.partition("```")[0] for block in page.split("```yaml\n")[1:]]
-    assert len(recipes) == 2
-    for text in recipes:
+    assert len(recipes) == 3
+    targets = (
+        recipes[0].partition("targets:")[0]
+        + recipes.pop()
+        + "students: {a: {kind: pruned, layers: 2}}\n"
+    )
+    for text in (*recipes, targets):
         (tmp_path / "recipe.yaml").write_text(text, "utf-8")
         assert load_recipe(tmp_path / "recipe.yaml").targets.kind == "text"

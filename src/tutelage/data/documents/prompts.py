@@ -213,7 +213,7 @@ def _read_conversations(
     usable = rows.columns and check_columns(rows, [field], own, keys="messages_field")
     if usable and can_hold_messages(path, field, tokenizer, own):
         for number, values in rows.values:
-            cell = values.get(field)
+            cell: Any = values.get(field)
             if wrong := messages_problem(cell):
                 own.add("that hold no conversation", number, f"`{field}` {wrong}")
                 continue

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tutelage.errors import Problem
 from tutelage.runs import fingerprint
 from tutelage.targets.text import WrittenAnswer
+from tutelage.tasks.language.data import text_options
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.sections import Judge
 from tutelage.teachers.prompted.spec import PromptedTeacherSpec
@@ -139,7 +140,7 @@ def judged(
     judge, spec = judge_of(recipe), judge_spec(recipe)
     if judge is None or spec is None:
         return list(answers), None
-    system = recipe.targets.system
+    system = text_options(recipe).system
     texts = {
         place: Example(judged_text(one, system=system), source=one.source, row=one.row)
         for place, one in enumerate(answers)

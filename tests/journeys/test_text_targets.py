@@ -303,6 +303,7 @@ def test_a_judge_behind_an_api_leaves_answers_out(tmp_path: Path, weights: Path)
         assert "judge-1 behind an API (chat); kept are answers" in page
         assert "not accepted by the judge" in page
         assert "Asked of the judge" in page
+        load_recipe(outcome.folder.path / "recipe.yaml")  # as it was written out, it is a recipe
         # Another threshold, another price: nothing is asked again.
         text = path.read_text("utf-8")
         path.write_text(text.replace("input: 10", "input: 11"), "utf-8")
@@ -313,6 +314,17 @@ def test_a_judge_behind_an_api_leaves_answers_out(tmp_path: Path, weights: Path)
         assert server.paid.total() == told["requests"]
         found = read_answers(more.folder.targets_path)
         assert not any(one.left_out == "not accepted by the judge" for one in found)
+        # A budget that is spent leaves the rest without a verdict; what judges was asked first.
+        path.write_text(
+            text.replace("retries: 0", "retries: 0, budget: {requests: 18, then: train}")
+        )
+        spent = run(load_recipe(path), root=tmp_path / "others", until="label")
+        found = read_answers(spent.folder.targets_path)
+        over = {one.part for one in found if one.left_out == "not judged: over budget"}
+        assert over == {"train"}
+        path.write_text(path.read_text("utf-8").replace("18, then: train", "19"))
+        with pytest.raises(BudgetSpent, match="raise budget"):
+            run(load_recipe(path), root=tmp_path / "others", until="label")
 
 
 def test_a_judge_in_memory_leaves_answers_out(tmp_path: Path, weights: Path) -> None:

@@ -152,13 +152,14 @@ def _no_response(source: Source) -> Iterator[Problem]:
 def _text_problems(source: Source) -> Iterator[Problem]:
     """What has no meaning where students learn what the teacher wrote, and nothing else of it."""
     data = mapping(source.values.get("data"))
-    if not data.get("prompt_field"):
+    if not (data.get("prompt_field") or data.get("messages_field")):
         yield Problem(
             source.where(("data",)),
             "`targets.kind` is text, so the teacher answers prompts: name their column, "
-            "data.prompt_field",
+            "data.prompt_field, or that of conversations, data.messages_field",
         )
-    if mapping(source.values.get("evaluate")).get("control") and not data.get("response_field"):
+    responses = data.get("response_field") or data.get("messages_field")
+    if mapping(source.values.get("evaluate")).get("control") and not responses:
         yield Problem(
             source.where(("evaluate", "control")),
             "`evaluate.control`: with text targets controls are trained on the responses of the "

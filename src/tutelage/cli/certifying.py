@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.cli.streams import write_json, write_result
-from tutelage.cli.terminal import progress_for
 from tutelage.errors import one_line
 
 
@@ -95,6 +94,7 @@ def price(word: str) -> float:
 
 def certify(options: argparse.Namespace) -> int:
     """`tutelage certify`: write a certificate; exit 1 where no share can be certified."""
+    from tutelage.cli.terminal import progress_for
     from tutelage.recipes.certifying import certify_run
 
     progress = progress_for(quiet=options.quiet or options.json)

@@ -8,7 +8,6 @@ from typing import Any
 
 from tutelage.cli.certifying import share
 from tutelage.cli.streams import write_json, write_result
-from tutelage.cli.terminal import progress_for
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +59,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Retrain; 0 where the new student is better, 1 where it is not."""
+    from tutelage.cli.terminal import progress_for
     from tutelage.recipes.retraining import retrain
 
     found = retrain(

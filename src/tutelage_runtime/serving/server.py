@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import prometheus_client
 import uvicorn
 
 from tutelage_runtime.bundle import STUDENT
@@ -64,6 +65,7 @@ def run(
         ServeError: It cannot start.
     """
     log = json_log() if log is None else log
+    prometheus_client.disable_created_metrics()  # one series more for each, which nobody asks for
     server = Server(options, sources, predicates=predicates, load=load, around=around, log=log)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve())

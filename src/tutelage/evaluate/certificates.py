@@ -91,8 +91,8 @@ def threshold_over_all(
         confidence: Above 0 and below 1.
 
     Returns:
-        The threshold, `ALWAYS` where every row may be answered; None where no row may, because
-        there are too few.
+        The threshold, just below all scores where every row may be answered; None where no row
+        may, because there are too few.
 
     Source: Bates, Angelopoulos, Lei, Malik, Jordan 2021 (arXiv:2101.02703), theorem 1 and appendix
         A: for a loss that is monotone in the threshold. Learn then Test (arXiv:2110.01052) with a
@@ -102,8 +102,11 @@ def threshold_over_all(
     if allowed < 0:
         return None
     wrong = np.sort(scores[disagreed])[::-1]
-    limit = float(wrong[allowed]) if len(wrong) > allowed else ALWAYS
-    return max(limit, ALWAYS)
+    if len(wrong) > allowed and wrong[allowed] >= ALWAYS:
+        return float(wrong[allowed])
+    # All of these rows pass; what scores lower than any of them is still forwarded, at no risk.
+    seen = scores[scores > ALWAYS]
+    return float(np.nextafter(seen.min(), ALWAYS)) if len(seen) else ALWAYS
 
 
 def threshold_over_answered(

@@ -38,8 +38,6 @@ from tutelage_runtime.novelty import Novelty, novelty_bytes
 
 Over = Literal["all", "answered"]
 Against = Literal["teacher", "labels"]
-FOLDER = "certificates"
-"""Of a run, with a folder for each certified student."""
 AUDIT_SHARE, AUDIT_ALPHA = 0.02, 0.01
 """Share of requests that is audited, and how often that may call a good student broken."""
 MOST_TRAINING = 4000
@@ -203,11 +201,11 @@ def certify_run(
             "false_alarms": found.called_new,
         }
     values["sum"] = certificate_sum(values)
-    folder = run / FOLDER / subject.name if out is None else out
+    folder = RunFolder(run).certificates_path / subject.name if out is None else out
     if gate is not None:
         atomic_write_bytes(folder / NOVELTY, content)
     atomic_write_json(folder / CERTIFICATE, values)
-    if folder.parent == run / FOLDER:
+    if folder.parent == RunFolder(run).certificates_path:
         with lock(run):
             RunFolder(run).stage("report").withdraw()  # its page would not show this
     return values | {"file": str(folder / CERTIFICATE)}
@@ -297,13 +295,13 @@ def _chosen(
         if student is not None and student not in names:
             raise RecipeError(f"{run} has no student {student!r}; it has {', '.join(names)}")
         subjects = [_trained(run, name) for name in (names if student is None else [student])]
-    best: tuple[float, Subject, Floats, Floats | None] | None = None
+    best: tuple[tuple[float, float], Subject, Floats, Floats | None] | None = None
     for subject in subjects:
         probs, features = subject.answer(texts)
         wrong = probs.argmax(axis=1) != expected
-        answered = answered_at(Score().of(probs), wrong, share=share)
-        if best is None or answered > best[0]:
-            best = answered, subject, probs, features
+        promise = answered_at(Score().of(probs), wrong, share=share), -float(wrong.mean())
+        if best is None or promise > best[0]:
+            best = promise, subject, probs, features
     assert best is not None
     return best[1:]
 

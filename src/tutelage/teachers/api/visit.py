@@ -98,7 +98,7 @@ class Visit(Generic[Item, Found]):
         name = request_name(request, attempt=0)
         return self._work.journal.reply(name) or await self._ask(name, request)
 
-    async def _ask(self, name: bytes, request: Request) -> dict[str, Any]:
+    async def _ask(self, name: bytes, request: Request) -> Mapping[str, Any]:
         """Make one request, keep its reply, and give it."""
         work, server = self._work, self._server
         assert server is not None
@@ -108,7 +108,7 @@ class Visit(Generic[Item, Found]):
         try:
             async with self._limiter:
                 started = time.monotonic()
-                reply = await server.post(request)
+                reply = work.kept(request, await server.post(request))
                 seconds = time.monotonic() - started
         except BadAnswer as bad:
             self._refuse_all_rejected(bad)

@@ -157,10 +157,11 @@ class TokenCompletions:
             try:
                 reply = await ask(self._request(text, self.k, add_special_tokens=False))
             except BadAnswer as bad:
-                if bad.reason == "rejected" and "logprobs" in str(bad):
+                if bad.reason == "rejected":
                     raise ModelError(
-                        f"the server gives fewer than {self.k} tokens a place ({bad}): start it "
-                        f"with --max-logprobs {self.k}, or lower targets.k"
+                        f"the server rejects a first text ({bad}). Where it tells fewer than "
+                        f"{self.k} tokens a place, start it with --max-logprobs {self.k}, or lower "
+                        "targets.k"
                     ) from None
                 raise
             served = [next(iter(told)) for told in _places(reply)]

@@ -111,11 +111,26 @@ def _no_probabilities(source: Source, kind: Any) -> Iterator[Problem]:
     """What only a teacher can give that is here."""
     if mapping(source.values.get("teacher")).get("kind") != "api":
         return
-    if kind != "text":
+    protocol = mapping(source.values.get("teacher")).get("protocol", "chat")
+    if kind not in ("text", "top_k"):
         yield Problem(
             source.where(("targets",)),
-            "`teacher.kind` is api, and a chat tells no probabilities of a student's tokens: let "
-            "the teacher write, targets: {kind: text}",
+            "`teacher.kind` is api, and a server tells no whole distributions: let the teacher "
+            "write, targets: {kind: text}, or where it is vLLM take its likeliest tokens, targets: "
+            "{kind: top_k} with protocol: completions",
+        )
+    elif (kind, protocol) == ("top_k", "chat"):
+        yield Problem(
+            source.where(("teacher", "protocol")),
+            "`teacher.protocol` is chat, which tells no probabilities of a student's tokens: set "
+            "protocol: completions where the server is vLLM, or let the teacher write, targets: "
+            "{kind: text}",
+        )
+    elif (kind, protocol) == ("text", "completions"):
+        yield Problem(
+            source.where(("teacher", "protocol")),
+            "`teacher.protocol` is completions, which tells tokens of documents that are there; "
+            "for targets of kind text set protocol: chat",
         )
     if mapping(source.values.get("evaluate")).get("prefer") is not None:
         yield Problem(

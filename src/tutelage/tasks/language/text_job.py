@@ -4,7 +4,6 @@ learn them, scores. Controls learn the responses of the data instead.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -26,7 +25,6 @@ from tutelage.tasks.language.answering import (
     write_text_targets,
 )
 from tutelage.tasks.language.data import (
-    assignment_of,
     documents_fingerprint,
     load_teacher,
     prepare_prompted_data,
@@ -37,7 +35,7 @@ from tutelage.tasks.language.data import (
     text_options,
 )
 from tutelage.tasks.language.evaluating import evaluate_language_run
-from tutelage.tasks.language.job import STUDENT_FILES
+from tutelage.tasks.language.job import STUDENT_FILES, make_teacher
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.text_checking import estimate_text_run, text_problems
 from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
@@ -150,11 +148,7 @@ class TextJob:
 
     def fit_teacher(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """Write down who is asked."""
-        shutil.rmtree(folder.teacher_path, ignore_errors=True)
-        folder.teacher_path.mkdir(parents=True)
-        return teacher_spec(self.recipe).make(
-            assignment_of(self.recipe), out=folder.teacher_path, progress=progress
-        )
+        return make_teacher(self.recipe, folder, progress)
 
     def teacher_files(self, folder: RunFolder) -> Sequence[Path]:
         """What `fit_teacher` leaves."""

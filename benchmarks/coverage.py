@@ -209,8 +209,7 @@ def measure(run: Path, work: Path, other: str, *, resplits: int, engine: int) ->
         "classes": found["T_test"].shape[1],
         "best": best,
         "students": {
-            name: ours(probs, found, resplits=resplits)
-            for name, probs in students.items()
+            name: ours(probs, found, resplits=resplits) for name, probs in students.items()
         },
         "head": ours(head(found), found, resplits=resplits),
         "jevstiller": json.loads(said.read_text("utf-8")),

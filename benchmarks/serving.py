@@ -36,7 +36,7 @@ WAIT = 60.0
 def plain_server(folder: str, port: int) -> None:
     """What one writes in an hour: FastAPI around a pipeline."""
     import uvicorn
-    from fastapi import FastAPI
+    from fastapi import FastAPI  # pyright: ignore[reportMissingImports]
     from pydantic import BaseModel
     from transformers import pipeline
 
@@ -55,7 +55,11 @@ def plain_server(folder: str, port: int) -> None:
     def answer(body: Body) -> dict[str, Any]:
         found = classify(body.input, truncation=True)
         scores = {one["label"]: one["score"] for one in found}
-        return {"data": [{"index": 0, "label": max(scores, key=scores.get), "probs": scores}]}
+        return {
+            "data": [
+                {"index": 0, "label": max(scores, key=lambda one: scores[one]), "probs": scores}
+            ]
+        }
 
     Body.model_rebuild()
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
@@ -147,7 +151,7 @@ def page(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("student", help="folder of a run's student")
     parser.add_argument("export", help="folder that tutelage export wrote of it")
     parser.add_argument("texts", help="csv with a column text")

@@ -320,6 +320,12 @@ def export(options: argparse.Namespace) -> int:
             f"probabilities at most {written['difference']:.2g} apart; temperature "
             f"{written['temperature']:g}"
         )
+    if "mean_kl" in written:
+        write_result(
+            f"{plain_bytes(written['bytes'])}; {written['mean_kl']:.2g} nats from the student at "
+            f"{written['positions']:,} positions of {written['texts']:,} {written['against']}, the "
+            f"likeliest token agrees at {written['top1_agreement']:.1%}"
+        )
     return 0
 
 

@@ -196,7 +196,8 @@ def build_parser() -> argparse.ArgumentParser:
         choices=[name for name in FORMATS if needs_work(name)],
         help="onnx: a folder that answers without torch, in float32; onnx_int8: the same in a "
         "quarter of the bytes, whose probabilities differ a little; wheel, wheel_int8: these as a "
-        "Python package to install",
+        "Python package to install; gguf, gguf_q8_0, gguf_q4_0: a language model for llama.cpp, in "
+        "16, 8 and 4 bits",
     )
     export.add_argument(
         "--student", help="which student of a run folder [the one that predict takes]"

@@ -187,7 +187,7 @@ def splitting_of(student: Path) -> str:
     elif own_words and others in ([], [_DIGITS]):
         found = "smollm" if others else "gpt-2"
     elif not own_words and len(others) == 1 and others[0].get("type") == "Split":
-        pattern = (others[0].get("pattern") or {}).get("Regex")
+        pattern = str((others[0].get("pattern") or {}).get("Regex"))
         found = {_LLAMA3: "llama-bpe", _QWEN2: "qwen2"}.get(pattern)
     else:
         found = None

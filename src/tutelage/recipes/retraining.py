@@ -225,9 +225,9 @@ def _exchanges(files: Sequence[Path]) -> Iterator[dict[str, Any] | None]:
             for line in file:
                 try:
                     value = json.loads(line)
-                    whole = {"request", "response"} <= value.keys()
-                except (ValueError, AttributeError, RecursionError):
-                    whole = False
+                except (ValueError, RecursionError):
+                    value = None
+                whole = isinstance(value, dict) and {"request", "response"} <= value.keys()
                 yield value if whole else None
 
 

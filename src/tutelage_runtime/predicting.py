@@ -10,12 +10,13 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from tutelage_runtime.student import TextError
+from tutelage_runtime.terminal import Parser, exit_code_of, parse
 
 if TYPE_CHECKING:
     import argparse
@@ -26,9 +27,23 @@ TEXTS_AT_ONCE = 1024
 _LONGEST_CELL = 1 << 24
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Words that the command takes."""
-    parser.add_argument("folder", type=Path, help="of an exported student")
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    folder: Path | None = None,
+    program: str = "tutelage-runtime predict",
+) -> int:
+    """Answer texts, and give the exit code.
+
+    Args:
+        arguments: Words after the command's; None takes them from the process.
+        folder: Of the exported student; None: the first word names it.
+        program: How the command is called.
+    """
+    parser = Parser(prog=program, description="Answer texts with an exported student.")
+    if folder is None:
+        parser.add_argument("folder", type=Path, help="of an exported student")
+    parser.set_defaults(folder=folder)
     parser.add_argument(
         "text", nargs="*", help="texts; without any, and without --file, the lines of stdin"
     )
@@ -39,16 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--text-field", default="text", help="the column of --file [text]")
     parser.add_argument("--json", action="store_true", help="one JSON object for each text")
+    options = parse(parser, arguments)
+    return exit_code_of(lambda: _run(options))
 
 
-def run(options: argparse.Namespace) -> int:
-    """Answer; see `add_arguments`.
-
-    Raises:
-        BundleError: The folder is no exported student.
-        TextError: There are no texts, or something is none.
-        OSError: The file cannot be read.
-    """
+def _run(options: argparse.Namespace) -> int:
     from tutelage_runtime.session import load
 
     if options.text and options.file is not None:

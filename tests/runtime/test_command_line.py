@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tutelage_runtime import load
-from tutelage_runtime.__main__ import main
+from tutelage_runtime.__main__ import COMMANDS, main
 
 
 @pytest.fixture
@@ -29,6 +29,16 @@ def test_texts_are_answered_a_line_each(bundle, capsys):
         [student.labels[row.argmax()], f"{row.max():.4f}", " ".join(text.split())]
         for text, row in zip(given, probs, strict=True)
     ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--json", "a", "b"], ["a", "--json", "b"], ["a", "b", "--json"], ["--json", "--", "-a"]],
+)
+def test_texts_may_come_after_options(words, bundle, capsys):
+    assert main(["predict", str(bundle), *words]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["text"] for row in rows] == (["-a"] if "--" in words else ["a", "b"])
 
 
 FILES = {
@@ -96,6 +106,17 @@ def test_wrong_words_are_one_line(capsys):
     assert stopped.value.code == 2
     [line] = capsys.readouterr().err.splitlines()
     assert "the following arguments are required: folder" in line
+    with pytest.raises(SystemExit):
+        main(["predict", "folder", "text", "--wide"])
+    assert "error: unrecognized arguments: --wide; see" in capsys.readouterr().err
+
+
+def test_the_commands_are_listed_and_others_refused(capsys):
+    assert main([]) == main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {word} " in out for word in COMMANDS)
+    assert main(["precit"]) == 2
+    assert "error: there is no command 'precit': expected one of predict" in capsys.readouterr().err
 
 
 def test_a_process_of_its_own_needs_no_torch(bundle):

@@ -1,11 +1,11 @@
 """Language students for llama.cpp: one GGUF file with weights, tokenizer and chat template.
 
-In: the folder of a Llama-class student. Out: `model.gguf`, which is read again and compared with the
-student before it counts: every tensor, the tokens of odd texts, and the next token's distribution.
+In: the folder of a Llama-class student. Out: `model.gguf`, which is read again and compared with
+the student before it counts.
 
 Rows of a quantised matrix are stored in blocks of 32 values; matrices whose rows do not divide keep
-16 bits. Blocks of 256 (the K quantisations) cannot be written by the `gguf` package; llama.cpp's own
-`llama-quantize` makes them from the 16-bit file.
+16 bits. Blocks of 256 (the K quantisations) cannot be written by the `gguf` package; llama.cpp's
+own `llama-quantize` makes them from the 16-bit file.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.errors import ModelError
+from tutelage.errors import ExportFailed, ModelError
+from tutelage.export.subject import Subject
+from tutelage.runs import atomic_write_json
 
 GGUF_FILE = "model.gguf"
+PARITY = "parity.json"
 Weights = Literal["f16", "q8_0", "q4_0"]
 ARCHITECTURES = {"LlamaForCausalLM": "LLAMA", "Qwen2ForCausalLM": "QWEN2"}
 """What transformers calls a model, and llama.cpp."""
@@ -34,6 +37,38 @@ _LLAMA3 = (
 _QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
+def write_f16(subject: Subject, out: Path) -> Mapping[str, Any]:
+    """Fill a folder with `model.gguf` in 16 bits, see `export`."""
+    return _write(subject, out, weights="f16")
+
+
+def write_q8_0(subject: Subject, out: Path) -> Mapping[str, Any]:
+    """Fill a folder with `model.gguf` in 8 bits, see `export`."""
+    return _write(subject, out, weights="q8_0")
+
+
+def write_q4_0(subject: Subject, out: Path) -> Mapping[str, Any]:
+    """Fill a folder with `model.gguf` in 4 bits, see `export`."""
+    return _write(subject, out, weights="q4_0")
+
+
+def _write(subject: Subject, out: Path, *, weights: Weights) -> Mapping[str, Any]:
+    from tutelage.export.gguf_parity import compare
+
+    path = out / GGUF_FILE
+    facts = write_gguf(subject.folder, path, weights=weights)
+    tested = subject.origin.tested
+    texts = None if tested is None else tested.texts
+    found = compare(subject.folder, path, texts, weights=weights)
+    atomic_write_json(out / PARITY, {**facts, **found.record})
+    if found.problems:
+        raise ExportFailed(
+            f"{path.name} in {weights} of {subject.name} does not continue texts as the student: "
+            f"{'; '.join(found.problems)}."
+        )
+    return {**facts, **found.record}
+
+
 def write_gguf(student: Path, path: Path, *, weights: Weights) -> Mapping[str, Any]:
     """Write a student as a GGUF file.
 
@@ -43,8 +78,8 @@ def write_gguf(student: Path, path: Path, *, weights: Weights) -> Mapping[str, A
         weights: How matrices are stored. Vectors stay float32.
 
     Returns:
-        Facts: `architecture`, `weights`, `bytes`, `tensors`, and `kept_f16`, how many matrices do not
-        divide into blocks.
+        Facts: `architecture`, `weights`, `bytes`, `tensors`, and `kept_f16`, how many matrices do
+        not divide into blocks.
 
     Raises:
         ModelError: llama.cpp has no such architecture or tokenizer, or the file was not written by
@@ -90,8 +125,8 @@ def _config(student: Path) -> dict[str, Any]:
     names = config.get("architectures") or [config.get("model_type")]
     if names[0] not in ARCHITECTURES:
         raise ModelError(
-            f"{student} is a {names[0]}; GGUF files are written of {', '.join(ARCHITECTURES)}: use a "
-            "transformer or a pruned student of such a teacher, or another format"
+            f"{student} is a {names[0]}; GGUF files are written of {', '.join(ARCHITECTURES)}: use "
+            "a transformer or a pruned student of such a teacher, or another format"
         )
     rope = config.get("rope_parameters") or {}
     if rope.get("rope_type", "default") not in ("default", "linear"):
@@ -137,8 +172,8 @@ def splitting_of(student: Path) -> str:
     settings = json.loads((student / "tokenizer.json").read_text("utf-8"))
     if settings["model"]["type"] != "BPE" or settings["model"].get("byte_fallback"):
         raise ModelError(
-            f"{student}: the tokenizer is {settings['model']['type']}, not byte-level BPE; GGUF files "
-            "are written with byte-level BPE"
+            f"{student}: the tokenizer is {settings['model']['type']}; GGUF files are written with "
+            "byte-level BPE alone"
         )
     if settings.get("normalizer") not in (None, {"type": "NFC"}):
         raise ModelError(f"{student}: the tokenizer changes texts before it splits them")
@@ -152,7 +187,7 @@ def splitting_of(student: Path) -> str:
     elif own_words and others in ([], [_DIGITS]):
         found = "smollm" if others else "gpt-2"
     elif not own_words and len(others) == 1 and others[0].get("type") == "Split":
-        pattern = (others[0].get("pattern") or {}).get("Regex")
+        pattern = str((others[0].get("pattern") or {}).get("Regex"))
         found = {_LLAMA3: "llama-bpe", _QWEN2: "qwen2"}.get(pattern)
     else:
         found = None

@@ -30,7 +30,7 @@ from tutelage_runtime.serving.metrics import Metrics
 from tutelage_runtime.serving.options import Options
 from tutelage_runtime.serving.students import Load, Source, Students, load_folder
 
-LINGER_SECONDS = 0.3
+LINGER_SECONDS = 0.5
 """For which connections that are kept alive may still bring a request after SIGTERM."""
 WATCH_SECONDS = 1.0
 """Between looks at `student.json`."""

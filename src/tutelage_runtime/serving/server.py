@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import time
@@ -64,6 +65,8 @@ def run(
         ServeError: It cannot start.
     """
     log = json_log() if log is None else log
+    # Batches are small, and waking threads for a part of one takes longer than the part.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     prometheus_client.disable_created_metrics()  # one series more for each, which nobody asks for
     server = Server(options, sources, predicates=predicates, load=load, around=around, log=log)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:

@@ -55,6 +55,8 @@ def test_a_student_that_is_as_before_goes_on():
         assert not found.call(found.server.reload())
         found.ask("/classify", {"input": "x"})
         assert student.calls[-1] == ["x"]
+        # Its thread goes on too: only what goes through it is counted.
+        assert 'tutelage_texts_total{student="mood"} 1.0' in found.ask("/metrics")[1].decode()
 
 
 def test_what_cannot_answer_a_first_text_keeps_a_server_from_starting():

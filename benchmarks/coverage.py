@@ -11,9 +11,9 @@ the same soft targets.
     python -m venv jevenv && jevenv/bin/pip install jevstiller==0.5.3
     python benchmarks/coverage.py --runs FOLDER --work work --other jevenv/bin/python
 
-FOLDER holds one run folder for each set, named as the set, with every student exported
-(`tutelage export RUN --student NAME --format onnx`). Embeddings and answers are kept in
-`--work`. Writes `benchmarks/results/coverage.{json,md}`.
+FOLDER holds one run folder for each set, named as the set, with those students exported that are to
+be looked at (`tutelage export RUN --student NAME --format onnx`). Embeddings and answers are kept
+in `--work`. Writes `benchmarks/results/coverage.{json,md}`.
 """
 
 from __future__ import annotations
@@ -196,6 +196,7 @@ def measure(run: Path, work: Path, other: str, *, resplits: int, engine: int) ->
     students = {
         place.name: answers_of(run, place.name, work / f"{run.name}.{place.name}.npz")
         for place in sorted((run / "students").iterdir())
+        if (place / "export" / "onnx").is_dir()
     }
     expected = found["T_validation"].argmax(1)
     promise = {}

@@ -9,22 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.data import read_table
-from tutelage.errors import DataError, ModelError, RecipeError, RunIncomplete
-from tutelage.recipes.predicting import holds_model, recipe_of, run_of
+from tutelage.errors import DataError, RecipeError, RunIncomplete
+from tutelage.recipes.certified_students import Floats, Subject, chosen_student
+from tutelage.recipes.predicting import recipe_of, run_of
 from tutelage.runs import (
     RunFolder,
     atomic_write_bytes,
     atomic_write_json,
     lock,
-    require_undamaged,
 )
-from tutelage.runs.digests import file_sha256
 from tutelage.types import SILENT, Example, Progress
 from tutelage_runtime.certificate import (
     CERTIFICATE,
@@ -42,27 +41,6 @@ AUDIT_SHARE, AUDIT_ALPHA = 0.02, 0.01
 """Share of requests that is audited, and how often that may call a good student broken."""
 MOST_TRAINING = 4000
 """Training rows that are looked at for the novelty gate, evenly spaced."""
-Floats = NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A student to be certified."""
-
-    name: str
-    """In its run."""
-    version: str
-    """Of its content."""
-    answer: Answer
-    """What answers."""
-
-
-class Answer(Protocol):
-    """Texts in; probabilities [N, C] and features [N, D], None where there are none, out."""
-
-    def __call__(self, texts: Sequence[str], /) -> tuple[Floats, Floats | None]:
-        """Answer texts."""
-        ...
 
 
 def certify_run(
@@ -145,7 +123,7 @@ def certify_run(
     validation = list(data.validation)
     expected = asked.truth(validation)
     validation, expected = _judged(validation, expected)
-    subject, probs, features = _chosen(
+    subject, probs, features = chosen_student(
         run, student, export, labels, validation, expected, share=disagreement
     )
     gate = _novelty(subject, features, [*data.train, *data.unlabeled])
@@ -266,96 +244,6 @@ def _judged(
     return [examples[place] for place in kept], truth[kept]
 
 
-def _chosen(
-    run: Path,
-    student: str | None,
-    export: Path | None,
-    labels: list[str],
-    validation: list[Example],
-    expected: NDArray[np.int64],
-    *,
-    share: float,
-) -> tuple[Subject, Floats, Floats | None]:
-    """The student, with its answers to the validation rows by which it is chosen."""
-    from tutelage.evaluate.gates import answered_at
-
-    if not validation:
-        raise DataError(
-            f"{run} has no validation rows with an answer, and they choose the student and its "
-            "score: give data.validation such rows"
-        )
-    texts = [one.text for one in validation]
-    if export is not None:
-        subjects = [_exported(export, labels, student)]
-    else:
-        students = RunFolder(run).students_path
-        names = sorted(place.name for place in students.glob("*") if holds_model(place))
-        if not names:
-            raise RunIncomplete(f"{run} holds no trained student: tutelage run {run}")
-        if student is not None and student not in names:
-            raise RecipeError(f"{run} has no student {student!r}; it has {', '.join(names)}")
-        subjects = [_trained(run, name) for name in (names if student is None else [student])]
-    best: tuple[tuple[float, float], Subject, Floats, Floats | None] | None = None
-    for subject in subjects:
-        probs, features = subject.answer(texts)
-        wrong = probs.argmax(axis=1) != expected
-        promise = answered_at(Score().of(probs), wrong, share=share), -float(wrong.mean())
-        if best is None or promise > best[0]:
-            best = promise, subject, probs, features
-    assert best is not None
-    return best[1:]
-
-
-def _trained(run: Path, name: str) -> Subject:
-    """A student as it was trained, which tells no features."""
-    from tutelage.students import load_classifier
-
-    require_undamaged(run, [f"students/{name}"])
-    folder = RunFolder(run).students_path / name
-    classifier = load_classifier(folder)
-
-    def answer(texts: Sequence[str], /) -> tuple[Floats, Floats | None]:
-        return classifier.probs(texts), None
-
-    return Subject(name, trained_version(folder), answer)
-
-
-def trained_version(folder: Path) -> str:
-    """The version of a student that was not exported: of its configuration, weights and words."""
-    files = sorted(
-        place
-        for place in folder.iterdir()
-        if place.is_file() and place.suffix in (".json", ".safetensors", ".npy")
-    )
-    named = "".join(f"{place.name} {file_sha256(place)}\n" for place in files)
-    return hashlib.blake2b(named.encode(), digest_size=8).hexdigest()
-
-
-def _exported(folder: Path, labels: list[str], student: str | None) -> Subject:
-    """A student as it was exported."""
-    from tutelage_runtime.bundle import BundleError
-    from tutelage_runtime.session import load
-
-    try:
-        loaded = load(folder)
-    except BundleError as error:
-        raise ModelError(str(error)) from None
-    if list(loaded.question.labels) != labels:
-        raise RecipeError(
-            f"{folder} answers {', '.join(loaded.question.labels)}, and the run "
-            f"{', '.join(labels)}: give an export of this run"
-        )
-    name = loaded.bundle.name
-    if student is not None and student != name:
-        raise RecipeError(f"{folder} is an export of {name}, not of {student}: leave one out")
-
-    def answer(texts: Sequence[str], /) -> tuple[Floats, Floats | None]:
-        said = loaded.answer(texts)
-        return said.probs, said.features
-
-    return Subject(name, loaded.version, answer)
-
-
 def _novelty(
     subject: Subject, validation: Floats | None, training: list[Example]
 ) -> Novelty | None:
@@ -423,7 +311,7 @@ def _measured(
 
     def judged(
         probs: Floats, features: Floats | None, expected: NDArray[np.int64]
-    ) -> tuple[Floats, NDArray[np.bool_], NDArray[np.int64], NDArray[np.bool_]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64], NDArray[np.bool_]]:
         new = np.zeros(len(probs), dtype=bool)
         if gate is not None and features is not None:
             new = gate.novel(features)

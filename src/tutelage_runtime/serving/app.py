@@ -270,6 +270,7 @@ class App:
                         "labels": list(one.labels),
                         "descriptions": dict(one.descriptions),
                         "instructions": one.instructions,
+                        "notice": one.notice,
                     }
                     for one in self._answerer.served
                 ]

@@ -30,6 +30,7 @@ from tutelage.models import load_language_model, load_tokenizer
 from tutelage.targets import TargetStore
 from tutelage.teachers.api.protocol import Question
 from tutelage.teachers.api.protocols.making import AskingOptions, protocol_named
+from tutelage.teachers.api.protocols.wording import options_listed
 from tutelage.teachers.api.server import Endpoint
 from tutelage.teachers.api.teacher import ApiTeacher
 from tutelage.teachers.api.text_spec import ApiWriterSpec
@@ -75,16 +76,23 @@ def write_model(folder: Path) -> Path:
         for weight in model.parameters():
             if weight.ndim > 1:
                 weight.mul_(6)  # far from uniform
-        asked = tokenizer.apply_chat_template(
-            [{"role": "user", "content": "Which letter?"}],
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-        ids = tokenizer(asked, return_tensors="pt", add_special_tokens=False)["input_ids"]
-        usual = model.model(ids).last_hidden_state[0, -1]
+        asked = [
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+            )
+            for text in (*TEXTS, options_listed(QUESTION, LABELS, letters=True))
+        ]
+        usual = torch.stack(
+            [
+                model.model(**tokenizer(one, return_tensors="pt", add_special_tokens=False))[0][
+                    0, -1
+                ]
+                for one in asked
+            ]
+        ).mean(0)
         letters = tokenizer.convert_tokens_to_ids(list("ABC"))
-        logits = model.lm_head(usual)
-        model.lm_head.weight[letters] += 1.2 * logits.max() * usual / (usual @ usual)
+        likeliest = model.lm_head(usual).max()
+        model.lm_head.weight[letters] += 3 * likeliest * usual / (usual @ usual)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

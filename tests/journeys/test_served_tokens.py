@@ -153,3 +153,11 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, weights: Path) -> 
     prompted.write_text(asked, "utf-8")
     with pytest.raises(RecipeError, match="set protocol: chat"):
         load_recipe(prompted)
+
+
+def test_the_recipe_of_the_page_loads(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "language-tokens.md").read_text("utf-8")
+    (recipe,) = [block.partition("```")[0] for block in page.split("```yaml\n")[1:]]
+    (tmp_path / "recipe.yaml").write_text(recipe, "utf-8")
+    loaded = load_recipe(tmp_path / "recipe.yaml")
+    assert (loaded.targets.kind, loaded.teacher.protocol) == ("top_k", "completions")

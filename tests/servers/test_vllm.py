@@ -53,8 +53,8 @@ TEXTS = [
     "Lovely camera, awful sound: 12,345 of 67.8 % – „naïve“ 你好 🤗",
 ]
 NEAR = 1e-3
-"""Total variation that float32 and the rounding of a reply may make; 2e-5 was seen."""
-CONFIG = {
+"""Total variation that float32 and the rounding of a reply may make; 6e-7 was seen."""
+CONFIG: dict[str, Any] = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 512,
     "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
@@ -103,7 +103,7 @@ def write_classifier(folder: Path) -> Path:
 
     tokenizer = load_tokenizer(TOKENIZER)
     torch.manual_seed(1)
-    names = dict(enumerate(LABELS))
+    names: dict[int, str] = dict(enumerate(LABELS))
     config = Qwen3Config(vocab_size=len(tokenizer), id2label=names, **CONFIG)
     model = Qwen3ForSequenceClassification(config)
     with torch.no_grad():

@@ -17,6 +17,7 @@
     ├── BudgetSpent                              a teacher's budget is spent; nothing is wrong, and
     │                                            the same command goes on with a larger one
     ├── TrainingDiverged   (ArithmeticError)     the loss is not a number or exploded
+    ├── ExportFailed       (ArithmeticError)     an export does not answer as its student does
     ├── AssetError         (OSError)             weights or data could not be fetched or are not
     │                                            what was expected
     ├── NotEnoughDisk      (OSError)             the estimate does not fit
@@ -165,6 +166,10 @@ class BudgetSpent(TutelageError):
 
 class TrainingDiverged(TutelageError, ArithmeticError):
     """The loss is not a number or exploded; the last good checkpoint is kept."""
+
+
+class ExportFailed(TutelageError, ArithmeticError):
+    """An export does not answer as its student does; it is kept aside."""
 
 
 class AssetError(TutelageError, OSError):

@@ -12,6 +12,13 @@ reads (the logits where there is only one layer). Its inputs, by `Bundle.inputs`
   counts. Rows of tokens first, then of known pairs of neighbours.
 - `ngrams`: `rows` int64 [B, K] and `mask` float32 [B, K] likewise, of n-grams, and `scale`
   float32 [B, 1], one over the square root of the number of words.
+
+A text in which there is nothing to read has no token or row: it comes with one place, which the
+mask leaves out.
+
+`pairs.npy` is int64 [N, 3]: two neighbouring tokens and the row of their pair. `ngrams.json` has
+`words` and `characters`, whose rows follow one another from 1 on (row 0 is that of no n-gram),
+`longest_words`, `longest_characters` and `lowercase`, see `ngrams.NGrams`.
 """
 
 from __future__ import annotations

@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from tutelage_runtime.bundle import Question
 
 
+class TextError(ValueError):
+    """Something that was given as a text is none."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
     """What a student says about N texts."""

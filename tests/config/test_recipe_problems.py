@@ -37,7 +37,7 @@ train:
   epochs: "10"
   epochs: 11
   loss_temperature: 2
-export: [onnx]
+export: [gguf]
 """
     assert problems(tmp_path, text) == [
         "reviews.yaml:1: `task.kind` is 'clasification'; expected one of classification, "
@@ -62,7 +62,7 @@ export: [onnx]
         f"reviews.yaml:16: `epochs` is given twice, first at {tmp_path}/reviews.yaml:15; keep one "
         "of them",
         "reviews.yaml:17: unknown key `loss_temperature` in `train`; it belongs in `objective`",
-        "reviews.yaml:18: `export.0`: `onnx` is not available in this version",
+        "reviews.yaml:18: `export.0`: `gguf` is not available in this version",
     ]
 
 

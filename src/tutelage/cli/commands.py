@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tutelage.cli.certifying import certify
 from tutelage.cli.importing import import_answers
 from tutelage.cli.managing import clean, compare, runs
 from tutelage.cli.streams import write_json, write_result
@@ -111,11 +112,12 @@ def _run_recipe(
             "report": str(folder.report_path) if until == "report" else None,
             "stages": stages,
             "warnings": list(outcome.warnings),
+            **({"failed_exports": list(outcome.failed_exports)} if outcome.failed_exports else {}),
             "teacher_held_out": outcome.teacher_held_out,
             "evaluation": evaluation,
         }
         write_json(record)
-        return 0
+        return 1 if outcome.failed_exports else 0
     if evaluation is not None:
         from tutelage.cli.tables import results_table
         from tutelage.tasks import task_named
@@ -137,7 +139,9 @@ def _run_recipe(
     write_result(f"Run folder: {folder.path}")
     if until == "report":
         write_result(f"Report:     {folder.report_path}")
-    return 0
+    for reason in outcome.failed_exports:
+        write_result(f"Not exported: {reason}")
+    return 1 if outcome.failed_exports else 0
 
 
 def is_given(options: argparse.Namespace, name: str) -> bool:
@@ -290,6 +294,41 @@ def explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def export(options: argparse.Namespace) -> int:
+    """`tutelage export`: one student in another format; exit 1 if it does not answer as the
+    student.
+    """
+    from tutelage.recipes.exporting import export_student
+    from tutelage.report.formats import plain_bytes
+
+    written = export_student(
+        options.folder,
+        options.format,
+        student=options.student,
+        out=options.out,
+        rows=options.rows,
+        progress=progress_for(quiet=options.quiet or options.json),
+    )
+    if options.json:
+        write_json(written)
+        return 0
+    write_result(f"{written['student']} as {written['format']}: {written['out']}")
+    if "agreement" in written:
+        write_result(
+            f"{plain_bytes(written['bytes'])}; answers as the student on "
+            f"{written['agreement']:.2%} of {written['rows']:,} {written['against']}, "
+            f"probabilities at most {written['difference']:.2g} apart; temperature "
+            f"{written['temperature']:g}"
+        )
+    if "mean_kl" in written:
+        write_result(
+            f"{plain_bytes(written['bytes'])}; {written['mean_kl']:.2g} nats from the student at "
+            f"{written['positions']:,} positions of {written['texts']:,} {written['against']}, the "
+            f"likeliest token agrees at {written['top1_agreement']:.1%}"
+        )
+    return 0
+
+
 def verify(options: argparse.Namespace) -> int:
     """`tutelage verify`: exit 1 and name each file of a run that is not what its stage left."""
     from tutelage.recipes.verifying import verify_run
@@ -321,6 +360,27 @@ def verify(options: argparse.Namespace) -> int:
     return 1 if found.problems else 0
 
 
+def serve(options: argparse.Namespace) -> int:
+    """Serve exported students; the runtime reads the words."""
+    from tutelage_runtime.serving.command import main
+
+    return main(options.words, program="tutelage serve")
+
+
+def release(options: argparse.Namespace) -> int:
+    """Put versions in service; the runtime reads the words."""
+    from tutelage_runtime.releasing import main
+
+    return main(options.words, program="tutelage release")
+
+
+def retrain(options: argparse.Namespace) -> int:
+    """The next student from recorded traffic."""
+    from tutelage.cli.retraining import run as work
+
+    return work(options)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "init": init,
     "check": check,
@@ -331,11 +391,16 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "predict": predict,
     "explain": explain,
+    "certify": certify,
+    "export": export,
     "verify": verify,
     "runs": runs,
     "compare": compare,
     "clean": clean,
     "import": import_answers,
+    "serve": serve,
+    "release": release,
+    "retrain": retrain,
     "targets": targets,
     "demo": demo,
 }

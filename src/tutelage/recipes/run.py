@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from tutelage.config import dump_recipe
 from tutelage.errors import RecipeError
-from tutelage.export import export, needs_work
+from tutelage.export import require_packages
+from tutelage.recipes.exporting import export_students
 from tutelage.recipes.finished import find_finished, known_inputs, record_finished
 from tutelage.report import write_report
 from tutelage.runs import (
@@ -52,6 +53,8 @@ class Outcome:
     teacher_held_out: dict[str, Any]
     """What is known of the teacher before any student: its quality on held-out rows, or what its
     targets look like."""
+    failed_exports: Sequence[str] = ()
+    """Why exports are not there; all else of the run is."""
 
 
 def run(
@@ -83,6 +86,7 @@ def run(
         NotEnoughDisk: What the run would still write does not fit.
         NotEnoughMemory: The models do not fit this machine.
         StorageError: The file system refuses: a disk is full, a folder is another user's.
+        MissingExtra: A format of `export` needs a package that is not installed.
         TrainingDiverged: A student's loss is not a number or exploded.
     """
     require_one_process()
@@ -92,6 +96,8 @@ def run(
         for line in done.talk:
             progress.say(line)
         return Outcome(done.folder, done.stages, done.warnings, done.quality)
+    if until in ("evaluate", "report"):
+        require_packages(recipe.export)
     job = task.prepare(recipe, progress)
     for warning in job.warnings:
         progress.say(f"warning: {warning}")
@@ -149,6 +155,7 @@ def run(
                     shutil.rmtree(place / "export", ignore_errors=True)
                     withdraw_results(folder)
 
+        failed: list[str] = []
         if until in ("evaluate", "report"):
             outcome = stages.do(
                 "evaluation",
@@ -158,7 +165,14 @@ def run(
             )
             if outcome.how == "done":
                 folder.stage("report").withdraw()  # its page would speak of other timings
-            export_students(recipe, trained, folder, stages, progress)
+            failed = export_students(
+                recipe,
+                trained,
+                folder,
+                stages,
+                origin=lambda: task.origin(recipe, folder),
+                progress=progress,
+            )
             known = folder.stage("provenance")
             if not stages.nothing_done or known.state != "summed" or known.damages():
                 write_provenance(recipe, folder, job, seconds=stages.outcomes)
@@ -172,15 +186,16 @@ def run(
             )
 
         warnings = tuple(str(warning) for warning in job.warnings)
-        record_finished(
-            stages,
-            inputs,
-            until=until,
-            now=lambda: task.inputs(recipe),
-            warnings=warnings,
-            quality=quality,
-        )
-    return Outcome(folder, tuple(stages.outcomes), warnings, quality)
+        if not failed:
+            record_finished(
+                stages,
+                inputs,
+                until=until,
+                now=lambda: task.inputs(recipe),
+                warnings=warnings,
+                quality=quality,
+            )
+    return Outcome(folder, tuple(stages.outcomes), warnings, quality, tuple(failed))
 
 
 def names_on_record(prints: Fingerprints, folder: RunFolder, beside: Path) -> dict[Student, str]:
@@ -242,41 +257,6 @@ def require_one_process() -> None:
             "version. Start it without a launcher; for several processes call "
             "tutelage.train.train_classifier from a script of your own"
         )
-
-
-def export_students(
-    recipe: Any,
-    students: Mapping[Student, str],
-    folder: RunFolder,
-    stages: Stages,
-    progress: Progress,
-) -> None:
-    """Do what `export:` of a recipe says; a format that was made for the same weights is kept.
-
-    Args:
-        recipe: Its `export` names formats.
-        students: What is trained, with the fingerprint of each.
-        folder: The run.
-        stages: Its stages.
-        progress: Told what is written.
-    """
-    for student, student_print in students.items():
-        for name in recipe.export:
-            if not student.is_control and needs_work(name):
-                place = folder.path / student.stage
-                stages.do(
-                    f"exports/{student.name}/{name}",
-                    fingerprint("export", name, student_print),
-                    work=partial(_written, name, place, progress),
-                    leaves=place / "export" / name,
-                )
-
-
-def _written(name: str, student: Path, progress: Progress) -> Mapping[str, Any]:
-    progress.say(f"{student.name}: writing {name}")
-    out = student / "export" / name
-    shutil.rmtree(out, ignore_errors=True)
-    return export(name, student, out)
 
 
 def write_provenance(

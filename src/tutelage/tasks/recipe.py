@@ -31,7 +31,7 @@ from tutelage.runs import fingerprint, fingerprint_file
 from tutelage.runs.stages import STAGE_VERSION
 from tutelage.students.language.lora import Lora
 
-_OTHER_VERSIONS = tuple(name for name in ("onnx", "onnx_int8", "gguf") if name not in FORMATS)
+_OTHER_VERSIONS = tuple(name for name in ("wheel", "gguf") if name not in FORMATS)
 
 if TYPE_CHECKING:
     Format = str
@@ -181,6 +181,28 @@ def objective_problems(source: Source, targets: Any) -> list[Problem]:
         found |= dict.fromkeys(_without_meaning(objective, source))
         found |= dict.fromkeys(_not_served(objective, targets, source))
     return list(found)
+
+
+def export_problems(source: Source, kind: str) -> list[Problem]:
+    """Hold the formats that students are to be saved in against the task.
+
+    Args:
+        source: A recipe as it was read.
+        kind: Of its task.
+
+    Returns:
+        An error for each format that is for students of other tasks.
+    """
+    asked = source.values.get("export")
+    return [
+        Problem(
+            source.where(("export", place)),
+            f"`export.{place}`: {name} is for students of the task "
+            f"{' or '.join(FORMATS[name].tasks)}; this one is {kind}: leave it out",
+        )
+        for place, name in enumerate(asked if isinstance(asked, list) else ())
+        if isinstance(name, str) and name in FORMATS and kind not in FORMATS[name].tasks
+    ]
 
 
 def mapping(value: Any) -> dict[str, Any]:

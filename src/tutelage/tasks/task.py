@@ -19,6 +19,7 @@ from tutelage.types import Progress
 
 if TYPE_CHECKING:
     from tutelage.config.source import Source
+    from tutelage.export import Origin
     from tutelage.report import TaskWords
     from tutelage.tasks.estimates import Check
 
@@ -221,6 +222,10 @@ class Task(Protocol):
 
     def load(self, folder: Path, recipe: Any) -> Answering:
         """A student from its folder; `recipe` is that of its run, or None."""
+        ...
+
+    def origin(self, recipe: Any, folder: RunFolder) -> Origin:
+        """What is known of the students of a run beside their folders, for exports of them."""
         ...
 
     def text_column(self, recipe: Any) -> str | None:

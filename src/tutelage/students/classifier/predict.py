@@ -30,6 +30,7 @@ from tutelage.students.classifier.fast_encoder import FastEncoder, has_known_enc
 from tutelage.students.classifier.fast_rnn import FastRecurrent
 from tutelage.students.classifier.fast_transformer import FastTransformer, has_known_shape
 from tutelage.students.classifier.rnn import RecurrentForSequenceClassification
+from tutelage_runtime.tokens import tokenizer_from
 
 LONGEST = 512
 FEW_MULTIPLICATIONS = 1 << 24
@@ -64,10 +65,9 @@ class Predictor:
         self._tokenizer = tokenizer
         self._backend: Tokenizer | None = None
         if getattr(tokenizer, "is_fast", False):
-            self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-            self._backend.no_padding()
-            self._backend.enable_truncation(self.max_length)
-            self._backend.encode_special_tokens = True  # a text that spells one stays text
+            self._backend = tokenizer_from(
+                tokenizer.backend_tokenizer.to_str(), max_length=self.max_length
+            )
 
     @classmethod
     def load(cls, folder: Path | str) -> Predictor:

@@ -22,7 +22,7 @@ from tutelage.tasks.classification.sections import (
     Task,
     Train,
 )
-from tutelage.tasks.recipe import AnyRecipe, objective_problems, without_absent
+from tutelage.tasks.recipe import AnyRecipe, export_problems, objective_problems, without_absent
 from tutelage.tasks.teachers import ClassTeacher, verbalizer_problems
 
 LATER_KEYS = ("label",)
@@ -61,7 +61,11 @@ def classification_problems(source: Source) -> list[Problem]:
         source: A classification recipe as it was read.
 
     Returns:
-        An error for each verbalizer that does not fit the labels, and for each key of an objective
-        that has no meaning for its divergence.
+        An error for each verbalizer that does not fit the labels, for each key of an objective that
+        has no meaning for its divergence, and for each format that is not for students like these.
     """
-    return [*verbalizer_problems(source), *objective_problems(source, "class_probabilities")]
+    return [
+        *verbalizer_problems(source),
+        *objective_problems(source, "class_probabilities"),
+        *export_problems(source, "classification"),
+    ]

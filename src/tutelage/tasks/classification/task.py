@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tutelage.config.source import Source
 from tutelage.errors import Problem
+from tutelage.export import Origin
+from tutelage.runs import RunFolder
 from tutelage.tasks.classification.recipe import Recipe, classification_problems
 from tutelage.tasks.classification.template import TEMPLATE
 from tutelage.tasks.task import architectures
@@ -69,6 +71,12 @@ class Classification:
 
         del recipe
         return Classifying(load_classifier(folder))
+
+    def origin(self, recipe: Recipe, folder: RunFolder) -> Origin:
+        """Question, rows and numbers of a run."""
+        from tutelage.tasks.classification.exporting import origin_of
+
+        return origin_of(recipe, folder)
 
     def text_column(self, recipe: Recipe) -> str | None:
         """Where the texts stand."""

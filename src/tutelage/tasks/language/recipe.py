@@ -23,7 +23,7 @@ from tutelage.tasks.language.sections import (
     SampledTargetsSpec,
     TokenTargets,
 )
-from tutelage.tasks.recipe import AnyRecipe, mapping, objective_problems
+from tutelage.tasks.recipe import AnyRecipe, export_problems, mapping, objective_problems
 from tutelage.tasks.teachers import TokenTeacher
 
 
@@ -58,12 +58,13 @@ def language_problems(source: Source) -> list[Problem]:
 
     Returns:
         An error for each objective that the targets cannot serve exactly or without bias, each key
-        that has no meaning for its divergence, and each student that needs hidden states or whole
-        distributions where there are none.
+        that has no meaning for its divergence, each student that needs hidden states or whole
+        distributions where there are none, and each format that is not for students that write.
     """
     targets = mapping(source.values.get("targets"))
     kind = targets.get("kind", "sampled")
     found = dict.fromkeys(objective_problems(source, kind))
+    found |= dict.fromkeys(export_problems(source, "causal_lm"))
     found |= dict.fromkeys(_no_probabilities(source, kind))
     if kind == "text":
         return list(found | dict.fromkeys(_text_problems(source)))
@@ -166,13 +167,14 @@ def _no_response(source: Source) -> Iterator[Problem]:
 def _text_problems(source: Source) -> Iterator[Problem]:
     """What has no meaning where students learn what the teacher wrote, and nothing else of it."""
     data = mapping(source.values.get("data"))
-    if not data.get("prompt_field"):
+    if not (data.get("prompt_field") or data.get("messages_field")):
         yield Problem(
             source.where(("data",)),
             "`targets.kind` is text, so the teacher answers prompts: name their column, "
-            "data.prompt_field",
+            "data.prompt_field, or that of conversations, data.messages_field",
         )
-    if mapping(source.values.get("evaluate")).get("control") and not data.get("response_field"):
+    responses = data.get("response_field") or data.get("messages_field")
+    if mapping(source.values.get("evaluate")).get("control") and not responses:
         yield Problem(
             source.where(("evaluate", "control")),
             "`evaluate.control`: with text targets controls are trained on the responses of the "

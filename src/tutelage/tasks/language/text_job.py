@@ -18,6 +18,7 @@ from tutelage.runs.folder import ANSWERS
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.targets.text import WrittenAnswer, counted, read_answers
 from tutelage.tasks.estimates import require_disk, require_memory, still_to_write
+from tutelage.tasks.language.accepting import judge_fingerprint
 from tutelage.tasks.language.answering import (
     answered_documents,
     describe_answers,
@@ -96,6 +97,7 @@ class TextJob:
         spec = teacher_spec(recipe)
         if isinstance(spec, Limited) and spec.limit is not None:
             said_by = fingerprint(said_by, spec.limit)
+        judge = judge_fingerprint(recipe)
         asked = {
             part: sorted({(one.text, one.source, one.row) for one in prompts})
             for part, prompts in (
@@ -108,10 +110,12 @@ class TextJob:
             "written answers",
             STAGE_VERSION,
             said_by,
-            recipe.targets,
+            # How its judge is asked is named apart: patience and price change no verdict.
+            recipe.targets.model_copy(update={"judge": None}),
             recipe.task,
             asked,
             recipe.train.seed,
+            *([] if judge is None else [judge]),
         )
         students = {
             Student(name, control): language_student_fingerprint(
@@ -166,6 +170,7 @@ class TextJob:
             self.tokenizer,
             teacher=self.fingerprints.teacher,
             out=folder.targets_path,
+            beside=folder.path.parent / ANSWERS,
             progress=progress,
         )
         self._answers = read_answers(folder.targets_path)

@@ -22,6 +22,7 @@ from tutelage.errors import ModelError
 from tutelage.models.contributions import Contributions, by_word, word_spans
 from tutelage.models.folders import require_small
 from tutelage.students.classifier.answering import Contribution
+from tutelage_runtime.tokens import pair_rows, tokenizer_from, with_pairs
 
 CONFIG, SETTINGS, VOCABULARY, WEIGHTS = (
     "config.json",
@@ -57,21 +58,18 @@ class StaticClassifier:
         arrays = {name: one for name, one in tensors.items() if name != "pairs"}
         self.tokenizer, self.labels = tokenizer, list(labels)
         self.parameters = sum(one.size for one in arrays.values())
-        self._tokens = len(arrays["log_weights"]) - len(tensors["pairs"])
-        self._pairs = {
-            divmod(key, self._tokens): row
-            for row, key in enumerate(tensors["pairs"].tolist(), self._tokens)
-        }
-        self._weights = np.exp(arrays["log_weights"])
-        self._vectors = arrays["embedding.weight"] * self._weights[:, None]
-        self._layers = [
+        self.tokens = len(arrays["log_weights"]) - len(tensors["pairs"])
+        self.pairs = pair_rows(tensors["pairs"].tolist(), tokens=self.tokens)
+        self.weights = np.exp(arrays["log_weights"])
+        self.vectors = arrays["embedding.weight"] * self.weights[:, None]
+        self.layers = [
             (np.ascontiguousarray(arrays[f"{name}.weight"].T), arrays[f"{name}.bias"])
             for name in ("hidden", "classifier")
             if f"{name}.weight" in arrays
         ]
-        self._norm = None
+        self.norm = None
         if "norm.weight" in arrays:
-            self._norm = arrays["norm.weight"], arrays["norm.bias"]
+            self.norm = arrays["norm.weight"], arrays["norm.bias"]
         else:  # then, and only then, it is `Explained`
             self.bias, self.contributions = arrays["classifier.bias"], self._contributions
             self.by_word = self._by_word
@@ -120,11 +118,11 @@ class StaticClassifier:
         [P, C].
         """
         places = [(place, place) for place in range(len(ids))]
-        known = [pair in self._pairs for pair in pairwise(ids)]
+        known = [pair in self.pairs for pair in pairwise(ids)]
         places += [(place, place + 1) for place in range(len(known)) if known[place]]
         rows = self._rows(ids)
-        [(weight, _)] = self._layers
-        return places, self._vectors[rows] @ weight / max(self._weights[rows].sum(), TINY)
+        [(weight, _)] = self.layers
+        return places, self.vectors[rows] @ weight / max(self.weights[rows].sum(), TINY)
 
     def _contributions(self, text: str) -> list[Contribution]:
         """What each token and pair of a text adds to the logits, see `Explained`."""
@@ -157,25 +155,23 @@ class StaticClassifier:
 
     def _rows(self, ids: list[int]) -> NDArray[np.intp]:
         """The rows of the tokens of a text, then of the pairs among them that are known."""
-        pairs = self._pairs
-        rows = [*ids, *(pairs[pair] for pair in pairwise(ids) if pair in pairs)]
-        return np.array(rows, dtype=np.intp)
+        return np.array(with_pairs(ids, self.pairs), dtype=np.intp)
 
     def _scores(self, texts: Sequence[list[int]]) -> NDArray[np.float32]:
         """Scores of texts given as ids of tokens."""
-        means = np.empty((len(texts), self._vectors.shape[1]), dtype=np.float32)
+        means = np.empty((len(texts), self.vectors.shape[1]), dtype=np.float32)
         for place, ids in enumerate(texts):
             rows = self._rows(ids)
-            total = max(np.add.reduce(self._weights.take(rows)), TINY)
-            means[place] = np.add.reduce(self._vectors.take(rows, 0), 0) / total
-        if self._norm is not None:
-            scale, shift = self._norm
+            total = max(np.add.reduce(self.weights.take(rows)), TINY)
+            means[place] = np.add.reduce(self.vectors.take(rows, 0), 0) / total
+        if self.norm is not None:
+            scale, shift = self.norm
             means -= np.add.reduce(means, 1, keepdims=True) / means.shape[1]
             variances = np.einsum("ns,ns->n", means, means)[:, None] / means.shape[1]
             means /= np.sqrt(variances + NORM_EPSILON)
             means *= scale
             means += shift
-        *inner, (weight, bias) = self._layers
+        *inner, (weight, bias) = self.layers
         for matrix, offset in inner:
             means = np.maximum(means @ matrix + offset, np.float32(0))
         return np.asarray(means @ weight + bias, dtype=np.float32)
@@ -205,7 +201,10 @@ class StaticClassifier:
             names = config["id2label"]
             labels = [str(names[str(place)]) for place in range(len(names))]
             expected = _shapes(config, classes=len(labels))
-            tokenizer = _tokenizer(folder / VOCABULARY, longest=int(settings["model_max_length"]))
+            tokenizer = tokenizer_from(
+                (folder / VOCABULARY).read_text("utf-8"),
+                max_length=int(settings["model_max_length"]),
+            )
             tensors = load_file(folder / WEIGHTS)
         except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             raise ModelError(
@@ -239,15 +238,3 @@ def _shapes(config: Mapping[str, Any], *, classes: int) -> dict[str, tuple[int, 
         shapes |= {"hidden.weight": (hidden, size), "hidden.bias": (hidden,)}
     shapes |= {"classifier.weight": (classes, hidden or size), "classifier.bias": (classes,)}
     return dict(sorted(shapes.items()))
-
-
-def _tokenizer(path: Path, *, longest: int) -> Tokenizer:
-    """The tokenizer of a student, as transformers would use it."""
-    try:
-        tokenizer = Tokenizer.from_str(path.read_text("utf-8"))
-    except Exception as error:  # of the library's own, which has no narrower class
-        raise ValueError(f"{path.name}: {error}") from error
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(longest)
-    tokenizer.encode_special_tokens = True  # a text that spells one stays text
-    return tokenizer

@@ -1,0 +1,180 @@
+"""Students in the formats of other programs: as a stage of a run, and one by one.
+
+In: trained students. Out: a folder for each format beside the weights, or where somebody wants it.
+What does not answer as its student is kept aside, and nothing takes it for an export.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tutelage.data import read_table
+from tutelage.errors import ExportFailed, ModelError, RecipeError
+from tutelage.export import FORMATS, Origin, Rows, Subject, export, needs_work
+from tutelage.recipes.predicting import STUDENTS, recipe_of, run_of, student_folder, task_of
+from tutelage.runs import RunFolder, fingerprint, lock, require_undamaged
+from tutelage.runs.stages import Deferred, Stages
+from tutelage.runs.storage import require_utf8
+from tutelage.tasks.task import Student
+from tutelage.types import SILENT, Progress
+
+CONTROLS = STUDENTS[1]
+EXPORTS = "export"
+"""The folder beside a student's weights in which its exports lie."""
+
+
+def export_students(
+    recipe: Any,
+    students: Mapping[Student, str],
+    folder: RunFolder,
+    stages: Stages,
+    *,
+    origin: Callable[[], Origin],
+    progress: Progress = SILENT,
+) -> list[str]:
+    """Do what `export:` of a recipe says; a format that was made for the same weights is kept.
+
+    Args:
+        recipe: Its `export` names formats.
+        students: What is trained, with the fingerprint of each.
+        folder: The run.
+        stages: Its stages.
+        origin: What is known of the students, asked for once and only if something is to be made.
+        progress: Told what is written.
+
+    Returns:
+        Why exports are not there, in words; each was tried, whatever became of the others.
+    """
+    known, failed = Deferred(origin), []
+
+    def write(student: Student, name: str, out: Path) -> Mapping[str, Any]:
+        progress.say(f"{student.name}: writing {name}")
+        shutil.rmtree(out, ignore_errors=True)  # of other weights
+        return export(name, Subject(out.parent.parent, student.name, known.get()), out)
+
+    for student, student_print in students.items():
+        for name in recipe.export:
+            if student.is_control or not needs_work(name):
+                continue
+            place = folder.path / student.stage / EXPORTS / name
+            try:
+                stages.do(
+                    f"exports/{student.name}/{name}",
+                    fingerprint("export", name, student_print),
+                    work=partial(write, student, name, place),
+                    leaves=place,
+                )
+            except (ExportFailed, ModelError) as error:
+                failed.append(str(error))
+                progress.say(f"{student.name}: {error}")
+    return failed
+
+
+def export_student(
+    path: Path,
+    name: str,
+    *,
+    student: str | None = None,
+    out: Path | None = None,
+    rows: Path | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Write one student in a format.
+
+    Args:
+        path: A run folder, or a student's folder, in a run or not.
+        name: The format, a key of `FORMATS` that needs work.
+        student: Which student of a run; None: as `student_folder` chooses.
+        out: Where the export shall lie; None: `export/FORMAT` beside the weights.
+        rows: A file of texts, with labels or without, on which the export is held against the
+            student; None: the test rows of the run; where there is no run, some texts that are
+            built in.
+        progress: Told what is written, and what it is held against.
+
+    Returns:
+        `{"student", "format", "out"}` and the facts of the export.
+
+    Raises:
+        ExportFailed: It does not answer as the student; it lies in `OUT.failed`.
+        RecipeError: No such student; a format for another task; rows that cannot be used; `out` is
+            a folder of other things.
+        ModelError, RunIncomplete, RunDamaged: The student cannot be read.
+        MissingExtra: A package is not installed.
+    """
+    folder = student_folder(path, student)
+    require_utf8(folder)
+    run, recipe, task = run_of(folder), recipe_of(folder), task_of(folder)
+    in_run = folder.resolve().parent.name in STUDENTS
+    if task.kind not in FORMATS[name].tasks:
+        raise RecipeError(
+            f"{folder} is a student of the task {task.kind}, and {name} is for those of "
+            f"{' or '.join(FORMATS[name].tasks)}: choose another format"
+        )
+    if not needs_work(name):
+        raise RecipeError(f"{folder} is in the format {name} already: use it as it is")
+    target = out if out is not None else folder / EXPORTS / name
+    _require_free(target)
+    if in_run:
+        require_undamaged(run, [f"{folder.resolve().parent.name}/{folder.resolve().name}"])
+    origin = Origin() if recipe is None else task.origin(recipe, RunFolder(run))
+    if folder.resolve().parent.name == CONTROLS:
+        origin = replace(origin, numbers={})  # those are of the students
+    if rows is not None:
+        origin = _with_rows(origin, rows, folder, recipe)
+    if origin.tested is None and task.kind == "classification":
+        progress.say(
+            "warning: no rows of this student's own are known, so the export is compared on texts "
+            "that are built in; give some of yours with --rows FILE"
+        )
+    progress.say(f"{folder.name}: writing {name}")
+    with ExitStack() as held:
+        if in_run and out is None:
+            held.enter_context(lock(run))
+        facts = export(name, Subject(folder, folder.resolve().name, origin), target)
+    return {"student": folder.resolve().name, "format": name, "out": str(target), **facts}
+
+
+def _require_free(target: Path) -> None:
+    """Refuse a place that holds something else than an export."""
+    require_utf8(target)
+    if target.is_dir():
+        names = {found.name for found in target.iterdir()}
+        if names and not names & {"student.json", "parity.json"}:
+            raise RecipeError(
+                f"--out {target} holds other things, such as {min(names)}: give a folder that is "
+                "empty, not there yet, or an older export"
+            )
+    elif target.exists() or target.is_symlink():
+        raise RecipeError(f"--out {target} is no folder: give another name")
+
+
+def _with_rows(origin: Origin, file: Path, folder: Path, recipe: Any) -> Origin:
+    """The same with the rows of a file in the place of test rows."""
+    import numpy as np
+
+    from tutelage.students import load_classifier
+
+    if not file.exists():
+        raise RecipeError(
+            f"--rows {file}: there is no such file; correct the path, which starts where you stand"
+        )
+    columns = (
+        {}
+        if recipe is None
+        else {"text_field": recipe.data.text_field, "label_field": recipe.data.label_field}
+    )
+    labels = list(load_classifier(folder).labels)
+    table, problems = read_table(file, labels=labels, **columns)
+    if any(problem.severity == "error" for problem in problems):
+        raise RecipeError(problems)
+    if not table.examples:
+        raise RecipeError(f"--rows {file} has no row with a text: give some texts")
+    gold = [-1 if row.label is None else row.label for row in table.examples]
+    rows = Rows([row.text for row in table.examples], np.array(gold, dtype=np.int64))
+    return replace(origin, tested=rows)

@@ -33,12 +33,12 @@ import numpy as np
 from machine import RESULTS, keep, machine
 from tutelage.models import load_language_model
 from tutelage.models.finding import locate
-from tutelage.teachers.api.asker import Policy
 from tutelage.teachers.api.protocol import Question
 from tutelage.teachers.api.protocols.making import AskingOptions, protocol_named
 from tutelage.teachers.api.protocols.wording import LETTERS, options_listed
 from tutelage.teachers.api.server import Endpoint
 from tutelage.teachers.api.teacher import ApiTeacher
+from tutelage.teachers.api.work import Policy
 from tutelage.teachers.prompted.prompts import draw_shots
 from tutelage.teachers.prompted.teacher import PromptedTeacher
 from tutelage.types import Example

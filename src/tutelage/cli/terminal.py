@@ -140,7 +140,7 @@ def explain(error: BaseException, *, command: str, as_json: bool) -> int:
     Returns:
         2 for wrong input, 130 for Ctrl-C, 0 for a budget that is spent, 1 for anything else.
     """
-    if isinstance(error, KeyboardInterrupt):
+    if _is_interruption(error):
         _say(
             "\nStopped. What is done is kept: run the same command again to go on (tutelage "
             f"{command} ...)."
@@ -180,6 +180,14 @@ def explain(error: BaseException, *, command: str, as_json: bool) -> int:
         "came from."
     )
     return 1
+
+
+def _is_interruption(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, or what a library raised while it was tidied up after one."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, (KeyboardInterrupt, TutelageError)):
+        found = found.__context__
+    return isinstance(found, KeyboardInterrupt)
 
 
 def vars_of(problem: Problem) -> dict[str, str]:

@@ -108,6 +108,7 @@ class Journal:
         self._log = MetricsLog(out / "metrics.jsonl")
         self._accelerator = accelerator
         self._identity = identity
+        self._tracking = False
 
     def open(self, state: TrainingState, *, total: int) -> str | None:
         """Put the newest checkpoint of this very run into `state`, else begin with an empty folder.
@@ -139,6 +140,7 @@ class Journal:
         self._accelerator.init_trackers(
             self._events.name, init_kwargs={"tensorboard": {"purge_step": state.counters.step + 1}}
         )
+        self._tracking = True  # one that Ctrl-C has kept from starting cannot be finished
         if found is None:
             return None
         if resumed:
@@ -173,10 +175,11 @@ class Journal:
             )
 
     def close(self) -> None:
-        """Finish the trackers.
+        """Finish the trackers that were begun.
 
         Not `end_training`, which also ends the process group that the next student still needs.
         """
-        with storing(self._events):
-            for tracker in self._accelerator.trackers:
-                tracker.finish()
+        if self._tracking:
+            with storing(self._events):
+                for tracker in self._accelerator.trackers:
+                    tracker.finish()

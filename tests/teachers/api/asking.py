@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tutelage.teachers.api.asker import Policy
 from tutelage.teachers.api.protocol import Question
 from tutelage.teachers.api.protocols.making import AskingOptions, protocol_named
 from tutelage.teachers.api.server import Endpoint
 from tutelage.teachers.api.teacher import ApiTeacher
+from tutelage.teachers.api.work import Policy
 from tutelage.types import Example
 
 LABELS = ("bad", "good", "mixed")

@@ -11,9 +11,9 @@ from tests.teachers.api.faulty_server import FaultyServer, serving
 
 from tutelage.errors import ModelError
 from tutelage.targets.kinds import TextOptions
-from tutelage.teachers.api.asker import Policy
 from tutelage.teachers.api.protocol import BadAnswer
 from tutelage.teachers.api.server import Endpoint
+from tutelage.teachers.api.work import Policy
 from tutelage.teachers.api.writing import ApiWriter, TextChat
 from tutelage.teachers.writing import Ask
 from tutelage.types import SILENT

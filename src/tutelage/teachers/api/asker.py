@@ -11,61 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from tutelage.errors import BudgetSpent, ModelError
+from tutelage.errors import BudgetSpent
 from tutelage.teachers.api.asking import ask_all
 from tutelage.teachers.api.batches import Named
-from tutelage.teachers.api.journal import Journal, open_journal, request_name
-from tutelage.teachers.api.money import Budget, Meter, Price
+from tutelage.teachers.api.journal import Journal, open_journal
 from tutelage.teachers.api.protocol import BadAnswer, Probing, Request, Usage, usage_of
 from tutelage.teachers.api.server import Endpoint, Server
+from tutelage.teachers.api.visit import Visit
+from tutelage.teachers.api.work import Asking, Missing, Policy, Work, counted, several_models
 from tutelage.types import SILENT, Notes, Progress
 
-_REJECTIONS = 20
-"""So many rejected requests in a row, and none taken, are the server's answer to all of them."""
 _ITEMS_AT_ONCE = 512
 
 Item = TypeVar("Item")
-ItemIn = TypeVar("ItemIn", contravariant=True)
 Found = TypeVar("Found")
-FoundOut = TypeVar("FoundOut", covariant=True)
-
-
-class Asking(Protocol[ItemIn, FoundOut]):
-    """What an item asks, and what its replies say; knows nothing of networks, money or files."""
-
-    def requests(self, item: ItemIn, /) -> list[Request]:
-        """Calls whose replies together answer for an item."""
-        ...
-
-    def read(self, replies: Sequence[Mapping[str, Any]], /) -> FoundOut:
-        """What the replies say, one JSON body for each request, in their order.
-
-        Raises:
-            BadAnswer: There is no answer in them.
-        """
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    """What to do when not all is well."""
-
-    bad_answers: Literal["leave_out", "stop"] = "leave_out"
-    bad_answer_retries: int = 1
-    on_model_change: Literal["stop", "continue", "restart"] = "stop"
-    price: Price | None = None
-    budget: Budget | None = None
-    requests_per_minute: float | None = None
-    batch: bool = False
 
 
 class Asker(Generic[Item, Found]):
@@ -125,7 +91,7 @@ class Asker(Generic[Item, Found]):
         with open_journal(self._journal_folder) as journal:
             journal.make_room()
             self._settle_models(journal, progress)
-            work = _Work(self._protocol, journal, self._policy, self._mixed)
+            work = Work(self._protocol, journal, self._policy, self._mixed)
             waiting: list[int] = []
             try:
                 for start in range(0, len(items), _ITEMS_AT_ONCE):
@@ -133,7 +99,7 @@ class Asker(Generic[Item, Found]):
                     known: list[tuple[int, Found | BadAnswer]] = []
                     for place in places:
                         state = work.state(items[place])
-                        if isinstance(state, _Missing):
+                        if isinstance(state, Missing):
                             waiting.append(place)
                         else:
                             known.append((place, state))
@@ -157,13 +123,13 @@ class Asker(Generic[Item, Found]):
                 old = journal.set_aside()
                 progress.say(f"Replies of several models: begun anew, the old ones are in {old}")
             elif self._policy.on_model_change == "stop":
-                raise _changed(journal.models, self._mixed)
+                raise several_models(journal.models, self._mixed)
 
     def _asked(
         self,
         waiting: Sequence[int],
         items: Sequence[Item],
-        work: _Work[Item, Found],
+        work: Work[Item, Found],
         guess: Callable[[Item], Usage],
         progress: Progress,
     ) -> Generator[list[tuple[int, Found | BadAnswer]], None, None]:
@@ -173,7 +139,7 @@ class Asker(Generic[Item, Found]):
             0,
             round(sum(one.output for one in guesses) / len(guesses)),
         )
-        visit = _Visit(work, self._endpoint, self._model, mean)
+        visit = Visit(work, self._endpoint, self._model, mean)
         started, before = time.monotonic(), work.meter.requests
 
         async def answer(place: int) -> tuple[int, Found | BadAnswer]:
@@ -220,7 +186,7 @@ class Asker(Generic[Item, Found]):
         self,
         waiting: Sequence[int],
         items: Sequence[Item],
-        work: _Work[Item, Found],
+        work: Work[Item, Found],
         guess: Usage,
         progress: Progress,
     ) -> Generator[list[tuple[int, Found | BadAnswer]], None, None]:
@@ -232,7 +198,7 @@ class Asker(Generic[Item, Found]):
             named: dict[bytes, Request] = {}
             for place in left:
                 state = work.state(items[place])
-                if isinstance(state, _Missing):
+                if isinstance(state, Missing):
                     named.update(state.requests)
             fitting = 0
             while fitting < len(named) and work.meter.allows(fitting, guess=guess):
@@ -240,8 +206,8 @@ class Asker(Generic[Item, Found]):
             chosen = list(named.items())[:fitting]
             asyncio.run(self._hand_over(chosen, work, progress))
             states = [(place, work.state(items[place])) for place in left]
-            left = [place for place, state in states if isinstance(state, _Missing)]
-            yield [(place, state) for place, state in states if not isinstance(state, _Missing)]
+            left = [place for place, state in states if isinstance(state, Missing)]
+            yield [(place, state) for place, state in states if not isinstance(state, Missing)]
             if not left:
                 return
             if fitting < len(named):
@@ -250,7 +216,7 @@ class Asker(Generic[Item, Found]):
         yield [(place, unserved) for place in left]
 
     async def _hand_over(
-        self, requests: Sequence[Named], work: _Work[Item, Found], progress: Progress
+        self, requests: Sequence[Named], work: Work[Item, Found], progress: Progress
     ) -> None:
         server, journal = Server(self._endpoint), work.journal
 
@@ -267,7 +233,7 @@ class Asker(Generic[Item, Found]):
         finally:
             await server.close()
         if len(journal.models) > 1 and self._policy.on_model_change != "continue":
-            raise _changed(journal.models, self._mixed)
+            raise several_models(journal.models, self._mixed)
 
     def _summary(self, journal: Journal) -> dict[str, Any]:
         meter = counted(journal, self._policy)
@@ -296,167 +262,3 @@ def _milliseconds(seconds: Sequence[float]) -> dict[str, float] | None:
         for end, at in (("", share), ("_low", share - spread), ("_high", share + spread)):
             told[name + end] = float(np.quantile(found, min(1.0, max(0.0, at))))
     return told
-
-
-def counted(journal: Journal, policy: Policy) -> Meter:
-    """What all replies of a journal took."""
-    meter = Meter(policy.price, policy.budget)
-    for usage, times in journal.usages.items():
-        meter.requests += times
-        meter.input_tokens += usage.input * times
-        meter.cached_tokens += usage.cached * times
-        meter.output_tokens += usage.output * times
-    return meter
-
-
-def _changed(models: Mapping[str, int], mixed: str) -> ModelError:
-    said = ", ".join(f"{name} ({number:,})" for name, number in models.items())
-    return ModelError(
-        f"the server answers under several model names: {said}. {mixed} of two models would "
-        "be mixed. Set on_model_change: restart and run again to ask everything anew, or continue "
-        "to accept both; what was answered is kept"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Missing:
-    """Requests that are to be made next, with their names."""
-
-    requests: list[tuple[bytes, Request]]
-
-
-class _Work(Generic[Item, Found]):
-    """Questions about items, and what the journal knows of their answers."""
-
-    def __init__(
-        self, protocol: Asking[Item, Found], journal: Journal, policy: Policy, mixed: str
-    ) -> None:
-        self.protocol, self.journal, self.policy = protocol, journal, policy
-        self.mixed = mixed
-        self.meter = counted(journal, policy)
-
-    def state(self, item: Item) -> Found | BadAnswer | _Missing:
-        """The answer about an item as far as replies have come; else the requests to make next."""
-        requests = self.protocol.requests(item)
-        bad: BadAnswer | None = None
-        for attempt in range(1 + self.policy.bad_answer_retries):
-            named = [(request_name(request, attempt=attempt), request) for request in requests]
-            replies = [self.journal.reply(name) for name, _ in named]
-            missing = [one for one, reply in zip(named, replies, strict=True) if reply is None]
-            if missing:
-                return _Missing(missing)
-            try:
-                return self.protocol.read([reply for reply in replies if reply is not None])
-            except BadAnswer as error:
-                bad = error
-        assert bad is not None
-        return bad
-
-
-class _Visit(Generic[Item, Found]):
-    """One time at the server: requests out, replies into the journal."""
-
-    def __init__(
-        self, work: _Work[Item, Found], endpoint: Endpoint, model: str, guess: Usage
-    ) -> None:
-        self._work, self._endpoint, self._model, self._guess = work, endpoint, model, guess
-        self._server: Server | None = None
-        self._limiter: Any = nullcontext()
-        self._under_way = 0
-        self._rejected: deque[bool] = deque(maxlen=_REJECTIONS)
-
-    async def open(self) -> None:
-        """Make the client, in the event loop that it belongs to."""
-        self._server = Server(self._endpoint)
-        if isinstance(self._work.protocol, Probing):
-            try:
-                await self._work.protocol.probe(self._reply)
-            except BadAnswer as bad:
-                raise ModelError(
-                    f"{self._endpoint.base_url} does not answer a first question as it should: "
-                    f"{bad}"
-                ) from None
-        rate = self._work.policy.requests_per_minute
-        if rate is not None:
-            from aiolimiter import AsyncLimiter
-
-            self._limiter = AsyncLimiter(max(1.0, rate / 60.0), max(1.0, 60.0 / rate))
-
-    async def try_out(self) -> None:
-        """Open, which tries the protocol on the server, and close."""
-        try:
-            await self.open()
-        finally:
-            await self.close()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._server is not None:
-            await self._server.close()
-
-    async def answer(self, item: Item) -> Found | BadAnswer:
-        """Ask until the item has its answer, or has been asked about often enough; as
-        `_Work.state`, with replies taken as they come.
-        """
-        work, retries = self._work, self._work.policy.bad_answer_retries
-        requests, unkept = work.protocol.requests(item), 0
-        bad: BadAnswer | None = None
-        for attempt in range(1 + retries):
-            replies: list[Mapping[str, Any]] = []
-            for request in requests:
-                name = request_name(request, attempt=attempt)
-                reply = work.journal.reply(name)
-                while reply is None:
-                    try:
-                        reply = await self._ask(name, request)
-                    except BadAnswer as error:
-                        unkept += 1
-                        if error.reason == "rejected" or unkept > retries:
-                            return error
-                replies.append(reply)
-            try:
-                return work.protocol.read(replies)
-            except BadAnswer as error:
-                bad = error
-        assert bad is not None
-        return bad
-
-    async def _reply(self, request: Request) -> Mapping[str, Any]:
-        """The reply to one request, kept like all."""
-        name = request_name(request, attempt=0)
-        return self._work.journal.reply(name) or await self._ask(name, request)
-
-    async def _ask(self, name: bytes, request: Request) -> dict[str, Any]:
-        """Make one request, keep its reply, and give it."""
-        work, server = self._work, self._server
-        assert server is not None
-        if not work.meter.allows(self._under_way, guess=self._guess):
-            raise BudgetSpent("no request more fits the budget")
-        self._under_way += 1
-        try:
-            async with self._limiter:
-                started = time.monotonic()
-                reply = await server.post(request)
-                seconds = time.monotonic() - started
-        except BadAnswer as bad:
-            self._refuse_all_rejected(bad)
-            raise
-        finally:
-            self._under_way -= 1
-        self._rejected.append(False)
-        model, usage = reply.get("model"), usage_of(reply)
-        model = model if isinstance(model, str) and model else self._model
-        journal = work.journal
-        journal.add(name, reply, model=model, usage=usage, seconds=seconds, hide=server.secret)
-        work.meter.add(usage)
-        if len(journal.models) > 1 and work.policy.on_model_change != "continue":
-            raise _changed(journal.models, work.mixed)
-        return reply
-
-    def _refuse_all_rejected(self, bad: BadAnswer) -> None:
-        """End the work where nothing but rejections come back."""
-        self._rejected.append(bad.reason == "rejected")
-        if len(self._rejected) == _REJECTIONS and all(self._rejected):
-            raise ModelError(
-                f"{self._endpoint.base_url} rejects every request, {_REJECTIONS} in a row: {bad}"
-            )

@@ -16,8 +16,8 @@ from tutelage.teachers.api.money import Budget, Price
 from tutelage.teachers.api.terms import Terms, terms_problem
 
 if TYPE_CHECKING:
-    from tutelage.teachers.api.asker import Policy
     from tutelage.teachers.api.server import Endpoint
+    from tutelage.teachers.api.work import Policy
 
 _URL = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
 
@@ -129,7 +129,7 @@ def endpoint_of(options: ApiOptions) -> Endpoint:
 
 def policy_of(options: ApiOptions) -> Policy:
     """What is done when not all is well."""
-    from tutelage.teachers.api.asker import Policy
+    from tutelage.teachers.api.work import Policy
 
     return Policy(
         bad_answers=options.bad_answers,

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from tutelage.errors import ModelError
-from tutelage.teachers.api.asker import Asker, Policy
+from tutelage.teachers.api.asker import Asker
 from tutelage.teachers.api.protocol import Answer, AskingProtocol, BadAnswer, Usage
 from tutelage.teachers.api.server import Endpoint
+from tutelage.teachers.api.work import Policy
 from tutelage.teachers.spec import CHARACTERS_PER_TOKEN
 from tutelage.types import SILENT, Example, Progress
 

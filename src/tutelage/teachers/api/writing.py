@@ -14,12 +14,13 @@ from typing import Any
 from tutelage.data.rows import is_whole
 from tutelage.errors import ModelError
 from tutelage.targets.kinds import TextOptions
-from tutelage.teachers.api.asker import Asker, Policy
+from tutelage.teachers.api.asker import Asker
 from tutelage.teachers.api.protocol import BadAnswer, Request, Usage
 from tutelage.teachers.api.protocols.chat import text_of
 from tutelage.teachers.api.protocols.replies import first_choice, mapping, said
 from tutelage.teachers.api.protocols.wording import with_extra
 from tutelage.teachers.api.server import Endpoint
+from tutelage.teachers.api.work import Policy
 from tutelage.teachers.spec import CHARACTERS_PER_TOKEN
 from tutelage.teachers.writing import Ask
 from tutelage.types import SILENT, Progress

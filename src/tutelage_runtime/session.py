@@ -18,8 +18,9 @@ from tutelage_runtime.bundle import GRAPH, Bundle, BundleError, Question, read_b
 from tutelage_runtime.encoding import Encode, Encoded, encoder, feed
 from tutelage_runtime.student import Answers
 
-MOST_PLACES = 4096
-"""Of one batch: its texts times the tokens, or rows, of its longest."""
+MOST_PLACES = 1024
+"""Of one batch: its texts times the tokens, or rows, of its longest. Larger ones are no faster: an
+LSTM takes 0.20 ms a text with this, 0.36 with four times as much, and 20 MB less."""
 MOST_TEXTS = 256
 """Of one batch."""
 

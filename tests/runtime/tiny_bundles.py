@@ -16,13 +16,16 @@ def node(kind, inputs, output, **more):
     return helper.make_node(kind, inputs, [output], **more)
 
 
-def graph_bytes(inputs, *, rows, size=4, classes=3, seed=0):
-    """A graph whose features are the mean of the vectors of what counts; sums for n-grams."""
-    numbers = np.random.default_rng(seed)
+def graph_bytes(inputs, *, rows, weights=None):
+    """A graph whose features are the mean of the vectors of what counts; sums for n-grams.
+
+    Weights are table, matrix and bias; random ones where none are given.
+    """
+    draw = np.random.default_rng(0).normal
+    weights = weights or (draw(size=(rows, 4)), draw(size=(4, 3)), draw(size=3))
+    size, classes = weights[1].shape
     constants = {
-        "table": numbers.normal(size=(rows, size)).astype(np.float32),
-        "weight": numbers.normal(size=(size, classes)).astype(np.float32),
-        "bias": numbers.normal(size=classes).astype(np.float32),
+        **dict(zip(("table", "weight", "bias"), (np.float32(w) for w in weights), strict=True)),
         "last": np.array([2]),
         "middle": np.array([1]),
         "one": np.array(1, np.float32),
@@ -89,7 +92,7 @@ def describe(folder, **more):
     return folder
 
 
-def write_tokens(folder, tokenizer, *, pairs=None, **more):
+def write_tokens(folder, tokenizer, *, pairs=None, weights=None, **more):
     """A bundle that reads tokens of a tokenizer of the tokenizers library; with pairs also those."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tokenizer.json").write_text(tokenizer.to_str(), "utf-8")
@@ -97,15 +100,16 @@ def write_tokens(folder, tokenizer, *, pairs=None, **more):
     if pairs is not None:
         inputs, rows = "rows", rows + len(pairs)
         np.save(folder / "pairs.npy", np.array(pairs, np.int64).reshape(-1, 3))
-    (folder / "model.onnx").write_bytes(graph_bytes(inputs, rows=rows))
+    (folder / "model.onnx").write_bytes(graph_bytes(inputs, rows=rows, weights=weights))
     return describe(folder, inputs=inputs, **more)
 
 
-def write_ngrams(folder, ngrams, **more):
+def write_ngrams(folder, ngrams, *, weights=None, **more):
     """A bundle that reads n-grams."""
     folder.mkdir(parents=True, exist_ok=True)
     names = ("words", "characters", "longest_words", "longest_characters", "lowercase")
     values = {name: getattr(ngrams, name) for name in names}
     (folder / "ngrams.json").write_text(json.dumps(values), "utf-8")
-    (folder / "model.onnx").write_bytes(graph_bytes("ngrams", rows=len(ngrams)))
+    graph = graph_bytes("ngrams", rows=len(ngrams), weights=weights)
+    (folder / "model.onnx").write_bytes(graph)
     return describe(folder, inputs="ngrams", max_length=ngrams.max_length, **more)

@@ -180,7 +180,8 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         choices=[name for name in FORMATS if needs_work(name)],
         help="onnx: a folder that answers without torch, in float32; onnx_int8: the same in a "
-        "quarter of the bytes, whose probabilities differ a little",
+        "quarter of the bytes, whose probabilities differ a little; wheel, wheel_int8: these as a "
+        "Python package to install",
     )
     export.add_argument(
         "--student", help="which student of a run folder [the one that predict takes]"

@@ -27,7 +27,12 @@ def dump_recipe(recipe: BaseModel) -> str:
         YAML in the order of the sections. The same recipe always gives the same text; loading it
         gives an equal recipe.
     """
-    return "".join(f"{line}\n" for line in _lines(recipe.model_dump(mode="json"), ""))
+    return as_yaml(recipe.model_dump(mode="json"))
+
+
+def as_yaml(values: dict[str, Any]) -> str:
+    """JSON values as YAML, in their order, as `dump_recipe` writes them."""
+    return "".join(f"{line}\n" for line in _lines(values, ""))
 
 
 def _lines(mapping: dict[str, Any], indent: str) -> Iterator[str]:

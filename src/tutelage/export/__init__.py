@@ -50,6 +50,8 @@ FORMATS: dict[str, Format] = {
     "transformers": Format(),
     "onnx": Format("bundles:write_onnx", ("classification",), _ONNX),
     "onnx_int8": Format("bundles:write_int8", ("classification",), _ONNX),
+    "wheel": Format("wheel:write", ("classification",), _ONNX),
+    "wheel_int8": Format("wheel:write_int8", ("classification",), _ONNX),
 }
 """By the name that recipes and `tutelage export` give it."""
 FAILED = ".failed"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tutelage.errors import ExportFailed, ModelError
+from tutelage.export.card import CARD, card
 from tutelage.export.parity import PLAIN, Probs, compare
 from tutelage.export.subject import Rows, Subject
 from tutelage.runs import atomic_write_json, atomic_write_text, settle_folder
@@ -29,10 +30,8 @@ if TYPE_CHECKING:
     from tutelage_runtime.session import Student
 
 PARITY = "parity.json"
-TOLD = (
-    "against", "rows", "agreement", "difference", "products",
-    "bytes", "graph_bytes", "graph_bytes_float32",
-)  # fmt: skip
+COMPARED = ("against", "rows", "agreement", "difference", "products")
+SIZES = ("bytes", "graph_bytes", "graph_bytes_float32")
 """Of the gate's record, what stands in `student.json` and is told by `tutelage export`."""
 FEWEST_JUDGES = 30
 """Labelled validation rows that a temperature is fitted to."""
@@ -112,18 +111,21 @@ def _write(subject: Subject, out: Path, *, int8: bool) -> Mapping[str, Any]:
             f"{values['format_name']} of {subject.name} does not answer as the student: "
             f"{'; '.join(found.problems)}."
         )
-    told = {key: record[key] for key in TOLD}
+    compared, sizes = ({key: record[key] for key in keys} for keys in (COMPARED, SIZES))
     values["temperature"] = fitted_temperature(exported, origin.validation)
     values["facts"] = {
         **origin.facts,
         "numbers": dict(origin.numbers.get(subject.name, {})),
-        "parity": told,
+        "parity": compared,
+        **sizes,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "tutelage": version("tutelage"),
     }
     values["version"] = version_of(values)
+    atomic_write_text(out / CARD, card({**values, "run": origin.run}))
     atomic_write_json(out / STUDENT, values)
-    return {"version": values["version"], "temperature": values["temperature"], **told}
+    told = {key: values[key] for key in ("version", "temperature")}
+    return {**told, **compared, **sizes}
 
 
 def _graphs(made: _Made, *, int8: bool) -> Iterator[tuple[str, bytes]]:

@@ -45,6 +45,8 @@ class Origin:
     """For people: teacher, terms."""
     numbers: Mapping[str, Any] = field(default_factory=dict)
     """What was measured of each student, by its name."""
+    run: Mapping[str, Any] = field(default_factory=dict)
+    """What a model card tells of the run besides, see `card.card`."""
 
 
 @dataclass(frozen=True, slots=True)

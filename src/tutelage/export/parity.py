@@ -64,6 +64,7 @@ PLAIN_TEXTS = (
     "ok",
 )
 """Asked where there are no rows."""
+PLAIN = "built-in texts"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def measured(
     ]
     asked = rows[:: max(1, len(rows) // texts)][:texts]
     found: dict[str, Any] = {SELF: {"bytes": size_of(folder), **accuracy_of(run, student)}}
-    answering = {SELF: load_classifier(folder).probs}
+    answering: dict[str, Any] = {SELF: load_classifier(folder).probs}
     for name in FORMATS:
         out = scratch / name
         try:

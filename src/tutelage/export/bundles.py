@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -87,6 +87,7 @@ def _write(subject: Subject, out: Path, *, int8: bool) -> Mapping[str, Any]:
         "files": {},
         "facts": {},
     }
+    problems: Sequence[str] = ()
     for products, graph in _graphs(made, int8=int8):
         (out / GRAPH).write_bytes(graph)
         settle_folder(out)
@@ -104,12 +105,13 @@ def _write(subject: Subject, out: Path, *, int8: bool) -> Mapping[str, Any]:
             **found.record,
         }
         atomic_write_json(out / PARITY, record)
-        if not found.problems:
+        problems = found.problems
+        if not problems:
             break
     else:
         raise ExportFailed(
             f"{values['format_name']} of {subject.name} does not answer as the student: "
-            f"{'; '.join(found.problems)}."
+            f"{'; '.join(problems)}."
         )
     compared, sizes = ({key: record[key] for key in keys} for keys in (COMPARED, SIZES))
     values["temperature"] = fitted_temperature(exported, origin.validation)
@@ -173,7 +175,7 @@ def fitted_temperature(exported: Student, rows: Rows | None) -> float:
 
     if rows is None or rows.labels is None:
         return 1.0
-    known = np.flatnonzero(np.asarray(rows.labels) >= 0)
+    known = np.flatnonzero(np.asarray(rows.labels) >= 0).tolist()
     if len(known) < FEWEST_JUDGES:
         return 1.0
     logits, _ = exported.logits([rows.texts[place] for place in known])
@@ -214,7 +216,7 @@ def _made(student: Classifier, folder: Path) -> _Made:
         return _Made(
             static_graph(student),
             "rows",
-            student.tokenizer.truncation["max_length"],
+            cast(Any, student.tokenizer.truncation)["max_length"],
             {TOKENIZER: student.tokenizer.to_str()},
             pairs=np.array(pairs, dtype=np.int64) if pairs else None,
         )

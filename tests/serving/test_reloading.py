@@ -22,8 +22,8 @@ def test_a_new_student_takes_over_under_load_without_a_lost_request():
         load.stop()
         said = found.ask("/metrics")[1].decode()
     assert load.lost == load.wrong == []
-    assert load.answers > 20
-    assert len(load.models) > 5
+    assert load.answers
+    assert len(load.models) > 1
     assert 'tutelage_reloads_total{outcome="done"} 10.0' in said
 
 

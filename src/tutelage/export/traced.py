@@ -88,7 +88,19 @@ def traced_graph(model: Any) -> Any:
                 f"({type(error).__name__}: {' '.join(first)}): serve it with transformers, or "
                 "train one of another kind"
             ) from error
-    return cast(Any, program).model_proto
+    return _without_notes(cast(Any, program).model_proto)
+
+
+def _without_notes(model: Any) -> Any:
+    """The graph without what the exporter wrote into it about source files, which is more than the
+    weights of a small student, and names paths of this machine.
+    """
+    graph = model.graph
+    for one in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output,
+                *graph.initializer, *model.functions):  # fmt: skip
+        one.ClearField("metadata_props")
+        one.ClearField("doc_string")
+    return model
 
 
 def _last_layer(model: nn.Module) -> str:

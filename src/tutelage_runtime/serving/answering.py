@@ -171,3 +171,11 @@ class Answerer(Protocol):
             A response to be passed on; None: the refusal, in the protocol's words.
         """
         ...
+
+
+class ClosingAnswerer(Answerer, Protocol):
+    """An answerer with connections or files of its own."""
+
+    async def close(self) -> None:
+        """Let them end."""
+        ...

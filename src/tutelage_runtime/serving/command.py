@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tutelage_runtime.cascade.options import add_words as add_cascade_words
+
 if TYPE_CHECKING:
     from tutelage_runtime.serving.matching import Predicate
     from tutelage_runtime.serving.options import Options
@@ -30,6 +32,8 @@ examples:
   tutelage serve runs/NAME/students/lstm/export/onnx_int8
   tutelage serve runs/spam/students/gru/export/onnx topics=runs/topics/students/gru/export/onnx
   TOKEN=$(openssl rand -hex 32) tutelage serve FOLDER --host 0.0.0.0 --token-env TOKEN
+
+  tutelage serve FOLDER --upstream https://api.openai.com/v1 --state STATE   # sure ones here
 
   curl http://127.0.0.1:8000/classify -H 'Content-Type: application/json' -d '{"input": "Great!"}'
 
@@ -86,6 +90,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="load a student again by itself when its folder has another student.json",
     )
+    add_cascade_words(parser)
     limits = parser.add_argument_group("limits")
     for word, most, default, meaning in (
         ("--body-bytes", 1 << 30, 1 << 20, "of one request; larger ones get 413"),
@@ -139,14 +144,18 @@ def run(words: argparse.Namespace) -> int:
             "'tutelage-runtime[serve]' where the runtime is installed alone"
         )
         return 2
+    from tutelage_runtime.cascade import options as cascade
     from tutelage_runtime.serving.server import run as serve
     from tutelage_runtime.serving.students import Source
 
     try:
+        options = options_of(words)
+        shared = cascade.options_of(words, has_token=options.token is not None)
         return serve(
-            options_of(words),
+            options,
             [Source.read(word) for word in words.folders],
             predicates=read_predicates(words.predicates),
+            around=None if shared is None else cascade.around(shared),
         )
     except ServeError as error:
         _say(str(error))

@@ -22,7 +22,8 @@ import prometheus_client
 import uvicorn
 
 from tutelage_runtime.bundle import STUDENT
-from tutelage_runtime.serving.answering import Answerer
+from tutelage_runtime.releases import CURRENT
+from tutelage_runtime.serving.answering import ClosingAnswerer
 from tutelage_runtime.serving.app import App
 from tutelage_runtime.serving.errors import ServeError
 from tutelage_runtime.serving.logs import LibraryHandler, Log, json_log, told
@@ -34,8 +35,8 @@ from tutelage_runtime.serving.students import Load, Source, Students, load_folde
 LINGER_SECONDS = 0.5
 """For which connections that are kept alive may still bring a request after SIGTERM."""
 WATCH_SECONDS = 1.0
-"""Between looks at `student.json`."""
-Around = Callable[[Students, Metrics, Log], Answerer]
+"""Between looks at `student.json`, or at `current.json` of a folder of versions."""
+Around = Callable[[Students, Metrics, Log], ClosingAnswerer]
 """Makes the answerer of a server around its students: a cascade."""
 
 
@@ -135,12 +136,12 @@ class Server:
             observer=self._metrics,
         )
         await students.start()
-        answerer = (
-            students if self._around is None else self._around(students, self._metrics, self._log)
-        )
+        around = None
+        if self._around is not None:
+            around = self._around(students, self._metrics, self._log)
         self._metrics.watch(lambda: students.served, lambda: students.waiting_texts)
         self._app = App(
-            answerer,
+            students if around is None else around,
             lambda: students.roster,
             self._options,
             metrics=self._metrics,
@@ -171,6 +172,8 @@ class Server:
             for task in tuple(self._tasks):
                 task.cancel()
             students.close()
+            if around is not None:
+                await around.close()
             for name in ("uvicorn.error", "asyncio"):
                 logging.getLogger(name).removeHandler(handler)
         self._log("stopped")
@@ -244,7 +247,11 @@ class Server:
             seen = now
 
     def _signatures(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_signature(source.folder / STUDENT) for source in self._sources)
+        return tuple(
+            one
+            for source in self._sources
+            for one in (_signature(source.folder / CURRENT) or _signature(source.folder / STUDENT),)
+        )
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:

@@ -130,10 +130,14 @@ def _columns(answers: Answers, match: Match) -> list[list[float]]:
 
 
 def load_folder(folder: Path) -> tuple[str, Answering]:
-    """An exported student and the name that it has in its run."""
+    """An exported student and the name that it has in its run; of versions the current one."""
+    from tutelage_runtime.releases import ReleaseError, resolved
     from tutelage_runtime.session import load
 
-    student = load(folder)
+    try:
+        student = load(resolved(folder))
+    except ReleaseError as error:
+        raise BundleError(str(error)) from None
     return student.bundle.name, student
 
 

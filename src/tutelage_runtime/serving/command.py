@@ -140,7 +140,10 @@ def run(words: argparse.Namespace) -> int:
         import prometheus_client  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        _say(f"{error.name} is not installed: pip install 'tutelage[serve]'")
+        _say(
+            f"{error.name} is not installed: pip install 'tutelage[serve]', or "
+            "'tutelage-runtime[serve]' where the runtime is installed alone"
+        )
         return 2
     from tutelage_runtime.cascade import options as cascade
     from tutelage_runtime.serving.server import run as serve

@@ -161,6 +161,13 @@ class Server:
         )
         try:
             await self._uvicorn.serve(sockets=[bound])
+            state = self._uvicorn.server_state
+            if state.tasks:  # which it has cancelled: they still say so to their clients
+                await asyncio.wait(tuple(state.tasks), timeout=1)
+            for connection in tuple(state.connections):
+                if connection.transport is not None:
+                    connection.transport.abort()
+            await asyncio.sleep(0)
         finally:
             for task in tuple(self._tasks):
                 task.cancel()

@@ -5,8 +5,8 @@ either side fits or chooses comes from training, unlabeled and validation rows; 
 split in halves a hundred times, one half certifies, the other is judged: what share is answered,
 and whether more than 2 % of all requests are answered otherwise than the teacher would (a
 violation, promised to be rare: 5 in 100 at most). Students of tutelage are the one that answers
-most on validation rows, and a linear head on the same frozen MiniLM that jevstiller uses, fitted to
-the same soft targets.
+most on validation rows, others that were exported, and a linear head on the same frozen MiniLM that
+jevstiller uses, fitted to the same soft targets, which is no kind of student that recipes know.
 
     python -m venv jevenv && jevenv/bin/pip install jevstiller==0.5.3
     python benchmarks/coverage.py --runs FOLDER --work work --other jevenv/bin/python
@@ -52,6 +52,12 @@ def halves(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Calibration rows and judged rows; `coverage_jevstiller.py` has the same."""
     order = np.random.default_rng(seed).permutation(rows)
     return order[: rows // 2], order[rows // 2 :]
+
+
+def redrawn(rows: int, seed: int) -> np.ndarray:
+    """Calibration rows drawn from all of them, with replacement; `coverage_jevstiller.py` has the
+    same."""
+    return np.random.default_rng(10_000 + seed).integers(rows, size=rows // 2)
 
 
 def gather(run: Path, kept: Path) -> Any:
@@ -164,23 +170,27 @@ def ours(student: Any, found: Any, *, resplits: int) -> dict[str, Any]:
     wrong = student["P_test"].argmax(1) != found["T_test"].argmax(1)
     new = gate.novel(student["F_test"])
     scores = np.where(new, -np.inf, score.of(student["P_test"]))
-    each = []
+    each: dict[str, list[dict[str, float]]] = {"halves": [], "redrawn": []}
     for seed in range(resplits):
         calibration, held = halves(len(scores), seed)
-        certificate = certify(
-            scores[calibration], wrong[calibration], over="all", share=SHARE, confidence=CONFIDENCE
-        )
-        limit = np.inf if certificate.threshold is None else certificate.threshold
-        answered = scores[held] > limit
-        each.append({
-            "coverage": float(answered.mean()),
-            "disagreement": float((answered & wrong[held]).mean()),
-        })  # fmt: skip
+        for kind, rows, judging in (
+            ("halves", calibration, held),
+            ("redrawn", redrawn(len(scores), seed), np.arange(len(scores))),
+        ):
+            certificate = certify(
+                scores[rows], wrong[rows], over="all", share=SHARE, confidence=CONFIDENCE
+            )
+            limit = np.inf if certificate.threshold is None else certificate.threshold
+            answered = scores[judging] > limit
+            each[kind].append({
+                "coverage": float(answered.mean()),
+                "disagreement": float((answered & wrong[judging]).mean()),
+            })  # fmt: skip
     return {
         "agreement": float(1 - wrong.mean()),
         "called_new": float(new.mean()),
         "score": "logistic" if score.weights else "probability",
-        "each": each,
+        **each,
     }
 
 
@@ -229,10 +239,14 @@ def as_markdown(report: dict[str, Any]) -> str:
     lines = [
         "# Coverage: how much is answered alone at 98 % agreement over all requests",
         "",
-        "Mean share of requests answered alone ± standard deviation over resplits of the test "
-        "rows, and on how many of these more than 2 % of all judged requests were answered "
-        "otherwise than the teacher did. The judged half is a sample too, so that a few of "
-        "these are chance. `benchmarks/coverage.py` says what is compared.",
+        "Mean share of requests answered alone ± standard deviation over a hundred draws of the "
+        "calibration rows. *Halves*: one half of the test rows certifies, the other is judged. The "
+        "judged half is a sample too, and has the more disagreements the fewer fell into the half "
+        "that certified: a bound that is exact and tight is exceeded there in some 10 of 100. "
+        "*Redrawn*: the test rows are taken for all requests there are, half as many are drawn "
+        "from them with replacement to certify, and the share disagreed on is known exactly; "
+        "broken promises are to be 5 of 100, give or take 4, or fewer. jevstiller tests at 85 % of "
+        "its budget, so it stays below both. `benchmarks/coverage.py` says what is compared.",
         "",
     ]
     for name, one in report["sets"].items():
@@ -243,8 +257,9 @@ def as_markdown(report: dict[str, Any]) -> str:
             f"{one['classes']} classes; {rows['train'] + rows['unlabeled']:,} rows learned from, "
             f"{rows['validation']:,} chose, {rows['test']:,} were resplit.",
             "",
-            "| side | agreement, % | answered alone, % | violations |",
-            "|---|---|---|---|",
+            "| side | agreement, % | halves: answered alone, % | above 2 % in the judged half "
+            "| redrawn: answered alone, % | broken promises |",
+            "|---|---|---|---|---|---|",
         ]
         table = [
             (f"tutelage, {student}{' (chosen by validation)' * (student == one['best'])}", found)
@@ -252,16 +267,18 @@ def as_markdown(report: dict[str, Any]) -> str:
         ]
         table.append(("tutelage, head on frozen MiniLM", one["head"]))
         lines += [
-            f"| {title} | {100 * found['agreement']:.1f} | {told(found['each'])} |"
+            f"| {title} | {100 * found['agreement']:.1f} | {told(found['halves'])} | "
+            f"{told(found['redrawn'])} |"
             for title, found in table
         ]
         same = other["same_rows"]
         agreement = f"{100 * same['agreement']:.1f}"
         lines += [
-            f"| jevstiller, defaults | {agreement} | {told(same['defaults'])} |",
+            f"| jevstiller, defaults | {agreement} | {told(same['defaults'])} | "
+            f"{told(same['redrawn_defaults'])} |",
             f"| jevstiller, no rare class deferred | {agreement} | "
-            f"{told(same['no_class_deferred'])} |",
-            f"| jevstiller, whole engine with ReplayTeacher | | {told(other['engine'])} |",
+            f"{told(same['no_class_deferred'])} | {told(same['redrawn_no_class_deferred'])} |",
+            f"| jevstiller, whole engine with ReplayTeacher | | {told(other['engine'])} | | |",
             "",
         ]
     packages = ", ".join(f"{name} {of}" for name, of in report["machine"]["packages"].items())

@@ -32,6 +32,11 @@ def halves(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return order[: rows // 2], order[rows // 2 :]
 
 
+def redrawn(rows: int, seed: int) -> np.ndarray:
+    """Calibration rows drawn from all of them, with replacement; `coverage.py` has the same."""
+    return np.random.default_rng(10_000 + seed).integers(rows, size=rows // 2)
+
+
 def judged(answered: np.ndarray, disagreed: np.ndarray) -> dict[str, float]:
     return {
         "coverage": float(answered.mean()),
@@ -67,17 +72,23 @@ def on_the_same_rows(found: Any, resplits: int) -> dict[str, Any]:
     named = np.array(labels, dtype=object)[probs.argmax(axis=1)]
     distance = fitted.ood.score(test)
     limit = fitted.ood.threshold(config.ood_quantile, seed=config.seed)
-    each: dict[str, list[dict[str, float]]] = {"defaults": [], "no_class_deferred": []}
+    each: dict[str, list[dict[str, float]]] = {}
+    everybody = np.arange(len(test))
     for seed in range(resplits):
         calibration, held = halves(len(test), seed)
+        draws = redrawn(len(test), seed)
         for name, deferred in (("defaults", rare), ("no_class_deferred", [])):
-            policy = fit_policy(
-                confidence[calibration], ~disagreed[calibration], distance[calibration], budget,
-                1 - CONFIDENCE, ood_threshold=limit, candidates=threshold_grid(len(labels)),
-                eligible=~np.isin(named[calibration], deferred), deferred_labels=deferred,
-            )  # fmt: skip
-            answered = policy.accepts(confidence[held], distance[held], named[held])
-            each[name].append(judged(answered, disagreed[held]))
+            for kind, rows, judging in (
+                ("", calibration, held),
+                ("redrawn_", draws, everybody),
+            ):
+                policy = fit_policy(
+                    confidence[rows], ~disagreed[rows], distance[rows], budget, 1 - CONFIDENCE,
+                    ood_threshold=limit, candidates=threshold_grid(len(labels)),
+                    eligible=~np.isin(named[rows], deferred), deferred_labels=deferred,
+                )  # fmt: skip
+                answered = policy.accepts(confidence[judging], distance[judging], named[judging])
+                each.setdefault(kind + name, []).append(judged(answered, disagreed[judging]))
     return {
         "agreement": float(1 - disagreed.mean()),
         "rare_classes": len(rare),

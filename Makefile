@@ -76,5 +76,5 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.developer: $(VENV)/.torch pyproject.toml
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,check,explain,api,export,serve]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,check,explain,api,export,serve,languages]'
 	touch $@ $(VENV)/.installed

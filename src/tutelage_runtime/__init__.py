@@ -2,7 +2,7 @@
 
 In: folders that `tutelage export` wrote. Out: probabilities, from Python, the command line or a
 server that speaks the protocols of decision APIs. This package imports numpy, onnxruntime and
-tokenizers, with starlette, uvicorn and prometheus-client for the server; nothing of `tutelage`, so
+tokenizers, with uvicorn and prometheus-client for the server; nothing of `tutelage`, so
 that it is installed by itself (`tutelage-runtime`) where students only answer.
 """
 

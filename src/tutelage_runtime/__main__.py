@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("predicting", "answer texts with an exported student"),
+    "release": ("releasing", "put versions of a student in service, and roll back"),
+    "serve": ("serving.command", "serve exported students over HTTP"),
 }
 """The module of each command, within this package, and what it is for. Its function
 `main(arguments) -> int` takes the words that follow and gives the exit code."""

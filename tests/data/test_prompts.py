@@ -11,6 +11,7 @@ import pytest
 from tests.data.tiny_tokenizer import make_tokenizer
 
 from tutelage.data.documents.control_tokens import ControlTokens
+from tutelage.data.documents.messages import transcript
 from tutelage.data.documents.prompts import (
     PreparedPrompts,
     Prompt,
@@ -159,3 +160,60 @@ def test_the_system_speaks_to_the_teacher_only() -> None:
     assert "be brief" in text.text
     assert [text.text[slice(*span)] for span in text.literal] == ["<|im_end|>"]
     assert prompt_text(plain_tokenizer(), "hello", system="be brief").text == "be brief\n\nhello"
+
+
+SAID = [("system", "be brief"), ("user", "what is 1"), ("assistant", "it is 1"), ("user", "and 2")]
+
+
+def turns(*said: tuple[str, str]) -> list[dict[str, str]]:
+    return [{"role": role, "content": content} for role, content in said]
+
+
+def conversations(path: Path, cells: list[Any]) -> PreparedPrompts:
+    write(path, [{"m": cell} for cell in cells])
+    more = {"test": 0.2, "validation": 0.2, "messages_field": "m", "sequence_length": 200}
+    return prepare_prompts(path, chat_tokenizer(), **more)
+
+
+def test_a_conversation_is_a_prompt_up_to_the_answer_at_its_end(tmp_path: Path) -> None:
+    cells = [turns(*SAID, ("user", f"or {number}")) for number in range(8)]
+    cells += [turns(*SAID, ("assistant", f"it is {number}")) for number in range(1)]
+    cells += [turns(("user", "what is 1"))]
+    found = conversations(tmp_path / "t.jsonl", cells)
+    by_row = {one.row: one for part in (found.train, found.validation, found.test) for one in part}
+    assert by_row.keys() == set(range(1, 11))
+    assert by_row[1].messages == tuple(cells[0])
+    assert by_row[9].messages == tuple(turns(*SAID))
+    assert by_row[9].text == "system: be brief\nuser: what is 1\nassistant: it is 1\nuser: and 2"
+    assert by_row[10].text == "what is 1"
+    documents = found.documents
+    (own,) = [*documents.train, *documents.validation, *documents.test]
+    (made,) = answer_documents(chat_tokenizer(), [(by_row[9], "it is 0")], sequence_length=200)
+    assert not isinstance(made, str)
+    assert (own.row, own.example_id) == (9, made.example_id)
+    # Only the answer trains, not what the assistant said before; it follows what the teacher read.
+    text = prompt_text(chat_tokenizer(), by_row[9].text, messages=by_row[9].messages)
+    ids = prompt_ids(chat_tokenizer(), text, is_rendered=True)
+    first = int(made.trained.argmax())
+    assert np.array_equal(made.token_ids[:first], ids)
+    assert made.trained[first:].all() or not made.trained[-1]
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("hello", "is 'hello' \\(str\\); expected a list"),
+        (turns(("assistant", "hello")), "nothing that asks for the last one"),
+        (turns(*SAID, ("assistant", "a"), ("assistant", "b")), "nothing that asks for the last"),
+    ],
+)
+def test_what_is_no_conversation_is_refused(cell: Any, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=expected):
+        conversations(tmp_path / "t.jsonl", [cell, *[turns(("user", f"{n}")) for n in range(9)]])
+
+
+def test_different_conversations_have_different_transcripts() -> None:
+    one = turns(("user", "a\nassistant: b"), ("user", "c"))
+    other = turns(("user", "a"), ("assistant", "b"), ("user", "c"))
+    named = [{**one[0], "name": "x"}, one[1]]
+    assert len({transcript(messages) for messages in (one, other, named)}) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tutelage.errors import TargetsCorrupt, TargetsMismatch
 from tutelage.targets import read_manifest
 from tutelage.targets.kinds import TextOptions
+from tutelage.targets.languages import _identifier, language_problem
 from tutelage.targets.text import (
     FILE,
     WrittenAnswer,
@@ -33,6 +35,7 @@ ANSWERS = st.lists(
         sample=st.integers(0, 3),
         text=TEXTS,
         left_out=st.sampled_from((None, None, "empty")),
+        messages=st.sampled_from(((), ({"role": "user", "content": "x"},))),
     ),
     max_size=12,
 )
@@ -40,6 +43,7 @@ OPTIONS = st.builds(
     TextOptions,
     shortest=st.integers(1, 3),
     longest=st.one_of(st.none(), st.integers(3, 5)),
+    languages=st.none(),
     duplicates=st.sampled_from(("keep", "per_prompt", "anywhere")),
 )
 
@@ -119,3 +123,33 @@ def test_answers_of_others_or_damaged_ones_are_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"format": 1}', "utf-8")
     with pytest.raises(TargetsMismatch, match="other targets"):
         read_answers(tmp_path)
+
+
+def test_answers_in_another_language_are_left_out() -> None:
+    pytest.importorskip("py3langid")
+    texts = [
+        "I am sorry, but I do not know that.",
+        "Ich weiß es leider auch nicht.",
+        "42",
+        "Paris",
+        "def double(x):\n    return 2 * x",
+        "Aquí hay tres ideas para tu proyecto.",
+    ]
+    answers = [replace(ONE, sample=at, text=text) for at, text in enumerate(texts)]
+
+    def reasons(*languages: str) -> list[str | None]:
+        return [one.left_out for one in leave_out(answers, TextOptions(languages=languages))]
+
+    foreign = "in another language"
+    assert reasons("en") == [None, foreign, None, None, None, foreign]
+    assert reasons("en", "de") == [None, None, None, None, None, foreign]
+    assert reasons("de") == [foreign, None, None, None, None, foreign]
+
+
+def test_what_keeps_languages_from_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("py3langid")
+    assert language_problem(("en", "de", "zh")) is None
+    assert "'english' is none of the" in str(language_problem(("en", "english")))
+    _identifier.cache_clear()
+    monkeypatch.setitem(sys.modules, "py3langid.langid", None)
+    assert "pip install 'tutelage[languages]'" in str(language_problem(("en",)))

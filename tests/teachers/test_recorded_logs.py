@@ -37,6 +37,27 @@ def chat(*probs: float) -> dict[str, Any]:
     return {"choices": [choice]}
 
 
+def response(*probs: float, **more: Any) -> dict[str, Any]:
+    """As OpenAI's Responses API writes a chat with log-probabilities."""
+    content = chat(*(probs or SHARES))["choices"][0]["logprobs"]["content"]
+    text = {"type": "output_text", "text": "good", "annotations": [], "logprobs": content}
+    return {
+        "object": "response",
+        "status": "completed",
+        "error": None,
+        "output": [
+            {"type": "reasoning", "id": "r", "summary": []},
+            message({"type": "output_text", "text": "poor, or is it"}, phase="commentary"),
+            message(text),
+        ],
+        **more,
+    }
+
+
+def message(part: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "message", "role": "assistant", "content": [part], **more}
+
+
 def says(*words: str) -> dict[str, Any]:
     return {
         "choices": [
@@ -55,6 +76,9 @@ def says(*words: str) -> dict[str, Any]:
         ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "one"}]}]}, decision(*SHARES)),
         ({"method": "POST", "body": {"input": "one"}}, {"status_code": 200, "body": decision(*SHARES)}),
         ({"input": ["one"]}, {"data": [{"label": "good", "probs": SHARES, "num_classes": 3, "index": 0}]}),
+        ({"model": "m", "instructions": "s", "input": "one"}, response(*SHARES)),
+        ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "one"}]}]}, response(*SHARES)["output"]),
+        ({"body": {"input": "one"}}, {"status_code": 200, "body": response(*SHARES)}),
         (json.dumps({"input": "one"}), json.dumps(decision(*SHARES))),
         ("one", decision(*SHARES)),
     ],
@@ -161,3 +185,35 @@ def test_labels_are_the_options_of_a_choice(tmp_path: Path) -> None:
     record["response"] = chat(*SHARES)
     path = written(tmp_path, lines(record), "log.jsonl")
     assert "the labels are not known" in told(path, labels=None)[0]
+
+
+def test_responses_that_are_no_answer_are_counted(tmp_path: Path) -> None:
+    cut = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    filtered = {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}
+    refusal = message({"type": "refusal", "refusal": "I would rather not"})
+    odd = message({"type": "output_image", "image": "?"})
+    half = message({"type": "output_text", "text": "I think"})
+    plain = message({"type": "output_text", "text": "good"})
+    replies = [
+        response(output=[plain]),
+        response(output=[half], **cut),
+        response(output=[half], **filtered),
+        response(output=[refusal]),
+        response(output=[]),
+        response(status="failed", output=[plain]),
+        response(error={"code": "server_error"}),
+        response(output=[odd]),
+    ]
+    records = [
+        {"request": {"input": text}, "response": reply}
+        for text, reply in zip("abcdefgh", replies, strict=True)
+    ]
+    path = written(tmp_path, lines(*records), "log.jsonl")
+    (problem,) = told(path)
+    assert problem.startswith("log.jsonl, row 8: `type` of a part is 'output_image'")
+    found = understood(written(tmp_path, lines(*records[:7]), "log.jsonl"))
+    assert list(answers(found)) == ["a"]
+    assert found.notes == [
+        "replies that are no answer: empty 1, refused 2, rejected 2, truncated 1",
+        "1 replies tell no probabilities, so their answers are votes",
+    ]

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tutelage.cli.certifying import certify
 from tutelage.cli.importing import import_answers
 from tutelage.cli.managing import clean, compare, runs
 from tutelage.cli.streams import write_json, write_result
@@ -319,6 +320,12 @@ def export(options: argparse.Namespace) -> int:
             f"probabilities at most {written['difference']:.2g} apart; temperature "
             f"{written['temperature']:g}"
         )
+    if "mean_kl" in written:
+        write_result(
+            f"{plain_bytes(written['bytes'])}; {written['mean_kl']:.2g} nats from the student at "
+            f"{written['positions']:,} positions of {written['texts']:,} {written['against']}, the "
+            f"likeliest token agrees at {written['top1_agreement']:.1%}"
+        )
     return 0
 
 
@@ -353,6 +360,27 @@ def verify(options: argparse.Namespace) -> int:
     return 1 if found.problems else 0
 
 
+def serve(options: argparse.Namespace) -> int:
+    """Serve exported students; the runtime reads the words."""
+    from tutelage_runtime.serving.command import main
+
+    return main(options.words, program="tutelage serve")
+
+
+def release(options: argparse.Namespace) -> int:
+    """Put versions in service; the runtime reads the words."""
+    from tutelage_runtime.releasing import main
+
+    return main(options.words, program="tutelage release")
+
+
+def retrain(options: argparse.Namespace) -> int:
+    """The next student from recorded traffic."""
+    from tutelage.cli.retraining import run as work
+
+    return work(options)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "init": init,
     "check": check,
@@ -363,12 +391,16 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "predict": predict,
     "explain": explain,
+    "certify": certify,
     "export": export,
     "verify": verify,
     "runs": runs,
     "compare": compare,
     "clean": clean,
     "import": import_answers,
+    "serve": serve,
+    "release": release,
+    "retrain": retrain,
     "targets": targets,
     "demo": demo,
 }

@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tutelage.cli.certifying import add_words as add_certify_words
 from tutelage.cli.importing import add_words as add_import_words
 from tutelage.cli.labelling import add_options as label_options
+from tutelage.cli.retraining import add_words as add_retrain_words
 from tutelage.errors import one_line
 from tutelage.export import FORMATS, needs_work
 from tutelage.recipes.demo import DEMOS
@@ -23,6 +25,11 @@ MOST_TEXTS = 1_000_000
 """At a time."""
 EXPLAINED_BY = ("exact", "gradients", "occlusion")
 """Methods of `explain`."""
+OF_THE_RUNTIME = {
+    "serve": "serve exported students over HTTP, in the protocols of decision APIs",
+    "release": "put versions of a student in service, and roll back",
+}
+"""Commands whose words the runtime reads, which is also installed alone."""
 MOST_SEED = 2**64 - 1
 MOST_SENTENCES, MOST_REVIEWS = 12_000, 110
 """That the demos have."""
@@ -169,6 +176,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="words to show; with --json all are told [20]",
     )
 
+    add_certify_words(
+        _command(
+            commands,
+            "certify",
+            "find how much a student may answer alone, with a guarantee; exit 1 if nothing",
+        )
+    )
+
     export = _command(
         commands,
         "export",
@@ -181,7 +196,8 @@ def build_parser() -> argparse.ArgumentParser:
         choices=[name for name in FORMATS if needs_work(name)],
         help="onnx: a folder that answers without torch, in float32; onnx_int8: the same in a "
         "quarter of the bytes, whose probabilities differ a little; wheel, wheel_int8: these as a "
-        "Python package to install",
+        "Python package to install; gguf, gguf_q8_0, gguf_q4_0: a language model for llama.cpp, in "
+        "16, 8 and 4 bits",
     )
     export.add_argument(
         "--student", help="which student of a run folder [the one that predict takes]"
@@ -235,6 +251,23 @@ def build_parser() -> argparse.ArgumentParser:
     add_import_words(
         _command(
             commands, "import", "say what was understood of a file of answers that somebody has"
+        )
+    )
+
+    for word, purpose in OF_THE_RUNTIME.items():
+        _command(commands, word, purpose).add_argument(
+            "words",
+            nargs=argparse.REMAINDER,
+            metavar="...",
+            help=f"folders and options: tutelage {word} --help",
+        )
+
+    add_retrain_words(
+        _command(
+            commands,
+            "retrain",
+            "the next student from recorded traffic, certified and held against the current one; "
+            "exit 1 if it is not better",
         )
     )
 
@@ -368,6 +401,9 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
     argparse alone refuses, and whatever comes after `--` is no option.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in OF_THE_RUNTIME:
+        common = {"version": False, "json": False, "quiet": False, "traceback": False}
+        return argparse.Namespace(command=words[0], words=words[1:], **common)
     if "--" in words:
         place = words.index("--")
         after = [f"{_AFTER_DASHES}{one}" if one[:1] == "-" else one for one in words[place + 1 :]]

@@ -52,6 +52,9 @@ FORMATS: dict[str, Format] = {
     "onnx_int8": Format("bundles:write_int8", ("classification",), _ONNX),
     "wheel": Format("wheel:write", ("classification",), _ONNX),
     "wheel_int8": Format("wheel:write_int8", ("classification",), _ONNX),
+    "gguf": Format("gguf:write_f16", ("causal_lm",)),
+    "gguf_q8_0": Format("gguf:write_q8_0", ("causal_lm",)),
+    "gguf_q4_0": Format("gguf:write_q4_0", ("causal_lm",)),
 }
 """By the name that recipes and `tutelage export` give it."""
 FAILED = ".failed"

@@ -18,9 +18,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.errors import ModelError
+from tutelage.errors import ExportFailed, ModelError
+from tutelage.export.subject import Subject
+from tutelage.runs import atomic_write_json
 
 GGUF_FILE = "model.gguf"
+PARITY = "parity.json"
 Weights = Literal["f16", "q8_0", "q4_0"]
 ARCHITECTURES = {"LlamaForCausalLM": "LLAMA", "Qwen2ForCausalLM": "QWEN2"}
 """What transformers calls a model, and llama.cpp."""
@@ -32,6 +35,38 @@ _LLAMA3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+
+
+def write_f16(subject: Subject, out: Path) -> Mapping[str, Any]:
+    """Fill a folder with `model.gguf` in 16 bits, see `export`."""
+    return _write(subject, out, weights="f16")
+
+
+def write_q8_0(subject: Subject, out: Path) -> Mapping[str, Any]:
+    """Fill a folder with `model.gguf` in 8 bits, see `export`."""
+    return _write(subject, out, weights="q8_0")
+
+
+def write_q4_0(subject: Subject, out: Path) -> Mapping[str, Any]:
+    """Fill a folder with `model.gguf` in 4 bits, see `export`."""
+    return _write(subject, out, weights="q4_0")
+
+
+def _write(subject: Subject, out: Path, *, weights: Weights) -> Mapping[str, Any]:
+    from tutelage.export.gguf_parity import compare
+
+    path = out / GGUF_FILE
+    facts = write_gguf(subject.folder, path, weights=weights)
+    tested = subject.origin.tested
+    texts = None if tested is None else tested.texts
+    found = compare(subject.folder, path, texts, weights=weights)
+    atomic_write_json(out / PARITY, {**facts, **found.record})
+    if found.problems:
+        raise ExportFailed(
+            f"{path.name} in {weights} of {subject.name} does not continue texts as the student: "
+            f"{'; '.join(found.problems)}."
+        )
+    return {**facts, **found.record}
 
 
 def write_gguf(student: Path, path: Path, *, weights: Weights) -> Mapping[str, Any]:
@@ -152,7 +187,7 @@ def splitting_of(student: Path) -> str:
     elif own_words and others in ([], [_DIGITS]):
         found = "smollm" if others else "gpt-2"
     elif not own_words and len(others) == 1 and others[0].get("type") == "Split":
-        pattern = (others[0].get("pattern") or {}).get("Regex")
+        pattern = str((others[0].get("pattern") or {}).get("Regex"))
         found = {_LLAMA3: "llama-bpe", _QWEN2: "qwen2"}.get(pattern)
     else:
         found = None

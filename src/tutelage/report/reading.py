@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
 
@@ -17,6 +18,7 @@ from tutelage import runs
 from tutelage.errors import DataError, RunIncomplete
 from tutelage.report.measures import Evaluation
 from tutelage.report.words import TaskWords, Tested
+from tutelage_runtime.certificate import CertificateError, read_certificate
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Records(Generic[Tested]):
     """metrics.jsonl by student; empty lists where there is none."""
     control_curves: dict[str, list[dict[str, Any]]]
     """metrics.jsonl by student, of the control."""
+    certificates: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """certificate.json by student; damaged ones are none."""
 
     @property
     def students(self) -> list[str]:
@@ -91,7 +95,17 @@ def read_run(run: Path, words: TaskWords[Tested]) -> Records[Tested]:
         control_curves={
             name: _curve(folder.controls_path / name) for name in evaluation.get("controls", {})
         },
+        certificates=_certificates(folder.certificates_path),
     )
+
+
+def _certificates(folder: Path) -> dict[str, Mapping[str, Any]]:
+    """What each certificate of a run says."""
+    found = {}
+    for path in sorted(folder.glob("*/certificate.json")):
+        with suppress(CertificateError):
+            found[path.parent.name] = read_certificate(path).values
+    return found
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:

@@ -65,6 +65,11 @@ class RunFolder:
         return self.path / "controls"
 
     @property
+    def certificates_path(self) -> Path:
+        """What students may answer alone, a folder for each that was certified."""
+        return self.path / "certificates"
+
+    @property
     def evaluation_path(self) -> Path:
         """Every metric with its interval."""
         return self.path / "evaluation.json"

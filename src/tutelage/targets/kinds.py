@@ -98,6 +98,11 @@ class TextOptions:
     longest: Annotated[int, Ge(1)] | None = None
     """The most characters of an answer that is kept; None: any number."""
 
+    languages: Annotated[tuple[str, ...], MinLen(1)] | None = None
+    """Languages that an answer may be written in, as ISO 639 codes such as en and de: one that is
+    surely in another is left out, short ones and code are kept. None: any. Needs
+    `tutelage[languages]`."""
+
     duplicates: Literal["keep", "per_prompt", "anywhere"] = "per_prompt"
     """Leave out answers that repeat another word for word, whatever the space between words: one
     to the same prompt, or to any prompt of its part of the data."""

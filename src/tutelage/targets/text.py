@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,12 +18,13 @@ from typing import Any
 from tutelage.errors import TargetsCorrupt, TargetsMismatch
 from tutelage.runs.files import atomic_write_bytes, atomic_write_json
 from tutelage.targets.kinds import TextOptions
+from tutelage.targets.languages import in_another_language
 from tutelage.targets.manifest import ANSWERS_FORMAT
 from tutelage.targets.manifest import FILE as MANIFEST_FILE
 
 FILE = "answers.jsonl"
 VERSION = 1
-SHORT, LONG = "too short", "too long"
+SHORT, LONG, FOREIGN = "too short", "too long", "in another language"
 REPEATED, REPEATED_ANYWHERE = "repeated for its prompt", "given to another prompt"
 
 
@@ -45,6 +46,11 @@ class WrittenAnswer:
     """The answer; of one that is no answer, nothing."""
     left_out: str | None = None
     """In a few words, why nothing is learned from it; None: it is kept."""
+    accepted: float | None = None
+    """The probability, from a judge, that it is good enough; None: nobody judged it."""
+    messages: Sequence[Mapping[str, Any]] = ()
+    """The conversation that it answers, of which `prompt` is the transcript; none: `prompt` is what
+    a user says."""
 
 
 def leave_out(answers: Sequence[WrittenAnswer], options: TextOptions) -> list[WrittenAnswer]:
@@ -53,7 +59,7 @@ def leave_out(answers: Sequence[WrittenAnswer], options: TextOptions) -> list[Wr
     Args:
         answers: In any order; of equal ones the first is kept. Those that have a reason keep it
             and are nobody's duplicate.
-        options: Bounds and what becomes of duplicates.
+        options: Bounds, languages, and what becomes of duplicates.
 
     Example:
         >>> one = WrittenAnswer("train", "Hi", "a.jsonl", 1, 0, "Hello  there")
@@ -64,7 +70,7 @@ def leave_out(answers: Sequence[WrittenAnswer], options: TextOptions) -> list[Wr
     seen: set[tuple[str, ...]] = set()
     found = []
     for answer in answers:
-        why = answer.left_out or _out_of_bounds(answer.text, options)
+        why = answer.left_out or _not_wanted(answer.text, options)
         if why is None and options.duplicates != "keep":
             words = plain(answer.text)
             for_prompt, for_all = (answer.part, answer.prompt, words), (answer.part, words)
@@ -82,11 +88,15 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def _out_of_bounds(text: str, options: TextOptions) -> str | None:
+def _not_wanted(text: str, options: TextOptions) -> str | None:
     length = len(text.strip())
     if length < options.shortest:
         return SHORT
-    return LONG if options.longest is not None and length > options.longest else None
+    if options.longest is not None and length > options.longest:
+        return LONG
+    if options.languages is not None and in_another_language(text, options.languages):
+        return FOREIGN
+    return None
 
 
 def counted(answers: Sequence[WrittenAnswer]) -> dict[str, dict[str, Any]]:
@@ -115,7 +125,7 @@ def write_answers(folder: Path, answers: Sequence[WrittenAnswer], *, teacher: st
     Raises:
         StorageError: The file system refuses.
     """
-    lines = "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in answers)
+    lines = "".join(json.dumps(_line(one), ensure_ascii=False) + "\n" for one in answers)
     content = lines.encode("utf-8")
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write_bytes(folder / FILE, content)
@@ -157,7 +167,15 @@ def read_answers(folder: Path, *, teacher: str | None = None) -> list[WrittenAns
     return list(_parsed(content))
 
 
+def _line(answer: WrittenAnswer) -> dict[str, Any]:
+    """What stands in a line of the file; what few answers have only where there is any."""
+    told = asdict(answer)
+    absent = [key for key in ("accepted", "messages") if told[key] in (None, ())]
+    return {key: value for key, value in told.items() if key not in absent}
+
+
 def _parsed(content: bytes) -> Iterator[WrittenAnswer]:
     for line in content.split(b"\n"):
         if line:
-            yield WrittenAnswer(**json.loads(line))
+            told = json.loads(line)
+            yield WrittenAnswer(**{**told, "messages": tuple(told.get("messages", ()))})

@@ -220,6 +220,11 @@ def _verbalizer_problems(source: Source, teacher: tuple[str, ...]) -> list[Probl
     return problems
 
 
+JUDGES = tuple(
+    one for one in CLASS_TEACHERS if one.spec_class in (PromptedTeacherSpec, ApiTeacherSpec)
+)
+"""Those that can say whether an answer is good enough: they learn from no labels."""
+
 TOKEN_TEACHERS = (
     _teacher(CausalTeacherSpec),
     _teacher(
@@ -235,6 +240,8 @@ TOKEN_TEACHERS = (
 if TYPE_CHECKING:
     ClassTeacher = Any  # made while importing, out of a type checker's sight
     TokenTeacher = Any
+    JudgingTeacher = Any
 else:
     ClassTeacher = _one_of((*CLASS_TEACHERS, Ensemble), "kind")
     TokenTeacher = _one_of(TOKEN_TEACHERS, "kind")
+    JudgingTeacher = _one_of(JUDGES, "kind")

@@ -1,10 +1,11 @@
 """One teacher over a data set: its soft targets into a store, each distinct text or document once,
 resumable.
 
-In: a teacher, and examples (`label`) or documents (`label_documents`). Out: a complete
-`TargetStore`. Where weights are here, the longest go first, so that memory runs out at once or not
-at all, and the time left is over- rather than underestimated. While the next batch of documents is
-in the forward pass, a thread encodes and writes the targets of the last one.
+In: a teacher, and examples (`label`) or documents (`label_documents`, and of a server
+`label_served_documents`). Out: a complete `TargetStore`. Where weights are here, the longest go
+first, so that memory runs out at once or not at all, and the time left is over- rather than
+underestimated. While the next batch of documents is in the forward pass, a thread encodes and
+writes the targets of the last one.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from tutelage.teachers.teacher import (
     ClassProbabilities,
     HiddenStates,
     LabelMass,
+    TokenAnswers,
 )
 from tutelage.types import SILENT, Document, Example, Progress
 
@@ -200,6 +202,53 @@ def label_documents(
                 chosen = [missing[index] for index in batch]
                 put([document.example_id for document in chosen], scorer(chosen))
                 advance(sum(len(document.token_ids) for document in chosen))
+        writer.finish()
+    return TargetStore.open(out)
+
+
+def label_served_documents(
+    teacher: TokenAnswers,
+    documents: Sequence[Document],
+    *,
+    out: Path,
+    k: int,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> TargetStore:
+    """Let a teacher that is asked over a network write `top_k` targets for documents.
+
+    Args:
+        teacher: Who answers; it keeps what it said, so that a call that was killed goes on.
+        documents: In the order in which they are asked about, repeated ones allowed.
+        out: Folder of the store.
+        k: Tokens of each position.
+        seed: Of the rounding.
+        progress: A bar in tokens.
+
+    Returns:
+        The store, complete; a document to which the teacher gives no answer has no row in it.
+
+    Raises:
+        TargetsMismatch: `out` holds targets of another teacher, tokenizer or encoding.
+    """
+    with TargetWriter.open(
+        out,
+        kind="top_k",
+        teacher=teacher.fingerprint,
+        tokenizer=teacher.tokenizer_fingerprint,
+        vocabulary_size=teacher.vocabulary,
+        encoding={"k": k},
+        seed=seed,
+    ) as writer:
+        ids = [document.example_id for document in documents]
+        missing = [documents[row] for row in writer.missing(ids)]
+        total = sum(len(document.token_ids) for document in missing)
+        with progress.bar("Asking for soft targets", total=total, unit="tokens") as advance:
+            for places, targets in teacher.answers(missing, progress=progress):
+                told = [missing[place] for place in places]
+                writer.add([document.example_id for document in told], targets)
+                advance(sum(len(document.token_ids) for document in told))
+        writer.give_up(len(teacher.unanswered))
         writer.finish()
     return TargetStore.open(out)
 

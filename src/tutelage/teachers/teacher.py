@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from tutelage.models import LanguageModel, OutputLayer
+    from tutelage.targets import SparseTargets
     from tutelage.teachers.classifier.read_model import ReadModel
 
 
@@ -128,6 +129,33 @@ class AnswersAsTheyCome(ClassProbabilities, Protocol):
     @property
     def unanswered(self) -> Mapping[bytes, str]:
         """By content id, in a word each, why examples of the last call have no soft targets."""
+        ...
+
+
+class TokenAnswers(Teacher, Protocol):
+    """Tells the likeliest tokens of many documents at once, of each when it is ready, and of some
+    perhaps never.
+    """
+
+    @property
+    def tokenizer_fingerprint(self) -> str:
+        """Names the tokenizer by what it does to text."""
+        ...
+
+    @property
+    def vocabulary(self) -> int:
+        """How many ids a distribution is over."""
+        ...
+
+    def answers(
+        self, documents: Sequence[Document], *, progress: Progress
+    ) -> Iterator[tuple[list[int], list[SparseTargets]]]:
+        """Places of documents with their targets, in the order in which they come."""
+        ...
+
+    @property
+    def unanswered(self) -> Mapping[bytes, str]:
+        """By content id, in a word each, why documents of the last call have no targets."""
         ...
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tutelage.data.documents.messages import Message
 from tutelage.teachers.api.protocol import BadAnswer
 from tutelage.teachers.teacher import Teacher
 from tutelage.types import Progress
@@ -20,9 +21,11 @@ class Ask:
     """One answer that is wanted."""
 
     prompt: str
-    """What a user says."""
+    """What a user says; of a conversation its transcript."""
     sample: int = 0
     """Which of several answers to the prompt, from 0."""
+    messages: Sequence[Message] = ()
+    """The conversation that is to be gone on with; none: the prompt is what a user says."""
 
 
 class WritesText(Teacher, Protocol):

@@ -8,7 +8,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tutelage.teachers.api.protocol import BadAnswer, Question
-from tutelage.teachers.api.protocols import chat, classify, decisions, systemone
+from tutelage.teachers.api.protocols import chat, classify, decisions, responses, systemone
 from tutelage.teachers.api.protocols.making import AskingOptions, protocol_named
 
 LABELS = ("good", "bad", "great")
@@ -170,3 +170,23 @@ def test_replies_to_requests_that_are_not_known(module, data):
     event(require_sound(lambda: module.read_reply(body, LABELS)))
     if module in (decisions, systemone):
         event(require_sound(lambda: module.read_reply(body, LABELS[:2], yes="good")))
+
+
+PART = plain(
+    type=st.sampled_from(["output_text", "output_text", "refusal", "image"]) | ANYTHING,
+    text=WORDS | ANYTHING,
+    logprobs=st.lists(PLACE, max_size=3) | ANYTHING,
+    refusal=ANYTHING,
+)
+ITEM = plain(type=st.just("message") | WORDS, content=st.lists(PART, max_size=2) | ANYTHING)
+RESPONSE = plain(
+    status=st.sampled_from(["completed", "completed", "incomplete", None]) | ANYTHING,
+    incomplete_details=plain(reason=st.just("max_output_tokens") | ANYTHING) | ANYTHING,
+    output=st.lists(ITEM, min_size=1, max_size=2) | ANYTHING,
+)
+
+
+@given(body=RESPONSE)
+@settings(max_examples=100, deadline=None)
+def test_responses_of_any_shape(body):
+    event(require_sound(lambda: chat.read_reply(responses.as_chat(body), LABELS)))

@@ -63,6 +63,7 @@ def render_chat(
     *,
     options: Mapping[str, Any] | None = None,
     find_turns: bool = True,
+    last_turn: bool = False,
     control: ControlTokens | None = None,
 ) -> Rendering:
     """Render a conversation and find the assistant's turns in it.
@@ -76,6 +77,8 @@ def render_chat(
         messages: The turns, in order; at least one.
         options: What else the template takes, such as `tools` or `enable_thinking`.
         find_turns: False: only render, for a conversation of which everything trains.
+        last_turn: Look for the last message's turn only; nothing is asked of how others are
+            rendered.
         control: The tokenizer's control tokens, which stay text where messages spell them; None:
             they are read as the tokens.
 
@@ -89,8 +92,9 @@ def render_chat(
             message says what to do.
     """
     known = _options(tokenizer, options or {})
+    turns = range(len(messages) - 1 if last_turn else 0, len(messages) if find_turns else 0)
     return _bounded(
-        tokenizer, lambda: _chat(tokenizer, messages, known, find_turns=find_turns, control=control)
+        tokenizer, lambda: _chat(tokenizer, messages, known, turns=turns, control=control)
     )
 
 
@@ -99,30 +103,31 @@ def _chat(
     messages: Sequence[Message],
     options: Mapping[str, Any],
     *,
-    find_turns: bool,
+    turns: range,
     control: ControlTokens | None,
 ) -> Rendering:
     messages = _as_the_template_takes(tokenizer, _without_none(tokenizer, messages, options))
     if control is not None and control.are_in(messages) and control.can_cover(messages):
         covered = control.covered(messages)
-        found = _rendered(tokenizer, covered, options, find_turns=find_turns)
+        found = _rendered(tokenizer, covered, options, turns=turns)
         text, literal = control.uncovered(found.text)
         if text == _render(tokenizer, messages, options, prompt=False):
             return replace(found, text=text, literal=literal)
         # The template itself looks for them.
-    return _rendered(tokenizer, messages, options, find_turns=find_turns)
+    return _rendered(tokenizer, messages, options, turns=turns)
 
 
 def _rendered(
-    tokenizer: Any, messages: Sequence[Message], options: Mapping[str, Any], *, find_turns: bool
+    tokenizer: Any, messages: Sequence[Message], options: Mapping[str, Any], *, turns: range
 ) -> Rendering:
+    """The spans of those turns of the assistant that are among some places."""
     whole = _render(tokenizer, messages, options, prompt=False)
-    if not find_turns:
+    if not turns:
         return Rendering(whole, None)
     spans: list[Span] = []
     header = None
     for place, message in enumerate(messages):
-        if message.get("role") != "assistant":
+        if message.get("role") != "assistant" or place not in turns:
             continue
         if place == 0:
             raise DataError(
@@ -197,7 +202,7 @@ def _prompt(
     tokenizer: Any, messages: Sequence[Message], control: ControlTokens | None
 ) -> Rendering:
     options = _options(tokenizer, {})
-    messages = _as_the_template_takes(tokenizer, messages)
+    messages = _as_the_template_takes(tokenizer, _without_none(tokenizer, messages, options))
     plain = _render(tokenizer, messages, options, prompt=True)
     if control is None or not (control.are_in(messages) and control.can_cover(messages)):
         return Rendering(plain, None)

@@ -77,6 +77,30 @@ def with_joined_parts(messages: Sequence[Message]) -> list[Message]:
     ]
 
 
+def transcript(messages: Sequence[Message]) -> str:
+    """Messages as one text for people: of a single one of the user what it says, otherwise each
+    with its role. Different messages make different texts.
+
+    Args:
+        messages: With contents as texts, see `with_joined_parts`.
+
+    Example:
+        >>> turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
+        >>> print(transcript(turns))
+        user: Hi
+        assistant: Yes?
+    """
+    said = []
+    for message in messages:
+        others = {key: value for key, value in message.items() if key not in ("role", "content")}
+        told = f" {json.dumps(others, ensure_ascii=False, sort_keys=True)}" if others else ""
+        content = message.get("content") or ""
+        if len(messages) == 1 and message["role"] == "user" and not others:
+            return content
+        said.append(f"{message['role']}{told}: {content}".replace("\n", "\n  "))
+    return "\n".join(said)
+
+
 def without_nulls(value: Any) -> Any:
     """A value without the keys that hold null: parquet gives every message the keys of all
     others.

@@ -15,10 +15,21 @@ from typing import Any
 
 from tutelage.data.documents.chat import has_chat_template, render_prompt
 from tutelage.data.documents.control_tokens import ControlTokens
+from tutelage.data.documents.messages import (
+    Message,
+    messages_problem,
+    transcript,
+    with_joined_parts,
+)
 from tutelage.data.documents.notes import ControlAs, Notes
 from tutelage.data.documents.preparation import FEW_TEST_DOCUMENTS, PreparedDocuments
-from tutelage.data.documents.rendering import Columns, Renderer, TrainOn
-from tutelage.data.documents.tables import document_of, read_document_table
+from tutelage.data.documents.rendering import (
+    Columns,
+    Renderer,
+    TrainOn,
+    without_nulls_of_parquet,
+)
+from tutelage.data.documents.tables import can_hold_messages, document_of, read_document_table
 from tutelage.data.documents.tokenizing import LongDocuments, Trainable, tokenize
 from tutelage.data.formats import read_rows
 from tutelage.data.limits import USUAL, ReadingLimits
@@ -34,11 +45,13 @@ class Prompt:
     """A prompt, and where it stands."""
 
     text: str
-    """What is asked."""
+    """What is asked; of a conversation its transcript."""
     source: str
     """The file."""
     row: int
     """The 1-based data row in it."""
+    messages: tuple[Message, ...] = ()
+    """The conversation that is to be gone on with; none: the text is what a user says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +71,10 @@ def prepare_prompts(
     tokenizer: Any,
     *,
     test: Path | float,
-    prompt_field: str,
+    prompt_field: str | None = None,
     validation: Path | float = 0.05,
     response_field: str | None = None,
+    messages_field: str | None = None,
     sequence_length: int = 512,
     long_documents: LongDocuments = "refuse",
     train_on: TrainOn = "response",
@@ -74,9 +88,11 @@ def prepare_prompts(
         train: The training file.
         tokenizer: Whose tokens students read, a fast tokenizer of transformers.
         test: A file, or the share of the training prompts to set aside.
-        prompt_field: The column of prompts in every file.
+        prompt_field: The column of prompts in every file; None: `messages_field` names it.
         validation: The same for choosing the best student. Shares are all of the whole file.
         response_field: The column of responses; a file may lack it, but not all of them.
+        messages_field: The column of conversations in every file. The last message is the response
+            if it is the assistant's; what comes before is the prompt.
         sequence_length: The most tokens of a document.
         long_documents: What becomes of a longer row, see `read_document_table`.
         train_on: What of a row trains.
@@ -93,24 +109,32 @@ def prepare_prompts(
     prompts: dict[str, list[Prompt]] = {}
     documents: list[Document] = []
     any_response = False
+    columns = (
+        Columns(messages=messages_field, last_answer=True)
+        if messages_field is not None
+        else Columns(prompt=prompt_field, response=response_field or "")
+    )
     for part, path in given.items():
         if not isinstance(path, Path):
             continue
-        found, has_response = _read_prompts(
-            path, prompt_field, response_field, names[path], limits, problems
+        source = names[path]
+        found, has_response = (
+            _read_conversations(path, messages_field, tokenizer, source, limits, problems)
+            if messages_field is not None
+            else _read_prompts(path, str(prompt_field), response_field, source, limits, problems)
         )
         prompts[part] = _each_once(found, problems)
-        if response_field is None or not has_response:
+        if not has_response:
             continue
         any_response = True
         table, said = read_document_table(
             path,
             tokenizer,
-            Columns(prompt=prompt_field, response=response_field),
+            columns,
             sequence_length=sequence_length,
             long_documents=long_documents,
             train_on=train_on,
-            source=names[path],
+            source=source,
             control_tokens=control_tokens,
             limits=limits,
         )
@@ -168,6 +192,47 @@ def _read_prompts(
     if not found and not own.listed():
         problems.append(Problem(source, "there is no prompt in it; add rows"))
     return found, response_field is not None and rows.columns.count(response_field) == 1
+
+
+def _read_conversations(
+    path: Path,
+    field: str,
+    tokenizer: Any,
+    source: str,
+    limits: ReadingLimits,
+    problems: list[Problem],
+) -> tuple[list[Prompt], bool]:
+    """The conversations of a file that can be gone on with, up to an answer of the assistant's at
+    their end, and whether one has such an answer.
+    """
+    own = Problems(source)
+    rows = read_rows(path, own, fields=[field], limits=limits)
+    if path.suffix.lower() == ".parquet":
+        rows = without_nulls_of_parquet(rows, field)
+    found, has_response = [], False
+    usable = rows.columns and check_columns(rows, [field], own, keys="messages_field")
+    if usable and can_hold_messages(path, field, tokenizer, own):
+        for number, values in rows.values:
+            cell: Any = values.get(field)
+            if wrong := messages_problem(cell):
+                own.add("that hold no conversation", number, f"`{field}` {wrong}")
+                continue
+            messages = with_joined_parts(cell)
+            answered = messages[-1]["role"] == "assistant"
+            asked = tuple(messages[:-1] if answered else messages)
+            if not asked or asked[-1]["role"] == "assistant":
+                message = (
+                    f"`{field}` ends with messages of the assistant and nothing that asks for the "
+                    "last one; end it with a message of the user, or with one answer to it"
+                )
+                own.add("without a prompt", number, message)
+                continue
+            has_response |= answered
+            found.append(Prompt(transcript(asked), source, number, asked))
+    problems += own.listed()
+    if not found and not own.listed():
+        problems.append(Problem(source, "there is no prompt in it; add rows"))
+    return found, has_response
 
 
 def _each_once(prompts: Sequence[Prompt], problems: list[Problem]) -> list[Prompt]:
@@ -247,7 +312,12 @@ def _facts(file: str, prompts: Sequence[Prompt], documents: Sequence[Document]) 
 
 
 def prompt_text(
-    tokenizer: Any, prompt: str, *, system: str | None = None, control: ControlTokens | None = None
+    tokenizer: Any,
+    prompt: str,
+    *,
+    system: str | None = None,
+    control: ControlTokens | None = None,
+    messages: Sequence[Message] = (),
 ) -> Trainable:
     """A prompt as documents of a prompt with its response begin: rendered as what a user says
     where the tokenizer has a chat template, else as it is.
@@ -258,13 +328,15 @@ def prompt_text(
         system: A message of the system before it; without a template, a text before it.
         control: The tokenizer's control tokens, which stay text where the prompt spells them; None:
             they are read as the tokens.
+        messages: The conversation that the prompt is the transcript of, for a tokenizer with a chat
+            template; none: the prompt is what a user says.
 
     Raises:
         DataError: The template refuses it.
     """
     if has_chat_template(tokenizer):
         before = [] if system is None else [{"role": "system", "content": system}]
-        turns = [*before, {"role": "user", "content": prompt}]
+        turns = [*before, *(messages or [{"role": "user", "content": prompt}])]
         rendered = render_prompt(tokenizer, turns, control=control)
         return Trainable(rendered.text, literal=rendered.literal)
     whole = prompt if system is None else f"{system}\n\n{prompt}"
@@ -305,12 +377,17 @@ def answer_documents(
     Returns:
         For each its document, or in a few words why there is none.
     """
-    rows = Rows(
-        ["prompt", "response"],
-        [(at, {"prompt": one.text, "response": said}) for at, (one, said) in enumerate(answers)],
-    )
+    if any(prompt.messages for prompt, _ in answers):
+        columns = Columns(messages="messages", last_answer=True)
+        values = [
+            {"messages": [*prompt.messages, {"role": "assistant", "content": said}]}
+            for prompt, said in answers
+        ]
+    else:
+        columns = Columns(prompt="prompt", response="response")
+        values = [{"prompt": prompt.text, "response": said} for prompt, said in answers]
+    rows = Rows(columns.names, list(enumerate(values)))
     renderer = Renderer(tokenizer, Notes(ControlTokens(tokenizer), control_tokens), train_on)
-    columns = Columns(prompt="prompt", response="response")
     rendered = renderer.rows(rows, columns, Problems("answers"))
     found: list[Document | str] = ["the chat template refuses it"] * len(answers)
     for (at, _), tokens in zip(

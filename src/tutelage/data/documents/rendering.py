@@ -32,6 +32,9 @@ class Columns:
     """The answer to the prompt."""
     messages: str | None = None
     """A list of {role, content}."""
+    last_answer: bool = False
+    """Of messages only those that end with the assistant's, of which only that last one is an
+    answer; False: each of its messages is."""
 
     def __post_init__(self) -> None:
         """Refuse anything but one way to read a row."""
@@ -75,9 +78,7 @@ class Renderer:
             if columns.text is not None:
                 text = self._plain(values.get(columns.text), number, columns.text, problems)
             elif columns.messages is not None:
-                text = self._messages(
-                    values.get(columns.messages), number, columns.messages, problems
-                )
+                text = self._messages(values.get(columns.messages), number, columns, problems)
             else:
                 text = self._pair(
                     [values.get(name) for name in columns.names], number, columns.names, problems
@@ -117,14 +118,24 @@ class Renderer:
         self.notes.see(text, number)
         return () if self.notes.control_as == "tokens" else self.notes.control.spelled(text)
 
-    def _messages(self, cell: Any, number: int, name: str, problems: Problems) -> Trainable | None:
+    def _messages(
+        self, cell: Any, number: int, columns: Columns, problems: Problems
+    ) -> Trainable | None:
         if wrong := messages_problem(cell):
-            problems.add("that hold no conversation", number, f"`{name}` {wrong}")
+            problems.add("that hold no conversation", number, f"`{columns.messages}` {wrong}")
             return None
-        return self._conversation(with_joined_parts(cell), number, problems)
+        if columns.last_answer and cell[-1]["role"] != "assistant":
+            return None
+        messages = with_joined_parts(cell)
+        return self._conversation(messages, number, problems, last_answer=columns.last_answer)
 
     def _conversation(
-        self, messages: Sequence[Message], number: int, problems: Problems
+        self,
+        messages: Sequence[Message],
+        number: int,
+        problems: Problems,
+        *,
+        last_answer: bool = False,
     ) -> Trainable | None:
         by_turns = self.train_on == "response"
         if by_turns and not any(message["role"] == "assistant" for message in messages):
@@ -140,6 +151,7 @@ class Renderer:
                 messages,
                 options=self.template_options,
                 find_turns=by_turns,
+                last_turn=last_answer,
                 control=None if self.notes.control_as == "tokens" else self.notes.control,
             )
         except DataError as error:

@@ -89,7 +89,7 @@ def read_document_table(
     keys = "text_field, prompt_field, response_field or messages_field"
     usable = bool(rows.columns) and check_columns(rows, columns.names, problems, keys=keys)
     if usable and columns.messages is not None:
-        usable = _can_hold_messages(path, columns.messages, tokenizer, problems)
+        usable = can_hold_messages(path, columns.messages, tokenizer, problems)
         rows = (
             without_nulls_of_parquet(rows, columns.messages)
             if path.suffix.lower() == ".parquet"
@@ -190,7 +190,15 @@ def read_documents(
     return table.documents
 
 
-def _can_hold_messages(path: Path, field: str, tokenizer: Any, problems: Problems) -> bool:
+def can_hold_messages(path: Path, field: str, tokenizer: Any, problems: Problems) -> bool:
+    """Whether conversations can stand in a file, and a tokenizer can render them; if not, why.
+
+    Args:
+        path: The file; its ending says the format.
+        field: The column of conversations.
+        tokenizer: Of transformers.
+        problems: Takes what is wrong.
+    """
     if path.suffix.lower() in (".csv", ".tsv"):
         problems.add_file(
             f"`{field}` cannot be a list of messages in a {path.suffix} file; expected jsonl or "

@@ -17,6 +17,7 @@ from tutelage.data.documents.prompts import PARTS, PreparedPrompts, Prompt, answ
 from tutelage.errors import ModelError
 from tutelage.targets.kinds import TextOptions
 from tutelage.targets.text import WrittenAnswer, counted, leave_out, write_answers
+from tutelage.tasks.language.accepting import judged
 from tutelage.tasks.language.data import text_options
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.teachers.api.protocol import BadAnswer
@@ -42,10 +43,10 @@ def asks_of(prompts: PreparedPrompts, options: TextOptions) -> list[tuple[str, P
     train = sorted(
         prompts.train, key=lambda one: blake2b(one.text.encode("utf-8"), digest_size=16).digest()
     )
-    wanted = [("validation", one, Ask(one.text)) for one in prompts.validation]
-    wanted += [("test", one, Ask(one.text)) for one in prompts.test]
+    wanted = [("validation", one, Ask(one.text, 0, one.messages)) for one in prompts.validation]
+    wanted += [("test", one, Ask(one.text, 0, one.messages)) for one in prompts.test]
     for sample in range(options.per_prompt):
-        wanted += [("train", one, Ask(one.text, sample)) for one in train]
+        wanted += [("train", one, Ask(one.text, sample, one.messages)) for one in train]
     return wanted
 
 
@@ -57,6 +58,7 @@ def write_text_targets(
     *,
     teacher: str,
     out: Path,
+    beside: Path,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Let a teacher answer every prompt, choose what is learned from, and write both down.
@@ -68,6 +70,7 @@ def write_text_targets(
         tokenizer: Whose tokens students read.
         teacher: Its fingerprint.
         out: The folder of answers.
+        beside: The folder beside the runs where a judge's verdicts are kept.
         progress: A bar in answers.
 
     Returns:
@@ -97,6 +100,7 @@ def write_text_targets(
                 ask.sample,
                 said if isinstance(said, str) else "",
                 None if why is None else REASONS.get(why, why.replace("_", " ")),
+                messages=prompt.messages,
             )
         )
     answers = leave_out(answers, options)
@@ -104,15 +108,17 @@ def write_text_targets(
         answer if isinstance(document, Document) else replace(answer, left_out=document)
         for answer, document in zip(answers, _documents(recipe, answers, tokenizer), strict=True)
     ]
+    answers, judge = judged(recipe, answers, beside=beside, progress=progress)
     write_answers(out, answers, teacher=teacher)
     parts = counted(answers)
     if empty := [part for part in ("train", "validation") if not parts[part]["kept"]]:
         raise ModelError(
             f"no answer of the teacher to the {' and '.join(empty)} prompts is kept "
             f"({describe_left_out(parts, empty)}): {out / 'answers.jsonl'} holds them all. Raise "
-            "max_new_tokens, or change the filters of targets"
+            "max_new_tokens, or change the filters or the judge of targets"
         )
-    return {"teacher": teacher, "parts": parts, "answers": dict(writer.account)}
+    account = {**writer.account, **({} if judge is None else {"judge": judge})}
+    return {"teacher": teacher, "parts": parts, "answers": account}
 
 
 def _without_room(
@@ -163,19 +169,19 @@ def _documents(
     kept = [place for place, answer in enumerate(answers) if answer.left_out is None]
     made = answer_documents(
         tokenizer,
-        [
-            (Prompt(answers[place].prompt, answers[place].source, answers[place].row),
-             answers[place].text)
-            for place in kept
-        ],
+        [(_prompt_of(answers[place]), answers[place].text) for place in kept],
         sequence_length=recipe.task.sequence_length,
         train_on=recipe.data.train_on,
         control_tokens=recipe.data.control_tokens,
-    )  # fmt: skip
+    )
     found: list[Document | str | None] = [answer.left_out for answer in answers]
     for place, document in zip(kept, made, strict=True):
         found[place] = document
     return found
+
+
+def _prompt_of(answer: WrittenAnswer) -> Prompt:
+    return Prompt(answer.prompt, answer.source, answer.row, tuple(answer.messages))
 
 
 def answered_documents(

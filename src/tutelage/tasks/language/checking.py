@@ -43,6 +43,8 @@ from tutelage.types import SILENT, Document, Progress
 
 BYTES_PER_ID = {"sampled": 1.7, "top_k": 2.5}
 """Disk of one kept id, with its share of everything else."""
+BYTES_OF_A_REPLYS_ID = 17
+"""Disk of an id with its log-probability in the reply of a server, which is kept."""
 IDS_AT_THRESHOLD = 12.0 * 0.05**0.8
 """Kept ids times threshold^0.8: on film reviews and SmolLM2 4, 12 and 25 of them at 0.2, 0.05 and
 0.02."""
@@ -167,14 +169,19 @@ def estimate_language_run(
     rate = matrix_product_rate()
     spec = teacher_spec(recipe)
     config = spec.config()
-    train, held_out, test = (_tokens(part) for part in (data.train, data.validation, data.test))
+    train, test = _tokens(data.train), _tokens(data.test)
     positions = sum(document.positions for document in (*data.train, *data.validation))
-    teacher_tokens = train + held_out + test
+    asked = [data.train, data.validation]
+    if spec.has_weights:  # else nobody is held beside it on the test
+        asked.append(data.test)
+    teacher_tokens = sum(map(_tokens, asked))
     teacher = spec.estimate(
-        assignment_of(recipe),
-        texts=sum(map(len, (data.train, data.validation, data.test))),
-        tokens=teacher_tokens,
-        rate=rate,
+        assignment_of(recipe), texts=sum(map(len, asked)), tokens=teacher_tokens, rate=rate
+    )
+    kept_bytes = (
+        0
+        if spec.has_weights or recipe.targets.kind != "top_k"
+        else (BYTES_OF_A_REPLYS_ID * recipe.targets.k * teacher_tokens)
     )
     teacher_seconds = teacher.seconds
     runs = 2 if recipe.evaluate.control else 1
@@ -212,12 +219,19 @@ def estimate_language_run(
     return {
         "teacher_tokens": round(teacher.tokens),
         "teacher_parameters": teacher.parameters,
+        **({"teacher_dollars": teacher.dollars} if teacher.dollars else {}),
+        **({"teacher_requests": teacher.requests} if teacher.requests else {}),
         "teacher_seconds": round(teacher_seconds, 1),
         "steps": steps,
         "training_seconds": round(training_seconds, 1),
         "target_bytes": int(each * positions + output_matrix),
         "disk_bytes": int(
-            each * positions + output_matrix + student_bytes + checkpoints + teacher.disk_bytes
+            each * positions
+            + output_matrix
+            + kept_bytes
+            + student_bytes
+            + checkpoints
+            + teacher.disk_bytes
         ),
         "free_disk_bytes": free_disk_bytes(root),
         "memory_bytes": int(at_once(4 * teacher.parameters, 24 * largest, student_bytes) + 2e9),

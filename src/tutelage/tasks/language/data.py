@@ -32,6 +32,8 @@ def language_inputs(recipe: LanguageRecipe) -> str:
         OSError: A file cannot be read.
         ModelError: A model is not there.
     """
+    from tutelage.tasks.language.accepting import judge_sources
+
     data, teacher = recipe.data, teacher_spec(recipe)
     weights = [student.spec().starts_from() for student in recipe.students.values()]
     rendered = data.messages_field is not None or data.prompt_field is not None
@@ -43,6 +45,7 @@ def language_inputs(recipe: LanguageRecipe) -> str:
             teacher.sources(assignment_of(recipe)),
             # Tomorrow the same rows are rendered into other documents.
             date.today().isoformat() if rendered and teacher.writes_the_date() else None,
+            *filter(None, [judge_sources(recipe)]),
         ],
         limits=data.limits,
     )
@@ -108,7 +111,6 @@ def prepare_prompted_data(recipe: LanguageRecipe, tokenizer: Any) -> PreparedPro
     from tutelage.data.documents.prompts import prepare_prompts
 
     data = recipe.data
-    assert data.prompt_field is not None  # the recipe is refused without
     return prepare_prompts(
         data.train,
         tokenizer,
@@ -116,6 +118,7 @@ def prepare_prompted_data(recipe: LanguageRecipe, tokenizer: Any) -> PreparedPro
         test=data.test,
         prompt_field=data.prompt_field,
         response_field=data.response_field,
+        messages_field=data.messages_field,
         sequence_length=recipe.task.sequence_length,
         long_documents=recipe.task.long_documents,
         train_on=data.train_on,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tutelage.data import PreparedDocuments
-from tutelage.errors import Problem
+from tutelage.errors import ModelError, Problem, RecipeError
 from tutelage.models import tokenizer_fingerprint
 from tutelage.runs import RunFolder, fingerprint
+from tutelage.runs.folder import ANSWERS
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.targets import TargetStore, read_manifest
 from tutelage.targets.manifest import FILE as MANIFEST_FILE
@@ -18,10 +21,13 @@ from tutelage.targets.resuming import open_whole, remove_broken_parts
 from tutelage.tasks.estimates import require_disk, require_memory, still_to_write
 from tutelage.tasks.language.checking import estimate_language_run
 from tutelage.tasks.language.data import (
+    assignment_of,
     documents_fingerprint,
     load_teacher,
     prepare_language_data,
     teacher_fingerprint,
+    teacher_problems,
+    teacher_spec,
     teacher_tokenizer,
 )
 from tutelage.tasks.language.evaluating import evaluate_language_run, held_out_targets
@@ -30,7 +36,8 @@ from tutelage.tasks.language.student_checking import require_language_students
 from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
 from tutelage.tasks.task import Fingerprints, Student
 from tutelage.teachers import CausalTeacher, label_documents
-from tutelage.teachers.teacher import HiddenStates
+from tutelage.teachers.labelling import label_served_documents
+from tutelage.teachers.spec import Limited
 from tutelage.train import LiveTargets, StoredTargets, TargetSource
 from tutelage.types import SILENT, Document, Progress
 
@@ -49,16 +56,28 @@ class LanguageJob:
         ModelError: The teacher is not there.
     """
 
-    fits_teacher = False
-
     def __init__(self, recipe: LanguageRecipe) -> None:
         self.recipe = recipe
+        if self._is_served and (
+            refused := [one for one in teacher_problems(recipe) if one.severity == "error"]
+        ):
+            raise RecipeError(refused)
         self.tokenizer: Any = teacher_tokenizer(recipe)
         self.data: PreparedDocuments = prepare_language_data(recipe, self.tokenizer)
         require_language_students(recipe, self.data, self.tokenizer)
-        self._teacher = Deferred(lambda: loaded_teacher(recipe))
+        self._teacher = Deferred(lambda: load_teacher(recipe))
         self._store: TargetStore | None = None
         self._source: TargetSource | None = None
+
+    @property
+    def _is_served(self) -> bool:
+        """Whether the teacher's weights are elsewhere, and its answers come from a server."""
+        return not teacher_spec(self.recipe).has_weights
+
+    @property
+    def fits_teacher(self) -> bool:
+        """Whether its kind leaves anything."""
+        return bool(teacher_spec(self.recipe).leaves)
 
     @property
     def stores_targets(self) -> bool:
@@ -84,9 +103,12 @@ class LanguageJob:
     def fingerprints(self) -> Fingerprints:
         """Of every stage."""
         recipe, data = self.recipe, self.data
-        teacher = teacher_fingerprint(recipe)
+        teacher = said_by = teacher_fingerprint(recipe)
+        spec = teacher_spec(recipe)
+        if isinstance(spec, Limited) and spec.limit is not None:
+            said_by = fingerprint(said_by, spec.limit)
         ids = sorted({document.example_id for document in self._asked})
-        targets = fingerprint(STAGE_VERSION, teacher, recipe.targets, ids)
+        targets = fingerprint(STAGE_VERSION, said_by, recipe.targets, ids)
         students = {
             Student(name, control): language_student_fingerprint(
                 recipe, name, targets, data, control=control
@@ -106,8 +128,13 @@ class LanguageJob:
 
     @property
     def _asked(self) -> list[Document]:
-        """Everything that the teacher writes targets for."""
-        return [*self.data.train, *self.data.validation]
+        """Everything that the teacher writes targets for. A server, which may end before the last,
+        is asked first about what judges, then about the others in an order as good as random.
+        """
+        train, validation = self.data.train, self.data.validation
+        if not self._is_served:
+            return [*train, *validation]
+        return [*validation, *sorted(train, key=lambda document: document.example_id)]
 
     def require_room(self, folder: RunFolder, unfinished: Mapping[str, str], *, root: Path) -> None:
         """Refuse a run whose results would not fit on the disk, or its models in memory."""
@@ -117,20 +144,43 @@ class LanguageJob:
         require_memory(estimate)
 
     def fit_teacher(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
-        """Never asked for: a language model teaches as it is."""
-        raise AssertionError(f"there is nothing to fit in {folder.path}: {progress}")
+        """Write down who is asked, of a server; a language model here teaches as it is."""
+        return make_teacher(self.recipe, folder, progress)
 
     def teacher_files(self, folder: RunFolder) -> Sequence[Path]:
-        """None."""
-        del folder
-        return []
+        """What `fit_teacher` leaves."""
+        return [folder.teacher_path / file for file in teacher_spec(self.recipe).leaves]
 
     def write_targets(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """A distribution for every token of train and validation."""
+        if self._is_served:
+            return self._ask_server(folder, progress)
         self._store, facts = write_token_targets(
             self.recipe, self._teacher, self._asked, out=folder.targets_path, progress=progress
         )
         return facts
+
+    def _ask_server(self, folder: RunFolder, progress: Progress) -> dict[str, Any]:
+        """The likeliest tokens of every document, from a server; what it said is kept beside the
+        runs, and read from there where a run was stopped.
+        """
+        targets, spec = self.recipe.targets, teacher_spec(self.recipe)
+        assert targets.kind == "top_k"  # the recipe is refused with any other
+        assert spec.kind == "api"
+        teacher = spec.token_teacher(
+            assignment_of(self.recipe), k=targets.k, journals=folder.path.parent / ANSWERS
+        )
+        shutil.rmtree(folder.targets_path, ignore_errors=True)
+        self._store = label_served_documents(
+            teacher,
+            self._asked,
+            out=folder.targets_path,
+            k=targets.k,
+            seed=self.seed,
+            progress=progress,
+        )
+        # Of answers that were kept before, nobody has the time: they count as continued.
+        return {**_facts_of(self._store), "continued": True, "answers": dict(teacher.account)}
 
     def targets_are_whole(self, folder: RunFolder) -> bool:
         """False if the store cannot be read any more, or is another teacher's; it stays open."""
@@ -140,14 +190,30 @@ class LanguageJob:
     def open_targets(self, folder: RunFolder) -> dict[str, Any]:
         """The store, or the teacher itself where nothing is stored; what the targets are."""
         if not self.stores_targets:
-            self._source = LiveTargets(self._teacher.get())
+            self._source = LiveTargets(_loaded(self._teacher))
             return {}
         assert self._store is not None  # from the stage before
         self._store.require(
             teacher=_written_by(folder), tokenizer=tokenizer_fingerprint(self.tokenizer)
         )
         self._source = StoredTargets(self._store)
+        if self._is_served:
+            self._leave_out_unanswered(self._store)
         return held_out_targets(self._store)
+
+    def _leave_out_unanswered(self, store: TargetStore) -> None:
+        """Go on with the documents that the server answered, controls too."""
+        kept = {}
+        for part in ("train", "validation"):
+            documents: Sequence[Document] = getattr(self.data, part)
+            there = store.holds([document.example_id for document in documents])
+            kept[part] = [one for one, known in zip(documents, there, strict=True) if known]
+        if empty := [part for part, documents in kept.items() if not documents]:
+            raise ModelError(
+                f"the teacher answered for none of the {' and '.join(empty)} documents, so nothing "
+                "can be trained. Look at its answers, or give it a larger budget"
+            )
+        self.data = replace(self.data, **kept)
 
     def train(self, student: Student, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """Train one student or control."""
@@ -174,11 +240,20 @@ class LanguageJob:
         )
 
 
-def loaded_teacher(recipe: LanguageRecipe) -> CausalTeacher:
-    """The teacher of a recipe that needs its probabilities, which no other kind is let through
-    with.
-    """
-    found = load_teacher(recipe)
+def make_teacher(
+    recipe: LanguageRecipe, folder: RunFolder, progress: Progress
+) -> Mapping[str, Any]:
+    """Let a kind of teacher that leaves something write it into a run, anew."""
+    shutil.rmtree(folder.teacher_path, ignore_errors=True)
+    folder.teacher_path.mkdir(parents=True)
+    return teacher_spec(recipe).make(
+        assignment_of(recipe), out=folder.teacher_path, progress=progress
+    )
+
+
+def _loaded(teacher: Deferred[CausalTeacher | None]) -> CausalTeacher:
+    """A teacher whose weights are here; no other is let through with targets that need them."""
+    found = teacher.get()
     assert found is not None
     return found
 
@@ -190,7 +265,7 @@ def _written_by(folder: RunFolder) -> str | None:
 
 def write_token_targets(
     recipe: LanguageRecipe,
-    teacher: Deferred[HiddenStates],
+    teacher: Deferred[CausalTeacher | None],
     documents: Sequence[Document],
     *,
     out: Path,
@@ -209,7 +284,7 @@ def write_token_targets(
     # Targets that were taken over keep the seed they were drawn with: any is as good.
     seed = recipe.train.seed if known is None else known.seed
     store = label_documents(
-        teacher.get(),
+        _loaded(teacher),
         documents,
         out=out,
         kind=section.kind,
@@ -217,11 +292,15 @@ def write_token_targets(
         seed=seed,
         progress=progress,
     )
+    return store, {**_facts_of(store), "continued": known is not None and bool(known.parts)}
+
+
+def _facts_of(store: TargetStore) -> dict[str, Any]:
+    """What the stage says of a store."""
     written = store.manifest
-    return store, {
+    return {
         "rows": len(store),
         "positions": written.positions,
         "bytes": written.bytes,
         "teacher": written.teacher,
-        "continued": known is not None and bool(known.parts),
     }

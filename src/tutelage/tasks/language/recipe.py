@@ -111,11 +111,26 @@ def _no_probabilities(source: Source, kind: Any) -> Iterator[Problem]:
     """What only a teacher can give that is here."""
     if mapping(source.values.get("teacher")).get("kind") != "api":
         return
-    if kind != "text":
+    protocol = mapping(source.values.get("teacher")).get("protocol", "chat")
+    if kind not in ("text", "top_k"):
         yield Problem(
             source.where(("targets",)),
-            "`teacher.kind` is api, and a chat tells no probabilities of a student's tokens: let "
-            "the teacher write, targets: {kind: text}",
+            "`teacher.kind` is api, and a server tells no whole distributions: let the teacher "
+            "write, targets: {kind: text}, or where it is vLLM take its likeliest tokens, targets: "
+            "{kind: top_k} with protocol: completions",
+        )
+    elif (kind, protocol) == ("top_k", "chat"):
+        yield Problem(
+            source.where(("teacher", "protocol")),
+            "`teacher.protocol` is chat, which tells no probabilities of a student's tokens: set "
+            "protocol: completions where the server is vLLM, or let the teacher write, targets: "
+            "{kind: text}",
+        )
+    elif (kind, protocol) == ("text", "completions"):
+        yield Problem(
+            source.where(("teacher", "protocol")),
+            "`teacher.protocol` is completions, which tells tokens of documents that are there; "
+            "for targets of kind text set protocol: chat",
         )
     if mapping(source.values.get("evaluate")).get("prefer") is not None:
         yield Problem(
@@ -152,13 +167,14 @@ def _no_response(source: Source) -> Iterator[Problem]:
 def _text_problems(source: Source) -> Iterator[Problem]:
     """What has no meaning where students learn what the teacher wrote, and nothing else of it."""
     data = mapping(source.values.get("data"))
-    if not data.get("prompt_field"):
+    if not (data.get("prompt_field") or data.get("messages_field")):
         yield Problem(
             source.where(("data",)),
             "`targets.kind` is text, so the teacher answers prompts: name their column, "
-            "data.prompt_field",
+            "data.prompt_field, or that of conversations, data.messages_field",
         )
-    if mapping(source.values.get("evaluate")).get("control") and not data.get("response_field"):
+    responses = data.get("response_field") or data.get("messages_field")
+    if mapping(source.values.get("evaluate")).get("control") and not responses:
         yield Problem(
             source.where(("evaluate", "control")),
             "`evaluate.control`: with text targets controls are trained on the responses of the "

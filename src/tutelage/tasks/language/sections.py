@@ -23,6 +23,7 @@ from tutelage.tasks.recipe import (
     Preference,
     without_absent,
 )
+from tutelage.tasks.teachers import JudgingTeacher
 from tutelage.train.settings import LanguageTrainSettings
 from tutelage.types import Seed
 
@@ -67,7 +68,8 @@ class LanguageData(DataFiles):
 
     messages_field: str | None = Field(default=None, min_length=1)
     """The column that holds a conversation: a list of {role, content}, rendered with the teacher's
-    chat template."""
+    chat template. With text targets the teacher answers it; a last message of the assistant is the
+    row's own response."""
 
     train_on: Literal["response", "all"] = "response"
     """What the student learns to write of a prompt with its response or of a conversation: what the
@@ -145,6 +147,31 @@ class LiveTargetsSpec(Section):
     """The kind of targets."""
 
 
+class Judge(Section):
+    """A second teacher that says whether an answer of the first is good enough for its prompt."""
+
+    teacher: JudgingTeacher
+    """Who is asked, yes or no: a model here (`kind: prompted`), or one behind an API, both as
+    teachers of a classification are written. Its `instruction` says what good enough means; None:
+    that the answer does what the prompt asks, and is right."""
+
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    """The least probability of yes with which an answer is kept."""
+
+    @model_validator(mode="after")
+    def _nothing_to_calibrate_on(self) -> Judge:
+        if getattr(self.teacher, "calibration", "none") not in ("none", "contextual"):
+            raise refusal(
+                f"teacher.calibration is {self.teacher.calibration}, which needs training rows, "
+                "and a judge has none: choose none or contextual"
+            )
+        return self
+
+
+LATER_TEXT_KEYS = ("languages", "judge")
+"""Keys of text targets that recipes of before did not have."""
+
+
 class TextTargetsSpec(section(TextOptions, kind="text")):
     """The teacher writes answers to prompts, and students learn them as text: sequence-level
     distillation, for any teacher that writes.
@@ -152,6 +179,14 @@ class TextTargetsSpec(section(TextOptions, kind="text")):
 
     kind: Literal["text"]
     """The kind of targets."""
+
+    judge: Judge | None = None
+    """A second teacher that reads each answer which the filters let through, and leaves out those
+    that are not good enough; None: nobody does."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_filters(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_absent(handler(self), LATER_TEXT_KEYS)
 
 
 TokenTargets = Annotated[

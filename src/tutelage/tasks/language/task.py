@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.config.source import Source
-from tutelage.errors import Problem
-from tutelage.export import Origin
+from tutelage.errors import ModelError, Problem, RecipeError
+from tutelage.export import Origin, Rows
 from tutelage.runs import RunFolder, read_json
 from tutelage.tasks.language.recipe import LanguageRecipe, language_problems
 from tutelage.tasks.language.template import TEMPLATE
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tutelage.tasks.language.report.page import LanguageWords
     from tutelage.tasks.language.text_job import TextJob
     from tutelage.tasks.language.writing import Writer
+
+MOST_TEXTS = 64
+"""Test documents on which an export is held against its student."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class LanguageModelling:
         teacher = {"kind": recipe.teacher.kind, **folder.stage("teacher").facts}
         measured = folder.evaluation_path.is_file()
         return Origin(
+            tested=_tested(recipe),
             facts={"teacher": teacher},
             numbers=read_json(folder.evaluation_path)["students"] if measured else {},
         )
@@ -119,3 +123,19 @@ class Continuing:
 
 TASK = LanguageModelling()
 """The task."""
+
+
+def _tested(recipe: LanguageRecipe) -> Rows | None:
+    """Some texts of the test documents; None where they are not there any more, or are prompts that
+    a teacher answers.
+    """
+    from tutelage.tasks.language.data import prepare_language_data, teacher_tokenizer
+
+    if recipe.targets.kind == "text":
+        return None
+    try:
+        tokenizer = teacher_tokenizer(recipe)
+        documents = prepare_language_data(recipe, tokenizer).test[:MOST_TEXTS]
+    except (RecipeError, ModelError, OSError):
+        return None
+    return Rows([tokenizer.decode(one.token_ids) for one in documents])

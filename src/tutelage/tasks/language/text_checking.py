@@ -12,8 +12,10 @@ import numpy as np
 
 from tutelage.data import PreparedDocuments
 from tutelage.data.documents.chat import has_chat_template
+from tutelage.data.documents.messages import Message
 from tutelage.data.documents.prompts import PreparedPrompts, Prompt, prompt_text
 from tutelage.errors import DataError, NotEnoughDisk, NotEnoughMemory, Problem, RecipeError
+from tutelage.targets.languages import language_problem
 from tutelage.tasks.estimates import (
     Check,
     describe_bytes,
@@ -23,6 +25,7 @@ from tutelage.tasks.estimates import (
     require_disk,
     require_memory,
 )
+from tutelage.tasks.language.accepting import judge_effort, judge_problems
 from tutelage.tasks.language.checking import estimate_language_run
 from tutelage.tasks.language.data import (
     prepare_prompted_data,
@@ -33,7 +36,7 @@ from tutelage.tasks.language.data import (
 )
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.student_checking import COMPARED_TEXTS, language_student_problems
-from tutelage.teachers.spec import CHARACTERS_PER_TOKEN
+from tutelage.teachers.spec import CHARACTERS_PER_TOKEN, Effort
 from tutelage.types import SILENT, Document, Progress
 
 BYTES_OF_A_TOKEN = 5
@@ -80,24 +83,46 @@ def text_problems(
     """
     texts = [prompt.text for prompt in prompts.train[:COMPARED_TEXTS]]
     problems = language_student_problems(recipe, prompts.documents, tokenizer, texts=texts)
+    problems += judge_problems(recipe)
+    languages = text_options(recipe).languages
+    if languages is not None and (wrong := language_problem(languages)) is not None:
+        problems.append(Problem("targets.languages", wrong))
     own = prompts.documents
     empty = [part for part in ("train", "validation") if not getattr(own, part)]
     if recipe.evaluate.control and empty:
+        where = (
+            f"add the column {recipe.data.response_field}"
+            if recipe.data.messages_field is None
+            else f"end {recipe.data.messages_field} with what the assistant says"
+        )
         problems.append(
             Problem(
                 "evaluate.control",
                 "controls are trained on the responses of the data, and there are none in "
-                f"{' and '.join(empty)}: add the column {recipe.data.response_field}, or set "
-                "control: false",
+                f"{' and '.join(empty)}: {where}, or set control: false",
             )
         )
     system = text_options(recipe).system
-    if system is not None and teacher_spec(recipe).has_weights and has_chat_template(tokenizer):
+    asked = [*prompts.train, *prompts.validation, *prompts.test]
+    if system is not None and (
+        own_system := [one for one in asked if one.messages and _is_of_system(one.messages[0])]
+    ):
+        first = own_system[0]
+        message = (
+            f"{len(own_system):,} conversations have a message of the system of their own, for "
+            f"instance {first.source}, row {first.row}: remove targets.system, or those messages"
+        )
+        problems.append(Problem("targets.system", message))
+    elif system is not None and teacher_spec(recipe).has_weights and has_chat_template(tokenizer):
         try:
-            prompt_text(tokenizer, texts[0], system=system)
+            prompt_text(tokenizer, texts[0], system=system, messages=prompts.train[0].messages)
         except DataError as error:
             problems.append(Problem("targets.system", str(error)))
     return problems
+
+
+def _is_of_system(message: Message) -> bool:
+    return message["role"] in ("system", "developer")
 
 
 def estimate_text_run(
@@ -118,12 +143,12 @@ def estimate_text_run(
     estimate = estimate_language_run(recipe, expected, root=root)
     asked = [*prompts.train * options.per_prompt, *prompts.validation, *prompts.test]
     system = len(options.system or "")
+    rate, read = matrix_product_rate(), sum(len(one.text) + system for one in asked)
     effort = teacher_spec(recipe).writing_effort(
-        options,
-        prompts=len(asked),
-        tokens=sum(len(one.text) + system for one in asked) / CHARACTERS_PER_TOKEN,
-        rate=matrix_product_rate(),
+        options, prompts=len(asked), tokens=read / CHARACTERS_PER_TOKEN, rate=rate
     )
+    answers = len(asked) * CHARACTERS_PER_TOKEN * options.max_new_tokens / 2
+    judge = judge_effort(recipe, answers=len(asked), characters=read + answers, rate=rate)
     written = sum(document.positions for document in (*expected.train, *expected.validation))
     return {
         **estimate,
@@ -133,6 +158,18 @@ def estimate_text_run(
         "teacher_requests": effort.requests,
         "target_bytes": BYTES_OF_A_TOKEN * written,
         "disk_bytes": estimate["disk_bytes"] + 2 * BYTES_OF_A_TOKEN * written,
+        **({} if judge is None else _judging(estimate, judge)),
+    }
+
+
+def _judging(estimate: dict[str, Any], judge: Effort) -> dict[str, Any]:
+    """What a judge takes, and the memory of both."""
+    return {
+        "judge_tokens": round(judge.tokens),
+        "judge_seconds": round(judge.seconds, 1),
+        "judge_dollars": judge.dollars,
+        "judge_requests": judge.requests,
+        "memory_bytes": estimate["memory_bytes"] + 4 * judge.parameters,
     }
 
 
@@ -153,12 +190,18 @@ def _describe(recipe: LanguageRecipe, prompts: PreparedPrompts, estimate: dict[s
     controls = " and their controls" if recipe.evaluate.control else ""
     asked = len(prompts.train) * text_options(recipe).per_prompt
     asked += len(prompts.validation) + len(prompts.test)
+    judge = {
+        f"teacher_{key.removeprefix('judge_')}": value
+        for key, value in estimate.items()
+        if key.startswith("judge_")
+    }
     return "\n".join(
         [
             f"{recipe.name}: the recipe and its data are fine.",
             f"  prompts   {len(prompts.train):,} train, {len(prompts.validation):,} validation, "
             f"{len(prompts.test):,} test; {asked:,} answers are asked for",
             f"  teacher   {describe_effort(estimate)}",
+            *([f"  judge     {describe_effort(judge)}"] if judge else []),
             f"  students  {len(recipe.students)}{controls}, {estimate['steps']:,} steps, "
             f"{describe_minutes(estimate['training_seconds'])}",
             f"  disk      about {describe_bytes(estimate['disk_bytes'])} "

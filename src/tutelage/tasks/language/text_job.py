@@ -4,7 +4,6 @@ learn them, scores. Controls learn the responses of the data instead.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -19,13 +18,13 @@ from tutelage.runs.folder import ANSWERS
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.targets.text import WrittenAnswer, counted, read_answers
 from tutelage.tasks.estimates import require_disk, require_memory, still_to_write
+from tutelage.tasks.language.accepting import judge_fingerprint
 from tutelage.tasks.language.answering import (
     answered_documents,
     describe_answers,
     write_text_targets,
 )
 from tutelage.tasks.language.data import (
-    assignment_of,
     documents_fingerprint,
     load_teacher,
     prepare_prompted_data,
@@ -36,7 +35,7 @@ from tutelage.tasks.language.data import (
     text_options,
 )
 from tutelage.tasks.language.evaluating import evaluate_language_run
-from tutelage.tasks.language.job import STUDENT_FILES
+from tutelage.tasks.language.job import STUDENT_FILES, make_teacher
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.text_checking import estimate_text_run, text_problems
 from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
@@ -98,6 +97,7 @@ class TextJob:
         spec = teacher_spec(recipe)
         if isinstance(spec, Limited) and spec.limit is not None:
             said_by = fingerprint(said_by, spec.limit)
+        judge = judge_fingerprint(recipe)
         asked = {
             part: sorted({(one.text, one.source, one.row) for one in prompts})
             for part, prompts in (
@@ -110,10 +110,12 @@ class TextJob:
             "written answers",
             STAGE_VERSION,
             said_by,
-            recipe.targets,
+            # How its judge is asked is named apart: patience and price change no verdict.
+            recipe.targets.model_copy(update={"judge": None}),
             recipe.task,
             asked,
             recipe.train.seed,
+            *([] if judge is None else [judge]),
         )
         students = {
             Student(name, control): language_student_fingerprint(
@@ -146,11 +148,7 @@ class TextJob:
 
     def fit_teacher(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """Write down who is asked."""
-        shutil.rmtree(folder.teacher_path, ignore_errors=True)
-        folder.teacher_path.mkdir(parents=True)
-        return teacher_spec(self.recipe).make(
-            assignment_of(self.recipe), out=folder.teacher_path, progress=progress
-        )
+        return make_teacher(self.recipe, folder, progress)
 
     def teacher_files(self, folder: RunFolder) -> Sequence[Path]:
         """What `fit_teacher` leaves."""
@@ -172,6 +170,7 @@ class TextJob:
             self.tokenizer,
             teacher=self.fingerprints.teacher,
             out=folder.targets_path,
+            beside=folder.path.parent / ANSWERS,
             progress=progress,
         )
         self._answers = read_answers(folder.targets_path)

@@ -50,12 +50,14 @@ def language_student_fingerprint(
 ) -> str:
     """The fingerprint of what a trained student depends on.
 
-    A control does not depend on the soft targets, only on the teacher that it may be cut from;
-    nobody depends on the test documents.
+    A control does not depend on the soft targets, only on the teacher that it may be cut from, and
+    where a server tells them on the documents that it answered for; nobody depends on the test
+    documents.
     """
-    student = recipe.students[name]
+    student, teacher = recipe.students[name], teacher_spec(recipe)
     weights = student.spec().starts_from()
-    made_from = teacher_spec(recipe).weights(assignment_of(recipe)) if control else targets_print
+    is_part = not teacher.has_weights and recipe.targets.kind != "text"
+    made_from = teacher.weights(assignment_of(recipe)) if control and not is_part else targets_print
     return fingerprint(
         "language student",
         STAGE_VERSION, weights, control, made_from, student, recipe.task,

@@ -28,8 +28,6 @@ from tutelage.teachers.api.visit import Visit
 from tutelage.teachers.api.work import Asking, Missing, Policy, Work, counted, several_models
 from tutelage.types import SILENT, Notes, Progress
 
-_ITEMS_AT_ONCE = 512
-
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
@@ -45,6 +43,7 @@ class Asker(Generic[Item, Found]):
         journal: A folder where replies are kept.
         unit: What items are called in the plural, for messages.
         mixed: What would be mixed if several models answered, for messages.
+        items_at_once: Answers that are read from the journal together.
     """
 
     def __init__(
@@ -57,11 +56,13 @@ class Asker(Generic[Item, Found]):
         journal: Path,
         unit: str = "texts",
         mixed: str = "Soft targets",
+        items_at_once: int = 512,
     ) -> None:
         self._protocol, self._model = protocol, model
         self._endpoint, self._policy = endpoint, policy
         self._journal_folder = journal
         self._unit, self._mixed = unit, mixed
+        self._items_at_once = items_at_once
         self.left: list[int] = []
         """Places that the last call did not come to, because the budget was spent."""
         self.took: dict[str, Any] = {}
@@ -94,8 +95,8 @@ class Asker(Generic[Item, Found]):
             work = Work(self._protocol, journal, self._policy, self._mixed)
             waiting: list[int] = []
             try:
-                for start in range(0, len(items), _ITEMS_AT_ONCE):
-                    places = range(start, min(start + _ITEMS_AT_ONCE, len(items)))
+                for start in range(0, len(items), self._items_at_once):
+                    places = range(start, min(start + self._items_at_once, len(items)))
                     known: list[tuple[int, Found | BadAnswer]] = []
                     for place in places:
                         state = work.state(items[place])
@@ -218,9 +219,10 @@ class Asker(Generic[Item, Found]):
     async def _hand_over(
         self, requests: Sequence[Named], work: Work[Item, Found], progress: Progress
     ) -> None:
-        server, journal = Server(self._endpoint), work.journal
+        server, journal, asked = Server(self._endpoint), work.journal, dict(requests)
 
         def take(name: bytes, reply: Mapping[str, Any]) -> None:
+            reply = work.kept(asked.get(name), reply)
             model, usage = reply.get("model"), usage_of(reply)
             model = model if isinstance(model, str) and model else self._model
             journal.add(name, reply, model=model, usage=usage, hide=server.secret)

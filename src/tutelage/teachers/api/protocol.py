@@ -116,6 +116,15 @@ class Probing(Protocol):
         ...
 
 
+@runtime_checkable
+class Shortening(Protocol):
+    """A protocol whose replies hold much that is not looked at."""
+
+    def kept(self, request: Request, reply: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is kept of a reply, from which `read` gives the same; model and usage stay."""
+        ...
+
+
 def usage_of(reply: Mapping[str, Any]) -> Usage:
     """Tokens that a reply says it took, in the words of any of the protocols; zeros where it says
     nothing that can be read.

@@ -1,8 +1,10 @@
-"""The options of a teacher behind a chat endpoint that writes answers for a language model.
+"""The options of a served teacher of language models: one that writes answers (`chat`), or one that
+tells the likeliest tokens of documents (`completions`).
 
-In: a `TokenAssignment`, and how it shall write. Out: what is wrong with the options, what all
-answers would take, and a writer. Its weights are elsewhere, and so is its tokenizer: students read
-the tokens of another model, which the recipe names.
+In: a `TokenAssignment`, and how it shall write or how many tokens are told. Out: what is wrong with
+the options, what all answers would take, and a writer or a teacher of tokens. Its weights are
+elsewhere, and so is its tokenizer, which the recipe names: students read the tokens of that model.
+For one that writes it may be any, for one that tells tokens it must be the teacher's own.
 """
 
 from __future__ import annotations
@@ -33,22 +35,27 @@ from tutelage.types import SILENT, Progress
 
 if TYPE_CHECKING:
     from tutelage.targets.kinds import TextOptions
+    from tutelage.teachers.api.token_teacher import ApiTokenTeacher
     from tutelage.teachers.writing import WritesText
 
 ASKING_FILE = "asking.json"
+_SECONDS_PER_READ_TOKEN = 0.001
 _SECONDS_PER_TOKEN = 0.02
 """What a large model takes to write one; estimates say that they are rough."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApiWriterSpec(ApiOptions):
-    """A model behind a chat endpoint that answers prompts; for text targets."""
+    """A model behind an API that answers prompts (chat), for text targets, or that tells the
+    likeliest tokens of documents (completions), for top_k targets.
+    """
 
     kind: Literal["api"] = "api"
     """The kind of teacher."""
 
-    protocol: Literal["chat"] = "chat"
-    """What the server speaks: chat completions."""
+    protocol: Literal["chat", "completions"] = "chat"
+    """What the server is asked for: chat completions, which are text targets, or vLLM's
+    prompt_logprobs of completions, which are top_k targets."""
 
     model: Annotated[str, MinLen(1)]
     """The name under which the server knows the model."""
@@ -56,7 +63,8 @@ class ApiWriterSpec(ApiOptions):
     tokenizer_of: str
     """A model whose tokens students read and write, and whose chat template puts prompts and
     answers together: a folder, a hub id, a .gguf file or package:NAME. Usually the model that a
-    pretrained student starts from."""
+    pretrained student starts from; for protocol completions the served model's own, or one with
+    the same tokenizer."""
 
     bad_answer_retries: Annotated[int, Ge(0), Le(10)] = 0
     """How often a prompt is asked again whose reply was no answer. Each is paid, and carries the
@@ -117,15 +125,25 @@ class ApiWriterSpec(ApiOptions):
 
     def fingerprint(self, assignment: TokenAssignment) -> str:
         """Names the endpoint, the model, students' tokenizer and what every request carries."""
-        return fingerprint(
-            "api writer", STAGE_VERSION, self.sources(assignment), dict(self.extra_body)
-        )
+        how = "api writer" if self.protocol == "chat" else "api tokens"
+        return fingerprint(how, STAGE_VERSION, self.sources(assignment), dict(self.extra_body))
 
     def estimate(
         self, assignment: TokenAssignment, *, texts: int, tokens: float, rate: float
     ) -> Effort:
-        """Nothing: it is never asked to read; see `writing_effort`."""
-        return Effort(tokens=0, seconds=0)
+        """Requests, tokens and money of reading every text once; those that are kept already are
+        not taken off. One that writes reads nothing: see `writing_effort`.
+        """
+        if self.protocol == "chat":
+            return Effort(tokens=0, seconds=0)
+        cost = 0.0 if self.price is None else self.price.of(Usage(round(tokens), 0, texts))
+        each = _SECONDS_PER_READ_TOKEN * tokens / max(1, texts)
+        return Effort(
+            tokens=tokens,
+            seconds=asking_seconds(self, texts, each=each),
+            dollars=cost,
+            requests=texts,
+        )
 
     def writing_effort(
         self, options: TextOptions, *, prompts: int, tokens: float, rate: float
@@ -163,7 +181,39 @@ class ApiWriterSpec(ApiOptions):
         }
 
     def load(self, folder: Path | None, assignment: TokenAssignment) -> None:
-        """Nothing that could be asked for probabilities or weights."""
+        """Nothing that could be asked for probabilities of any token, or for weights."""
+
+    def token_teacher(
+        self, assignment: TokenAssignment, *, k: int, journals: Path
+    ) -> ApiTokenTeacher:
+        """The model as one that tells the likeliest tokens of documents.
+
+        Args:
+            assignment: What it reads.
+            k: How many tokens of each position.
+            journals: Where answers are kept.
+        """
+        from tutelage.models.reading import tokenizer_fingerprint
+        from tutelage.teachers.api.protocols.tokens import TokenCompletions
+        from tutelage.teachers.api.token_teacher import ApiTokenTeacher
+
+        tokenizer = self.tokenizer(assignment)
+        asking = TokenCompletions(
+            self.model,
+            k,
+            vocabulary=min(len(tokenizer), self.config().vocab_size),
+            cut=lambda text: tokenizer(text, add_special_tokens=False)["input_ids"],
+            extra=self.extra_body,
+        )
+        served = fingerprint("api tokens", self.base_url.rstrip("/"), self.model)
+        return ApiTokenTeacher(
+            asking,
+            fingerprint=self.fingerprint(assignment),
+            tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
+            endpoint=endpoint_of(self),
+            policy=policy_of(self),
+            journal=journal_folder(self.model, served, beside=journals),
+        )
 
     def writer(
         self,

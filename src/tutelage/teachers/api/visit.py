@@ -95,10 +95,18 @@ class Visit(Generic[Item, Found]):
 
     async def _reply(self, request: Request) -> Mapping[str, Any]:
         """The reply to one request, kept like all."""
-        name = request_name(request, attempt=0)
-        return self._work.journal.reply(name) or await self._ask(name, request)
+        name, unkept = request_name(request, attempt=0), 0
+        reply: Mapping[str, Any] | None = self._work.journal.reply(name)
+        while reply is None:
+            try:
+                reply = await self._ask(name, request)
+            except BadAnswer as bad:
+                unkept += 1
+                if bad.reason == "rejected" or unkept > self._work.policy.bad_answer_retries:
+                    raise
+        return reply
 
-    async def _ask(self, name: bytes, request: Request) -> dict[str, Any]:
+    async def _ask(self, name: bytes, request: Request) -> Mapping[str, Any]:
         """Make one request, keep its reply, and give it."""
         work, server = self._work, self._server
         assert server is not None
@@ -108,7 +116,7 @@ class Visit(Generic[Item, Found]):
         try:
             async with self._limiter:
                 started = time.monotonic()
-                reply = await server.post(request)
+                reply = work.kept(request, await server.post(request))
                 seconds = time.monotonic() - started
         except BadAnswer as bad:
             self._refuse_all_rejected(bad)

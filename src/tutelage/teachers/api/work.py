@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from tutelage.errors import ModelError
 from tutelage.teachers.api.journal import Journal, request_name
 from tutelage.teachers.api.money import Budget, Meter, Price
-from tutelage.teachers.api.protocol import BadAnswer, Request
+from tutelage.teachers.api.protocol import BadAnswer, Request, Shortening
 
 Item = TypeVar("Item")
 ItemIn = TypeVar("ItemIn", contravariant=True)
@@ -83,6 +83,12 @@ class Work(Generic[Item, Found]):
                 bad = error
         assert bad is not None
         return bad
+
+    def kept(self, request: Request | None, reply: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the journal keeps of a reply; all of it, where its request is not known any more."""
+        if request is None or not isinstance(self.protocol, Shortening):
+            return reply
+        return self.protocol.kept(request, reply)
 
 
 def counted(journal: Journal, policy: Policy) -> Meter:

@@ -28,7 +28,7 @@ from tutelage.types import SILENT, Progress
 
 @dataclass(frozen=True)
 class TextChat:
-    """Prompts as chats with one message of the user; see `asker.Asking`."""
+    """Prompts as chats: one message of the user, or a conversation; see `asker.Asking`."""
 
     model: str
     """The name by which the server knows it."""
@@ -51,7 +51,7 @@ class TextChat:
         before = [] if options.system is None else [{"role": "system", "content": options.system}]
         body = {
             "model": self.model,
-            "messages": [*before, {"role": "user", "content": ask.prompt}],
+            "messages": [*before, *(ask.messages or [{"role": "user", "content": ask.prompt}])],
             "max_tokens": options.max_new_tokens,
             "temperature": options.sampling_temperature,
             "top_p": options.top_p,

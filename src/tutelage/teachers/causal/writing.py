@@ -104,6 +104,8 @@ class LocalWriter:
 
     def _request(self, ask: Ask) -> bytes:
         body = {**self._settings, "prompt": ask.prompt, "sample": ask.sample}
+        if ask.messages:
+            body["messages"] = list(ask.messages)
         return request_name(Request("generate", body), attempt=0)
 
     def _written(
@@ -117,6 +119,7 @@ class LocalWriter:
                 asks[place].prompt,
                 system=self._options.system,
                 control=self._control,
+                messages=asks[place].messages,
             )
             prompts.append(prompt_ids(self._tokenizer, text, is_rendered=is_rendered))
         context = context_tokens(self._model.config)

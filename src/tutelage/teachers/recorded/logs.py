@@ -130,7 +130,7 @@ def read_answer(reply: Mapping[str, Any], labels: Sequence[str]) -> Answer:
     Raises:
         BadAnswer: There is none.
     """
-    from tutelage.teachers.api.protocols import chat, classify, decisions, systemone
+    from tutelage.teachers.api.protocols import chat, classify, decisions, responses, systemone
 
     if isinstance(reply.get("answers"), Mapping):
         return systemone.read_reply(reply, labels)
@@ -138,12 +138,14 @@ def read_answer(reply: Mapping[str, Any], labels: Sequence[str]) -> Answer:
         return decisions.read_reply(reply, labels)
     if "choices" in reply:
         return chat.read_reply(reply, labels, smoothing=0.0)
+    if "output" in reply:
+        return chat.read_reply(responses.as_chat(reply), labels, smoothing=0.0)
     if "data" in reply:
         return classify.read_reply(reply, labels)
     raise BadAnswer(
         "wrong_shape",
-        f"the reply is {shown(dict(reply))}; expected `answers` (a decision), `choices` (a chat) "
-        "or `data` (a classification)",
+        f"the reply is {shown(dict(reply))}; expected `answers` (a decision), `choices` (a chat), "
+        "`output` (a response) or `data` (a classification)",
     )
 
 
@@ -177,6 +179,8 @@ def _asked(
 def _reply(cell: Any) -> Mapping[str, Any] | None:
     """The body of a reply; None: there is none, or the server would not answer."""
     cell = _parsed(cell)
+    if isinstance(cell, list) and cell:
+        return {"output": cell}  # of a response only its items
     if isinstance(cell, str) and cell.strip():
         return {"choices": [{"message": {"content": cell}, "finish_reason": "stop"}]}
     if not isinstance(cell, Mapping):

@@ -21,6 +21,7 @@ from tutelage.report.scores import RowScores
 from tutelage.report.svg import PAPER, SERIES, frame, inline_svg
 from tutelage.report.verdict import Verdict
 from tutelage.report.words import Layout, Names, Phrases
+from tutelage.tasks.classification.report.coverage import coverage_section
 from tutelage.tasks.classification.report.examples import choose_examples, find_disagreements
 from tutelage.tasks.classification.report.explanations import (
     strongest_words,
@@ -46,6 +47,7 @@ LAYOUT = Layout(
         "asked.html",
         "replies.html",
         "numbers.html",
+        "coverage.html",
         "members.html",
         "curves.html",
         "answers.html",
@@ -142,6 +144,7 @@ class ClassificationWords:
             "confusions": confusions(predictions, labels),
             "disagreements": disagreements,
             "disagreement_count": disagreement_count,
+            "coverage": coverage_section(predictions, records.certificates),
             "members": members_section(evaluation, predictions),
             "strongest": strongest_words(evaluation),
             "looked_at": what_was_looked_at(evaluation, predictions),

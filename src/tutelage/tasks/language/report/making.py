@@ -141,19 +141,33 @@ def target_facts(records: Records[Any]) -> list[tuple[str, str]]:
 
 
 def replies(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What asking took, as name and value, of a teacher behind a server; nothing of one that wrote
-    here.
+    """What asking took, as name and value, of a teacher behind a server, and who judged its
+    answers; of one that wrote here only that.
     """
-    told, teacher = provenance.get("answers") or {}, provenance.get("teacher") or {}
-    if not told.get("requests"):
-        return []
+    told = provenance.get("answers") or {}
+    judge = told.get("judge") or {}
+    shown = _asking(told, provenance.get("teacher") or {}) if told.get("requests") else []
+    if judge:
+        said = f"{judge['description']}; kept are answers that it accepts with a probability of "
+        shown.append(("Judge", f"{said}at least {judge['threshold']:g}"))
+        shown.append(("Judged", formats.plural(judge["judged"], "answer")))
+    if judge.get("requests"):
+        cost = judge.get("cost")
+        money = "" if cost is None else f", {cost:,.2f} $"
+        shown.append(
+            ("Asked of the judge", f"{formats.plural(judge['requests'], 'request')}{money}")
+        )
+    return [(name, value) for name, value in shown if value]
+
+
+def _asking(told: Mapping[str, Any], teacher: Mapping[str, Any]) -> list[tuple[str, str]]:
     tokens = ", ".join(
         f"{formats.count(told[f'{key}_tokens'])} {word}"
         for key, word in (("input", "read"), ("cached", "of them cached"), ("output", "written"))
         if told.get(f"{key}_tokens")
     )
     cost = told.get("cost")
-    shown = [
+    return [
         ("Asked", ", ".join(filter(None, [teacher.get("base_url"), teacher.get("protocol")]))),
         ("Answered as", ", ".join(told.get("models") or {})),
         ("Terms", str(teacher.get("terms") or "")),
@@ -161,7 +175,6 @@ def replies(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Tokens", tokens),
         ("Cost", "" if cost is None else f"{cost:,.2f} $"),
     ]
-    return [(name, value) for name, value in shown if value]
 
 
 def training_lines(records: Records[Any]) -> list[Training]:

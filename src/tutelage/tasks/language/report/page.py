@@ -144,9 +144,13 @@ class LanguageWords:
         if said := written_sentence(evaluation):
             legend += f" {said}"
         if "nats_per_token" not in evaluation["teacher"]:
+            asked = (
+                "only writes and tells no probabilities"
+                if (evaluation.get("targets") or {}).get("kind") == "text"
+                else "is behind an API and was not asked about test documents"
+            )
             legend += (
-                " The teacher only writes and tells no probabilities: agreement with it and "
-                "distance from it are not measured."
+                f" The teacher {asked}: agreement with it and distance from it are not measured."
             )
         for name, numbers in evaluation["students"].items():
             if "kept_mass" in numbers:

@@ -115,9 +115,11 @@ def _teacher_sentence(evaluation: Evaluation, name: str) -> str:
     """How well a student predicts the text beside its teacher."""
     student, teacher = evaluation["students"][name], evaluation["teacher"]
     if "nats_per_token" not in teacher:
-        return (
-            f"On the test texts it needs {nats(student)} per token. The teacher only writes, and "
-            "tells no probabilities to hold beside it."
+        is_text = (evaluation.get("targets") or {}).get("kind") == "text"
+        return f"On the test texts it needs {nats(student)} per token. The teacher " + (
+            "only writes, and tells no probabilities to hold beside it."
+            if is_text
+            else "is behind an API, and was not asked about them."
         )
     first = f"On the test texts it needs {nats(student)} per token, the teacher {nats(teacher)}"
     row = find_comparison(evaluation, name, "teacher", "nats_per_token")

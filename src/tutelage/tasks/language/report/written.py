@@ -55,7 +55,10 @@ def written_of(evaluation: Evaluation) -> Written | None:
         )
         for part, own in sorted(parts.items(), key=lambda item: list(_PARTS).index(item[0]))
     ]
-    setting = ", ".join(f"{name} {value}" for name, value in options.items())
+    setting = ", ".join(
+        f"{name} {' '.join(value) if isinstance(value, (list, tuple)) else value}"
+        for name, value in options.items()
+    )
     facts += [("Setting", setting)] if setting else []
     return Written(
         facts=facts,

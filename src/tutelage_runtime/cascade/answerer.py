@@ -1,0 +1,275 @@
+"""The cascade: what a certificate lets a student say alone is answered here, the rest upstream.
+
+Modes:
+
+- `cascade`: requests whose every answer is sure get the student's; all others are forwarded
+  unchanged, and so is a random share of the sure ones, to be compared (the audit).
+- `shadow`: all are forwarded; what the students would have said is compared.
+- `record`: all are forwarded and kept for the next student.
+
+In: a request as it was read, and its bytes. Out: a reply of the students, or the upstream's
+response. What students cannot be asked (an unknown question, an image) is forwarded too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage_runtime.cascade.audits import Audits
+from tutelage_runtime.cascade.comparing import NO, YES, chosen
+from tutelage_runtime.cascade.recording import Recorder
+from tutelage_runtime.cascade.upstream import Upstream
+from tutelage_runtime.certificate import Certificate
+from tutelage_runtime.serving.answering import (
+    Asked,
+    Option,
+    RawReply,
+    RawRequest,
+    Refusal,
+    Reply,
+    ServedQuestion,
+)
+from tutelage_runtime.student import Answers
+
+Mode = Literal["cascade", "shadow", "record"]
+AUDIT_SHARE = 0.02
+"""Of the requests, where the certificate names none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Local:
+    """What a student says to one question of a request."""
+
+    student: ServedQuestion
+    columns: tuple[int, ...]
+    """Of each option in the student's answers; of a predicate the one of a yes."""
+    options: tuple[Option, ...]
+    """As the client has them; none of a predicate."""
+    answers: Answers
+    """To N texts."""
+
+    def choices(self) -> list[int]:
+        """The place of the likeliest option for each text, [N]."""
+        probs = self.answers.probs[:, list(self.columns)]
+        if not self.options:
+            return [YES if prob >= 0.5 else NO for prob in probs[:, 0].tolist()]
+        return probs.argmax(axis=1).tolist()
+
+
+class Students(Protocol):
+    """The students that a cascade asks."""
+
+    @property
+    def served(self) -> Sequence[ServedQuestion]:
+        """Their questions."""
+        ...
+
+    async def look_up(self, asked: Asked) -> Sequence[Local]:
+        """Their answers to each question.
+
+        Raises:
+            Refusal: Nobody answers one of the questions, or too many texts wait.
+        """
+        ...
+
+    def reply(self, found: Sequence[Local]) -> Reply:
+        """These answers as a reply."""
+        ...
+
+
+class Watched(Protocol):
+    """What is counted; metrics satisfy it."""
+
+    def passed(self, *, by: str, why: str) -> None:
+        """A request was answered: by whom, and why by them."""
+        ...
+
+    def compared(self, student: str, *, agreed: bool | None, sure: bool) -> None:
+        """A student's answer was compared with the upstream's; None: that one said nothing."""
+        ...
+
+    def audited(self, student: str, *, e_value: float, broken: bool) -> None:
+        """Where a student's audit stands."""
+        ...
+
+    def waited(self, seconds: float) -> None:
+        """The upstream has responded after so long."""
+        ...
+
+
+class Cascade:
+    """Answers requests with students and an upstream; see the module.
+
+    Args:
+        students: Whom to ask here.
+        upstream: Whom to ask there.
+        mode: What to do with whom.
+        certificates: By student version, as of now; a student without one is never alone.
+        audits: Of their contracts.
+        watched: Told what happens.
+        recorder: Keeps what was forwarded; None: nobody does.
+        audit_seconds: How long a sure answer may wait for the upstream's that it is compared with.
+        draw: Uniform numbers from 0 to 1 that decide what is audited.
+    """
+
+    def __init__(
+        self,
+        students: Students,
+        upstream: Upstream,
+        *,
+        mode: Mode,
+        certificates: Mapping[str, Certificate],
+        audits: Audits,
+        watched: Watched,
+        recorder: Recorder | None = None,
+        audit_seconds: float = 10.0,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._students, self._upstream = students, upstream
+        self.mode, self.certificates, self.audits = mode, certificates, audits
+        self._watched, self._recorder, self._draw = watched, recorder, draw
+        self._audit_seconds = audit_seconds
+
+    @property
+    def served(self) -> Sequence[ServedQuestion]:
+        """The questions of the students; all others are the upstream's."""
+        return self._students.served
+
+    async def answer(self, asked: Asked, request: RawRequest) -> Reply | RawReply:
+        """The students' reply where it is sure, else the upstream's response.
+
+        Raises:
+            Refusal: The upstream is needed and cannot be reached.
+        """
+        if self.mode == "record":
+            return await self._forward(request, why="record", drawn=True)
+        try:
+            found = await self._students.look_up(asked)
+        except Refusal as refusal:
+            return await self._forward(request, why=refusal.code)
+        if self.mode == "shadow":
+            return await self._compared(asked, request, found, why="shadow")
+        if why := self._unsure(found):
+            if self._drawn(found):
+                return await self._compared(asked, request, found, why=why)
+            return await self._forward(request, why=why, found=found)
+        if not self._drawn(found):
+            return self._local(found, why="sure")
+        try:
+            async with asyncio.timeout(self._audit_seconds):
+                response = await self._compared(asked, request, found, why="audit")
+        except (Refusal, TimeoutError):
+            response = None
+        if response is not None and response.status == 200:
+            return response
+        # The students may answer it; what is not audited because the upstream has trouble has
+        # nothing to do with whether they agree.
+        return self._local(found, why="audit_failed")
+
+    async def close(self) -> None:
+        """Close connections and files."""
+        await self._upstream.close()
+        if self._recorder is not None:
+            self._recorder.close()
+
+    async def unread(self, refusal: Refusal, request: RawRequest) -> RawReply | None:
+        """What students cannot read is the upstream's."""
+        return await self._forward(request, why=refusal.code)
+
+    def _local(self, found: Sequence[Local], *, why: str) -> Reply:
+        self._watched.passed(by="student", why=why)
+        return self._students.reply(found)
+
+    async def _forward(
+        self,
+        request: RawRequest,
+        *,
+        why: str,
+        found: Sequence[Local] = (),
+        drawn: bool = False,
+    ) -> RawReply:
+        start = time.perf_counter()
+        try:
+            response = await self._upstream.forward(request)
+        except Refusal as refusal:
+            self._watched.passed(by="nobody", why=refusal.code)
+            raise
+        self._watched.waited(time.perf_counter() - start)
+        self._watched.passed(by="upstream", why=why)
+        if self._recorder is not None:
+            self._recorder.keep(request, response, why=why, drawn=drawn, students=_said(found))
+        return response
+
+    async def _compared(
+        self, asked: Asked, request: RawRequest, found: Sequence[Local], *, why: str
+    ) -> RawReply:
+        """The upstream's response; how the students' answers differ from it is observed."""
+        response = await self._forward(request, why=why, found=found, drawn=True)
+        if response.status != 200:
+            return response
+        theirs = chosen(request.path, asked, [one.options for one in found], response.body)
+        for one, said in zip(found, theirs, strict=True):
+            sure = self._sure(one)
+            for mine, other, alone in zip(one.choices(), said, sure.tolist(), strict=True):
+                agreed = None if other is None else mine == other
+                self._watched.compared(one.student.name, agreed=agreed, sure=alone)
+                if agreed is not None:
+                    self._observe(one, agreed=agreed, sure=alone)
+        return response
+
+    def _observe(self, one: Local, *, agreed: bool, sure: bool) -> None:
+        certificate = self.certificates.get(one.student.version)
+        if certificate is None or (certificate.over == "answered" and not sure):
+            return
+        name = one.student.name
+        self.audits.observe(certificate, sure and not agreed, name=name)
+        audit = self.audits.of(certificate)
+        self._watched.audited(name, e_value=audit.e_value, broken=audit.broken)
+
+    def _unsure(self, found: Sequence[Local]) -> str | None:
+        """Why a request is not the students' to answer; None: it is."""
+        for one in found:
+            certificate = self.certificates.get(one.student.version)
+            if certificate is None:
+                return "no_certificate"
+            if self.audits.of(certificate).broken:
+                return "contract_broken"
+            if not one.options and len(one.student.labels) > 2:
+                return "not_certified"  # a yes to one of many labels is another event
+        return None if all(self._sure(one).all() for one in found) else "unsure"
+
+    def _sure(self, one: Local) -> NDArray[np.bool_]:
+        """Which of a student's answers may stand alone, [N]."""
+        certificate = self.certificates.get(one.student.version)
+        if certificate is None:
+            return np.zeros(len(one.answers.probs), dtype=bool)
+        return certificate.sure(one.answers.probs, one.answers.features)
+
+    def _drawn(self, found: Sequence[Local]) -> bool:
+        """Whether a request is audited; by chance alone, whatever the students say."""
+        shares = [
+            float(certificate.audit.get("share", AUDIT_SHARE))
+            for one in found
+            if (certificate := self.certificates.get(one.student.version)) is not None
+        ]
+        return bool(shares) and self._draw() < max(shares)
+
+
+def _said(found: Sequence[Local]) -> list[dict[str, object]]:
+    """What students would have said, for the record."""
+    return [
+        {
+            "name": one.student.name,
+            "version": one.student.version,
+            "probs": [[round(prob, 6) for prob in row] for row in one.answers.probs.tolist()],
+        }
+        for one in found
+    ]

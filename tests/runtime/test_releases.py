@@ -1,0 +1,125 @@
+"""Versions in service: immutable, switched at once, and back again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tutelage_runtime import releases
+from tutelage_runtime.bundle import BundleError
+from tutelage_runtime.releases import ReleaseError, history, promote, resolved, roll_back, versions
+from tutelage_runtime.session import load
+
+
+@pytest.fixture
+def two(bundle: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """The same student, without and with a certificate."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(bundle, first)
+    shutil.copytree(bundle, second)
+    (second / "certificate.json").write_text('{"format": 1}', "utf-8")
+    return first, second
+
+
+def test_the_current_version_is_what_a_folder_means(two, tmp_path):
+    service = tmp_path / "service"
+    first = promote(two[0], service)
+    assert resolved(service) == service / "versions" / first.version
+    assert resolved(two[0]) == two[0]
+    assert load(resolved(service)).version == load(two[0]).version
+    second = promote(two[1], service)
+    assert second.version != first.version
+    assert resolved(service).name == second.version
+    assert (resolved(service) / "certificate.json").is_file()
+    assert versions(service) == sorted([first.version, second.version])
+
+
+def test_one_command_goes_back_and_says_so(two, tmp_path):
+    service = tmp_path / "service"
+    first, second = promote(two[0], service), promote(two[1], service)
+    back = roll_back(service)
+    assert back.version == first.version
+    assert second.version in back.why
+    assert resolved(service).name == first.version
+    assert roll_back(service, to=second.version).version == second.version
+    assert [one.version for one in history(service)] == [
+        first.version,
+        second.version,
+        first.version,
+        second.version,
+    ]
+
+
+def test_a_version_is_not_put_in_service_twice_and_not_after_a_change(two, tmp_path):
+    service = tmp_path / "service"
+    first = promote(two[0], service)
+    with pytest.raises(ReleaseError, match="in service already"):
+        promote(two[0], service)
+    with pytest.raises(ReleaseError, match="the only version"):
+        roll_back(service)
+    promote(two[1], service)
+    graph = service / "versions" / first.version / "model.onnx"
+    graph.write_bytes(graph.read_bytes() + b"x")
+    with pytest.raises(ReleaseError, match="cannot be put in service"):
+        roll_back(service)
+    with pytest.raises(BundleError):
+        promote(two[0], service)
+    assert history(service)[-1].version != first.version
+
+
+@pytest.mark.parametrize("version", ["../../etc", "nothing"])
+def test_a_version_that_is_none_is_refused(version, two, tmp_path):
+    service = tmp_path / "service"
+    promote(two[0], service)
+    with pytest.raises(ReleaseError, match="is no version here"):
+        roll_back(service, to=version)
+
+
+def test_a_copy_that_was_killed_leaves_what_was_in_service(two, tmp_path, monkeypatch):
+    service = tmp_path / "service"
+    first = promote(two[0], service)
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(releases.shutil, "copyfile", dies)
+        with pytest.raises(KeyboardInterrupt):
+            promote(two[1], service)
+    assert resolved(service).name == first.version
+    assert versions(service) == [first.version]
+    promote(two[1], service)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"format": 2}',
+        '{"format": 1, "releases": [{"version": "../x", "since": "", "why": ""}]}',
+    ],
+)
+def test_what_says_which_one_is_current_may_be_broken(content, tmp_path):
+    (tmp_path / "current.json").write_text(content, "utf-8")
+    with pytest.raises(ReleaseError, match="cannot be read"):
+        resolved(tmp_path)
+
+
+def test_the_command(two, tmp_path, capsys):
+    from tutelage_runtime.__main__ import main
+
+    service = tmp_path / "service"
+    assert main(["release", "promote", str(two[0]), str(service)]) == 2
+    assert "has no certificate" in capsys.readouterr().err
+    assert main(["release", "promote", str(two[0]), str(service), "--uncertified"]) == 0
+    assert main(["release", "promote", str(two[1]), str(service)]) == 0
+    assert main(["release", "rollback", str(service)]) == 0
+    assert main(["release", "list", str(service), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert len(told["releases"]) == 3
+    assert main(["release", "list", str(service)]) == 0
+    assert capsys.readouterr().out.count("*") == 1

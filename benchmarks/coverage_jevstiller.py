@@ -19,9 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jevstiller import Config, Jevstiller, ReplayTeacher, Task, TeacherOutput
-from jevstiller._calibrate import fit_policy, threshold_grid
-from jevstiller._training import fit_candidate
+from jevstiller import (  # pyright: ignore[reportMissingImports]
+    Config,
+    Jevstiller,
+    ReplayTeacher,
+    Task,
+    TeacherOutput,
+)
+from jevstiller._calibrate import (  # pyright: ignore[reportMissingImports]
+    fit_policy,
+    threshold_grid,
+)
+from jevstiller._training import fit_candidate  # pyright: ignore[reportMissingImports]
 
 SHARE, CONFIDENCE = 0.02, 0.95
 

@@ -99,11 +99,14 @@ def test_a_broken_contract_ends_the_student_and_a_restart_does_not_forget(tmp_pa
     async def later(cascade, seen, got):
         assert isinstance(await cascade.answer(*asked(f"cat {SURE}")), RawReply)
 
+        assert "contract is broken" in cascade.served[0].notice
+
     seen = run(later, audits=Audits(file))
     assert seen.passes == [("upstream", "contract_broken")]
 
     async def renewed(cascade, seen, got):
         assert isinstance(await cascade.answer(*asked(f"cat {SURE}")), Reply)
+        assert cascade.served[0].notice is None
 
     run(renewed, audits=Audits(file), certificates=[certificate(values={"sum": "two"})])
 

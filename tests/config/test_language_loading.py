@@ -279,6 +279,14 @@ def test_objectives_that_the_targets_cannot_serve(tmp_path: Path, more: str, exp
     assert problems(tmp_path, MINIMAL + more + "\n") == [expected]
 
 
+def test_formats_for_students_that_classify(tmp_path: Path) -> None:
+    text = MINIMAL + "export: [transformers, onnx]\n"
+    assert problems(tmp_path, text)[0].endswith(
+        ": `export.1`: onnx is for students of the task classification; this one is causal_lm: "
+        "leave it out"
+    )
+
+
 def test_what_is_not_served_is_said_beside_other_problems(tmp_path: Path) -> None:
     found = problems(
         tmp_path, MINIMAL.replace("layers: 10", "layers: ten"), "objective.divergence=reverse_kl"

@@ -62,7 +62,8 @@ export: [gguf]
         f"reviews.yaml:16: `epochs` is given twice, first at {tmp_path}/reviews.yaml:15; keep one "
         "of them",
         "reviews.yaml:17: unknown key `loss_temperature` in `train`; it belongs in `objective`",
-        "reviews.yaml:18: `export.0`: `gguf` is not available in this version",
+        "reviews.yaml:18: `export.0`: gguf is for students of the task causal_lm; this one is "
+        "classification: leave it out",
     ]
 
 
@@ -85,7 +86,8 @@ export: [gguf]
         ("train: 3", "`train` is 3; expected a mapping of keys to values"),
         ("evaluate: {control: yes}", "is 'yes'; expected true or false"),
         ("export: transformers", "expected a list, such as"),
-        ("export: [gguf]", "`gguf` is not available in this version"),
+        ("export: [gguf]", "`export.0`: gguf is for students of the task causal_lm; this one is"),
+        ("export: [onxx]", "`export.0` is 'onxx'; expected one of transformers, onnx"),
         ("1: x", "`1` is not text, as a key must be; put it in quotes"),
         ("a: [1", "not valid YAML"),
         ("a: &x [*x]", "this alias contains itself"),

@@ -14,8 +14,9 @@ import onnx
 import pytest
 from tests.export.tiny_students import NETWORKS, RECURRENT, reviews
 
+from tutelage.export import Origin, Rows, Subject, bundles, export, parity
 from tutelage.export.parity import BATCH_SIZES, FLOAT_DIFFERENCE
-from tutelage.export.quantizing import quantize, rows_of
+from tutelage.export.quantizing import ALL_PRODUCTS, quantize, whole_numbers
 from tutelage.students import load_classifier
 from tutelage_runtime.bundle import read_bundle
 from tutelage_runtime.session import load, softmax
@@ -30,6 +31,7 @@ TRACED = [
         if kind != "bert"
     ),
 ]
+LSTM = "lstm mean both ways 2"
 TABLES = ["linear", "static", "static sum"]
 KINDS = [*RECURRENT, *TABLES, *TRACED]
 
@@ -67,12 +69,13 @@ def test_features_are_what_the_last_layer_reads(kind: str, exported: Exported) -
     assert np.ptp(features, axis=0).max() > 0.01
 
 
+@pytest.mark.parametrize("products", ALL_PRODUCTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_int8_it_answers_nearly_so(
-    kind: str, exported: Exported, student: Exported, tmp_path: Path
+    kind: str, products: Any, exported: Exported, student: Exported, tmp_path: Path
 ) -> None:
     graph = onnx.load(exported(kind) / "model.onnx")
-    small = quantize(graph, products=kind not in TABLES)
+    small = quantize(graph, products=products)
     texts = reviews(60, seed=8, longest=30)
     (tmp_path / "model.onnx").write_bytes(small.SerializeToString())
     expected = load_classifier(student(kind)).probs(texts)
@@ -80,14 +83,41 @@ def test_in_int8_it_answers_nearly_so(
     assert 0 < np.abs(found - expected).max() < 0.05
     kinds = {node.op_type for node in small.graph.node}
     assert "int8" in {_kind(one) for one in small.graph.initializer}
-    if kind.startswith("lstm"):
-        assert "DynamicQuantizeLSTM" in kinds
+    assert ("DynamicQuantizeLSTM" in kinds) == (kind.startswith("lstm") and products != "float32")
     if kind not in (*TABLES, *RECURRENT):
-        assert "MatMulInteger" in kinds
+        assert ("MatMulInteger" in kinds) == (products != "float32")
     last = [node for node in small.graph.node if "logits" in node.output]
     assert last[0].op_type in ("Gemm", "Add", "MatMul")  # the last layer stays as it was
     weights = {one.name: _kind(one) for one in small.graph.initializer}
     assert {weights.get(name, "float32") for name in last[0].input} == {"float32"}
+    sizes = [
+        one.dims
+        for one in small.graph.initializer
+        if _kind(one) == "float32" and len(one.dims) == 2
+    ]
+    assert all(1 in size or 3 in size or np.prod(size) < 256 for size in sizes)
+
+
+def test_where_all_in_whole_numbers_is_too_coarse_less_is(
+    student: Exported, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = Subject(student(LSTM), LSTM, Origin(tested=rows))
+    monkeypatch.setattr(parity, "INT8_AGREEMENT", 0.5)
+    coarse = export("onnx_int8", subject, tmp_path / "coarse")
+    assert (coarse["products"], coarse["difference"] > 1e-3) == ("int8", True)
+    real, asked = bundles.compare, []
+
+    def strict(*given: Any, **settings: Any) -> parity.Parity:
+        asked.append(real(*given, **settings))
+        found = asked[-1]
+        return found if len(asked) == 3 else parity.Parity(("too coarse",), found.record)
+
+    monkeypatch.setattr(bundles, "compare", strict)
+    fine = export("onnx_int8", subject, tmp_path / "fine")
+    assert [one.record["rows"] for one in asked] == [120] * 3
+    assert (fine["products"], fine["difference"] < coarse["difference"]) == ("float32", True)
+    assert fine["bytes"] < 1.1 * coarse["bytes"]
+    assert read_bundle(tmp_path / "fine").facts["parity"]["products"] == "float32"
 
 
 def _kind(one: Any) -> str:
@@ -118,10 +148,11 @@ def test_a_graph_names_no_source_files(exported: Exported, student: Exported) ->
     assert len(content) < 4 * weights + 40_000
 
 
-def test_rows_of_whole_numbers() -> None:
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_whole_numbers_are_near(axis: int) -> None:
     values = np.random.default_rng(0).normal(size=(2, 50, 8)).astype(np.float32)
     values[0, 3] = 0
-    whole, scales = rows_of(values)
-    assert (whole.dtype, scales.shape) == (np.int8, (2, 50, 1))
-    assert np.abs(whole * scales - values).max() <= np.abs(values).max() / 127 / 2 + 1e-6
-    assert not (whole[0, 3] * scales[0, 3]).any()
+    whole, scales = whole_numbers(values, axis=axis)
+    assert (whole.dtype, scales.shape) == (np.int8, (2, 50, 1) if axis else (1, 50, 8))
+    assert (np.abs(whole * scales - values) <= scales / 2 + 1e-6).all()
+    assert not (whole * scales)[0, 3].any()

@@ -15,7 +15,9 @@ from tests.runtime.slim_environment import call, slim_environment
 from tests.runtime.tiny_bundles import LABELS, write_ngrams, write_tokens
 
 from tutelage.errors import ModelError
+from tutelage.export import Origin, Subject, export
 from tutelage.export.wheel import REQUIRES, REQUIRES_PYTHON, package_name, write_wheel
+from tutelage.students import load_classifier
 from tutelage.students.vocabulary.training import train_tokenizer
 from tutelage_runtime import load
 from tutelage_runtime.ngrams import NGrams
@@ -25,15 +27,15 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+def tiny(tmp_path_factory):
     tokenizer = train_tokenizer(TEXTS, vocabulary_size=80).backend_tokenizer
-    folder = write_tokens(tmp_path_factory.mktemp("exported"), tokenizer, temperature=1.5)
+    folder = write_tokens(tmp_path_factory.mktemp("tiny"), tokenizer, temperature=1.5)
     (folder / "MODEL_CARD.md").write_text("---\na: b\n---\n\n# Tiny\n\nNaïve.\n", "utf-8")
     return folder
 
 
 @pytest.fixture
-def unpacked(exported, tmp_path, monkeypatch):
+def unpacked(tiny, tmp_path, monkeypatch):
     """Gives the imported package of a wheel, without installing it."""
 
     def unpack(folder, name):
@@ -45,10 +47,10 @@ def unpacked(exported, tmp_path, monkeypatch):
     return unpack
 
 
-def test_it_answers_as_the_export_does(exported, unpacked):
-    package = unpacked(exported, "tiny_reviews")
+def test_it_answers_as_the_export_does(tiny, unpacked):
+    package = unpacked(tiny, "tiny_reviews")
     assert tuple(LABELS) == package.LABELS
-    answers, expected = package.classify(TEXTS), load(exported).probs(TEXTS)
+    answers, expected = package.classify(TEXTS), load(tiny).probs(TEXTS)
     assert [list(answer.probs.values()) for answer in answers] == expected.tolist()
     for answer, row in zip(answers, expected, strict=True):
         assert (answer.label, answer.probability) == (LABELS[row.argmax()], float(row.max()))
@@ -58,8 +60,8 @@ def test_it_answers_as_the_export_does(exported, unpacked):
         package.classify([5])
 
 
-def test_it_stands_by_itself(exported, unpacked):
-    package = unpacked(exported, "tiny_alone")
+def test_it_stands_by_itself(tiny, unpacked):
+    package = unpacked(tiny, "tiny_alone")
     package.classify_one("a")
     folder = Path(package.__file__).parent
     for path in folder.rglob("*.py"):
@@ -71,15 +73,15 @@ def test_it_stands_by_itself(exported, unpacked):
 
 def test_a_student_of_ngrams_answers_too(tmp_path, unpacked):
     ngrams = NGrams(["fine", "a fine"], ["fin"], longest_words=2, longest_characters=3)
-    folder = write_ngrams(tmp_path / "exported", ngrams)
+    folder = write_ngrams(tmp_path / "tiny", ngrams)
     answers = unpacked(folder, "tiny_ngrams").classify(TEXTS)
     np.testing.assert_array_equal(
         [list(answer.probs.values()) for answer in answers], load(folder).probs(TEXTS)
     )
 
 
-def test_the_command_answers_a_line_each(exported, unpacked, capsys):
-    unpacked(exported, "tiny_command")
+def test_the_command_answers_a_line_each(tiny, unpacked, capsys):
+    unpacked(tiny, "tiny_command")
     main = importlib.import_module("tiny_command.__main__").main
     assert main(["a fine film", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["label"] in LABELS
@@ -87,16 +89,16 @@ def test_the_command_answers_a_line_each(exported, unpacked, capsys):
     assert capsys.readouterr().err == "error: give texts, or --file, and not both\n"
 
 
-def test_the_same_student_gives_the_same_bytes(exported, tmp_path):
-    first, second = (write_wheel(exported, tmp_path / place) for place in "ab")
+def test_the_same_student_gives_the_same_bytes(tiny, tmp_path):
+    first, second = (write_wheel(tiny, tmp_path / place) for place in "ab")
     assert first.read_bytes() == second.read_bytes()
-    version = load(exported).version
+    version = load(tiny).version
     assert first.name == second.name == f"tiny-1.0+s{version}-py3-none-any.whl"
-    assert write_wheel(exported, tmp_path, version="2.0").name == "tiny-2.0-py3-none-any.whl"
+    assert write_wheel(tiny, tmp_path, version="2.0").name == "tiny-2.0-py3-none-any.whl"
 
 
-def test_its_record_has_the_sum_of_every_file(exported, tmp_path):
-    archive = zipfile.ZipFile(write_wheel(exported, tmp_path, version="1"))
+def test_its_record_has_the_sum_of_every_file(tiny, tmp_path):
+    archive = zipfile.ZipFile(write_wheel(tiny, tmp_path, version="1"))
     rows = list(csv.reader(archive.read("tiny-1.dist-info/RECORD").decode().splitlines()))
     assert sorted(name for name, *_ in rows) == sorted(archive.namelist())
     for name, told, size in rows[:-1]:
@@ -107,16 +109,36 @@ def test_its_record_has_the_sum_of_every_file(exported, tmp_path):
     assert archive.testzip() is None
 
 
-def test_what_it_needs_is_what_the_runtime_needs(exported, tmp_path):
+def test_what_it_needs_is_what_the_runtime_needs(tiny, tmp_path):
     project = tomllib.loads((ROOT / "runtime/pyproject.toml").read_text())["project"]
     assert list(REQUIRES) == project["dependencies"]
     assert project["requires-python"] == REQUIRES_PYTHON
-    archive = zipfile.ZipFile(write_wheel(exported, tmp_path, version="1"))
+    archive = zipfile.ZipFile(write_wheel(tiny, tmp_path, version="1"))
     metadata = archive.read("tiny-1.dist-info/METADATA").decode()
     assert [line for line in metadata.splitlines() if line.startswith("Requires-Dist")] == [
         f"Requires-Dist: {one}" for one in REQUIRES
     ]
     assert metadata.endswith("\nDescription-Content-Type: text/markdown\n\n# Tiny\n\nNaïve.\n\n")
+
+
+def test_the_format_leaves_a_wheel_and_its_card(student, tmp_path, monkeypatch):
+    origin = Origin(run={"name": "reviews"})
+    facts = export("wheel_int8", Subject(student("linear"), "linear", origin), tmp_path / "wheel")
+    [card, parity, wheel] = sorted(path.name for path in (tmp_path / "wheel").iterdir())
+    assert (card, parity) == ("MODEL_CARD.md", "parity.json")
+    assert wheel == facts["wheel"] == f"reviews_linear-1.0+s{facts['version']}-py3-none-any.whl"
+    described = (tmp_path / "wheel/MODEL_CARD.md").read_text()
+    assert 'reviews_linear.classify_one("Some text.")' in described
+    archive = zipfile.ZipFile(tmp_path / "wheel" / wheel)
+    metadata = archive.read(f"{wheel.removesuffix('-py3-none-any.whl')}.dist-info/METADATA")
+    assert described.partition("\n---\n")[2].strip() in metadata.decode()
+    archive.extractall(tmp_path / "site")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    package = importlib.import_module("reviews_linear")
+    expected = load_classifier(student("linear")).probs(["a great film"])
+    found = package.classify_one("a great film").probs
+    assert tuple(found) == package.LABELS
+    np.testing.assert_allclose([list(found.values())], expected, atol=0.05)
 
 
 def test_names_become_such_that_python_imports_and_nothing_else_has():
@@ -127,17 +149,17 @@ def test_names_become_such_that_python_imports_and_nothing_else_has():
         package_name("--")
 
 
-def test_no_export_and_no_version_are_refused(exported, tmp_path):
+def test_no_export_and_no_version_are_refused(tiny, tmp_path):
     with pytest.raises(ModelError, match=r"has no student\.json: give a folder"):
         write_wheel(tmp_path, tmp_path)
     with pytest.raises(ModelError, match="'new' is no version of a package: give one such as"):
-        write_wheel(exported, tmp_path, version="new")
+        write_wheel(tiny, tmp_path, version="new")
 
 
 @pytest.mark.slow
-def test_installed_it_answers_as_the_export_does(exported, tmp_path):
-    commands = slim_environment(tmp_path / "venv", write_wheel(exported, tmp_path, name="my films"))
-    expected = load(exported).probs(TEXTS)
+def test_installed_it_answers_as_the_export_does(tiny, tmp_path):
+    commands = slim_environment(tmp_path / "venv", write_wheel(tiny, tmp_path, name="my films"))
+    expected = load(tiny).probs(TEXTS)
     code = (
         "import json, sys, my_films\n"
         "answers = my_films.classify(json.loads(sys.argv[1]))\n"

@@ -97,6 +97,17 @@ def test_the_next_student_is_certified_on_what_nobody_learned_from(
     assert again["promoted"] is None
 
 
+def test_too_little_traffic_is_told_before_anything_is_trained(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [exchange(f"a new text of number {place}", "positive") for place in range(40)]
+    traffic = record(tmp_path / "traffic", lines)
+    run = finished / "runs" / "tiny"
+    assert main(["retrain", str(run), "--traffic", str(traffic), "--disagreement", "0.02"]) == 2
+    assert "that takes 149 rows" in capsys.readouterr().err
+    assert len(list((finished / "runs").glob("tiny-*"))) <= 1  # of the test before
+
+
 def test_traffic_about_other_labels_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no traffic"):
         read_traffic(tmp_path, LABELS)

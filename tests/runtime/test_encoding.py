@@ -10,7 +10,8 @@ from tests.runtime.tiny_bundles import write_ngrams, write_tokens
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from tutelage.students import Static
+from tutelage.export import Subject, export
+from tutelage.students import RNN, Static, load_classifier, save
 from tutelage.students.classifier.linear.model import LinearClassifier
 from tutelage.students.classifier.linear.ngrams import UNKNOWN, find_ngrams
 from tutelage.students.vocabulary.training import train_tokenizer
@@ -166,3 +167,31 @@ def test_known_pairs_are_read(static):
     *_, student, known = static
     rows = [row for one in student.encode(TEXTS) for row in one.ids]
     assert len(known & set(rows)) > 10
+
+
+@pytest.fixture(scope="module", params=["lstm", "gru"])
+def recurrent(request, tmp_path_factory):
+    """A recurrent student of torch, and its export."""
+    student = RNN(
+        labels=("a", "b", "c"), cell=request.param, hidden_size=8, embedding_size=8, max_length=24,
+        embeddings="random", tokenizer="bpe", vocabulary_size=300,
+    )  # fmt: skip
+    model, tokenizer = student.build(TEXTS * 4)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator) * 0.5)
+    folder = save(model, tokenizer, tmp_path_factory.mktemp(request.param) / "student")
+    export("onnx", Subject(folder, "tiny"), folder.with_name("onnx"))
+    return load_classifier(folder), load(folder.with_name("onnx"))
+
+
+@settings(max_examples=50, deadline=None)
+@given(texts=st.lists(UNICODE, min_size=1, max_size=5))
+def test_answers_are_those_of_the_recurrent_student(recurrent, texts):
+    trained, exported = recurrent
+    np.testing.assert_allclose(exported.probs(texts), trained.probs(texts), atol=1e-4)
+
+
+def test_a_recurrent_student_tells_odd_texts_apart(recurrent):
+    assert np.ptp(recurrent[1].probs(ODD), axis=0).min() > 0.05

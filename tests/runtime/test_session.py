@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from tests.runtime.tiny_bundles import LABELS, describe, write_ngrams, write_tokens
 
 from tutelage_runtime import BundleError, TextError, load
+from tutelage_runtime.encoding import Encoded, feed
 from tutelage_runtime.ngrams import NGrams
 from tutelage_runtime.session import MOST_PLACES, softmax
 
@@ -50,7 +53,7 @@ def test_batches_are_bounded_by_their_places(bundle, monkeypatch):
             return graph.run(names, arrays)
 
     monkeypatch.setattr(student, "_graph", Watched())
-    student.logits(["a fine film " * 6] * 700 + ["film"] * 500)
+    student.logits(["film"] * 500 + ["a fine film " * 6] * 700)
     assert sum(texts for texts, _ in shapes) == 1200
     assert all(texts * places <= MOST_PLACES for texts, places in shapes)
     assert max(texts for texts, _ in shapes) > 100
@@ -68,6 +71,20 @@ def test_texts_with_nothing_to_read_are_answered(inputs, tokenizer, tmp_path):
     np.testing.assert_array_equal(alone.features, np.zeros((1, 4)))
     np.testing.assert_allclose(together.probs[1:], np.repeat(alone.probs, 2, 0), atol=1e-6)
     assert np.ptp(together.probs, axis=0).min() > 1e-3
+
+
+def test_a_text_with_nothing_to_read_takes_one_place_that_does_not_count():
+    arrays = feed("tokens", [Encoded([])], pad_id=7)
+    assert {name: array.tolist() for name, array in arrays.items()} == {
+        "input_ids": [[7]],
+        "attention_mask": [[0]],
+    }
+    arrays = feed("ngrams", [Encoded([], 1.0), Encoded([3, 4], 0.5)], pad_id=7)
+    assert {name: array.tolist() for name, array in arrays.items()} == {
+        "rows": [[0, 0], [3, 4]],
+        "mask": [[0.0, 0.0], [1.0, 1.0]],
+        "scale": [[1.0], [0.5]],
+    }
 
 
 def test_no_texts_give_no_answers(bundle):
@@ -126,3 +143,12 @@ def test_a_damaged_tokenizer_is_refused(tokenizer, tmp_path):
 def test_softmax_stays_finite():
     probs = softmax(np.array([[1e4, -1e4, 0.0], [-1e30, 0.0, 0.0]]))
     np.testing.assert_allclose(probs, [[1, 0, 0], [0, 0.5, 0.5]])
+
+
+def test_importing_brings_no_library_that_only_answering_needs():
+    code = (
+        "import sys, tutelage_runtime\n"
+        "print(sorted({'onnxruntime', 'tokenizers', 'csv', 'huggingface_hub'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

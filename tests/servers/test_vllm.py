@@ -30,6 +30,7 @@ from tutelage.models import load_language_model, load_tokenizer
 from tutelage.targets import TargetStore
 from tutelage.teachers.api.protocol import Question
 from tutelage.teachers.api.protocols.making import AskingOptions, protocol_named
+from tutelage.teachers.api.protocols.wording import options_listed
 from tutelage.teachers.api.server import Endpoint
 from tutelage.teachers.api.teacher import ApiTeacher
 from tutelage.teachers.api.text_spec import ApiWriterSpec
@@ -52,8 +53,8 @@ TEXTS = [
     "Lovely camera, awful sound: 12,345 of 67.8 % – „naïve“ 你好 🤗",
 ]
 NEAR = 1e-3
-"""Total variation that float32 and the rounding of a reply may make; 2e-5 was seen."""
-CONFIG = {
+"""Total variation that float32 and the rounding of a reply may make; 6e-7 was seen."""
+CONFIG: dict[str, Any] = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 512,
     "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
@@ -75,16 +76,23 @@ def write_model(folder: Path) -> Path:
         for weight in model.parameters():
             if weight.ndim > 1:
                 weight.mul_(6)  # far from uniform
-        asked = tokenizer.apply_chat_template(
-            [{"role": "user", "content": "Which letter?"}],
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-        ids = tokenizer(asked, return_tensors="pt", add_special_tokens=False)["input_ids"]
-        usual = model.model(ids).last_hidden_state[0, -1]
+        asked = [
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+            )
+            for text in (*TEXTS, options_listed(QUESTION, LABELS, letters=True))
+        ]
+        usual = torch.stack(
+            [
+                model.model(**tokenizer(one, return_tensors="pt", add_special_tokens=False))[0][
+                    0, -1
+                ]
+                for one in asked
+            ]
+        ).mean(0)
         letters = tokenizer.convert_tokens_to_ids(list("ABC"))
-        logits = model.lm_head(usual)
-        model.lm_head.weight[letters] += 1.2 * logits.max() * usual / (usual @ usual)
+        likeliest = model.lm_head(usual).max()
+        model.lm_head.weight[letters] += 3 * likeliest * usual / (usual @ usual)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -95,7 +103,7 @@ def write_classifier(folder: Path) -> Path:
 
     tokenizer = load_tokenizer(TOKENIZER)
     torch.manual_seed(1)
-    names = dict(enumerate(LABELS))
+    names: dict[int, str] = dict(enumerate(LABELS))
     config = Qwen3Config(vocab_size=len(tokenizer), id2label=names, **CONFIG)
     model = Qwen3ForSequenceClassification(config)
     with torch.no_grad():

@@ -29,9 +29,13 @@ class Fake:
         self.version = version
         self.wait, self.fails = wait, fails
         self.calls = []
+        self.gate = threading.Event()
+        """Calls wait for it; `shut` lets them."""
+        self.gate.set()
 
     def answer(self, texts):
         self.calls.append(list(texts))
+        assert self.gate.wait(20)
         if self.wait:
             time.sleep(self.wait)
         if self.fails is not None and any(self.fails in text for text in texts):
@@ -44,6 +48,12 @@ class Fake:
                     probs[row] = (1 - SURE) / (number - 1)
                     probs[row, column] = SURE
         return Answers(probs, probs)
+
+
+def shut(student):
+    """Have the next calls of a student wait."""
+    student.gate.clear()
+    return student
 
 
 class Running:

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from tests.serving.fakes import Fake
+from tests.serving.fakes import Fake, shut
 
 from tutelage_runtime.serving.answering import Refusal
 from tutelage_runtime.serving.batching import Batcher
@@ -15,15 +15,30 @@ def run(work):
     return asyncio.run(work())
 
 
+async def begun(batcher, text, student):
+    """A request that the student has begun with, and does not end before its gate opens."""
+    task = asyncio.create_task(batcher.answer(text))
+    while not student.calls:
+        await asyncio.sleep(0.001)
+    return task
+
+
+async def given(batcher, *requests):
+    """Requests that wait."""
+    tasks = [asyncio.create_task(batcher.answer(texts)) for texts in requests]
+    await asyncio.sleep(0)
+    return tasks
+
+
 def test_texts_that_come_meanwhile_are_answered_in_one_call():
-    student = Fake("a", "b", wait=0.05)
+    student = shut(Fake("a", "b"))
 
     async def work():
         batcher = Batcher(student, batch_texts=8)
-        first = asyncio.create_task(batcher.answer(["a"]))
-        await asyncio.sleep(0.02)
-        others = [batcher.answer([text]) for text in ("b", "a", "b")]
-        found = [await first, *await asyncio.gather(*others)]
+        first = await begun(batcher, ["a"], student)
+        others = await given(batcher, ["b"], ["a"], ["b"])
+        student.gate.set()
+        found = await asyncio.gather(first, *others)
         batcher.close()
         return [int(one.probs[0].argmax()) for one in found], batcher.waiting_texts
 
@@ -37,13 +52,15 @@ def test_a_request_that_comes_alone_waits_for_nobody():
     async def work():
         batcher = Batcher(student)
         await batcher.answer(["a"])
-        start = time.perf_counter()
+        seconds = []
         for _ in range(20):
+            start = time.perf_counter()
             await batcher.answer(["a"])
+            seconds.append(time.perf_counter() - start)
         batcher.close()
-        return (time.perf_counter() - start) / 20
+        return min(seconds)  # the machine may be busy
 
-    assert run(work) < 0.02
+    assert run(work) < 0.003
     assert all(len(call) == 1 for call in student.calls)
 
 
@@ -62,13 +79,14 @@ def test_many_texts_of_one_request_go_in_parts_and_come_back_in_order():
 
 
 def test_a_part_that_does_not_fit_waits_for_the_next_call():
-    student = Fake("a", "b", wait=0.05)
+    student = shut(Fake("a", "b"))
 
     async def work():
         batcher = Batcher(student, batch_texts=4)
-        first = asyncio.create_task(batcher.answer(["a"]))
-        await asyncio.sleep(0.02)
-        await asyncio.gather(first, batcher.answer(["a"] * 3), batcher.answer(["b"] * 2))
+        first = await begun(batcher, ["a"], student)
+        others = await given(batcher, ["a"] * 3, ["b"] * 2)
+        student.gate.set()
+        await asyncio.gather(first, *others)
         batcher.close()
 
     run(work)
@@ -76,15 +94,15 @@ def test_a_part_that_does_not_fit_waits_for_the_next_call():
 
 
 def test_more_than_the_queue_holds_is_refused_with_the_time_to_come_again():
-    student = Fake("a", "b", wait=0.1)
+    student = shut(Fake("a", "b"))
 
     async def work():
         batcher = Batcher(student, batch_texts=2, queue_texts=3)
-        first = asyncio.create_task(batcher.answer(["a", "a"]))
-        await asyncio.sleep(0.02)
+        first = await begun(batcher, ["a", "a"], student)
         with pytest.raises(Refusal, match="2 texts wait already") as caught:
             await batcher.answer(["b", "b"])
         assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "1"})
+        student.gate.set()
         await first
         found = await batcher.answer(["b"] * 4)  # more than the queue holds, but nobody waits
         batcher.close()
@@ -94,13 +112,13 @@ def test_more_than_the_queue_holds_is_refused_with_the_time_to_come_again():
 
 
 def test_a_text_that_cannot_be_answered_spoils_no_other():
-    student = Fake("a", "b", wait=0.05, fails="poison")
+    student = shut(Fake("a", "b", fails="poison"))
 
     async def work():
         batcher = Batcher(student)
-        first = asyncio.create_task(batcher.answer(["a"]))
-        await asyncio.sleep(0.02)
-        others = [batcher.answer([text]) for text in ("b", "poison", "a")]
+        first = await begun(batcher, ["a"], student)
+        others = await given(batcher, ["b"], ["poison"], ["a"])
+        student.gate.set()
         found = await asyncio.gather(first, *others, return_exceptions=True)
         batcher.close()
         return found
@@ -111,15 +129,15 @@ def test_a_text_that_cannot_be_answered_spoils_no_other():
 
 
 def test_who_has_hung_up_is_not_answered():
-    student = Fake("a", "b", wait=0.05)
+    student = shut(Fake("a", "b"))
 
     async def work():
         batcher = Batcher(student)
-        first = asyncio.create_task(batcher.answer(["a"]))
-        await asyncio.sleep(0.02)
-        gone = asyncio.create_task(batcher.answer(["b"]))
-        await asyncio.sleep(0)
+        first = await begun(batcher, ["a"], student)
+        (gone,) = await given(batcher, ["b"])
         gone.cancel()
+        await asyncio.sleep(0)
+        student.gate.set()
         await first
         await batcher.answer(["a"])
         batcher.close()

@@ -14,6 +14,11 @@ from typesafe_sdk import (
     TypeSafeUnprocessableEntityError,
 )
 
+from tutelage.teachers.api.protocol import Question
+from tutelage.teachers.api.protocols.classify import Classify
+from tutelage.teachers.api.protocols.decisions import Decisions
+from tutelage.teachers.api.protocols.systemone import SystemOne
+
 CHOICE = {
     "type": "choice",
     "name": "mood",
@@ -138,3 +143,26 @@ def test_typesafe_raises_its_own_errors(typesafe_client):
 def test_typesafe_lists_students_as_models(typesafe_client):
     listed = typesafe_client.models.list()
     assert [one.name for one in listed.models] == ["tutelage/mood@v1", "tutelage/topic@v2"]
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        Decisions(Question(("happy", "sad")), "m"),
+        Decisions(Question(("happy", "sad"), instruction="How?"), "m", yes="sad"),
+        Decisions(
+            Question(("happy", "sad"), descriptions={"happy": "The writer is glad."}),
+            "m",
+            yes="happy",
+        ),
+        SystemOne(Question(("happy", "sad")), "m"),
+        SystemOne(Question(("happy", "sad"), descriptions={"sad": "Not so."}), "m", yes="sad"),
+        Classify(Question(("happy", "sad")), "mood", label_names=("sad", "happy")),
+    ],
+)
+def test_a_student_can_be_the_teacher_of_another(server, protocol):
+    (request,) = protocol.requests("a happy day")
+    root = "" if request.path.startswith("/") else "/v1/"
+    status, reply, _ = server.ask(f"{root}{request.path}", dict(request.body))
+    assert status == 200
+    assert protocol.read([reply]).probs == pytest.approx([SURE, 1 - SURE])

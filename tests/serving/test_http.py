@@ -2,10 +2,11 @@
 
 import json
 import socket
+import threading
 import time
 
 import pytest
-from tests.serving.fakes import SURE, Fake, choice, decision, running
+from tests.serving.fakes import SURE, Fake, choice, decision, running, shut
 
 from tutelage_runtime.serving.errors import ServeError
 from tutelage_runtime.serving.limits import Limits
@@ -231,7 +232,7 @@ def test_giant_bodies_and_texts_are_refused():
 
 
 def test_slow_bodies_are_ended_and_hang_ups_are_survived():
-    with running({"mood": Fake("sad", "happy")}, limits=Limits(body_seconds=0.2)) as found:
+    with running({"mood": Fake("sad", "happy")}, limits=Limits(body_seconds=0.5)) as found:
         head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n{"
         with socket.create_connection(("127.0.0.1", found.port), timeout=10) as client:
             client.sendall(head)
@@ -249,15 +250,15 @@ def test_slow_bodies_are_ended_and_hang_ups_are_survived():
 
 
 def test_a_full_queue_says_when_to_come_again():
-    import threading
-
-    student = Fake("sad", "happy", wait=0.2)
+    student = Fake("sad", "happy")
     with running({"mood": student}, batch_texts=1, queue_texts=1) as found:
+        shut(student)
         thread = threading.Thread(target=found.ask, args=("/classify", {"input": "x"}))
         thread.start()
         while len(student.calls) < 2:  # the first is that of starting
             time.sleep(0.002)
         status, _, headers = found.ask("/classify", {"input": "y"})
+        student.gate.set()
         thread.join()
     assert (status, headers["Retry-After"]) == (503, "1")
 

@@ -97,6 +97,7 @@ def test_a_predicate_is_answered_where_it_is_certain_what_a_yes_means(asked, ans
         {"instructions": "Is it?", "yes": "happy", "no": "happy"},
         {"instructions": "Is it?", "yes": "happy", "no": "neither"},
         {"instructions": "The right label for the text is: angry"},
+        {"instructions": "The right label for the text is: angry (not happy)"},
     ],
 )
 def test_a_predicate_is_not_guessed(asked):

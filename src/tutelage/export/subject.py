@@ -24,6 +24,8 @@ class Rows:
     """[N], negative where nobody knows; None: of no row."""
     teacher_probs: NDArray[np.floating] | None = None
     """[N, C]; None: the teacher was not asked."""
+    name: str = "rows"
+    """What they are called where they are spoken of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,5 +176,6 @@ def _with_rows(origin: Origin, file: Path, folder: Path, recipe: Any) -> Origin:
     if not table.examples:
         raise RecipeError(f"--rows {file} has no row with a text: give some texts")
     gold = [-1 if row.label is None else row.label for row in table.examples]
-    rows = Rows([row.text for row in table.examples], np.array(gold, dtype=np.int64))
-    return replace(origin, tested=rows)
+    texts = [row.text for row in table.examples]
+    tested = Rows(texts, np.array(gold, dtype=np.int64), name=f"rows of {file.name}")
+    return replace(origin, tested=tested)

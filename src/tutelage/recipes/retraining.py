@@ -97,6 +97,7 @@ def retrain(
         RecipeError: The run is no classification, or `promote` has no service.
         ReleaseError: It cannot be put in service.
     """
+    from tutelage.evaluate.certificates import require_rows
     from tutelage.tasks.classification.data import prepare_data
 
     old, recipe = run_of(path), recipe_of(path)
@@ -129,6 +130,11 @@ def retrain(
             "or give another --hold-out"
         )
 
+    progress.say(
+        f"Not known to the run: {len(new.texts):,} texts to learn from, {len(calibration.texts):,} "
+        "to certify with"
+    )
+    require_rows(len(calibration.texts), share=disagreement, confidence=confidence)
     answers = _old_answers(old, recipe, rows)
     place = old.parent / FOLDER / recipe.name / _print([answers, new, calibration])
     _write_answers(place / "answers.parquet", labels, [answers, new])

@@ -15,7 +15,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from tutelage.config.source import Keys, Source, dotted
 from tutelage.config.specs import section
-from tutelage.config.values import FrozenList, Overrides, PlainName, Section, not_yet
+from tutelage.config.values import FrozenList, Overrides, PlainName, Section
 from tutelage.data.limits import USUAL, ReadingLimits, not_a_file
 from tutelage.errors import Problem
 from tutelage.export import FORMATS
@@ -31,14 +31,10 @@ from tutelage.runs import fingerprint, fingerprint_file
 from tutelage.runs.stages import STAGE_VERSION
 from tutelage.students.language.lora import Lora
 
-_OTHER_VERSIONS = tuple(name for name in ("wheel", "gguf") if name not in FORMATS)
-
 if TYPE_CHECKING:
     Format = str
 else:  # the words of the table, as pydantic and the JSON schema want them
-    Format = Annotated[
-        Literal[tuple(FORMATS)], not_yet(_OTHER_VERSIONS, "is not available in this version")
-    ]
+    Format = Literal[tuple(FORMATS)]
 """A format that students are saved in."""
 
 

@@ -17,7 +17,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -141,7 +141,21 @@ class Cascade:
     @property
     def served(self) -> Sequence[ServedQuestion]:
         """The questions of the students; all others are the upstream's."""
-        return self._students.served
+        return [replace(one, notice=self._notice(one)) for one in self._students.served]
+
+    def _notice(self, one: ServedQuestion) -> str | None:
+        """Where its questions are not answered here; None: they are."""
+        if self.mode != "cascade":
+            return f"Mode {self.mode}: the upstream answers everything."
+        certificate = self.certificates.get(one.version)
+        if certificate is None:
+            return "It has no certificate: the upstream answers everything."
+        if self.audits.of(certificate).broken:
+            return (
+                "Its contract is broken: it disagreed with the upstream more often than was "
+                "promised. The upstream answers everything until it has a new certificate."
+            )
+        return None
 
     async def answer(self, asked: Asked, request: RawRequest) -> Reply | RawReply:
         """The students' reply where it is sure, else the upstream's response.

@@ -54,16 +54,23 @@ class CertifiedStudents:
         """See `answerer.Students`."""
         return self._students.served
 
+    def read(self) -> None:
+        """Read the certificates of those who serve now, before the first request comes."""
+        self._take(self._students.roster)
+
+    def _take(self, roster: Roster) -> None:
+        found = self._read(roster)
+        self.certificates.clear()
+        self.certificates.update(found)
+        self._roster = roster
+
     async def ready(self) -> Roster:
         """Who serves now, with all certificates read."""
         roster = self._students.roster
         if roster is not self._roster:
             async with self._reading:
                 if roster is not self._roster:
-                    found = await asyncio.to_thread(self._read, roster)
-                    self.certificates.clear()
-                    self.certificates.update(found)
-                    self._roster = roster
+                    await asyncio.to_thread(self._take, roster)
         return roster
 
     async def look_up(self, asked: Asked) -> Sequence[Local]:

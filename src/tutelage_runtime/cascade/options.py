@@ -190,6 +190,7 @@ def around(options: CascadeOptions) -> Callable[[Students, Metrics, Log], Cascad
             tell=lambda said: log("certificate", level="warning", message=said),
             changed=watched.certified,
         )
+        certified.read()
         return Cascade(
             certified,
             Upstream(there),

@@ -131,6 +131,8 @@ class ServedQuestion:
     labels: tuple[str, ...]
     instructions: str | None = None
     descriptions: Mapping[str, str] = field(default_factory=dict)
+    notice: str | None = None
+    """What people should know who ask it, such as that somebody else answers."""
 
     @property
     def model(self) -> str:

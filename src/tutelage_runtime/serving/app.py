@@ -6,6 +6,7 @@ answers within a millisecond should not spend another one on routing.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import time
@@ -134,6 +135,13 @@ class App:
             return _refused(refusal, wire)
         except HungUp:
             raise
+        except asyncio.CancelledError:  # it took longer than the server may take to go down
+            if not self.draining:
+                raise
+            return _refused(
+                Refusal(503, "shutting_down", "the server went down meanwhile: send this again"),
+                wire,
+            )
         except Exception as error:
             said = {"message": str(error)[:300]} if self._options.log_texts else {}
             self._log("error", level="error", id=call.request_id, **told(error), **said)
@@ -270,6 +278,7 @@ class App:
                         "labels": list(one.labels),
                         "descriptions": dict(one.descriptions),
                         "instructions": one.instructions,
+                        "notice": one.notice,
                     }
                     for one in self._answerer.served
                 ]

@@ -49,9 +49,10 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     """The words of `serve`."""
     parser.add_argument(
         "folders",
-        nargs="+",
+        nargs="*",
         metavar="FOLDER",
-        help="a folder that tutelage export wrote; NAME=FOLDER gives the student another name",
+        help="a folder that tutelage export wrote, or of versions (tutelage release); NAME=FOLDER "
+        "gives the student another name; none is needed with --mode record",
     )
     where = parser.add_argument_group("where, and for whom")
     where.add_argument(
@@ -139,7 +140,10 @@ def run(words: argparse.Namespace) -> int:
         import prometheus_client  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        _say(f"{error.name} is not installed: pip install 'tutelage[serve]'")
+        _say(
+            f"{error.name} is not installed: pip install 'tutelage[serve]', or "
+            "'tutelage-runtime[serve]' where the runtime is installed alone"
+        )
         return 2
     from tutelage_runtime.cascade import options as cascade
     from tutelage_runtime.serving.server import run as serve
@@ -148,6 +152,8 @@ def run(words: argparse.Namespace) -> int:
     try:
         options = options_of(words)
         shared = cascade.options_of(words, has_token=options.token is not None)
+        if not words.folders and (shared is None or shared.mode != "record"):
+            raise ServeError("name a folder that tutelage export wrote, such as export/onnx")
         return serve(
             options,
             [Source.read(word) for word in words.folders],

@@ -3,9 +3,9 @@
 - A **choice** or score is answered by the student whose labels are its options, in any order.
 - A **predicate** is answered where it is certain what a yes means: its instructions stand in the
   explicit mapping; or they end in "The right label for the text is: LABEL", which is how `tutelage`
-  asks its teachers, or are a label or its description; or what it says about a yes is a label or
-  its description. A label that merely occurs in a sentence decides nothing: "is this not spam?"
-  would be answered with its opposite.
+  asks its teachers (brackets behind the label do not count), or are a label or its description; or
+  what it says about a yes is a label or its description. A label that merely occurs in a sentence
+  decides nothing: "is this not spam?" would be answered with its opposite.
 - Students whose question has **instructions** answer only these; others answer any.
 
 Names are compared in Unicode's composed form (NFC), instructions also with white space as one
@@ -15,7 +15,7 @@ space.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from unicodedata import normalize
 
 from tutelage_runtime.serving.answering import AskedQuestion, Option, Refusal, ServedQuestion
@@ -84,7 +84,7 @@ class Questions:
             same_words(said): self._explicit(said, meant)
             for said, meant in (predicates or {}).items()
         }
-        self._found: dict[AskedQuestion, Match] = {}
+        self._found: dict[tuple[object, ...], Match] = {}
 
     def _add(self, number: int, one: ServedQuestion) -> None:
         if one.name in self._by_name:
@@ -145,7 +145,7 @@ class Questions:
         """
         if asked.kind == "classes":
             return self._of_model(asked, model)
-        key = replace(asked, name=None, place=())
+        key = (asked.kind, asked.options, asked.instructions, asked.yes, asked.no)
         match = self._found.get(key)
         if match is None:
             match = self._predicate(asked) if asked.kind == "predicate" else self._choice(asked)
@@ -211,6 +211,8 @@ class Questions:
         found: list[Match] = []
         for number, meanings in enumerate(self._meanings):
             place = meanings.get(rest if marker else words)
+            if place is None and marker and rest.endswith(")"):
+                place = meanings.get(rest.partition(" (")[0])  # LABEL (what the client says of it)
             if place is not None and self._told(number, lead.strip()):
                 found.append(Match(number, (place,), ()))
         if not found and asked.yes is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import time
@@ -31,7 +32,7 @@ from tutelage_runtime.serving.metrics import Metrics
 from tutelage_runtime.serving.options import Options
 from tutelage_runtime.serving.students import Load, Source, Students, load_folder
 
-LINGER_SECONDS = 0.3
+LINGER_SECONDS = 0.5
 """For which connections that are kept alive may still bring a request after SIGTERM."""
 WATCH_SECONDS = 1.0
 """Between looks at `student.json`, or at `current.json` of a folder of versions."""
@@ -65,6 +66,8 @@ def run(
         ServeError: It cannot start.
     """
     log = json_log() if log is None else log
+    # Batches are small, and waking threads for a part of one takes longer than the part.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     prometheus_client.disable_created_metrics()  # one series more for each, which nobody asks for
     server = Server(options, sources, predicates=predicates, load=load, around=around, log=log)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
@@ -158,6 +161,13 @@ class Server:
         )
         try:
             await self._uvicorn.serve(sockets=[bound])
+            state = self._uvicorn.server_state
+            if state.tasks:  # which it has cancelled: they still say so to their clients
+                await asyncio.wait(tuple(state.tasks), timeout=1)
+            for connection in tuple(state.connections):
+                if connection.transport is not None:
+                    connection.transport.abort()
+            await asyncio.sleep(0)
         finally:
             for task in tuple(self._tasks):
                 task.cancel()

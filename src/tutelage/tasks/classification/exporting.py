@@ -75,6 +75,7 @@ def _tested(folder: RunFolder, labels: Sequence[str]) -> Rows:
         table["text"].to_pylist(),
         np.array([place.get(label, -1) for label in gold], dtype=np.int64),
         np.array(table["teacher"].to_pylist(), dtype=np.float32),
+        name="test rows",
     )
 
 

@@ -104,6 +104,6 @@ evaluate:
   # prefer: {keep: 0.97}      # the cheapest student that surely keeps so much; predict takes it
   # baselines: true           # TF-IDF with logistic regression, and the majority class
 
-export: [transformers]
+export: [transformers]        # also onnx, onnx_int8: students that answer without torch
 """
 """A recipe to start from. It loads as it stands; the files it names are the reader's to supply."""

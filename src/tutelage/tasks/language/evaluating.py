@@ -15,7 +15,7 @@ from tutelage.runs import RunFolder, atomic_write_json
 from tutelage.runs.stages import Deferred
 from tutelage.targets import TargetStore, inspect
 from tutelage.targets.text import WrittenAnswer
-from tutelage.tasks.language.data import teacher_tokenizer
+from tutelage.tasks.language.data import teacher_spec, teacher_tokenizer
 from tutelage.tasks.language.judging_text import add_answer_nats, add_written, describe_answers
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.report.measures import MEASURES
@@ -34,18 +34,21 @@ SAMPLING_TEMPERATURE, TOP_P = 0.7, 0.9
 """How the samples of the report are drawn."""
 
 
-def held_out_targets(store: TargetStore) -> dict[str, Any]:
-    """What the soft targets look like, and a sentence about it."""
+def held_out_targets(store: TargetStore, *, is_served: bool = False) -> dict[str, Any]:
+    """What the soft targets look like, and a sentence about it; of a server's, nobody knows the
+    entropy.
+    """
     facts = inspect(store)
     sentence = (
-        f"Soft targets: {facts['positions']:,} tokens, {facts['bytes_per_position']:.1f} bytes "
-        "each, mean entropy "
-        f"{facts['mean_entropy_nats']:.2f} nats"
+        f"Soft targets: {facts['positions']:,} tokens, {facts['bytes_per_position']:.1f} bytes each"
     )
+    shown = {name: facts[name] for name in ("positions", "bytes_per_position")}
+    if not is_served:
+        shown["mean_entropy_nats"] = facts["mean_entropy_nats"]
+        sentence += f", mean entropy {facts['mean_entropy_nats']:.2f} nats"
     kept = facts.get("kept_mass")
     if store.manifest.kind == "top_k" and kept is not None:
         sentence += f", {kept:.1%} of the teacher's probability kept exactly, the rest as one tail"
-    shown = {name: facts[name] for name in ("positions", "bytes_per_position", "mean_entropy_nats")}
     return {**shown, "sentence": sentence}
 
 
@@ -228,6 +231,8 @@ def describe_targets(
         return describe_answers(recipe, answers)
     facts = inspect(folder.targets_path)
     told = ("teacher", "tokenizer", "complete")
+    if not teacher_spec(recipe).has_weights:  # a server tells no entropy
+        told = (*told, "mean_entropy_nats")
     shown = {name: value for name, value in facts.items() if name not in told}
     stage = folder.stage("targets")
     # Of labelling that went on where an earlier call had stopped, nobody has the time of all of it.

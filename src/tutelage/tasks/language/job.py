@@ -199,7 +199,7 @@ class LanguageJob:
         self._source = StoredTargets(self._store)
         if self._is_served:
             self._leave_out_unanswered(self._store)
-        return held_out_targets(self._store)
+        return held_out_targets(self._store, is_served=self._is_served)
 
     def _leave_out_unanswered(self, store: TargetStore) -> None:
         """Go on with the documents that the server answered, controls too."""

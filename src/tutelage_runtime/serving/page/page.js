@@ -56,6 +56,8 @@ function about() {
   const more = one.labels.length > 12 ? ` and ${one.labels.length - 12} more` : "";
   const asked = one.instructions ? ` ${one.instructions}` : "";
   byId("about").textContent = `${one.model} chooses among ${shown}${more}.${asked}`;
+  byId("notice").textContent = one.notice ?? "";
+  byId("notice").hidden = !one.notice;
 }
 
 function percent(value) {

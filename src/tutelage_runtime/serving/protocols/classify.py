@@ -7,8 +7,8 @@ probs, num_classes}], usage}`, one entry a text, probabilities in the order of t
 
 from __future__ import annotations
 
+import random
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +23,7 @@ from tutelage_runtime.serving.protocols.shapes import (
     wrong,
 )
 
+_RANDOM = random.Random()
 _QUESTIONS = (AskedQuestion("classes", place=("model",)),)
 _USAGE = {"prompt_tokens": 0, "total_tokens": 0, "completion_tokens": 0}
 _KINDS = {401: "AuthenticationError", 404: "NotFoundError", 413: "BadRequestError"}
@@ -64,7 +65,7 @@ def word(_asked: Asked, reply: Reply) -> dict[str, Any]:
         for index, probs in enumerate(answer.probs)
     ]
     return {
-        "id": f"classify-{uuid.uuid4().hex}",
+        "id": f"classify-{_RANDOM.getrandbits(128):032x}",
         "object": "list",
         "created": int(time.time()),
         "model": reply.model,

@@ -81,7 +81,7 @@ def require_different(options: Sequence[Option], place: Place, *, least: int, mo
         raise wrong(place, f"has {len(options)} options; at least {least} are needed", "too_short")
     if len(options) > most:
         raise wrong(place, f"has {len(options):,} options; at most {most:,} are taken", "too_many")
-    if len({(type(option), option) for option in options}) < len(options):
+    if len(set(options)) < len(options):
         raise wrong(place, "names an option twice", "duplicate")
 
 

@@ -75,7 +75,7 @@ class TokenCompletions:
         """All that requests depend on besides the ids."""
         return dict(self.requests(())[0].body)
 
-    def requests(self, ids: Sequence[int]) -> list[Request]:
+    def requests(self, ids: Sequence[int] | NDArray[np.int32]) -> list[Request]:
         """One call, whatever the length."""
         return [self._request(list(map(int, ids)), self.k)]
 

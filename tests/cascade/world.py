@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from aiohttp import web
-from tutelage_runtime.certificate import Certificate, Score
 
 from tutelage_runtime.cascade.answerer import Cascade, Local, Mode
 from tutelage_runtime.cascade.audits import Audits
 from tutelage_runtime.cascade.recording import Recorder
 from tutelage_runtime.cascade.upstream import Upstream, UpstreamOptions
+from tutelage_runtime.certificate import Certificate, Score
 from tutelage_runtime.serving.answering import (
     Answered,
     Asked,

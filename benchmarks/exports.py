@@ -38,6 +38,7 @@ from tutelage_runtime.session import load
 
 FORMATS = ("onnx", "onnx_int8")
 SELF = "student"
+TEACHER = "teacher"
 
 
 def students_of(words: list[str]) -> Iterator[tuple[str, Path, str]]:
@@ -68,8 +69,17 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for pattern in needed for path in folder.glob(pattern))
 
 
+def teacher_of(run: Path) -> Any:
+    """The fitted teacher of a run; texts in, probabilities out."""
+    from tutelage.teachers import ClassifierTeacher
+    from tutelage.types import Example
+
+    teacher = ClassifierTeacher.load(run / "teacher")
+    return lambda texts: teacher.label([Example(text) for text in texts])
+
+
 def measured(
-    run: Path, student: str, *, texts: int, batch_size: int, scratch: Path
+    run: Path, student: str, *, texts: int, batch_size: int, scratch: Path, with_teacher: bool
 ) -> dict[str, Any]:
     """One student in every form."""
     folder = run / "students" / student
@@ -97,6 +107,8 @@ def measured(
             "temperature": load(out).bundle.temperature,
             "parity": parity,
         }
+    if with_teacher:
+        answering[TEACHER], found[TEACHER] = teacher_of(run), {}
     for name, cost in measure_latency(answering, asked, batch_size=batch_size).items():
         found[name] |= cost
     for name, cost in processor_time(answering, asked, batch_size=batch_size).items():
@@ -150,10 +162,14 @@ def as_markdown(report: dict[str, Any]) -> str:
             if parity is None and "agreement" in found:
                 teacher = found["agreement"]["value"]
             cells = [
-                f"{one['run']}: {one['student']}",
-                {"student": "as trained", "onnx": "onnx", "onnx_int8": "int8"}[form]
+                f"{one['run']}: {TEACHER if form == TEACHER else one['student']}",
+                {"student": "as trained", "onnx": "onnx", "onnx_int8": "int8"}.get(form, form)
                 + (f" ({parity['products']})" if form == "onnx_int8" and parity else ""),
-                f"{found['bytes'] / 1e6:.2f}" if "bytes" in found else "refused",
+                f"{found['bytes'] / 1e6:.2f}"
+                if "bytes" in found
+                else ""
+                if form == TEACHER
+                else "refused",
                 "" if parity is None else f"{parity['agreement']:.2%}",
                 "" if parity is None else f"{parity['difference']:.1e}",
                 "" if accuracy is None else f"{accuracy:.2%}",
@@ -205,6 +221,9 @@ def main() -> int:
     parser.add_argument("runs", nargs="+", metavar="NAME=RUN[:STUDENT,...]")
     parser.add_argument("--texts", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument(
+        "--teacher", action="store_true", help="also the teacher, beside the first student of a run"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -213,7 +232,12 @@ def main() -> int:
     for name, run, student in students_of(options.runs):
         scratch = Path(tempfile.mkdtemp())
         forms = measured(
-            run, student, texts=options.texts, batch_size=options.batch_size, scratch=scratch
+            run,
+            student,
+            texts=options.texts,
+            batch_size=options.batch_size,
+            scratch=scratch,
+            with_teacher=options.teacher and name not in {one["run"] for one in students},
         )
         students.append({"run": name, "student": student, "forms": forms})
         shutil.rmtree(scratch)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.cli.certifying import certify
+from tutelage.cli.exporting import export
 from tutelage.cli.importing import import_answers
 from tutelage.cli.managing import clean, compare, runs
+from tutelage.cli.retraining import run as retrain
 from tutelage.cli.streams import write_json, write_result
 from tutelage.cli.targets import targets
 from tutelage.cli.terminal import counted, format_seconds, progress_for, vars_of
@@ -294,41 +296,6 @@ def explain(options: argparse.Namespace) -> int:
     return 0
 
 
-def export(options: argparse.Namespace) -> int:
-    """`tutelage export`: one student in another format; exit 1 if it does not answer as the
-    student.
-    """
-    from tutelage.recipes.exporting import export_student
-    from tutelage.report.formats import plain_bytes
-
-    written = export_student(
-        options.folder,
-        options.format,
-        student=options.student,
-        out=options.out,
-        rows=options.rows,
-        progress=progress_for(quiet=options.quiet or options.json),
-    )
-    if options.json:
-        write_json(written)
-        return 0
-    write_result(f"{written['student']} as {written['format']}: {written['out']}")
-    if "agreement" in written:
-        write_result(
-            f"{plain_bytes(written['bytes'])}; answers as the student on "
-            f"{written['agreement']:.2%} of {written['rows']:,} {written['against']}, "
-            f"probabilities at most {written['difference']:.2g} apart; temperature "
-            f"{written['temperature']:g}"
-        )
-    if "mean_kl" in written:
-        write_result(
-            f"{plain_bytes(written['bytes'])}; {written['mean_kl']:.2g} nats from the student at "
-            f"{written['positions']:,} positions of {written['texts']:,} {written['against']}, the "
-            f"likeliest token agrees at {written['top1_agreement']:.1%}"
-        )
-    return 0
-
-
 def verify(options: argparse.Namespace) -> int:
     """`tutelage verify`: exit 1 and name each file of a run that is not what its stage left."""
     from tutelage.recipes.verifying import verify_run
@@ -372,13 +339,6 @@ def release(options: argparse.Namespace) -> int:
     from tutelage_runtime.releasing import main
 
     return main(options.words, program="tutelage release")
-
-
-def retrain(options: argparse.Namespace) -> int:
-    """The next student from recorded traffic."""
-    from tutelage.cli.retraining import run as work
-
-    return work(options)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.cli.certifying import add_words as add_certify_words
+from tutelage.cli.exporting import add_words as add_export_words
 from tutelage.cli.importing import add_words as add_import_words
 from tutelage.cli.labelling import add_options as label_options
 from tutelage.cli.retraining import add_words as add_retrain_words
 from tutelage.errors import one_line
-from tutelage.export import FORMATS, needs_work
 from tutelage.recipes.demo import DEMOS
 from tutelage.tasks import KINDS
 
@@ -184,33 +184,13 @@ def build_parser() -> argparse.ArgumentParser:
         )
     )
 
-    export = _command(
-        commands,
-        "export",
-        "write a student in another format, which counts only if it answers as the student does",
-    )
-    export.add_argument("folder", type=Path, help="a student folder, or a run folder")
-    export.add_argument(
-        "--format",
-        required=True,
-        choices=[name for name in FORMATS if needs_work(name)],
-        help="onnx: a folder that answers without torch, in float32; onnx_int8: the same in a "
-        "quarter of the bytes, whose probabilities differ a little; wheel, wheel_int8: these as a "
-        "Python package to install; gguf, gguf_q8_0, gguf_q4_0: a language model for llama.cpp, in "
-        "16, 8 and 4 bits",
-    )
-    export.add_argument(
-        "--student", help="which student of a run folder [the one that predict takes]"
-    )
-    export.add_argument(
-        "--out", type=Path, help="folder of the export [export/FORMAT in the student's folder]"
-    )
-    export.add_argument(
-        "--rows",
-        type=Path,
-        metavar="FILE",
-        help="csv, tsv, jsonl or parquet with texts, labelled or not, on which it is compared with "
-        "the student [the test rows of the run]",
+    add_export_words(
+        _command(
+            commands,
+            "export",
+            "write a student in another format, which counts only if it answers as the student "
+            "does",
+        )
     )
 
     verify = _command(

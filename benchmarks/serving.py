@@ -176,7 +176,7 @@ def main() -> None:
             "--port",
             str(port),
         ]
-        turns["tutelage serve"].append(measure([*ours, "--log-level", "warning"], port, bodies))
+        turns["tutelage serve"].append(measure([*ours, "--quiet"], port, bodies))
         port = free_port()
         theirs = [sys.executable, __file__, options.student, options.export, options.texts]
         turns["FastAPI + pipeline"].append(measure([*theirs, "--plain", str(port)], port, bodies))

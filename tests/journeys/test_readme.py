@@ -24,7 +24,8 @@ def blocks(language: str) -> list[str]:
 
 
 def commands(program: str) -> list[str]:
-    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    whole = [block.replace("\\\n", " ") for block in blocks("sh")]  # lines that go on
+    lines = [line.split("#")[0].strip() for block in whole for line in block.splitlines()]
     return [line for line in lines if line.startswith(f"{program} ")]
 
 

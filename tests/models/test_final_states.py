@@ -106,7 +106,7 @@ def test_packed_documents_read_as_if_each_were_alone(model, rows, seed):
                 inside = segments[row] == number
                 expected = alone(model, ids[row][inside])
                 for states in found:
-                    torch.testing.assert_close(states[row][inside], expected, atol=1e-5, rtol=1e-5)
+                    torch.testing.assert_close(states[row][inside], expected, atol=3e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["llama sdpa", "learned positions", "one window, sdpa"])

@@ -129,7 +129,8 @@ def running(students, *, around=None, predicates=None, **options):
         yield Running(server, lines, loop, students)
     finally:
         if thread.is_alive():
-            loop.call_soon_threadsafe(server.stop)
+            with contextlib.suppress(RuntimeError):  # it has just ended by itself
+                loop.call_soon_threadsafe(server.stop)
             thread.join(30)
         assert not thread.is_alive()
 

@@ -37,7 +37,6 @@ def plain_server(folder: str, port: int) -> None:
     """What one writes in an hour: FastAPI around a pipeline."""
     import uvicorn
     from fastapi import FastAPI  # pyright: ignore[reportMissingImports]
-    from pydantic import BaseModel
     from transformers import pipeline
 
     import tutelage
@@ -45,15 +44,11 @@ def plain_server(folder: str, port: int) -> None:
     tutelage.register()
     classify = pipeline("text-classification", model=folder, top_k=None)
 
-    class Body(BaseModel):
-        model: str | None = None
-        input: str
-
     app = FastAPI()
 
     @app.post("/classify")
-    def answer(body: Body) -> dict[str, Any]:
-        found = classify(body.input, truncation=True)
+    def answer(body: dict) -> dict[str, Any]:
+        found = classify([body["input"]], truncation=True)[0]
         scores = {one["label"]: one["score"] for one in found}
         return {
             "data": [
@@ -61,7 +56,6 @@ def plain_server(folder: str, port: int) -> None:
             ]
         }
 
-    Body.model_rebuild()
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
 

@@ -42,7 +42,7 @@ def plain_server(folder: str, port: int) -> None:
     import tutelage
 
     tutelage.register()
-    classify = pipeline("text-classification", model=folder, top_k=None)
+    classify: Any = pipeline("text-classification", model=folder, top_k=None)
 
     app = FastAPI()
 

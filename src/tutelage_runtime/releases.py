@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tutelage_runtime.bundle import Bundle, BundleError, read_bundle
+from tutelage_runtime.certificate import CertificateError, read_certificate
 
 FORMAT = 1
 CURRENT = "current.json"
@@ -98,10 +99,16 @@ def promote(student: Path, folder: Path) -> Release:
 
     Raises:
         BundleError: It is no exported student, or not any more what was exported.
-        ReleaseError: Another content lies there under its version, or it is current already.
+        ReleaseError: Another content lies there under its version, it is current already, or the
+            certificate beside it is of another student or not what was written.
         OSError: The file system refuses; what was in service stays so.
     """
     bundle = read_bundle(student)
+    if (student / CERTIFICATE_FILES[0]).is_file():
+        try:
+            read_certificate(student, student=bundle.version, labels=bundle.question.labels)
+        except CertificateError as error:
+            raise ReleaseError(f"{error}") from None
     version = _name(bundle)
     past = history(folder)
     if past and past[-1].version == version:

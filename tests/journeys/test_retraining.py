@@ -15,7 +15,7 @@ from tutelage.errors import DataError
 from tutelage.recipes.retraining import read_traffic
 
 
-def exchange(text: str, label: str, *, drawn: bool = True) -> str:
+def exchange(text: str, label: str, *, drawn: bool = True, asked: str = "Which?") -> str:
     probs = [{"value": one, "probability": 0.9 if one == label else 0.05} for one in LABELS]
     record = {
         "why": "shadow" if drawn else "unsure",
@@ -23,7 +23,13 @@ def exchange(text: str, label: str, *, drawn: bool = True) -> str:
         "request": {
             "model": "big",
             "input": text,
-            "questions": [{"type": "choice", "choices": [{"value": one} for one in LABELS]}],
+            "questions": [
+                {
+                    "type": "choice",
+                    "instructions": asked,
+                    "choices": [{"value": one} for one in LABELS],
+                }
+            ],
         },
         "response": {
             "model": "big",
@@ -70,7 +76,8 @@ def test_the_next_student_is_certified_on_what_nobody_learned_from(
     words += ["--service", str(tmp_path / "service"), "--promote"]
     code, found = told(words, capsys)
     texts = {text for text, _ in rows}
-    assert found["texts"]["learned"] + found["texts"]["certified_with"] == len(texts)
+    used = found["texts"]["learned"] + found["texts"]["certified_with"]
+    assert 0.8 * len(texts) < used < len(texts)  # forwarded ones that might certify are left out
     assert found["texts"]["before"] == 120
     assert found["candidate"]["rows"] == found["texts"]["certified_with"] > 100
     assert found["current"]["file"] is None  # it was never exported
@@ -91,10 +98,13 @@ def test_the_next_student_is_certified_on_what_nobody_learned_from(
     }
     assert not held & learned
 
-    # The same traffic again leads to the same run, and the student is no better than itself.
-    code, again = told(words, capsys)
-    assert (again["run"], code, again["better"]) == (found["run"], 1, False)
-    assert again["promoted"] is None
+    # Of the student that serves now, this run does not know what it learned from.
+    assert main(words) == 2
+    assert "is no export of" in capsys.readouterr().out
+
+    # Without a service the same traffic leads to the same run, and nothing is trained again.
+    code, again = told(words[:-3], capsys)
+    assert (again["run"], code, again["promoted"]) == (found["run"], 0, None)
 
 
 def test_too_little_traffic_is_told_before_anything_is_trained(
@@ -117,3 +127,16 @@ def test_traffic_about_other_labels_is_told(tmp_path: Path) -> None:
     found = read_traffic(traffic, LABELS)
     assert (found.drawn.texts, found.forwarded.texts, found.lines) == (["a text"], [], 1)
     assert found.drawn.probs[0, list(LABELS).index("positive")] == pytest.approx(0.9)
+
+
+def test_answers_to_another_question_are_left_out(tmp_path: Path) -> None:
+    lines = [
+        exchange("one", "positive", asked="How is  it?"),
+        exchange("two", "negative", asked="Is it urgent?"),
+    ]
+    both = json.loads(lines[0])
+    both["request"]["questions"] *= 2
+    traffic = record(tmp_path / "traffic", [*lines, json.dumps(both)])
+    found = read_traffic(traffic, LABELS, instructions="How is it?")
+    assert (found.drawn.texts, found.unread) == (["one"], 2)
+    assert len(read_traffic(traffic, LABELS).drawn.texts) == 2

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.cascade.test_process import certify
 
 from tutelage_runtime import releases
 from tutelage_runtime.bundle import BundleError
@@ -20,7 +21,7 @@ def two(bundle: Path, tmp_path: Path) -> tuple[Path, Path]:
     first, second = tmp_path / "first", tmp_path / "second"
     shutil.copytree(bundle, first)
     shutil.copytree(bundle, second)
-    (second / "certificate.json").write_text('{"format": 1}', "utf-8")
+    certify(second, threshold=0.9, share=0.02)
     return first, second
 
 
@@ -35,6 +36,13 @@ def test_the_current_version_is_what_a_folder_means(two, tmp_path):
     assert resolved(service).name == second.version
     assert (resolved(service) / "certificate.json").is_file()
     assert versions(service) == sorted([first.version, second.version])
+
+
+def test_a_certificate_of_another_student_is_not_promoted(two, tmp_path):
+    certify(two[1], threshold=0.9, share=0.02, student="ff" * 8)
+    with pytest.raises(ReleaseError, match="is of the student ffff"):
+        promote(two[1], tmp_path / "service")
+    assert not (tmp_path / "service").exists()
 
 
 def test_one_command_goes_back_and_says_so(two, tmp_path):

@@ -83,6 +83,7 @@ def export_student(
     student: str | None = None,
     out: Path | None = None,
     rows: Path | None = None,
+    instructions: str | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Write one student in a format.
@@ -95,6 +96,7 @@ def export_student(
         rows: A file of texts, with labels or without, on which the export is held against the
             student; None: the test rows of the run; where there is no run, some texts that are
             built in.
+        instructions: Of the question that it answers; None: those of its teacher, if it had any.
         progress: Told what is written, and what it is held against.
 
     Returns:
@@ -125,6 +127,8 @@ def export_student(
     origin = Origin() if recipe is None else task.origin(recipe, RunFolder(run))
     if folder.resolve().parent.name == CONTROLS:
         origin = replace(origin, numbers={})  # those are of the students
+    if instructions is not None:
+        origin = replace(origin, instructions=instructions)
     if rows is not None:
         origin = _with_rows(origin, rows, folder, recipe)
     if origin.tested is None and task.kind == "classification":

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ from tutelage.recipes.predicting import recipe_of, run_of, student_folder
 from tutelage.recipes.run import run
 from tutelage.runs import RunFolder, atomic_write_bytes, atomic_write_text, require_undamaged
 from tutelage.types import SILENT, Example, Progress
+
+if TYPE_CHECKING:
+    from tutelage_runtime.serving.matching import Questions
 
 FOLDER = "retraining"
 """Beside the runs: what a new run was made from."""
@@ -109,7 +112,8 @@ def retrain(
     data = prepare_data(recipe)
     rows = [*data.train, *data.unlabeled, *data.validation, *data.test]
     known = {one.example_id for one in rows}
-    found = read_traffic(traffic, labels)
+    instructions = getattr(recipe.teacher, "instruction", None)
+    found = read_traffic(traffic, labels, instructions=instructions)
     progress.say(
         f"{found.lines:,} exchanges in {traffic}: {len(found.drawn.texts):,} texts kept by chance, "
         f"{len(found.forwarded.texts):,} others, {found.unread:,} lines about something else"
@@ -119,8 +123,12 @@ def retrain(
     calibration = drawn.where(certifies)
     apart = known | {Example(one).example_id for one in calibration.texts}
     learned = drawn.where([not one for one in certifies])
+    # A text that would certify in a later round, had it been drawn, trains in none.
     others = found.forwarded.where(
-        [Example(one).example_id not in apart for one in found.forwarded.texts]
+        [
+            Example(one).example_id not in apart and not _certifies(one, held_out)
+            for one in found.forwarded.texts
+        ]
     )
     new = Answered([*learned.texts, *others.texts], np.concatenate([learned.probs, others.probs]))
     if not new.texts or not calibration.texts:
@@ -150,7 +158,7 @@ def retrain(
     outcome = run(load_recipe(derived), root=old.parent, progress=progress)
     made = outcome.folder.path
     promise = {"disagreement": disagreement, "confidence": confidence, "progress": progress}
-    export = Path(export_student(made, form, progress=progress)["out"])
+    export = Path(export_student(made, form, instructions=instructions, progress=progress)["out"])
     candidate = certify_run(
         made, rows=place / "held_out.jsonl", export=export, out=export, **promise
     )
@@ -178,8 +186,15 @@ def retrain(
     }
 
 
-def read_traffic(folder: Path, labels: Sequence[str]) -> Traffic:
-    """The answers in a folder of traffic.
+def read_traffic(
+    folder: Path, labels: Sequence[str], *, instructions: str | None = None
+) -> Traffic:
+    """The answers in a folder of traffic to one question.
+
+    Args:
+        folder: That `serve --record` filled.
+        labels: Of the question.
+        instructions: Of the question; None: whatever leads to these labels, as in a server.
 
     Raises:
         DataError: There is no traffic about these labels.
@@ -188,6 +203,8 @@ def read_traffic(folder: Path, labels: Sequence[str]) -> Traffic:
 
     from tutelage.teachers.recorded.reading import read_recorded
     from tutelage_runtime.cascade.recording import traffic_files
+    from tutelage_runtime.serving.answering import ServedQuestion
+    from tutelage_runtime.serving.matching import Questions
 
     files = traffic_files(folder) if folder.is_dir() else []
     if not files:
@@ -196,6 +213,8 @@ def read_traffic(folder: Path, labels: Sequence[str]) -> Traffic:
         )
     lines = unread = 0
     parts: list[Answered] = []
+    question = ServedQuestion("retrained", "", tuple(labels), instructions)
+    served = Questions([question])
     with TemporaryDirectory() as temporary:
         paths = [Path(temporary) / name for name in ("drawn.jsonl", "forwarded.jsonl")]
         with (
@@ -204,10 +223,11 @@ def read_traffic(folder: Path, labels: Sequence[str]) -> Traffic:
         ):
             for exchange in _exchanges(files):
                 lines += 1
-                if exchange is None:
+                text = None if exchange is None else asked_text(exchange, served)
+                if exchange is None or text is None:
                     unread += 1
                     continue
-                pair = {key: exchange[key] for key in ("request", "response")}
+                pair = {"text": text, **{key: exchange[key] for key in ("request", "response")}}
                 file = drawn if exchange.get("drawn") is True else forwarded
                 file.write(json.dumps(pair) + "\n")
         for path in paths:
@@ -235,6 +255,25 @@ def _exchanges(files: Sequence[Path]) -> Iterator[dict[str, Any] | None]:
                     value = None
                 whole = isinstance(value, dict) and {"request", "response"} <= value.keys()
                 yield value if whole else None
+
+
+def asked_text(exchange: Mapping[str, Any], served: Questions) -> str | None:
+    """The text of an exchange, as the server reads it; None where it asks something else, several
+    questions, or about several texts.
+    """
+    from tutelage_runtime.serving.answering import Refusal
+    from tutelage_runtime.serving.limits import Limits
+    from tutelage_runtime.serving.protocols import WIRES
+
+    wire = WIRES.get(str(exchange.get("path", "/v1/decisions")))
+    try:
+        asked = None if wire is None else wire.read(exchange["request"], Limits())
+        if asked is None or len(asked.questions) != 1 or len(asked.texts) != 1:
+            return None
+        served.find(asked.questions[0], "retrained")
+    except (Refusal, TypeError, AttributeError):
+        return None
+    return asked.texts[0]
 
 
 def _certifies(text: str, share: float) -> bool:
@@ -311,11 +350,21 @@ def _current(
     """What is certified of the student in service on the same rows; a coverage of 0 where nothing
     is.
     """
-    from tutelage_runtime.bundle import STUDENT
+    from tutelage_runtime.bundle import STUDENT, read_bundle
     from tutelage_runtime.releases import is_released, resolved
 
     if service is not None and is_released(service):
         export = resolved(service)
+        version = read_bundle(export).version
+        own = [
+            read_bundle(place.parent, verify=False).version
+            for place in RunFolder(old).students_path.glob(f"*/export/*/{STUDENT}")
+        ]
+        if version not in own:
+            raise RecipeError(
+                f"{version}, which is in service in {service}, is no export of {old}: give the run "
+                "that it came from, for only its own rows are known not to be new to it"
+            )
     else:
         export = student_folder(old, None) / "export" / form
     if not (export / STUDENT).is_file():

@@ -56,6 +56,13 @@ class Local:
     answers: Answers
     """To N texts."""
 
+    @property
+    def is_certified_event(self) -> bool:
+        """Whether agreeing on this question is what certificates speak of: a yes to one of many
+        labels is another event than the likeliest of all.
+        """
+        return bool(self.options) or len(self.student.labels) == 2
+
     def choices(self) -> list[int]:
         """The place of the likeliest option for each text, [N]."""
         probs = self.answers.probs[:, list(self.columns)]
@@ -118,6 +125,7 @@ class Cascade:
         recorder: Keeps what was forwarded; None: nobody does.
         audit_seconds: How long a sure answer may wait for the upstream's that it is compared with.
         draw: Uniform numbers from 0 to 1 that decide what is audited.
+        tell: Told what went wrong inside, where clients do not notice it.
     """
 
     def __init__(
@@ -132,11 +140,12 @@ class Cascade:
         recorder: Recorder | None = None,
         audit_seconds: float = 10.0,
         draw: Callable[[], float] = random.random,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._students, self._upstream = students, upstream
         self.mode, self.certificates, self.audits = mode, certificates, audits
         self._watched, self._recorder, self._draw = watched, recorder, draw
-        self._audit_seconds = audit_seconds
+        self._audit_seconds, self._tell = audit_seconds, tell
 
     @property
     def served(self) -> Sequence[ServedQuestion]:
@@ -169,6 +178,9 @@ class Cascade:
             found = await self._students.look_up(asked)
         except Refusal as refusal:
             return await self._forward(request, why=refusal.code)
+        except Exception as error:  # a graph that fails is no reason to fail a client
+            self._tell(f"a student failed ({type(error).__name__}: {error}): forwarded")
+            return await self._forward(request, why="student_failed")
         if self.mode == "shadow":
             return await self._compared(asked, request, found, why="shadow")
         if why := self._unsure(found):
@@ -183,6 +195,7 @@ class Cascade:
         except (Refusal, TimeoutError):
             response = None
         if response is not None and response.status == 200:
+            self._watched.passed(by="upstream", why="audit")
             return response
         # The students may answer it; what is not audited because the upstream has trouble has
         # nothing to do with whether they agree.
@@ -214,10 +227,12 @@ class Cascade:
         try:
             response = await self._upstream.forward(request)
         except Refusal as refusal:
-            self._watched.passed(by="nobody", why=refusal.code)
+            if why != "audit":
+                self._watched.passed(by="nobody", why=refusal.code)
             raise
         self._watched.waited(time.perf_counter() - start)
-        self._watched.passed(by="upstream", why=why)
+        if why != "audit":  # else it is not said yet whose answer the client gets
+            self._watched.passed(by="upstream", why=why)
         if self._recorder is not None:
             self._recorder.keep(request, response, why=why, drawn=drawn, students=_said(found))
         return response
@@ -226,20 +241,40 @@ class Cascade:
         self, asked: Asked, request: RawRequest, found: Sequence[Local], *, why: str
     ) -> RawReply:
         """The upstream's response; how the students' answers differ from it is observed."""
+        start = time.perf_counter()
         response = await self._forward(request, why=why, found=found, drawn=True)
-        if response.status != 200:
-            return response
-        theirs = chosen(request.path, asked, [one.options for one in found], response.body)
-        for one, said in zip(found, theirs, strict=True):
-            sure = self._sure(one)
-            for mine, other, alone in zip(one.choices(), said, sure.tolist(), strict=True):
-                agreed = None if other is None else mine == other
-                self._watched.compared(one.student.name, agreed=agreed, sure=alone)
-                if agreed is not None:
-                    self._observe(one, agreed=agreed, sure=alone)
+        # Sure and unsure requests are dropped by the same rule, so that neither outweighs.
+        in_time = self.mode == "shadow" or time.perf_counter() - start <= self._audit_seconds
+        if response.status == 200 and in_time:
+            try:
+                self._compare(asked, request, found, response.body)
+            except Exception as error:  # the client has its answer all the same
+                self._tell(f"a response was not compared ({type(error).__name__}: {error})")
         return response
 
-    def _observe(self, one: Local, *, agreed: bool, sure: bool) -> None:
+    def _compare(
+        self, asked: Asked, request: RawRequest, found: Sequence[Local], body: bytes
+    ) -> None:
+        """Compare every answer, and observe one of each student.
+
+        Answers within a request hang together, and the audit's bound is one for each observation
+        given those before it: so each certificate bets once a request, on an answer that is drawn.
+        """
+        theirs = chosen(request.path, asked, [one.options for one in found], body)
+        bets: dict[str, list[tuple[Local, bool, bool]]] = {}
+        for one, said in zip(found, theirs, strict=True):
+            for mine, other, alone in zip(
+                one.choices(), said, self._sure(one).tolist(), strict=True
+            ):
+                agreed = None if other is None else mine == other
+                self._watched.compared(one.student.name, agreed=agreed, sure=alone)
+                if agreed is not None and one.is_certified_event:
+                    bets.setdefault(one.student.version, []).append((one, agreed, alone))
+        for units in bets.values():
+            place = min(int(self._draw() * len(units)), len(units) - 1)
+            self._observe(*units[place])
+
+    def _observe(self, one: Local, agreed: bool, sure: bool) -> None:
         certificate = self.certificates.get(one.student.version)
         if certificate is None or (certificate.over == "answered" and not sure):
             return
@@ -256,8 +291,8 @@ class Cascade:
                 return "no_certificate"
             if self.audits.of(certificate).broken:
                 return "contract_broken"
-            if not one.options and len(one.student.labels) > 2:
-                return "not_certified"  # a yes to one of many labels is another event
+            if not one.is_certified_event:
+                return "not_certified"
         return None if all(self._sure(one).all() for one in found) else "unsure"
 
     def _sure(self, one: Local) -> NDArray[np.bool_]:

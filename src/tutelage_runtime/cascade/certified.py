@@ -19,7 +19,13 @@ from tutelage_runtime.certificate import (
     read_certificate,
 )
 from tutelage_runtime.releases import ReleaseError, resolved
-from tutelage_runtime.serving.answering import Answered, Asked, Reply, ServedQuestion
+from tutelage_runtime.serving.answering import (
+    Answered,
+    Asked,
+    Refusal,
+    Reply,
+    ServedQuestion,
+)
 from tutelage_runtime.serving.students import Roster, Served, Students
 
 
@@ -31,7 +37,7 @@ class CertifiedStudents:
         given: Certificates, or their folders, that people named; one beside an exported student
             need not be named.
         tell: Told which student has none, and which certificate cannot be read.
-        changed: Told of every student whether it has one.
+        changed: Told of every student which one it has.
     """
 
     def __init__(
@@ -40,7 +46,7 @@ class CertifiedStudents:
         *,
         given: Sequence[Path] = (),
         tell: Callable[[str], None] = lambda _: None,
-        changed: Callable[[str, bool], None] = lambda *_: None,
+        changed: Callable[[str, Certificate | None], None] = lambda *_: None,
     ) -> None:
         self._students, self._given = students, tuple(given)
         self._tell, self._changed = tell, changed
@@ -76,6 +82,9 @@ class CertifiedStudents:
     async def look_up(self, asked: Asked) -> Sequence[Local]:
         """See `answerer.Students`."""
         roster = await self.ready()
+        for one in asked.questions:
+            if one.kind == "classes":
+                _require_named(asked.model, roster)
         matches = roster.matches(asked)
         found = await roster.answers(matches, asked.texts)
         return [
@@ -109,6 +118,12 @@ class CertifiedStudents:
             if certificate is not None and certificate.labels != one.asked.labels:
                 self._tell(f"the certificate of {one.asked.name} is of other labels: not used")
                 certificate = None
+            if certificate is not None and certificate.against != "teacher":
+                self._tell(
+                    f"the certificate of {one.asked.name} promises agreement with labels, not with "
+                    "the upstream: not used"
+                )
+                certificate = None
             if certificate is None:
                 self._tell(
                     f"{one.asked.name} has no certificate: all its questions go upstream (tutelage "
@@ -116,7 +131,7 @@ class CertifiedStudents:
                 )
             else:
                 found[one.asked.version] = certificate
-            self._changed(one.asked.name, certificate is not None)
+            self._changed(one.asked.name, certificate)
         return found
 
     def _given_one(self, path: Path) -> Certificate | None:
@@ -136,3 +151,14 @@ class CertifiedStudents:
         except (CertificateError, ReleaseError, OSError) as error:
             self._tell(f"{error}")
             return None
+
+
+def _require_named(model: str | None, roster: Roster) -> None:
+    """Refuse a model that is none of the students: a question without words is told by it alone.
+
+    Raises:
+        Refusal: 404, so that the upstream answers.
+    """
+    name, _, _ = (model or "").removeprefix("tutelage/").partition("@")
+    if model is not None and all(one.asked.name != name for one in roster.students):
+        raise Refusal(404, "model_not_found", f"the model {name[:80]!r} is no student here")

@@ -34,7 +34,15 @@ def chosen(path: str, asked: Asked, options: Sequence[Sequence[Option]], body: b
     try:
         said = json.loads(body)
         return nothing if read is None else read(asked, options, said)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ):
         return nothing
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tutelage_runtime.cascade.answerer import Cascade
+    from tutelage_runtime.certificate import Certificate
     from tutelage_runtime.serving.logs import Log
     from tutelage_runtime.serving.metrics import Metrics
     from tutelage_runtime.serving.students import Students
@@ -184,11 +185,18 @@ def around(options: CascadeOptions) -> Callable[[Students, Metrics, Log], Cascad
                 watched.record(lambda: not recorder.stopped)
         except (AuditError, OSError) as error:
             raise ServeError(str(error)) from None
+
+        def changed(name: str, certificate: Certificate | None) -> None:
+            watched.certified(name, certificate is not None)
+            if certificate is not None:
+                audit = audits.of(certificate)
+                watched.audited(name, e_value=audit.e_value, broken=audit.broken)
+
         certified = CertifiedStudents(
             students,
             given=options.certificates,
             tell=lambda said: log("certificate", level="warning", message=said),
-            changed=watched.certified,
+            changed=changed,
         )
         certified.read()
         return Cascade(
@@ -199,6 +207,7 @@ def around(options: CascadeOptions) -> Callable[[Students, Metrics, Log], Cascad
             audits=audits,
             watched=watched,
             recorder=recorder,
+            tell=lambda said: log("cascade", level="error", message=said),
         )
 
     return make

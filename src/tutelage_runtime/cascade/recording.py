@@ -93,7 +93,10 @@ class Recorder:
                     self._file = None
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        line = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+        try:
+            line = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+        except (ValueError, RecursionError):  # deeper than can be written
+            return
         encoded = line.encode("utf-8", "surrogatepass") + b"\n"
         with self._lock:
             if self.stopped:

@@ -143,7 +143,6 @@ class Upstream:
                 timeout=ClientTimeout(total=None, sock_connect=self.options.connect_seconds),
                 cookie_jar=DummyCookieJar(),
                 auto_decompress=False,
-                trust_env=True,
             )
         return self._session
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.recipes.language_job import KNOWN, texts, tiny_teacher
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 from tutelage.models import load_language_model, load_tokenizer, tokenizer_fingerprint
 from tutelage.students import prune, save_model
+from tutelage.students.vocabulary.training import train_tokenizer
 from tutelage.teachers import CausalTeacher
 from tutelage.types import Document
 
@@ -66,3 +67,16 @@ def test_a_padding_token_without_a_row_is_never_looked_up(folder: Path, tmp_path
         plain.hidden_states(documents), padded.hidden_states(documents), strict=True
     ):
         assert np.allclose(one, other, atol=1e-5)
+
+
+def test_a_tokenizer_is_read_as_it_was_saved_whatever_the_model(tmp_path: Path) -> None:
+    """transformers builds Qwen's splitting around the vocabulary of any tokenizer beside a Qwen 2."""
+    tokenizer = train_tokenizer(
+        ["a very fine film", "an awful plot"], kind="wordpiece", vocabulary_size=80
+    )
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    config = Qwen2Config(vocab_size=len(tokenizer), **sizes, **heads)
+    save_model(Qwen2ForCausalLM(config), tokenizer, tmp_path / "qwen")
+    found = load_tokenizer(str(tmp_path / "qwen"))
+    assert found.tokenize("a very awful film") == tokenizer.tokenize("a very awful film")

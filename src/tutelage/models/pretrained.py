@@ -12,6 +12,7 @@ means than tutelage's own calls `tutelage.register()` first.
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,8 @@ from tutelage.runs.storage import storage_error
 Part = Literal["config", "tokenizer", "causal_lm", "backbone", "sequence"]
 """What of a model is loaded: its configuration, its tokenizer, or the model with a head that scores
 tokens, none, or one that classifies."""
+_PLAIN = "TokenizersBackend"
+"""The class of a tokenizer that is what tokenizer.json says, whatever the model."""
 
 
 def from_pretrained(
@@ -120,8 +123,22 @@ def _tokenizer(spec: str, location: Path | None, trust: bool, options: Mapping[s
     tokenizer = AutoTokenizer.from_pretrained(
         **_where(spec, location), trust_remote_code=trust, **options
     )
+    if _is_rebuilt(tokenizer, location):
+        from transformers import PreTrainedTokenizerFast
+
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(str(location), **options)
     require_sane_tokenizer(tokenizer, name=spec)
     return tokenizer
+
+
+def _is_rebuilt(tokenizer: Any, location: Path | None) -> bool:
+    """Whether transformers went by the model's type where a folder says that tokenizer.json alone
+    counts: a Qwen 2 with another tokenizer than Qwen's would silently read other tokens.
+    """
+    path = None if location is None else location / "tokenizer_config.json"
+    if path is None or not path.is_file() or type(tokenizer).__name__ == _PLAIN:
+        return False
+    return json.loads(path.read_text("utf-8")).get("tokenizer_class") == _PLAIN
 
 
 def _model(

@@ -12,7 +12,7 @@ from tests.journeys.tiny_job import LABELS, run_here, sentences
 
 from tutelage.cli.main import main
 from tutelage.errors import DataError
-from tutelage.recipes.retraining import read_traffic
+from tutelage.recipes.traffic import read_traffic
 
 
 def exchange(text: str, label: str, *, drawn: bool = True, asked: str = "Which?") -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import gc
 import logging
 import os
 import signal
@@ -34,6 +36,8 @@ from tutelage_runtime.serving.students import Load, Source, Students, load_folde
 
 LINGER_SECONDS = 0.5
 """For which connections that are kept alive may still bring a request after SIGTERM."""
+SETTLED_SECONDS = 2.0
+"""After a reload, until requests that the old students began with are answered."""
 WATCH_SECONDS = 1.0
 """Between looks at `student.json`, or at `current.json` of a folder of versions."""
 Around = Callable[[Students, Metrics, Log], ClosingAnswerer]
@@ -207,6 +211,7 @@ class Server:
             return False
         self._metrics.reloaded("done" if changed else "unchanged")
         self._log("reloaded", students=[one.model for one in changed])
+        asyncio.get_running_loop().call_later(SETTLED_SECONDS, give_memory_back)
         return bool(changed)
 
     def _on_signals(self) -> None:
@@ -260,6 +265,15 @@ def _signature(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def give_memory_back() -> None:
+    """Let the system have what students that are gone have left in the allocator's pools; glibc
+    keeps one for each thread, and does so by itself only at their ends.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # other systems have other allocators
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def listen(host: str, port: int) -> socket.socket:

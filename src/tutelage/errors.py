@@ -164,6 +164,10 @@ class BudgetSpent(TutelageError):
     """A teacher's budget is spent: the work ends in good order, and goes on with a larger one."""
 
 
+class ProcessLost(TutelageError, ConnectionError):
+    """Another process of the same launch has ended."""
+
+
 class TrainingDiverged(TutelageError, ArithmeticError):
     """The loss is not a number or exploded; the last good checkpoint is kept."""
 

@@ -195,7 +195,7 @@ def main(recipe: Path, kills: int, seed: int) -> None:
         whole = (out / "targets" / "manifest.json").is_file()
         reached.append({"labelled": whole, "lines": lines_there(out)})
     run_until_trained(recipe, out)
-    print(json.dumps(reached))  # noqa: T201
+    print(json.dumps(reached))
 
 
 if __name__ == "__main__":

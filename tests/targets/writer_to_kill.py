@@ -120,6 +120,6 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         before(int(sys.argv[2]), store, kill)
         write(store, ROWS, per_flush=4, kind=(*sys.argv, "class_probabilities")[3])
-        print("done")  # noqa: T201
+        print("done")
     else:
-        write(store, 3_000, per_flush=3, report=lambda rows: print(rows, flush=True))  # noqa: T201
+        write(store, 3_000, per_flush=3, report=lambda rows: print(rows, flush=True))

@@ -144,7 +144,7 @@ def main(root: Path, kills: int, seed: int) -> None:
             break
         reached.append(newest(out))
     train_with_all_noise(root / "killed")
-    print(json.dumps(reached))  # noqa: T201
+    print(json.dumps(reached))
 
 
 if __name__ == "__main__":

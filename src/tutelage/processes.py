@@ -1,0 +1,154 @@
+"""The processes that a launcher started to do one recipe together.
+
+`accelerate launch` (or torchrun) starts the same command several times and numbers the processes in
+the environment (`RANK`, `WORLD_SIZE`). Process 0 leads: it reads, decides and writes. What only one
+may do, the leader does while the others wait; what all do, each does its share of.
+
+They talk through a group of their own (gloo), beside the one over which gradients go: waiting there
+has no time limit, and a process that dies is noticed by all others at once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from tutelage.errors import ProcessLost
+
+Item = TypeVar("Item")
+
+_NO_LIMIT = timedelta(days=365)
+
+
+@dataclass(frozen=True)
+class Crew:
+    """All processes of this launch, seen from one of them."""
+
+    rank: int = 0
+    """The number of this process, from 0."""
+    size: int = 1
+    """How many there are."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that decides and writes."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """What this process does of a list that all of them hold: every `size`-th."""
+        return items[self.rank :: self.size]
+
+    def told(self, value: Any = None) -> Any:
+        """What the leader says, to all; the others' own `value` counts for nothing.
+
+        Args:
+            value: Any value that pickle knows, of the leader.
+
+        Raises:
+            ProcessLost: A process is gone.
+        """
+        if self.size == 1:
+            return value
+        import torch.distributed as dist
+
+        said = [value]
+        with self._together():
+            dist.broadcast_object_list(said, src=0, group=_group(), device=_cpu())
+        return said[0]
+
+    def gathered(self, value: Any) -> list[Any]:
+        """What every process says, by rank, to all.
+
+        Raises:
+            ProcessLost: A process is gone.
+        """
+        if self.size == 1:
+            return [value]
+        import torch.distributed as dist
+
+        said: list[Any] = [None] * self.size
+        with self._together():
+            dist.all_gather_object(said, value, group=_group())
+        return said
+
+    def wait(self) -> None:
+        """Until every process has come to this point.
+
+        Raises:
+            ProcessLost: A process is gone.
+        """
+        self.gathered(None)
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, ConnectionError) as error:
+            raise lost(self, error) from error
+
+
+ALONE = Crew()
+"""A process that no launcher started."""
+
+
+@lru_cache(maxsize=1)
+def crew() -> Crew:
+    """The processes that this one belongs to, as the environment tells; joined when first asked.
+
+    Raises:
+        ProcessLost: The others cannot be reached.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return ALONE
+    found = Crew(int(os.environ["RANK"]), size)
+    try:
+        _group()
+    except (RuntimeError, ValueError, ConnectionError) as error:
+        raise lost(found, error) from error
+    return found
+
+
+def lost(crew: Crew, error: BaseException) -> ProcessLost:
+    """The error of a process that the others do not answer any more.
+
+    Args:
+        crew: Seen from it.
+        error: What the library said.
+    """
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    return ProcessLost(
+        f"another of the {crew.size} processes has ended or cannot be reached (process {crew.rank} "
+        f"was told: {said[0][:200]}). Look at what it said above, and start the same command again:"
+        " what was finished is kept, and training goes on from its last checkpoint"
+    )
+
+
+@lru_cache(maxsize=1)
+def _group() -> Any:
+    import torch.distributed as dist
+    from accelerate import PartialState
+
+    PartialState()  # starts the group of gradients as the launcher asks for it
+    atexit.register(_leave)
+    return dist.new_group(backend="gloo", timeout=_NO_LIMIT)
+
+
+def _leave() -> None:
+    """Take leave of the others: threads of a group that nobody ended abort a process that ends."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _cpu() -> Any:
+    import torch
+
+    return torch.device("cpu")

@@ -1,0 +1,20 @@
+"""What two processes say to each other; run under a launcher by test_crew.py."""
+
+import os
+import sys
+
+from tutelage.errors import ProcessLost
+from tutelage.processes import crew
+
+mine = crew()
+print(f"{mine.rank} told {mine.told({'from': mine.rank})}", flush=True)
+print(f"{mine.rank} gathered {mine.gathered(mine.rank * 10)}", flush=True)
+print(f"{mine.rank} share {list(mine.share(range(5)))}", flush=True)
+if "die" in sys.argv:
+    if mine.rank == 1:
+        os._exit(7)
+    try:
+        mine.wait()
+    except ProcessLost as error:
+        print(f"{mine.rank} lost: {error}", flush=True)
+        sys.exit(1)

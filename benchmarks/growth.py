@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from math import log
 from pathlib import Path
 from typing import Any
@@ -103,17 +104,29 @@ def write_model(folder: Path) -> None:
 
 
 def measured(command: Sequence[str], *, cwd: Path, env: dict[str, str]) -> dict[str, float]:
-    """Run a command to its end: seconds, processor seconds, and its largest memory in MB."""
+    """Run a command to its end: seconds, processor seconds, and MB: of the largest memory, and of
+    what is in it that the system cannot take back for others (all but pages of files).
+    """
     started = time.monotonic()
     with (cwd / "said.txt").open("ab") as said:
         process = subprocess.Popen(command, cwd=cwd, env=env, stdout=said, stderr=said)
-        _, status, used = os.wait4(process.pid, 0)
+        held = 0
+        waited: Any = (0, 0, None)
+        while not waited[0]:
+            with suppress(OSError, IndexError, ValueError):
+                status_file = Path(f"/proc/{process.pid}/status").read_text("utf-8")
+                held = max(held, int(status_file.split("RssAnon:")[1].split()[0]))
+            time.sleep(0.05)
+            waited = os.wait4(process.pid, os.WNOHANG)
+        _, status, used = waited
+        process.returncode = os.waitstatus_to_exitcode(status)
     if os.waitstatus_to_exitcode(status):
         raise SystemExit((cwd / "said.txt").read_text("utf-8", errors="replace")[-3000:])
     return {
         "seconds": time.monotonic() - started,
         "processor_seconds": used.ru_utime + used.ru_stime,
         "megabytes": used.ru_maxrss / 1024,
+        "held_megabytes": held / 1024,
     }
 
 
@@ -243,7 +256,8 @@ def as_markdown(report: dict[str, Any]) -> str:
         "# Growth of cost",
         "",
         "Processor seconds (all threads, start of Python included) and largest memory of every "
-        "stage, each a process of its own. Power: of the rows with which processor time grew over "
+        "stage, each a process of its own; memory without pages of files, which the system takes "
+        "back when others need them. Power: of the rows with which processor time grew over "
         "the last tenfold (1 is linear). Bytes a row: memory at the largest size beyond that at "
         "the smallest, by row.",
     ]
@@ -260,9 +274,11 @@ def as_markdown(report: dict[str, Any]) -> str:
         lines += ["|---|" + "---|" * (2 * len(sizes) + 2)]
         for stage in table[str(sizes[0])]:
             ones = [table[str(size)][stage] for size in sizes]
-            cells = [f"{one['processor_seconds']:,.1f} | {one['megabytes']:,.0f}" for one in ones]
+            cells = [
+                f"{one['processor_seconds']:,.1f} | {one['held_megabytes']:,.0f}" for one in ones
+            ]
             power = exponent(sizes, [one["processor_seconds"] for one in ones])
-            more = (ones[-1]["megabytes"] - ones[0]["megabytes"]) * 2**20
+            more = (ones[-1]["held_megabytes"] - ones[0]["held_megabytes"]) * 2**20
             per_row = more / max(1, sizes[-1] - sizes[0])
             lines.append(f"| {stage} | {' | '.join(cells)} | {power:.2f} | {per_row:,.1f} |")
     where = report["machine"]

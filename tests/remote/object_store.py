@@ -49,7 +49,7 @@ class Store:
         import s3fs
 
         fs = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
-        fs.mkdir("bucket")
+        fs.makedirs("bucket", exist_ok=True)  # servers of one process hold the same
 
     def stop(self) -> None:
         self._server.stop()

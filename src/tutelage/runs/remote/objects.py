@@ -49,7 +49,7 @@ class Seen:
 class Objects:
     """What lies under a URL; names are relative to it, with `/`."""
 
-    def __init__(self, place: Path | str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, place: Path | str) -> None:
         """Find the file system of a URL; nobody is asked yet.
 
         Raises:
@@ -60,7 +60,7 @@ class Objects:
         if (objection := url_objection(place)) is not None:
             raise StorageError(objection, is_wrong_place=True)
         self.url = url_of(place)
-        self.patience_seconds = patience_seconds
+        self.patience_seconds = PATIENCE_SECONDS
         self._system = _file_system(place, self.url)
         self._root = self._system._strip_protocol(self.url).rstrip("/")
 
@@ -198,8 +198,8 @@ class Objects:
             )
         if isinstance(error, (ValueError, TypeError, AttributeError)):
             return StorageError(f"{self.url} cannot be used: {said}", is_wrong_place=True)
-        known = storage_error(error) if isinstance(error, OSError) and error.filename else None
-        return known  # the disk here: full, or another user's
+        # The disk here: full, or another user's.
+        return storage_error(error) if isinstance(error, OSError) and error.filename else None
 
 
 def _file_system(place: Path | str, url: str) -> Any:

@@ -29,9 +29,12 @@ DEAD_SECONDS = 180.0
 """Machines whose clocks differ by more than this take over from each other; network time keeps them
 within a second."""
 
+_living: set[str] = set()
+"""Tokens of this very process that are in use."""
+
 
 class Writer:
-    """This process as the one writer of a run at a URL."""
+    """The one writer of a run at a URL, if this process is."""
 
     def __init__(self, objects: Objects) -> None:
         """Nobody is asked yet; see `claim`."""
@@ -47,6 +50,7 @@ class Writer:
             RunExists: Somebody is at work there.
             StorageError: The store refuses, or cannot be reached.
         """
+        _living.add(self._token)
         for _ in range(3):
             if self._objects.write(LOCK, self._record(), only_new=True):
                 break
@@ -83,6 +87,7 @@ class Writer:
     def release(self) -> None:
         """Let others write; where the store cannot be reached, they wait for the silence."""
         self._ended.set()
+        _living.discard(self._token)
         if self._beating is not None:
             self._beating.join(timeout=5.0)
         with contextlib.suppress(StorageError):
@@ -112,8 +117,8 @@ class Writer:
 
 
 def _machine() -> dict[str, str]:
-    """This machine since it was started, and of containers this one: where numbers of processes
-    mean something.
+    """Where numbers of processes mean something: a machine since it was started, or a container in
+    it.
     """
     boot = space = ""
     with contextlib.suppress(OSError):
@@ -131,6 +136,8 @@ def _is_gone(owner: dict[str, Any]) -> bool:
         return False
     if not isinstance(pid, int) or pid <= 0 or sys.platform == "win32":
         return False
+    if pid == os.getpid():  # it could not say that it has ended
+        return owner.get("token") not in _living
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

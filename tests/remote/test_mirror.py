@@ -114,7 +114,7 @@ def test_a_silent_owner_is_taken_over_and_pushes_nothing_more(
 ) -> None:
     place, talk = Path("s3://bucket/runs/silent"), Talk()
     monkeypatch.setattr(mirror, "PAUSE_SECONDS", 60.0)
-    with (
+    with (  # noqa: PT012
         pytest.raises(RunExists, match="was taken over by another process"),
         mirrored(place, SILENT) as here,
     ):
@@ -154,10 +154,13 @@ def test_a_store_that_stays_away_leaves_the_work_here_and_says_so(
 ) -> None:
     place = Path("s3://bucket/runs/away")
     monkeypatch.setattr(objects, "PATIENCE_SECONDS", 0.5)
-    with pytest.raises(
-        StorageError,
-        match=r"Nothing is lost: it lies in .*runs/s3/bucket/runs/away, and the same command",
-    ), mirrored(place, SILENT) as here:
+    with (  # noqa: PT012
+        pytest.raises(
+            StorageError,
+            match=r"Nothing is lost: it lies in .*runs/s3/bucket/runs/away, and the same command",
+        ),
+        mirrored(place, SILENT) as here,
+    ):
         (here / "a.txt").write_text("a")
         server.busy = 10**6
     server.busy = 0
@@ -168,8 +171,8 @@ def test_a_store_that_stays_away_leaves_the_work_here_and_says_so(
 
 def test_an_error_inside_names_the_url_and_pushes_what_was_done(server: Store) -> None:
     place = Path("s3://bucket/runs/failing")
-    with (
-        pytest.raises(RunExists, match="^s3://bucket/runs/failing was made by"),
+    with (  # noqa: PT012
+        pytest.raises(RunExists, match=r"^s3://bucket/runs/failing was made by"),
         mirrored(place, SILENT) as here,
     ):
         (here / "a.txt").write_text("a")

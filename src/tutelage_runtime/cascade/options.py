@@ -73,7 +73,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
         "--state",
         type=Path,
         metavar="DIR",
-        help="where audits are kept, so that a restart forgets nothing",
+        help="where audits, and the records of candidates, are kept over restarts",
     )
     words.add_argument(
         "--record",

@@ -84,7 +84,7 @@ def test_it_is_compared_with_the_student_and_its_record_outlives_a_restart(tmp_p
     _, text = play(scene, Fake("dog", "cat", version="next"), state=tmp_path)
     record = read_record(tmp_path, "next")
     assert record is not None
-    assert record.compared["student"] == Compared(4, 4, pytest.approx(0), 4)
+    assert record.compared["student"] == Compared(4, 4, 0.0, 4)
     name = 'tutelage_candidate_answers_total{by="student",candidate="next",outcome="agreed"'
     assert f'{name},said="dog"}} 2.0' in text
     play(scene, Opposite("cat", "dog", version="next"), state=tmp_path)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tutelage_runtime.bundle import Bundle, BundleError, Inputs
 from tutelage_runtime.student import TextError
 
+_MOST_SAID = 300
 TOKENIZER, NGRAMS, PAIRS = "tokenizer.json", "ngrams.json", "pairs.npy"
 
 
@@ -39,10 +40,20 @@ def encoder(bundle: Bundle) -> Encode:
     make = {"tokens": _tokens, "rows": _rows, "ngrams": _ngrams}[bundle.inputs]
     try:
         encode = make(bundle)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        MemoryError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        said = f"{type(error).__name__}: {error}"[:_MOST_SAID]
         raise BundleError(
-            f"{bundle.folder} cannot be read ({type(error).__name__}: {error}): export the student "
-            "again"
+            f"{bundle.folder} cannot be read ({said}): export the student again"
         ) from error
 
     def checked(texts: Sequence[str]) -> list[Encoded]:

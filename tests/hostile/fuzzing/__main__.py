@@ -23,10 +23,23 @@ from pathlib import Path
 from tests.hostile.fuzzing.mutating import mutated
 
 PACKAGES = ["tutelage", "tutelage_runtime"]
-NAMES = (
-    "recipe csv jsonl parquet manifest part model_config tokenizer_config safetensors gguf "
-    "recorded bundle certificate novelty server"
-).split()
+NAMES = [
+    "recipe",
+    "csv",
+    "jsonl",
+    "parquet",
+    "manifest",
+    "part",
+    "model_config",
+    "tokenizer_config",
+    "safetensors",
+    "gguf",
+    "recorded",
+    "bundle",
+    "certificate",
+    "novelty",
+    "server",
+]
 MOST_BYTES = 16_384
 """Of an input; larger ones are what `test_endless.py` is about."""
 

@@ -339,7 +339,7 @@ def certificate(folder: Path) -> Target:
     return Target(said, read, json_from=0)
 
 
-def novelty(folder: Path) -> Target:  # noqa: ARG001
+def novelty(folder: Path) -> Target:
     """`novelty.npz`."""
     import numpy as np
 
@@ -354,7 +354,7 @@ def novelty(folder: Path) -> Target:  # noqa: ARG001
     return Target([novelty_bytes(gate)], read)
 
 
-def server(folder: Path) -> Target:  # noqa: ARG001
+def server(folder: Path) -> Target:
     """Bodies of requests; the first byte says of which path."""
     from tests.hostile.in_process import PATHS, Served, good
 

@@ -140,7 +140,8 @@ def _bounded(file: TextIO) -> Iterator[str]:
         number += 1
         if len(line) == _LONGEST_LINE:
             raise TextError(
-                f"{getattr(file, 'name', 'stdin')}, line {number} has {_LONGEST_LINE:,} characters or more: cut it"
+                f"{getattr(file, 'name', 'stdin')}, line {number} has {_LONGEST_LINE:,} characters "
+                "or more: cut it"
             )
         yield line
 

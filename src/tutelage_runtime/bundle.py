@@ -113,7 +113,7 @@ def read_bundle(folder: Path | str, *, verify: bool = True) -> Bundle:
         values = json.loads(path.read_text("utf-8"))
         if (found := values.get("format")) != FORMAT:
             raise BundleError(
-                f"{path} is of format {found!r}; this version reads format {FORMAT}: install the "
+                f"{path} is of format {_named(found)}; this version reads format {FORMAT}: install the "
                 "version of tutelage that wrote it, or export the student again"
             )
         bundle, version = _bundle(folder, values), version_of(values)
@@ -138,7 +138,7 @@ def read_bundle(folder: Path | str, *, verify: bool = True) -> Bundle:
 def _bundle(folder: Path, values: Mapping[str, Any]) -> Bundle:
     asked = values["question"]
     if values["inputs"] not in get_args(Inputs):
-        raise ValueError(f"inputs is {values['inputs']!r}")
+        raise ValueError(f"inputs is {_named(values['inputs'])}")
     bundle = Bundle(
         folder=folder,
         name=str(values["name"]),
@@ -179,3 +179,9 @@ def _verify(bundle: Bundle) -> None:
                     f"{path} is not what was exported (its SHA-256 differs): export the student "
                     "again"
                 )
+
+
+def _named(value: Any) -> str:
+    """A value in a message, cut."""
+    said = repr(value)
+    return said if len(said) <= 60 else said[:60] + "..."

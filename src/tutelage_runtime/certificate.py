@@ -163,7 +163,9 @@ def read_certificate(
     advice = "certify the student again: tutelage certify RUN"
     values = json_of(path, advice)
     if (found := values.get("format")) != FORMAT:
-        raise CertificateError(f"{path} is of format {found!r}, expected {FORMAT}: {advice}")
+        raise CertificateError(
+            f"{path} is of format {repr(found)[:60]}, expected {FORMAT}: {advice}"
+        )
     try:
         is_whole = values["sum"] == certificate_sum(values)
     except (KeyError, ValueError, RecursionError):

@@ -113,8 +113,8 @@ def read_bundle(folder: Path | str, *, verify: bool = True) -> Bundle:
         values = json.loads(path.read_text("utf-8"))
         if (found := values.get("format")) != FORMAT:
             raise BundleError(
-                f"{path} is of format {_named(found)}; this version reads format {FORMAT}: install the "
-                "version of tutelage that wrote it, or export the student again"
+                f"{path} is of format {_named(found)}; this version reads format {FORMAT}: "
+                "install the version of tutelage that wrote it, or export the student again"
             )
         bundle, version = _bundle(folder, values), version_of(values)
         if verify:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import sqrt
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -103,10 +104,17 @@ def feed(inputs: Inputs, encoded: Sequence[Encoded], *, pad_id: int) -> dict[str
     return arrays
 
 
+def _text_of(path: Path) -> str:
+    """What a file says; a device in its place may never end."""
+    if not path.is_file():
+        raise ValueError(f"{path.name} is no file")
+    return path.read_text("utf-8")
+
+
 def _tokens(bundle: Bundle) -> Encode:
     from tutelage_runtime.tokens import tokenizer_from
 
-    text = (bundle.folder / TOKENIZER).read_text("utf-8")
+    text = _text_of(bundle.folder / TOKENIZER)
     tokenizer = tokenizer_from(text, max_length=bundle.max_length)
 
     def encode(texts: Sequence[str]) -> list[Encoded]:
@@ -136,7 +144,7 @@ def _ngrams(bundle: Bundle) -> Encode:
 
     from tutelage_runtime.ngrams import NGrams
 
-    values = json.loads((bundle.folder / NGRAMS).read_text("utf-8"))
+    values = json.loads(_text_of(bundle.folder / NGRAMS))
     ngrams = NGrams(
         values["words"],
         values["characters"],

@@ -76,6 +76,14 @@ def export_students(
     return failed
 
 
+def remove_exports(folder: RunFolder, student: Student) -> None:
+    """Remove the exports of a student whose weights are other ones now, and their records."""
+    shutil.rmtree(folder.path / student.stage / EXPORTS, ignore_errors=True)
+    if not student.is_control:
+        for name in FORMATS:
+            folder.stage(f"exports/{student.name}/{name}").withdraw()
+
+
 def export_student(
     path: Path,
     name: str,
@@ -141,7 +149,29 @@ def export_student(
         if in_run and out is None:
             held.enter_context(lock(run))
         facts = export(name, Subject(folder, folder.resolve().name, origin), target)
+        if in_run and out is None and folder.resolve().parent.name == STUDENTS[0]:
+            told = {"rows": None if rows is None else str(rows.resolve())}
+            _record(
+                RunFolder(run.resolve()),
+                folder.resolve(),
+                name,
+                told | {"instructions": instructions},
+            )
     return {"student": folder.resolve().name, "format": name, "out": str(target), **facts}
+
+
+def _record(run: RunFolder, student: Path, name: str, given: Mapping[str, Any]) -> None:
+    """Let the run know the export as one of its own. A stage of the recipe with the same result has
+    the same name and fingerprint.
+    """
+    of = run.stage(f"{student.parent.name}/{student.name}").record().get("fingerprint", "")
+    more = [given] if any(given.values()) else []
+    run.stage(f"exports/{student.name}/{name}").mark_done(
+        fingerprint("export", name, of, *more),
+        seconds=0.0,
+        left=[student / EXPORTS / name],
+        **given,
+    )
 
 
 def _require_free(target: Path) -> None:

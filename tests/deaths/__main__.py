@@ -1,5 +1,5 @@
 """Let commands die so many times and start each again until it ends: `python -m tests.deaths ROOT
-DEATHS SEED`. Prints a line of JSON for every fault, and counts at the end; exit 1 if there was one.
+DEATHS SEED [SECONDS]`. Prints a line of JSON for every fault, and counts at the end; exit 1 if there was one.
 
 Every command starts from a folder in which all before it is done. It dies, once or twice; then the
 same command is given until it ends, which must be at once, and what lies there must be what an
@@ -14,7 +14,9 @@ import random
 import shutil
 import signal
 import sys
+import time
 from collections import Counter
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,7 @@ class Bench:
         return run(words, cwd=self.job, volume=self.volume, log=self.log, death=death)
 
 
-def main(root: Path, deaths: int, seed: int) -> int:
+def main(root: Path, deaths: int, seed: int, seconds: float = inf) -> int:
     """All of it."""
     _import()
     bench, moments = Bench(root), random.Random(seed)
@@ -84,7 +86,10 @@ def main(root: Path, deaths: int, seed: int) -> int:
         }
         kinds = [k for k in KINDS if bench.volume.mounted or k not in ("disk full", "read-only")]
         served = _served(bench)
+        until = time.monotonic() + seconds
         for number in range(deaths):
+            if time.monotonic() > until:
+                break
             kind = kinds[(number // len(ORDER) + number) % len(kinds)]
             task, command = ORDER[number % len(ORDER)]
             if command == "serve":
@@ -184,9 +189,7 @@ def _write_job(folder: Path, task: str) -> None:
         write_job(folder, weights)
         shorten = ("epochs: 8", "epochs: 2")
     recipe = folder / "recipe.yaml"
-    recipe.write_text(
-        recipe.read_text("utf-8").replace(*shorten).replace("samples: 100", "samples: 20"), "utf-8"
-    )
+    recipe.write_text(recipe.read_text("utf-8").replace(*shorten), "utf-8")
 
 
 def _import() -> None:
@@ -211,4 +214,4 @@ def _size(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    raise SystemExit(main(Path(sys.argv[1]), *map(int, sys.argv[2:])))

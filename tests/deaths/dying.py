@@ -182,6 +182,7 @@ def _child(
         os.dup2(out, 1)
         os.dup2(out, 2)
         os.close(out)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
         count = _Events(cwd, volume, death)
         sys.addaudithook(count)
         _limit(death, volume)

@@ -112,8 +112,8 @@ def _put_back_recipe(folder: RunFolder, progress: Progress) -> None:
     kept = known.copies.get(path.name)
     if kept is None and not path.is_file():
         raise RunDamaged(
-            f"{path} is lost, and so is its record {known.path}: nobody knows what the run did. Put "
-            "one of them back from a copy"
+            f"{path} is lost, and so is its record {known.path}: nobody knows what the run did. "
+            "Put one of them back from a copy"
         )
     if not (damages := known.damages()):
         return
@@ -170,9 +170,9 @@ def _changed(recipe: Any, folder: RunFolder, progress: Progress) -> str:
     if not others:
         return ""
     return (
-        "the data or the models that the recipe names are not what they were when the run was made "
-        f"({', '.join(others)} would come out otherwise). {advice}; or, to have them made from what "
-        f"is there now: tutelage run {folder.path}"
+        "the data or the models that the recipe names are not what they were when the run was "
+        f"made ({', '.join(others)} would come out otherwise). {advice}; or, to have them made "
+        f"from what is there now: tutelage run {folder.path}"
     )
 
 

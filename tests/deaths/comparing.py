@@ -20,7 +20,7 @@ from typing import Any
 Contents = Mapping[str, Any]
 """By path: the digest of a file, or the leaves of a JSON file."""
 _TIMES = re.compile(
-    r"seconds|per_second|\bsum$|/created|tensorboard/|^/files/(provenance|evaluation)\.json/|^/files/report"
+    r"seconds|per_second|\bsum$|/created|tensorboard/|^/files/(provenance|evaluation)\.json/|^/files/report|\.whl/"
 )
 _UNCOMPARED = re.compile(r"tensorboard/|report\.html$|/\.lock$|RECORD$")
 

@@ -122,6 +122,7 @@ def start(
     words: Sequence[str], *, cwd: Path, volume: Volume, log: Path, death: Death | None
 ) -> tuple[int, int]:
     """The process, and a pipe on which it tells how many events there were."""
+    log.unlink(missing_ok=True)  # what is read from it is of this process
     reading, writing = os.pipe()
     if (pid := os.fork()) == 0:
         os.close(reading)
@@ -147,9 +148,11 @@ def wait(pid: int, pipe: int, log: Path, started: float) -> End:
     with contextlib.suppress(OSError):
         told = os.read(pipe, 100)
     os.close(pipe)
-    return End(
-        code, log.read_text("utf-8", "replace"), time.monotonic() - started, int(told or b"0")
-    )
+    return End(code, _said(log), time.monotonic() - started, int(told or b"0"))
+
+
+def _said(log: Path) -> str:
+    return log.read_text("utf-8", "replace") if log.exists() else ""
 
 
 def faults(end: End, death: Death | None) -> list[str]:
@@ -251,7 +254,8 @@ def _limit(death: Death | None, volume: Volume) -> None:
                 resource.setrlimit(which, (held + death.amount, -1))
     elif death.kind == "handles":
         held = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
-        resource.setrlimit(resource.RLIMIT_NOFILE, (held + death.amount, -1))
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held + death.amount, most))
     elif death.kind == "file size":
         resource.setrlimit(resource.RLIMIT_FSIZE, (death.amount, -1))
     elif death.kind == "disk full" and death.event is None:

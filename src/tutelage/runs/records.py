@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from tutelage.errors import RunDamaged
 from tutelage.runs.contents import Damage, damages, remove, sums_of
-from tutelage.runs.files import atomic_write_json, atomic_write_text
+from tutelage.runs.files import atomic_write_json, atomic_write_text, remove_unfinished
 from tutelage.runs.fingerprints import fingerprint
 from tutelage.runs.storage import storing
 
@@ -190,6 +190,7 @@ class Stage:
         record = json.loads(json.dumps(record))
         if self.path.is_dir():  # somebody's damage
             remove(self.path)
+        remove_unfinished(self.path.parent)  # of processes that were killed here
         atomic_write_json(self.path, {**record, "sum": fingerprint(record)})
 
 

@@ -42,6 +42,7 @@ WORDS = [
     "label",
     "predict",
     "release",
+    "repair",
     "report",
     "retrain",
     "run",

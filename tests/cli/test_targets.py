@@ -56,7 +56,11 @@ def test_words_after_targets_are_a_contract() -> None:
         for action in commands.choices["targets"]._actions
         if isinstance(action, argparse._SubParsersAction)
     ]
-    assert sorted(actions.choices) == ["export", "inspect", "merge", "verify"] == sorted(ACTIONS)
+    assert (
+        sorted(actions.choices)
+        == ["export", "inspect", "merge", "repair", "verify"]
+        == sorted(ACTIONS)
+    )
     for parser in actions.choices.values():
         options = {option for action in parser._actions for option in action.option_strings}
         assert {"--json", "--quiet", "--traceback"} <= options

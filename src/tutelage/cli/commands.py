@@ -13,6 +13,7 @@ from tutelage.cli.certifying import certify
 from tutelage.cli.exporting import export
 from tutelage.cli.importing import import_answers
 from tutelage.cli.managing import clean, compare, runs
+from tutelage.cli.repairing import repair
 from tutelage.cli.retraining import run as retrain
 from tutelage.cli.streams import write_json, write_result
 from tutelage.cli.targets import targets
@@ -326,7 +327,7 @@ def verify(options: argparse.Namespace) -> int:
     if found.without_sums:
         write_result(f"To record checksums from now on: tutelage run {found.path}")
     if found.problems:
-        write_result(f"To make again what is damaged: tutelage run {found.path}")
+        write_result(f"To make again what is damaged: tutelage repair {found.path}")
     return 1 if found.problems else 0
 
 
@@ -357,6 +358,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "certify": certify,
     "export": export,
     "verify": verify,
+    "repair": repair,
     "runs": runs,
     "compare": compare,
     "clean": clean,

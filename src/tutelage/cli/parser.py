@@ -16,6 +16,8 @@ from tutelage.cli.certifying import add_words as add_certify_words
 from tutelage.cli.exporting import add_words as add_export_words
 from tutelage.cli.importing import add_words as add_import_words
 from tutelage.cli.labelling import add_options as label_options
+from tutelage.cli.repairing import add_dry_run
+from tutelage.cli.repairing import add_words as add_repair_words
 from tutelage.cli.retraining import add_words as add_retrain_words
 from tutelage.errors import one_line
 from tutelage.recipes.demo import DEMOS
@@ -200,6 +202,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("folder", type=Path, help="a run folder")
 
+    add_repair_words(
+        _command(
+            commands,
+            "repair",
+            "put back or do again what verify finds damaged in a run, and nothing else",
+        )
+    )
+
     runs = _command(
         commands, "runs", "list runs: task, teacher, best student, quality, cost, age, size, state"
     )
@@ -321,7 +331,13 @@ def _targets(parser: argparse.ArgumentParser) -> None:
         "put stores of one teacher, tokenizer, encoding and seed into one, each row once",
     )
     export = _command(actions, "export", "write the targets as JSON Lines, one object a row")
-    for action in (inspect, verify, export):
+    repair = _command(
+        actions,
+        "repair",
+        "put broken parts aside, so that the next labelling writes their rows again",
+    )
+    add_dry_run(repair)
+    for action in (inspect, verify, export, repair):
         action.add_argument("store", type=Path, help="a store, or a run folder that holds one")
     inspect.add_argument(
         "--samples",

@@ -1,5 +1,5 @@
 """`tutelage targets`: look into a store of soft targets, verify it, put several together, turn one
-into JSON Lines.
+into JSON Lines, put broken parts aside.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tutelage.cli.repairing import repair_store
 from tutelage.cli.streams import write_json, write_json_line, write_result
 from tutelage.cli.terminal import progress_for
 from tutelage.errors import RecipeError, RunIncomplete, TargetsMismatch, TutelageError, one_line
@@ -20,7 +21,7 @@ _SHOWN_TAIL = 4
 
 
 def targets(options: argparse.Namespace) -> int:
-    """`tutelage targets inspect | verify | merge | export`."""
+    """`tutelage targets inspect | verify | merge | export | repair`."""
     return ACTIONS[options.action](options)
 
 
@@ -110,6 +111,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "verify": verify,
     "merge": merge,
     "export": export,
+    "repair": repair_store,
 }
 """Every word after `tutelage targets` and what it does."""
 

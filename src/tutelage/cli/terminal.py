@@ -4,6 +4,7 @@ lines otherwise; an exception becomes words on stderr and an exit code.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -129,6 +130,13 @@ WRONG_INPUT = (
 """Errors that the person can mend by changing what they gave."""
 
 
+_NO_MEMORY = re.compile(
+    r"(can't|cannot|failed to|unable to) (allocate|map)\b|out of memory|bad_alloc|bad allocation|"
+    r"can't start new thread|os error 12\b",
+    re.IGNORECASE,
+)
+
+
 def explain(error: BaseException, *, command: str, as_json: bool) -> int:
     """Say what went wrong and what to do, and give the exit code.
 
@@ -150,7 +158,8 @@ def explain(error: BaseException, *, command: str, as_json: bool) -> int:
         abandon_stdout()
         return 1
     # Of what our own doors did not pass, such as a module that could not be opened any more.
-    error = storage_error(error) or error
+    full = _memory_is_full(error)
+    error = storage_error(error) or full or error
     if as_json:
         problems = (
             [vars_of(problem) for problem in error.problems]
@@ -173,7 +182,7 @@ def explain(error: BaseException, *, command: str, as_json: bool) -> int:
     if isinstance(error, TutelageError):
         _say(f"{type(error).__name__}: {error}")
         wrong_place = isinstance(error, StorageError) and error.is_wrong_place
-        return 2 if wrong_place or isinstance(error, WRONG_INPUT) else 1
+        return 2 if wrong_place or (isinstance(error, WRONG_INPUT) and full is None) else 1
     _say(f"{type(error).__name__}: {one_line(str(error))}")
     _say(
         "This is not an error that tutelage expected. Run again with --traceback to see where it "
@@ -188,6 +197,20 @@ def _is_interruption(error: BaseException) -> bool:
     while found is not None and not isinstance(found, (KeyboardInterrupt, TutelageError)):
         found = found.__context__
     return isinstance(found, KeyboardInterrupt)
+
+
+def _memory_is_full(error: BaseException) -> NotEnoughMemory | None:
+    """What to say where the system gave no more memory, whoever asked for it: libraries that are
+    not written in Python say so in their text only.
+    """
+    if isinstance(error, TutelageError):
+        return None
+    if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)[:10_000]):
+        return None
+    return NotEnoughMemory(
+        "no more memory could be had. Close other programs, raise the limit (ulimit -v unlimited), "
+        "or lower batch sizes, and give the same command again: nothing that was whole is lost"
+    )
 
 
 def vars_of(problem: Problem) -> dict[str, str]:

@@ -7,6 +7,7 @@ library is imported until something is exported.
 
 from __future__ import annotations
 
+import glob
 import importlib
 import os
 import shutil
@@ -61,6 +62,19 @@ FAILED = ".failed"
 """What the folder of an export that failed is called behind its name."""
 
 
+def _is_at_work(process: str) -> bool:
+    """Whether another process of this number is there; this one has not begun yet."""
+    if not process.isdigit() or int(process) == os.getpid():
+        return not process.isdigit()
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def needs_work(name: str) -> bool:
     """Whether a format must be made, or is what training leaves anyway."""
     return bool(FORMATS[name].make)
@@ -106,7 +120,9 @@ def export(name: str, subject: Subject, out: Path) -> Mapping[str, Any]:
     beside, failed = (out.with_name(f"{out.name}{end}") for end in (f".{os.getpid()}.tmp", FAILED))
     with storing(out):
         remove(failed)
-        remove(beside)
+        for left in out.parent.glob(f"{glob.escape(out.name)}.*.tmp"):
+            if not _is_at_work(left.suffixes[-2][1:]):  # a kill left it
+                remove(left)
         beside.mkdir(parents=True)
         try:
             facts = make(subject, beside)

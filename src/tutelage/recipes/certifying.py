@@ -22,6 +22,7 @@ from tutelage.runs import (
     RunFolder,
     atomic_write_bytes,
     atomic_write_json,
+    fingerprint,
     lock,
 )
 from tutelage.types import SILENT, Example, Progress
@@ -184,8 +185,22 @@ def certify_run(
         atomic_write_bytes(folder / NOVELTY, content)
     atomic_write_json(folder / CERTIFICATE, values)
     if folder.parent == RunFolder(run).certificates_path:
+        given = {
+            "disagreement": disagreement, "confidence": confidence, "over": over,
+            "against": against, "student": subject.name, "per_class": per_class,
+            "export": None if export is None else str(export.resolve()),
+            "rows": None if rows is None else str(rows.resolve()),
+            "price_per_million": price_per_million,
+        }  # fmt: skip
         with lock(run):
             RunFolder(run).stage("report").withdraw()  # its page would not show this
+            RunFolder(run).stage(f"certificates/{subject.name}").mark_done(
+                fingerprint("certificate", subject.version, given),
+                seconds=0.0,
+                left=[folder],
+                copied=[folder / CERTIFICATE],
+                **given,
+            )
     return values | {"file": str(folder / CERTIFICATE)}
 
 

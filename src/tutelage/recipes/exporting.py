@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,14 @@ def export_students(
                 failed.append(str(error))
                 progress.say(f"{student.name}: {error}")
     return failed
+
+
+def remove_exports(folder: RunFolder, student: Student) -> None:
+    """Remove the exports of a student whose weights are other ones now, and their records."""
+    shutil.rmtree(folder.path / student.stage / EXPORTS, ignore_errors=True)
+    if not student.is_control:
+        for name in FORMATS:
+            folder.stage(f"exports/{student.name}/{name}").withdraw()
 
 
 def export_student(
@@ -152,7 +160,28 @@ def export_student(
             held.enter_context(lock(run))
         subject = Subject(folder, folder.resolve().name, origin, package or Package())
         facts = export(name, subject, target)
+        if in_run and out is None and folder.resolve().parent.name == STUDENTS[0]:
+            told: dict[str, Any] = {
+                "rows": None if rows is None else str(rows.resolve()),
+                "instructions": instructions,
+            }
+            told |= {} if package is None else {"package": asdict(package)}
+            _record(RunFolder(run.resolve()), folder.resolve(), name, told)
     return {"student": folder.resolve().name, "format": name, "out": str(target), **facts}
+
+
+def _record(run: RunFolder, student: Path, name: str, given: Mapping[str, Any]) -> None:
+    """Let the run know the export as one of its own. A stage of the recipe with the same result has
+    the same name and fingerprint.
+    """
+    of = run.stage(f"{student.parent.name}/{student.name}").record().get("fingerprint", "")
+    more = [given] if any(given.values()) else []
+    run.stage(f"exports/{student.name}/{name}").mark_done(
+        fingerprint("export", name, of, *more),
+        seconds=0.0,
+        left=[student / EXPORTS / name],
+        **given,
+    )
 
 
 def _require_free(target: Path) -> None:

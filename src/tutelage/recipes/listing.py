@@ -120,6 +120,7 @@ def state_of(run: Path) -> tuple[State, list[str]]:
         for stage in stages
         if stage.state == "broken"
     ]
+    problems += [later for stage in stages if (later := stage.later_format) is not None]
     problems += broken_endings(RunFolder(run))
     damages = [damage for stage in stages for damage in stage.damages(sizes_only=True)]
     problems += [str(damage) for damage in damages if damage.matters]

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from tutelage.config import dump_recipe
 from tutelage.errors import RecipeError
 from tutelage.export import require_packages
-from tutelage.recipes.exporting import export_students
+from tutelage.recipes.exporting import export_students, remove_exports
 from tutelage.recipes.finished import find_finished, known_inputs, record_finished
 from tutelage.report import write_report
 from tutelage.runs import (
@@ -159,7 +159,7 @@ def run(
                 # Some hundred megabytes that nobody goes on from now that the stage is on record.
                 shutil.rmtree(place / "checkpoints", ignore_errors=True)
                 if outcome.how == "done":
-                    shutil.rmtree(place / "export", ignore_errors=True)
+                    remove_exports(folder, student)
                     withdraw_results(folder)
 
         failed: list[str] = []

@@ -83,6 +83,19 @@ def broken_endings(folder: RunFolder) -> list[str]:
     ]
 
 
+def ended(folder: RunFolder) -> list[tuple[str, Finished]]:
+    """By the last stage that was asked for, how each call ended of which there is word."""
+    paths = sorted(_path(folder, "any").parent.glob("*.json"))
+    return [(path.stem, found) for path in paths if (found := _read(path)) is not None]
+
+
+def remove_broken_endings(folder: RunFolder) -> None:
+    """Remove what cannot be read any more: the next call writes its own."""
+    for path in _path(folder, "any").parent.glob("*.json"):
+        if _read(path) is None:
+            remove(path)
+
+
 def _read(path: Path) -> Finished | None:
     try:
         written = json.loads(path.read_text("utf-8"))

@@ -15,11 +15,13 @@ from typing import Any, Literal
 
 from tutelage.errors import RunDamaged
 from tutelage.runs.contents import Damage, damages, remove, sums_of
-from tutelage.runs.files import atomic_write_json, atomic_write_text
+from tutelage.runs.files import atomic_write_json, atomic_write_text, remove_unfinished
 from tutelage.runs.fingerprints import fingerprint
 from tutelage.runs.storage import storing
 
 FOLDER = ".stages"
+FORMAT = 1
+"""Of a record. One that names no `format` is of this; a version that writes others names theirs."""
 _NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _EARLIER_KEYS = {"fingerprint", "seconds", "facts"}
 
@@ -42,16 +44,21 @@ class Stage:
         """All that is written down; empty where there is nothing, or something damaged: then the
         stage is done again.
         """
-        with storing(self.path):
-            try:
-                record = json.loads(self.path.read_text("utf-8"))
-            except (*_NO_FILE, ValueError, RecursionError):
-                return {}
-        if not isinstance(record, dict):
+        record = self._written()
+        if record.get("format", FORMAT) != FORMAT:
             return {}
         told = record.pop("sum", None)
         earlier = told is None and record.keys() == _EARLIER_KEYS
         return record if earlier or told == fingerprint(record) else {}
+
+    def require_known(self) -> None:
+        """Refuse a record of a later version: doing the stage again would destroy its result.
+
+        Raises:
+            RunDamaged: It is one.
+        """
+        if said := self.later_format:
+            raise RunDamaged(f"{self.run}: {said}")
 
     def is_done(self, fingerprint: str) -> bool:
         """True if the stage was finished for inputs of this fingerprint. Whether what it left is
@@ -94,13 +101,35 @@ class Stage:
         """Forget that the stage was done."""
         remove(self.path)
 
+    def _written(self) -> dict[str, Any]:
+        with storing(self.path):
+            try:
+                record = json.loads(self.path.read_text("utf-8"))
+            except (*_NO_FILE, ValueError, RecursionError):
+                return {}
+        return record if isinstance(record, dict) else {}
+
     @property
-    def state(self) -> Literal["absent", "broken", "unsummed", "summed"]:
-        """What there is: no record, one that cannot be used, one of an earlier version without sums
-        of files, or one with them.
+    def later_format(self) -> str | None:
+        """What to say of a record that a later version wrote; None where it is none."""
+        found = self._written().get("format", FORMAT)
+        if not isinstance(found, int) or found <= FORMAT:
+            return None
+        return (
+            f"{self.path.relative_to(self.run).as_posix()} is a record of format {found}, and this "
+            f"version of tutelage reads format {FORMAT}. Use the version that wrote it, or run "
+            "into another folder"
+        )
+
+    @property
+    def state(self) -> Literal["absent", "broken", "later", "unsummed", "summed"]:
+        """What there is: no record, one that cannot be used, one of a later version, one of an
+        earlier version without sums of files, or one with them.
         """
         if record := self.record():
             return "summed" if "files" in record else "unsummed"
+        if self.later_format is not None:
+            return "later"
         return "broken" if self.path.exists() or self.path.is_symlink() else "absent"
 
     @property
@@ -145,6 +174,13 @@ class Stage:
             atomic_write_text(self.run / damage.path, copies[damage.path])
         return mended
 
+    def forget(self, paths: Iterable[str]) -> None:
+        """Strike files out of the record, which nobody looks for any more."""
+        record = self.record()
+        gone = set(paths)
+        record["files"] = {path: known for path, known in self.sums.items() if path not in gone}
+        self._write(record)
+
     def _contents(self, left: Iterable[Path], copied: Iterable[Path]) -> dict[str, Any]:
         whole = [path for path in copied if path.is_file()]
         texts = {path.relative_to(self.run).as_posix(): path.read_text("utf-8") for path in whole}
@@ -154,6 +190,7 @@ class Stage:
         record = json.loads(json.dumps(record))
         if self.path.is_dir():  # somebody's damage
             remove(self.path)
+        remove_unfinished(self.path.parent)  # of processes that were killed here
         atomic_write_json(self.path, {**record, "sum": fingerprint(record)})
 
 
@@ -170,6 +207,7 @@ def require_undamaged(run: Path, names: Sequence[str]) -> None:
     """
     for name in names:
         stage = Stage(run, name)
+        stage.require_known()
         if stage.state == "broken":
             raise RunDamaged(
                 f"the record {stage.path} cannot be read, so nobody can say whether {name} is what "

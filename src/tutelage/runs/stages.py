@@ -98,6 +98,7 @@ class Stages:
         files += [] if folder is None else [folder]
         self._asked[name] = fingerprint, files
         left = files if is_whole is None else ()
+        stage.require_known()
         if stage.is_done(fingerprint):
             self._mend(stage, refuse_others)
             kept = stage.is_done(fingerprint) and all(path.exists() for path in files)

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tutelage.errors import RunDamaged
 from tutelage.runs import (
     MetricsLog,
     atomic_write_json,
@@ -31,6 +32,8 @@ from tutelage.runs.contents import damages, sums_of
 from tutelage.train.state import TrainingState, random_state
 
 KEPT = 2
+FORMAT = 1
+"""Of a checkpoint; its state names it only where it is another."""
 _PREFIX = "step-"
 _UNFINISHED = ".writing"
 
@@ -76,18 +79,35 @@ def write_checkpoint(
 def read_newest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Tensors and state of the newest checkpoint that is what was written; None if there is
     none.
+
+    Raises:
+        RunDamaged: A later version wrote it.
     """
     for path in reversed(_found(folder)):
         try:
             state = json.loads((path / "state.json").read_text("utf-8"))
+            _require_known(path, state)
             if "files" in state or "sum" in state:  # those of earlier versions have neither
                 told = state.pop("sum", None)
                 if told != fingerprint(state) or damages(path, state.pop("files")):
                     continue  # damaged: the one before it is as good, only older
             return load_file(path / "tensors.safetensors"), state
+        except RunDamaged:
+            raise
         except (OSError, ValueError, TypeError, KeyError, RecursionError, SafetensorError):
             continue
     return None
+
+
+def _require_known(path: Path, state: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of a later version: beginning anew would remove it."""
+    found = state.get("format", FORMAT)
+    if isinstance(found, int) and found > FORMAT:
+        raise RunDamaged(
+            f"{path} is a checkpoint of format {found}, and this version of tutelage reads format "
+            f"{FORMAT}. Use the version that wrote it, or remove the folder {path.parent} to train "
+            "anew"
+        )
 
 
 def _found(folder: Path) -> list[Path]:

@@ -69,7 +69,7 @@ class Sharded:
         processes = int(os.environ["WORLD_SIZE"])
         mesh = init_device_mesh(device.type, (processes,))
         # Sharded again after each use, so that what is read of the model is never a stale copy.
-        for layer in _layers(model):
+        for layer in _layers(module, model):
             fully_shard(layer, mesh=mesh, reshard_after_forward=True)
         fully_shard(module, mesh=mesh, reshard_after_forward=True)
 
@@ -104,10 +104,11 @@ _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_state_dict_pre_hooks", "_sta
           "_forward_hooks_always_called", "_load_state_dict_post_hooks")  # fmt: skip
 
 
-def _layers(model: nn.Module) -> list[nn.Module]:
+def _layers(module: nn.Module, model: nn.Module) -> list[nn.Module]:
     """The repeated layers of a model of transformers; none of one that does not name them."""
     names = getattr(below_adapters(model), "_no_split_modules", None) or ()
-    return [part for part in model.modules() if type(part).__name__ in names]
+    parts = (part for part in model.modules() if part is not module)
+    return [part for part in parts if type(part).__name__ in names]
 
 
 def whole_of(tensor: Tensor) -> Tensor:

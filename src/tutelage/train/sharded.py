@@ -137,7 +137,13 @@ def write_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     import torch.distributed.checkpoint as dcp
 
     writer = dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)
-    dcp.save({name: value.detach() for name, value in tensors.items()}, storage_writer=writer)
+    found, seen = {}, set[int]()
+    for name, value in tensors.items():
+        place = local(value.detach()).untyped_storage().data_ptr()
+        # Of tied weights each name is written, from memory of its own.
+        found[name] = value.detach().clone() if place in seen else value.detach()
+        seen.add(place)
+    dcp.save(found, storage_writer=writer)
 
 
 def read_shards(folder: Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -64,6 +64,7 @@ class ClassificationJob:
     """
 
     stores_targets = True
+    together = frozenset({"train"})
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe

@@ -56,6 +56,8 @@ class LanguageJob:
         ModelError: The teacher is not there.
     """
 
+    together = frozenset({"train"})
+
     def __init__(self, recipe: LanguageRecipe) -> None:
         self.recipe = recipe
         if self._is_served and (

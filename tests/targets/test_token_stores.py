@@ -23,7 +23,7 @@ from tests.targets.token_targets import (
 )
 
 from tutelage.errors import TargetsIncomplete, TargetsMismatch
-from tutelage.targets import TargetStore, inspect, verify
+from tutelage.targets import TargetStore, inspect, reader, verify
 
 LENGTHS = [3, 0, 7, 1, 12, 5, 0, 2]
 
@@ -243,3 +243,32 @@ def test_another_tokenizer_or_encoding_is_named(tmp_path):
         TargetsMismatch, match=r'its encoding is \{"threshold": 0.05\}, not \{"threshold": 0.02\}'
     ):
         open_writer(path, "sampled", encoding={"threshold": 0.02})
+
+
+@pytest.mark.parametrize("kind", ["sampled", "top_k"])
+def test_what_does_not_fit_into_memory_is_read_from_a_file_that_leaves_nothing(
+    tmp_path, monkeypatch, kind
+):
+    given_values = documents(kind, LENGTHS * 4, seed=3)
+    folder = write(tmp_path / "targets", kind, given_values, rows_per_part=8)
+    in_memory = lookup(folder, len(given_values))
+    files = sorted(path.name for path in folder.iterdir())
+    parts = TargetStore.open(folder).index.parts
+    monkeypatch.setattr(reader, "KEPT_IN_MEMORY", parts[0].nbytes + parts[1].nbytes)
+    store = TargetStore.open(folder)
+    assert [hasattr(part, "_places") for part in store.index.parts] == [False, False, True, True]
+    assert_same(store.lookup([name(number) for number in range(len(given_values))]), in_memory)
+    assert sorted(path.name for path in folder.iterdir()) == files
+
+
+def test_a_store_where_no_file_can_be_written_stays_in_memory(tmp_path, monkeypatch):
+    given_values = documents("sampled", LENGTHS, seed=3)
+    folder = write(tmp_path / "targets", "sampled", given_values)
+    in_memory = lookup(folder, len(given_values))
+
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(reader, "KEPT_IN_MEMORY", 0)
+    monkeypatch.setattr(reader, "TemporaryFile", refuse)
+    assert_same(lookup(folder, len(given_values)), in_memory)

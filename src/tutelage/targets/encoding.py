@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +50,23 @@ class LoadedPart(Protocol):
         Raises:
             TargetsCorrupt: The columns contradict each other.
         """
+        ...
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A part whose values can lie in a file in the place of memory."""
+
+    def move_to(self, file: BinaryIO) -> None:
+        """Move them to the end of a file; nothing can be read until `found_in`.
+
+        Raises:
+            OSError: There is no room for them; they stay where they were.
+        """
+        ...
+
+    def found_in(self, content: memoryview) -> None:
+        """Read them from now on in the bytes of that file."""
         ...
 
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from mmap import ACCESS_READ, mmap
+from os import SEEK_END
 from pathlib import Path
-from typing import Any, Self
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import TargetsCorrupt, TargetsIncomplete, TargetsMismatch
 from tutelage.targets.bounds import batches, refuse_heap
-from tutelage.targets.encoding import LoadedPart, TargetEncoder, encoder_of
+from tutelage.targets.encoding import LoadedPart, Movable, TargetEncoder, encoder_of
 from tutelage.targets.manifest import Manifest, named, read_manifest
 from tutelage.targets.output_matrix import OutputMatrix, output_problem, read_output_matrix
 from tutelage.targets.parts import advice, read_part
 from tutelage.targets.rows import ContentIds, as_ids, from_ids, no_ids
 
+KEPT_IN_MEMORY = 2**30
+"""Bytes of parts that a store holds in memory before it unfolds others into a file."""
 _SHOWN_IDS = 3
 _ROWS_AT_A_TIME = 256
 
@@ -41,9 +47,10 @@ class Index:
 class TargetStore:
     """Soft targets of many examples, found by content id; order, batches and packing never matter.
 
-    The store is a snapshot: rows that a writer adds later are seen by the next `open`. In memory it
-    takes about what it takes on disk, for targets are decoded when they are looked up; hidden
-    states stay on disk.
+    The store is a snapshot: rows that a writer adds later are seen by the next `open`. Targets are
+    decoded when they are looked up. Until then those of tokens take about three times in memory
+    what they take on disk, up to `KEPT_IN_MEMORY`; what is beyond lies in a nameless file beside
+    the store, which is gone with the process. Hidden states stay on disk.
     """
 
     def __init__(self, path: Path, manifest: Manifest, index: Index) -> None:
@@ -257,19 +264,23 @@ def _index_of(folder: Path, manifest: Manifest, encoder: TargetEncoder) -> Index
         problem = output_problem(folder, manifest)
         broken += [problem] if problem else []
     parts, files, held = [], [], 0
-    for part in manifest.parts:
-        try:
-            parts.append(read_part(folder, part, manifest=manifest, encoder=encoder))
+    with closing(_Beside(folder)) as beside:
+        for part in manifest.parts:
+            try:
+                loaded = read_part(folder, part, manifest=manifest, encoder=encoder)
+            except TargetsCorrupt as error:
+                broken.append(str(error))
+                continue
+            held += loaded.nbytes
+            if held > KEPT_IN_MEMORY:
+                beside.take(loaded)
+            parts.append(loaded)
             files.append(part.file)
-            held += parts[-1].nbytes
-        except TargetsCorrupt as error:
-            broken.append(str(error))
-            continue
-        try:
-            refuse_heap(held, size=manifest.bytes)
-        except TargetsCorrupt as error:
-            broken.append(f"{folder}: {error}")
-            break
+            try:
+                refuse_heap(held, size=manifest.bytes)
+            except TargetsCorrupt as error:
+                broken.append(f"{folder}: {error}")
+                break
     ids = np.concatenate([no_ids(), *(part.ids for part in parts)])
     sizes = [len(part.ids) for part in parts]
     owners = np.repeat(np.arange(len(parts)), sizes)
@@ -285,6 +296,43 @@ def _index_of(folder: Path, manifest: Manifest, encoder: TargetEncoder) -> Index
             "same, holds too"
         )
     return Index(ids, owners, rows, tuple(parts), tuple(broken))
+
+
+class _Beside:
+    """A file without a name beside a store, for what does not fit into memory; none where the
+    folder cannot be written, or has no room.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: BinaryIO | None = None
+        self._moved: list[Movable] = []
+        self._may = True
+
+    def take(self, part: LoadedPart) -> None:
+        """Move what a part holds into the file, where that can be done."""
+        if not self._may or not isinstance(part, Movable):
+            return
+        try:
+            if self._file is None:
+                self._file = TemporaryFile(  # noqa: SIM115 - `close` ends it
+                    dir=self._folder, prefix=".unfolded-", suffix=".tmp"
+                )
+            part.move_to(self._file)
+        except OSError:  # it stays in memory, as all of a store did before
+            self._may = False
+        else:
+            self._moved.append(part)
+
+    def close(self) -> None:
+        """Let the parts find what they moved; the file lives as long as they do."""
+        if self._file is None:
+            return
+        with self._file as file:
+            if self._moved and file.seek(0, SEEK_END):
+                content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
+                for part in self._moved:
+                    part.found_in(content)
 
 
 def _refuse_incomplete(folder: Path, manifest: Manifest) -> None:

@@ -4,9 +4,10 @@ by document.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +38,8 @@ MOST_ORDERS = 257
 MOST_CONTEXT_STEPS = 2**22
 """Every one stands for eight uses of an id in a part, which has fewer entries than eight times
 this."""
+_ALIGNED = 64
+"""Bytes to whose multiples numbers of any size fit."""
 _BYTES_OF_RANK = 40
 """Memory of an id in a table of ranks."""
 
@@ -89,7 +92,9 @@ class Lists:
 
 
 class SparsePart:
-    """Encoded documents of one part; memory is about what they take on disk."""
+    """Encoded documents of one part; memory is about three times what they take on disk, unless
+    they are moved to a file of their own.
+    """
 
     def __init__(self, table: pa.Table, rules: SparseRules, path: str) -> None:
         """Take the columns of a part whose schema has been checked.
@@ -123,6 +128,38 @@ class SparsePart:
         tables = [self._ranks, *([] if self._contexts is None else [self._contexts.table])]
         self.nbytes = sum(column.nbytes for column in self._columns.values())
         self.nbytes += self.ids.nbytes + _BYTES_OF_RANK * sum(len(one.frequent) for one in tables)
+
+    def move_to(self, file: BinaryIO) -> None:
+        """Move the columns from memory to the end of a file; nothing can be read until `found_in`.
+
+        Args:
+            file: Open for writing.
+
+        Raises:
+            OSError: There is no room for them; they stay where they were.
+        """
+        places = {}
+        for name, column in self._columns.items():
+            start = _aligned(file)
+            file.write(np.ascontiguousarray(column.elements).data)
+            places[name] = start, column.elements.dtype, len(column.elements)
+        file.flush()
+        self._places = places
+        nothing = np.zeros(0, np.uint8)
+        self._columns = {
+            name: Lists(nothing, column.offsets) for name, column in self._columns.items()
+        }
+
+    def found_in(self, content: memoryview) -> None:
+        """Read the columns from now on in what was written by `move_to`.
+
+        Args:
+            content: All bytes of the file.
+        """
+        for name, (start, kind, count) in self._places.items():
+            if count:
+                elements = np.frombuffer(content, kind, count, start)
+                self._columns[name] = Lists(elements, self._columns[name].offsets)
 
     def decode(self, rows: NDArray[np.int64]) -> list[SparseTargets]:
         """The targets of these documents.
@@ -246,6 +283,12 @@ class SparsePart:
 
     def _take(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         return self._columns[name].take(rows)
+
+
+def _aligned(file: BinaryIO) -> int:
+    """Go to the end of a file, or a little beyond it, where numbers of any size may begin."""
+    end = file.seek(0, os.SEEK_END)
+    return file.seek(-(-end // _ALIGNED) * _ALIGNED)
 
 
 def _narrowed(numbers: NDArray[Any]) -> NDArray[Any]:

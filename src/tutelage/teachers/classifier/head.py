@@ -23,6 +23,7 @@ from tutelage.types import SILENT, Progress
 STRENGTHS = (1e4, 3e3, 1e3, 3e2, 1e2, 3e1, 1e1, 1.0)
 """L2 penalties tried, strongest first, so that each fit starts from a simpler one."""
 _FOLDS_TO_CHOOSE = 5
+_BLOCK_COLUMNS, _BLOCK_ROWS = 64, 8192
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def fit_heads(
     with progress.bar("Fitting the teacher's head", total=num_folds + 1, unit="fits") as advance:
         for fold in range(num_folds):
             out = fold_of_row == fold
-            path = _fit_path(features[~out], labels[~out], strengths, num_classes)
+            path = _fit_path(features, labels, np.flatnonzero(~out), strengths, num_classes)
             fold_heads.append(path)
             for index, (weight_CD, bias_C) in enumerate(path):
                 held_out[index, out] = log_softmax(
@@ -136,7 +137,10 @@ def fit_heads(
             held_out[:, np.arange(len(labels)), labels].mean(axis=1) if num_folds else np.zeros(1)
         )
         best = int(likelihood.argmax())
-        weight_CD, bias_C = _fit_path(features, labels, strengths[: best + 1], num_classes)[-1]
+        everywhere = np.arange(len(labels))
+        weight_CD, bias_C = _fit_path(
+            features, labels, everywhere, strengths[: best + 1], num_classes
+        )[-1]
         advance(1)
     temperature = fit_temperature(held_out[best], labels) if calibrate else 1.0
     chosen = [(weight_CD, bias_C)] + ([path[best] for path in fold_heads] if folds else [])
@@ -155,17 +159,42 @@ def fit_heads(
     )
 
 
+def _standardised(
+    features: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Some rows of the features with mean 0 and deviation 1, float32 `[N, D]`, and both, float64
+    `[D]`.
+
+    Block by block: features may fill half of the memory, and float64 copies of them would not fit.
+    """
+    width = features.shape[1]
+    mean_D, deviation_D = np.zeros(width), np.zeros(width)
+    for start in range(0, width, _BLOCK_COLUMNS):
+        block = np.ascontiguousarray(features[rows, start : start + _BLOCK_COLUMNS])
+        mean_D[start : start + _BLOCK_COLUMNS] = block.mean(axis=0, dtype=np.float64)
+        deviation_D[start : start + _BLOCK_COLUMNS] = block.std(axis=0, dtype=np.float64)
+    deviation_D = np.where(deviation_D < 1e-6, 1.0, deviation_D)
+    standard_ND = np.empty((len(rows), width), dtype=np.float32)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block = rows[start : start + _BLOCK_ROWS]
+        standard_ND[start : start + _BLOCK_ROWS] = (features[block] - mean_D) / deviation_D
+    return standard_ND, mean_D, deviation_D
+
+
 def _fit_path(
-    features: np.ndarray, labels: np.ndarray, strengths: Sequence[float], num_classes: int
+    features: np.ndarray,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    strengths: Sequence[float],
+    num_classes: int,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Heads on raw features for each penalty in turn, each starting from the one before."""
+    """Heads on raw features of some rows for each penalty in turn, each starting from the one
+    before.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    mean_D = features.mean(axis=0, dtype=np.float64)
-    deviation_D = features.std(axis=0, dtype=np.float64)
-    deviation_D = np.where(deviation_D < 1e-6, 1.0, deviation_D)
-    standard_ND = ((features - mean_D) / deviation_D).astype(np.float32)
+    standard_ND, mean_D, deviation_D = _standardised(features, rows)
     model = LogisticRegression(max_iter=300, tol=1e-4, warm_start=True)
     heads = []
     for strength in strengths:
@@ -174,7 +203,7 @@ def _fit_path(
             warnings.simplefilter(
                 "ignore", ConvergenceWarning
             )  # 300 steps from a warm start are near enough
-            model.fit(standard_ND, labels)
+            model.fit(standard_ND, labels[rows])
         weight_CD, bias_C = (
             np.asarray(model.coef_, np.float64),
             np.asarray(model.intercept_, np.float64),

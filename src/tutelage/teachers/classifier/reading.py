@@ -102,7 +102,9 @@ class TextReadings:
                 found.append((part_ids, features))
                 advance(len(rows))
         out = np.zeros((len(texts), found[0][1].shape[1] if found else 0), dtype=np.float32)
-        for part_ids, features in found:
+        found.reverse()
+        while found:  # each part is forgotten as soon as it has been copied
+            part_ids, features = found.pop()
             for text_id, of_text in zip(part_ids, features, strict=True):
                 out[rows_of[text_id]] = of_text
         return out

@@ -120,32 +120,54 @@ def write(
             _do(work, own, answer, writer, advance)
             if workers is not None:
                 workers.wait(advance)
-        take_over(writer, out)
+                take_over(writer, out)
         writer.finish()
     if missing:
         with storing(out):
             shutil.rmtree(out / WORKERS, ignore_errors=True)
 
 
-def follow(work: Work, rows: Iterable[Any], *, out: Path, mine: Crew) -> None:
+Handed = tuple[Work, Iterable[Any]]
+"""A worker's work, and all rows that it may be asked about."""
+
+
+def follow(handed: Callable[[], Handed], *, out: Path, mine: Crew) -> None:
     """Do this process's share of whatever the leader hands out, until it says that this was all.
+
+    Args:
+        handed: Gives the work and the rows, asked when there is something to do.
+        out: Folder of the store.
+        mine: This process and the others.
 
     Raises:
         DataError: The leader speaks of a row that this process has not.
         ProcessLost: Another process is gone.
     """
-    known = {row.example_id: row for row in rows}
+    known: dict[bytes, Any] = {}
+    work: Work | None = None
     while (told := mine.told()) is not None:
-        try:
-            own = [[known[name] for name in batch] for batch in mine.share(told)]
-        except KeyError as error:
-            raise DataError(
-                f"process {mine.rank} has other data than the leading process: every process needs "
-                "the same recipe and files"
-            ) from error
-        if own:
-            do_apart(work, own, out=out, name=f"{mine.rank:03d}")
+        if own := mine.share(told):
+            if work is None:
+                work, rows = handed()
+                known = {row.example_id: row for row in rows}
+            batches = [rows_named(batch, known, who=f"process {mine.rank}") for batch in own]
+            do_apart(work, batches, out=out, name=f"{mine.rank:03d}")
         mine.wait()
+
+
+def rows_named(names: Sequence[bytes], known: Mapping[bytes, Any], *, who: str) -> list[Any]:
+    """The rows of a batch by their content ids.
+
+    Raises:
+        DataError: One of them is not there.
+    """
+    try:
+        return [known[name] for name in names]
+    except KeyError as error:
+        raise DataError(
+            f"{who} has other data than the leading process: all need the same recipe and the same "
+            "files under the same paths"
+        ) from error
 
 
 class OthersOfCrew:

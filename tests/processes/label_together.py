@@ -44,6 +44,26 @@ def die_after(parts: int) -> None:
     sharing.SECONDS_PER_PART = 0.0
 
 
+def score(recipe: Path) -> None:
+    """Share the reading of test documents, and hold it against reading alone."""
+    import numpy as np
+
+    from tutelage.data import PreparedDocuments
+    from tutelage.evaluate.tokens.scores import score_models
+    from tutelage.tasks.language.data import load_teacher, prepare_language_data, teacher_tokenizer
+
+    loaded = load_recipe(recipe)
+    teacher = load_teacher(loaded)
+    data: PreparedDocuments = prepare_language_data(loaded, teacher_tokenizer(loaded))
+    given = (teacher, {"itself": teacher.language_model.model}, data.test)
+    shared = score_models(*given, batch_tokens=96, mine=crew())
+    for name, alone in score_models(*given, batch_tokens=96).items():
+        for key, values in vars(alone).items():
+            if values is not None:
+                np.testing.assert_array_equal(vars(shared[name])[key], values)
+    print("scores are equal", flush=True)
+
+
 if __name__ == "__main__":
     import torch
 
@@ -53,5 +73,8 @@ if __name__ == "__main__":
         recipes.remove("die")
         if crew().rank == 1:
             die_after(3)
+    if "score" in recipes:
+        recipes.remove("score")
+        score(Path(recipes[0]))
     for one in recipes:
         label(Path(one), Path(root) / Path(one).parent.name)

@@ -1,4 +1,5 @@
-"""Targets that two processes wrote are those that one writes, bit for bit, a killed one or not."""
+"""Targets that two processes wrote are those that one writes, bit for bit, one killed or not; and
+scores that they share are those of one."""
 
 from __future__ import annotations
 
@@ -75,9 +76,10 @@ def test_two_processes_write_what_one_writes(tmp_path: Path, model: Path) -> Non
     left = tmp_path / "two" / "sampled" / "tiny" / "targets" / WORKERS / "001"
     assert (left / "manifest.json").is_file(), died.stderr[-3000:]
     rows = TargetStore.open(left, allow_incomplete=True).ids
-    done = launch([SCRIPT, str(tmp_path / "two"), *map(str, jobs)])
+    done = launch([SCRIPT, str(tmp_path / "two"), "score", *map(str, jobs)])
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"workers of an earlier call had left {len(rows):,}" in done.stdout
+    assert done.stdout.count("scores are equal") == 2
     for job in jobs:
         label(job, tmp_path / "one" / job.parent.name)
         one, two = (

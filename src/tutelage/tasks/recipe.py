@@ -50,6 +50,9 @@ def _spelled_out(engine: Any) -> Any:
 
 AnyEngine = Annotated[Literal["ray"] | Engine, AfterValidator(_spelled_out)]
 
+ENGINE_UNUSED = (
+    "warning: engine is passed over: this teacher has no weights here, and one process asks it"
+)
 LATER_SECTIONS = ("label", "engine")
 """Sections that recipes of before did not have."""
 

@@ -47,7 +47,7 @@ from tutelage.tasks.classification.training import (
     word_layers,
 )
 from tutelage.tasks.estimates import require_disk, still_to_write
-from tutelage.tasks.recipe import read_back
+from tutelage.tasks.recipe import ENGINE_UNUSED, read_back
 from tutelage.tasks.task import Fingerprints, Student
 from tutelage.teachers.choosing import NOT_CHOSEN
 from tutelage.teachers.engine import workers_of
@@ -83,11 +83,11 @@ class ClassificationJob:
 
     @property
     def together(self) -> frozenset[str]:
-        """Training; and labelling, unless it is done elsewhere or by a teacher that is asked over a
-        network, or has members: those the leader alone asks.
+        """Training and evaluation; and labelling, unless it is done elsewhere, or by a teacher that
+        is asked over a network or has members: those the leader alone asks.
         """
         shared = self._shares_labelling and self.recipe.engine is None
-        return frozenset({"train", *(["write_targets"] if shared else [])})
+        return frozenset({"train", "evaluate", *(["write_targets"] if shared else [])})
 
     @property
     def _shares_labelling(self) -> bool:
@@ -218,6 +218,8 @@ class ClassificationJob:
         if not (mine := crew()).leads:
             follow(lambda: self.handed(folder), out=folder.targets_path, mine=mine)
             return {}
+        if self.recipe.engine is not None and not self._shares_labelling:
+            progress.say(ENGINE_UNUSED)
         teacher, out = self._teacher(folder).get(), folder.targets_path
         if isinstance(teacher, AnswersAsTheyCome):
             # Its answers are kept elsewhere; which of them hold may be another matter now.
@@ -323,8 +325,9 @@ class ClassificationJob:
 
     def evaluate(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """Measure everybody on the test rows."""
-        # All are trained: of what the teacher read, nothing is asked for any more.
-        shutil.rmtree(folder.readings_path, ignore_errors=True)
+        if crew().leads:
+            # All are trained: of what the teacher read, nothing is asked for any more.
+            shutil.rmtree(folder.readings_path, ignore_errors=True)
         return evaluate_run(
             self.recipe, folder, self.data, self.store, self._teacher(folder), progress=progress
         )

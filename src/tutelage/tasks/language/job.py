@@ -35,7 +35,7 @@ from tutelage.tasks.language.evaluating import evaluate_language_run, held_out_t
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.student_checking import require_language_students
 from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
-from tutelage.tasks.recipe import read_back
+from tutelage.tasks.recipe import ENGINE_UNUSED, read_back
 from tutelage.tasks.task import Fingerprints, Student
 from tutelage.teachers import CausalTeacher, label_documents
 from tutelage.teachers.engine import workers_of
@@ -75,11 +75,11 @@ class LanguageJob:
 
     @property
     def together(self) -> frozenset[str]:
-        """Training; and labelling, unless it is done elsewhere or by a teacher that is asked over a
-        network: that one the leader alone asks.
+        """Training and evaluation; and labelling, unless it is done elsewhere, or by a teacher that
+        is asked over a network: that one the leader alone asks.
         """
         shared = self.stores_targets and not self._is_served and self.recipe.engine is None
-        return frozenset({"train", *(["write_targets"] if shared else [])})
+        return frozenset({"train", "evaluate", *(["write_targets"] if shared else [])})
 
     @property
     def _is_served(self) -> bool:
@@ -166,6 +166,8 @@ class LanguageJob:
     def write_targets(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """A distribution for every token of train and validation."""
         if self._is_served:
+            if self.recipe.engine is not None:
+                progress.say(ENGINE_UNUSED)
             return self._ask_server(folder, progress)
         if not (mine := crew()).leads:
             follow(lambda: self.handed(folder), out=folder.targets_path, mine=mine)

@@ -43,6 +43,9 @@ else:  # the words of the table, as pydantic and the JSON schema want them
 class Engine(section(RayPool, name="Engine", kind="ray")):
     """A pool of actors of Ray that write the soft targets, each with the teacher in its memory."""
 
+    kind: Literal["ray"]
+    """Ray; the extra `ray` brings it."""
+
 
 def _spelled_out(engine: Any) -> Any:
     return Engine(kind="ray") if engine == "ray" else engine

@@ -24,13 +24,12 @@ from tutelage.runs import atomic_write_bytes, storing
 from tutelage.runs.files import link_or_copy
 from tutelage.targets import TargetWriter
 from tutelage.targets.manifest import FILE, OUTPUT_FILE
+from tutelage.targets.manifest import WORKERS_FOLDER as WORKERS
 from tutelage.types import EXAMPLE_ID_BYTES, SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WORKERS = ".workers"
-"""In the folder of a store: what workers have written and nobody has taken over yet."""
 SECONDS_PER_PART = 30.0
 """What a worker that is killed loses at most, of a slow teacher."""
 

@@ -79,7 +79,8 @@ class Sharded:
         Args:
             state: As from `state_dict`, sharded.
         """
-        whole = {name: whole_of(value) for name, value in state.items()}
+        # Copies, for uneven rows come padded.
+        whole = {name: whole_of(value).clone() for name, value in state.items()}
         places: dict[int, nn.Parameter] = {}
         named = list(self._model.named_parameters(remove_duplicate=False))
         for part, kind, known, hooks in self._before:
@@ -106,8 +107,9 @@ _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_state_dict_pre_hooks", "_sta
 
 def _layers(module: nn.Module, model: nn.Module) -> list[nn.Module]:
     """The repeated layers of a model of transformers; none of one that does not name them."""
-    names = getattr(below_adapters(model), "_no_split_modules", None) or ()
-    parts = (part for part in model.modules() if part is not module)
+    whole = (module, model, below_adapters(model))  # a small model of ours names itself
+    names = getattr(whole[-1], "_no_split_modules", None) or ()
+    parts = (part for part in model.modules() if not any(part is one for one in whole))
     return [part for part in parts if type(part).__name__ in names]
 
 
@@ -135,7 +137,13 @@ def write_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     import torch.distributed.checkpoint as dcp
 
     writer = dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)
-    dcp.save({name: value.detach() for name, value in tensors.items()}, storage_writer=writer)
+    found, seen = {}, set[int]()
+    for name, value in tensors.items():
+        place = local(value.detach()).untyped_storage().data_ptr()
+        # Of tied weights each name is written, from memory of its own.
+        found[name] = value.detach().clone() if place in seen else value.detach()
+        seen.add(place)
+    dcp.save(found, storage_writer=writer)
 
 
 def read_shards(folder: Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -88,12 +88,12 @@ def feed(inputs: Inputs, encoded: Sequence[Encoded], *, pad_id: int) -> dict[str
     Returns:
         Arrays by the names that `bundle` gives.
     """
-    lengths = np.array([len(one.ids) for one in encoded])
-    shape = len(encoded), max(1, int(lengths.max(initial=0)))
-    ids = np.full(shape, pad_id if inputs == "tokens" else 0, dtype=np.int64)
-    for row, one in zip(ids, encoded, strict=True):
-        row[: len(one.ids)] = one.ids
-    counts = np.arange(shape[1]) < lengths[:, None]
+    lengths = [len(one.ids) for one in encoded]
+    longest = max(1, max(lengths, default=0))
+    pad = [pad_id if inputs == "tokens" else 0]
+    rows = [one.ids + pad * (longest - len(one.ids)) for one in encoded]
+    ids = np.array(rows, dtype=np.int64).reshape(len(encoded), longest)
+    counts = np.arange(longest) < np.array(lengths, dtype=np.int64)[:, None]
     if inputs == "tokens":
         return {"input_ids": ids, "attention_mask": counts.astype(np.int64)}
     arrays = {"rows": ids, "mask": counts.astype(np.float32)}

@@ -52,7 +52,10 @@ def _spelled_out(engine: Any) -> Any:
     return Engine(kind="ray") if engine == "ray" else engine
 
 
-AnyEngine = Annotated[Literal["ray"] | Engine, AfterValidator(_spelled_out)]
+if TYPE_CHECKING:
+    AnyEngine = Engine
+else:  # a word, or its options
+    AnyEngine = Annotated[Literal["ray"] | Engine, AfterValidator(_spelled_out)]
 
 ENGINE_UNUSED = (
     "warning: engine is passed over: this teacher has no weights here, and one process asks it"

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -116,8 +117,8 @@ def _cluster(pool: RayPool) -> Iterator[Any]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray
-        import ray.data
+        ray: Any = import_module("ray")
+        import_module("ray.data")
     except ImportError:
         raise MissingExtra("ray", extra="ray", purpose="engine: ray") from None
     if ray.is_initialized():

@@ -24,8 +24,12 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("launched")
     os.environ["TUTELAGE_CACHE"] = str(folder / "cache")
     write_job(folder, write_teacher(folder / "model"))
-    text = (folder / "recipe.yaml").read_text().replace("{kind: rnn,", "{kind: rnn, dropout: 0,")
-    (folder / "recipe.yaml").write_text(text)
+    text = (
+        (folder / "recipe.yaml")
+        .read_text("utf-8")
+        .replace("{kind: rnn,", "{kind: rnn, dropout: 0,")
+    )
+    (folder / "recipe.yaml").write_text(text, encoding="utf-8")
     run_here(folder, root="alone")
     return folder
 
@@ -35,16 +39,16 @@ def killed(job: Path) -> tuple[int, str]:
     """What a launch leaves and says whose second process was killed while the student trained."""
     words = launcher(["-m", "tutelage", "train", "recipe.yaml", "--out", "two/tiny"])
     env = environment({"HF_HUB_OFFLINE": "1"})
-    with (job / "said").open("w") as said:
+    with (job / "said").open("w", encoding="utf-8") as said:
         started = subprocess.Popen(words, cwd=job, env=env, stdout=said, stderr=said)
         checkpoints = job / "two/tiny/students/gru/checkpoints"
         while started.poll() is None and not list(checkpoints.glob("step-*")):
             time.sleep(0.005)
-        assert started.poll() is None, (job / "said").read_text()
+        assert started.poll() is None, (job / "said").read_text("utf-8")
         os.kill(second_of(started.pid), signal.SIGKILL)
         code = started.wait(60)
     shutil.copytree(job / "two", job / "then-one")
-    return code, (job / "said").read_text()
+    return code, (job / "said").read_text("utf-8")
 
 
 def second_of(launcher_process: int) -> int:
@@ -52,7 +56,7 @@ def second_of(launcher_process: int) -> int:
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                parent = (folder / "stat").read_text("utf-8").rpartition(")")[2].split()[1]
                 if (
                     int(parent) == launcher_process
                     and b"\0RANK=1\0" in (folder / "environ").read_bytes()

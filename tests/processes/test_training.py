@@ -55,7 +55,7 @@ def test_two_processes_learn_what_one_does(done: Path, form: str, kind: str) -> 
 @pytest.mark.parametrize("form", FORMS)
 def test_two_processes_go_on_from_a_checkpoint_of_one(done: Path, form: str, kind: str) -> None:
     out = done / f"{form}-from-one" / kind
-    assert "going on from step 3" in (out / "said").read_text()
+    assert "going on from step 3" in (out / "said").read_text("utf-8")
     assert_same(out, done / "one" / kind)
 
 
@@ -68,5 +68,5 @@ def test_one_process_goes_on_from_a_checkpoint_of_two(done: Path, form: str, kin
     assert ("tensors.safetensors" in files) == (form == "whole")
     assert all(name.endswith((".safetensors", ".json")) for name in files)  # no pickle
     training.train(out, kind, training.targets(done / "targets"))
-    assert "going on from step 3" in (out / "said").read_text()
+    assert "going on from step 3" in (out / "said").read_text("utf-8")
     assert_same(out, done / "one" / kind)

@@ -67,7 +67,7 @@ def train(out: Path, kind: str, source: Any, *, stop: bool = False) -> None:
     except KeyboardInterrupt:
         return
     if crew().leads:
-        (out / "said").write_text("\n".join(progress.said))
+        (out / "said").write_text("\n".join(progress.said), encoding="utf-8")
         save_model(model, str(out / "weights.safetensors"))
 
 

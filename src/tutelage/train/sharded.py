@@ -11,6 +11,7 @@ Source: PyTorch FSDP2 (`fully_shard`; Zhao et al. 2023, arXiv:2304.11277, for th
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,9 @@ def read_shards(folder: Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
             if name in like
             else torch.zeros(kind.size, dtype=kind.properties.dtype)
         )
-    dcp.load(found, storage_reader=reader, no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*no_dist.*|.*single process.*")
+        dcp.load(found, storage_reader=reader, no_dist=True)
     return found
 
 

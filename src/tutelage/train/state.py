@@ -274,7 +274,8 @@ def set_random_state(state: Tensor, device: torch.device) -> None:
 
 def local(tensor: Tensor) -> Tensor:
     """What this process holds of a tensor: all of it, unless its rows are shared out."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor  # pyright: ignore[reportCallIssue]
+    found: Any = tensor
+    return found.to_local() if hasattr(found, "to_local") else tensor
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from aiohttp import web
 from tests.cascade.world import (
@@ -21,6 +22,7 @@ from tests.cascade.world import (
 
 from tutelage_runtime.cascade.audits import Audits
 from tutelage_runtime.cascade.recording import Recorder
+from tutelage_runtime.novelty import Novelty
 from tutelage_runtime.serving.answering import RawReply, Refusal, Reply
 
 
@@ -123,6 +125,34 @@ def test_what_is_audited_follows_the_promise(over, observed):
     run(scene, answer=disagreeing, draw=lambda: 0.0, audits=audits, certificates=[promised])
     audit = audits.of(promised)
     assert (audit.observed, audit.disagreed) == (observed, 1)
+
+
+@pytest.mark.parametrize("status", [101, 600, 999])
+def test_a_status_that_is_no_answer_is_not_passed_on(status):
+    """A 101 would make the connection of the client one of another protocol."""
+
+    async def odd(request):
+        response = web.Response(body=b"{}")
+        response.set_status(status, "Odd")
+        return response
+
+    async def scene(cascade, seen, got):
+        with pytest.raises(Refusal, match="sent a status that is no answer") as caught:
+            await cascade.answer(*asked(f"cat {UNSURE}"))
+        assert caught.value.status == 502
+
+    run(scene, answer=odd)
+
+
+def test_a_gate_of_other_features_is_no_reason_to_fail_a_client():
+    gate = Novelty(np.eye(3, dtype=np.float32), 1, 0.5)
+
+    async def scene(cascade, seen, got):
+        found = await cascade.answer(*asked(f"cat {SURE}"))
+        assert found.body == said("cat")
+
+    seen = run(scene, certificates=[certificate(novelty=gate)])
+    assert seen.passes == [("upstream", "student_failed")]
 
 
 def test_upstream_down_what_is_sure_is_answered_and_the_rest_gets_an_error_at_once():

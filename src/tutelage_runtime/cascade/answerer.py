@@ -185,6 +185,7 @@ class Cascade:
             return await self._forward(request, why="record", drawn=True)
         try:
             found = await self._students.look_up(asked)
+            why = self._unsure(found)  # a gate of features that the student lacks raises
         except Refusal as refusal:
             return await self._forward(request, why=refusal.code)
         except Exception as error:  # a graph that fails is no reason to fail a client
@@ -192,7 +193,7 @@ class Cascade:
             return await self._forward(request, why="student_failed")
         if self.mode == "shadow":
             return await self._compared(asked, request, found, why="shadow")
-        if why := self._unsure(found):
+        if why:
             if self._drawn(found):
                 return await self._compared(asked, request, found, why=why)
             return await self._forward(request, why=why, found=found)

@@ -16,7 +16,6 @@ from tutelage.data.lines import read_jsonl, read_separated
 from tutelage.data.parquet import read_parquet
 from tutelage.data.rows import Problems, Rows
 from tutelage.errors import TutelageError, nearest
-from tutelage.runs.remote import local_file
 from tutelage.urls import is_remote, url_of
 
 _MOST_NEIGHBOURS = 1000
@@ -39,6 +38,8 @@ def read_rows(
         here.
     """
     if is_remote(path):
+        from tutelage.runs.remote import local_file
+
         try:
             path = local_file(path)
         except FileNotFoundError:

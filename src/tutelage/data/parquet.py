@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from tutelage.data.limits import MOST_DEPTH, ReadingLimits, is_deeper
 from tutelage.data.rows import MOST_COLUMNS, Problems, Rows
-from tutelage.runs.pages import chunks_of, footer_of
 from tutelage.types import same_name
 
 if TYPE_CHECKING:
@@ -56,6 +55,8 @@ def _take(
     renamed = dict(zip(there, names, strict=True))
     needed = [name for name in there if renamed[name] in fields]
     with path.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as content:
+        from tutelage.runs.pages import footer_of
+
         footer = footer_of(content)
     described = _Described(plain.metadata, footer, needed)
     unfolded = max(described.unfolded_bytes, plain.metadata.num_rows * _ROW_OVERHEAD)
@@ -133,6 +134,8 @@ class _Described:
         """What the pages of the needed columns unpack to."""
         texts: dict[str, None] = {}
         kinds = [metadata.schema.column(place) for place in range(metadata.num_columns)]
+        from tutelage.runs.pages import chunks_of
+
         groups = chunks_of(footer, columns=len(kinds))
         for place, kind in enumerate(kinds):
             path = kind.path

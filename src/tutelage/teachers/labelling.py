@@ -78,7 +78,7 @@ def label(
         _label_as_they_come(teacher, examples, out=out, seed=seed, progress=progress)
     else:
         work = text_work(teacher, seed=seed, progress=progress)
-        write(work, examples, out=out, workers=workers, progress=progress)
+        write(work, examples, out=Path(out), workers=workers, progress=progress)
     return TargetStore.open(out, teacher=teacher.fingerprint, labels=teacher.labels)
 
 
@@ -190,7 +190,7 @@ def label_documents(
     work = document_work(
         teacher, documents, kind=kind, encoding=encoding, seed=seed, progress=progress
     )
-    write(work, documents, out=out, workers=workers, progress=progress)
+    write(work, documents, out=Path(out), workers=workers, progress=progress)
     return TargetStore.open(out)
 
 

@@ -7,7 +7,7 @@ LM_EVAL_VENV ?= .venv-lm-eval
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo demo-fast demo-lm test test-fast test-lm-eval test-servers check lint format bench clean
+.PHONY: demo demo-fast demo-lm test test-fast test-gpu test-lm-eval test-servers check lint format fuzz bench bench-gpu clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tutelage demo
@@ -24,6 +24,22 @@ test: $(VENV)/.developer
 
 test-fast: $(VENV)/.developer
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+# What computes on a CUDA device, under 8 minutes on one; without one it says so and ends well.
+HAS_GPU := 'import sys, torch; there = torch.cuda.is_available(); there or print("no CUDA device: skipped"); sys.exit(not there)'
+
+test-gpu: $(VENV)/.developer
+	! $(BIN)/python -c $(HAS_GPU) || $(BIN)/python -m pytest -m gpu tests/gpu --timeout=400
+
+# Sizes for one device of the H200 kind. TRL is installed into an environment of its own where it is missing.
+bench-gpu: $(VENV)/.developer
+	! $(BIN)/python -c $(HAS_GPU) || $(BIN)/python benchmarks/on_gpu.py
+
+# Inputs made by a fuzzer that sees which code they reach, some seconds for each reader.
+FUZZ_SECONDS ?= 10
+fuzz: $(VENV)/.developer
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.hostile.fuzzing all $(FUZZ_SECONDS)
 
 # lm-eval brings some 40 packages (pandas among them, which slows the start of every process): an environment of its own,
 # unless LM_EVAL_VENV names another.

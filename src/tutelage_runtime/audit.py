@@ -139,7 +139,7 @@ class Audit:
                 raise ValueError("numbers that no audit has")
             if len(found._owned) != len(found.rates):
                 raise ValueError(f"{len(found._owned)} bets, expected {len(found.rates)}")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise AuditError(
                 f"this is no state of an audit ({type(error).__name__}: {error}): begin a new one "
                 "with a new certificate"

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,9 @@ STUDENT = "student.json"
 GRAPH = "model.onnx"
 Inputs = Literal["tokens", "rows", "ngrams"]
 _LARGEST = 1 << 24
+_MOST_SAID = 300
+_MOST_ID = 1 << 31
+"""Tokens and places are counted in fewer bits than this by all that reads them."""
 
 
 class BundleError(Exception):
@@ -98,37 +102,44 @@ def read_bundle(folder: Path | str, *, verify: bool = True) -> Bundle:
     """
     folder = Path(folder)
     path = folder / STUDENT
-    if not path.is_file():
-        raise BundleError(
-            f"{folder} has no {STUDENT}: give a folder that tutelage export wrote, such as "
-            "runs/NAME/students/NAME/export/onnx"
-        )
-    if path.stat().st_size > _LARGEST:
-        raise BundleError(f"{path} is {path.stat().st_size:,} bytes long: export the student again")
     try:
+        if not path.is_file():
+            raise BundleError(
+                f"{folder} has no {STUDENT}: give a folder that tutelage export wrote, such as "
+                "runs/NAME/students/NAME/export/onnx"
+            )
+        if (size := path.stat().st_size) > _LARGEST:
+            raise BundleError(f"{path} is {size:,} bytes long: export the student again")
         values = json.loads(path.read_text("utf-8"))
         if (found := values.get("format")) != FORMAT:
             raise BundleError(
-                f"{path} is of format {found!r}; this version reads format {FORMAT}: install the "
-                "version of tutelage that wrote it, or export the student again"
+                f"{path} is of format {_named(found)}; this version reads format {FORMAT}: "
+                "install the version of tutelage that wrote it, or export the student again"
             )
-        bundle = _bundle(folder, values)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise BundleError(
-            f"{path} cannot be read ({type(error).__name__}: {error}): export the student again"
-        ) from None
-    if verify:
-        _verify(bundle)
-        if bundle.version != version_of(values):
-            raise BundleError(f"{path} was changed since it was written: export the student again")
+        bundle, version = _bundle(folder, values), version_of(values)
+        if verify:
+            _verify(bundle)
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        said = f"{type(error).__name__}: {error}"[:_MOST_SAID]
+        raise BundleError(f"{path} cannot be read ({said}): export the student again") from None
+    if verify and bundle.version != version:
+        raise BundleError(f"{path} was changed since it was written: export the student again")
     return bundle
 
 
 def _bundle(folder: Path, values: Mapping[str, Any]) -> Bundle:
     asked = values["question"]
     if values["inputs"] not in get_args(Inputs):
-        raise ValueError(f"inputs is {values['inputs']!r}")
-    return Bundle(
+        raise ValueError(f"inputs is {_named(values['inputs'])}")
+    bundle = Bundle(
         folder=folder,
         name=str(values["name"]),
         format_name=str(values["format_name"]),
@@ -145,6 +156,16 @@ def _bundle(folder: Path, values: Mapping[str, Any]) -> Bundle:
         files={str(name): str(digest) for name, digest in values["files"].items()},
         facts=dict(values["facts"]),
     )
+    labels, said = bundle.question.labels, bundle.question.instructions
+    if len(labels) < 2 or len(set(labels)) < len(labels):
+        raise ValueError(f"{len(labels)} labels; expected two or more, all different")
+    if said is not None and not isinstance(said, str):
+        raise TypeError(f"instructions are {type(said).__name__}, no text")
+    if not (math.isfinite(bundle.temperature) and bundle.temperature > 0):
+        raise ValueError(f"temperature is {bundle.temperature}; expected more than 0")
+    if not (1 <= bundle.max_length < _MOST_ID and 0 <= bundle.pad_id < _MOST_ID):
+        raise ValueError(f"max_length is {bundle.max_length} and pad_id {bundle.pad_id}")
+    return bundle
 
 
 def _verify(bundle: Bundle) -> None:
@@ -158,3 +179,9 @@ def _verify(bundle: Bundle) -> None:
                     f"{path} is not what was exported (its SHA-256 differs): export the student "
                     "again"
                 )
+
+
+def _named(value: Any) -> str:
+    """A value in a message, cut."""
+    said = repr(value)
+    return said if len(said) <= 60 else said[:60] + "..."

@@ -29,6 +29,7 @@ ALWAYS = -1.0
 """A threshold that every score is above."""
 _LARGEST = 1 << 26
 _LEAST = 1e-7
+_MOST_SAID = 300
 
 
 class CertificateError(Exception):
@@ -162,19 +163,20 @@ def read_certificate(
     advice = "certify the student again: tutelage certify RUN"
     values = json_of(path, advice)
     if (found := values.get("format")) != FORMAT:
-        raise CertificateError(f"{path} is of format {found!r}, expected {FORMAT}: {advice}")
+        raise CertificateError(
+            f"{path} is of format {repr(found)[:60]}, expected {FORMAT}: {advice}"
+        )
     try:
         is_whole = values["sum"] == certificate_sum(values)
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         is_whole = False
     if not is_whole:
         raise CertificateError(f"{path} is not what was written (its sum differs): {advice}")
     try:
         certificate = _certificate(values, _gate(path.parent, values["novelty"], advice))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CertificateError(
-            f"{path} cannot be read ({type(error).__name__}: {error}): {advice}"
-        ) from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        said = f"{type(error).__name__}: {error}"[:_MOST_SAID]
+        raise CertificateError(f"{path} cannot be read ({said}): {advice}") from None
     if student is not None and certificate.student != student:
         raise CertificateError(
             f"{path} is of the student {certificate.student}, and this one is {student}: {advice}"
@@ -220,20 +222,29 @@ def _certificate(values: Mapping[str, Any], gate: Novelty | None) -> Certificate
         str(label): None if limit is None else float(limit)
         for label, limit in values["thresholds"].items()
     }
+    weights = tuple(float(weight) for weight in values["score"]["weights"])
+    if len(weights) not in (0, 4) or not all(map(math.isfinite, weights)):
+        raise ValueError(f"{len(weights)} weights of the score; expected none or 4 numbers")
+    if len(values["labels"]) < 2:
+        raise ValueError(f"{len(values['labels'])} labels; expected two or more")
+    audit, disagreement = dict(values["audit"]), float(values["disagreement"])
+    shares = float(audit.get("share", 0)), float(audit.get("alpha", 0.01))
+    if not (0 < disagreement < 1 and 0 <= shares[0] <= 1 and 0 < shares[1] < 1):
+        raise ValueError(f"disagreement {disagreement}, share and alpha of audits {shares}")
     return Certificate(
         student=str(values["student"]),
         labels=tuple(map(str, values["labels"])),
         against=values["against"],
         over=values["over"],
-        disagreement=float(values["disagreement"]),
+        disagreement=disagreement,
         confidence=float(values["confidence"]),
         rows=int(values["rows"]),
         thresholds=thresholds,
         coverage=float(values["coverage"]),
         disagreed=int(values["disagreed"]),
         bound=float(values["bound"]),
-        score=Score(tuple(float(weight) for weight in values["score"]["weights"])),
+        score=Score(weights),
         novelty=gate,
-        audit=dict(values["audit"]),
+        audit=audit,
         values=dict(values),
     )

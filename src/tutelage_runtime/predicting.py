@@ -11,7 +11,6 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from tutelage_runtime.session import Student
 
 TEXTS_AT_ONCE = 1024
-_LONGEST_CELL = 1 << 24
+_LONGEST_CELL = _LONGEST_LINE = 1 << 24
 
 
 def main(
@@ -86,9 +85,22 @@ def _run(options: argparse.Namespace) -> int:
 
 def _answer(student: Student, texts: Iterable[str], show: Callable[..., str]) -> None:
     labels, coming = student.labels, iter(texts)
-    while part := list(islice(coming, TEXTS_AT_ONCE)):
+    while part := _part(coming):
         for text, probs in zip(part, student.probs(part).tolist(), strict=True):
             sys.stdout.write(show(text, dict(zip(labels, probs, strict=True))) + "\n")
+
+
+def _part(coming: Iterator[str]) -> list[str]:
+    """The next texts, fewer of long ones."""
+    part: list[str] = []
+    characters = 0
+    while len(part) < TEXTS_AT_ONCE and characters < _LONGEST_LINE:
+        text = next(coming, None)
+        if text is None:
+            break
+        part.append(text)
+        characters += len(text)
+    return part
 
 
 def _as_line(text: str, probs: dict[str, float]) -> str:
@@ -121,13 +133,26 @@ def _reader(path: Path, field: str) -> Callable[[TextIO], Iterator[str]]:
             )
 
 
+def _bounded(file: TextIO) -> Iterator[str]:
+    """The lines of a file, none of which is all of a large one."""
+    number = 0
+    while line := file.readline(_LONGEST_LINE):
+        number += 1
+        if len(line) == _LONGEST_LINE:
+            raise TextError(
+                f"{getattr(file, 'name', 'stdin')}, line {number} has {_LONGEST_LINE:,} characters "
+                "or more: cut it"
+            )
+        yield line
+
+
 def _lines(file: TextIO) -> Iterator[str]:
-    return (line.rstrip("\r\n") for line in file)
+    return (line.rstrip("\r\n") for line in _bounded(file))
 
 
 def _cells(file: TextIO, path: Path, field: str, delimiter: str) -> Iterator[str]:
     csv.field_size_limit(_LONGEST_CELL)
-    rows = csv.DictReader(file, delimiter=delimiter)
+    rows = csv.DictReader(_bounded(file), delimiter=delimiter)
     if field not in (found := rows.fieldnames or ()):
         raise _no_field(path, field, found)
     for number, row in enumerate(rows, start=1):
@@ -137,7 +162,7 @@ def _cells(file: TextIO, path: Path, field: str, delimiter: str) -> Iterator[str
 
 
 def _values(file: TextIO, path: Path, field: str) -> Iterator[str]:
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(_bounded(file), start=1):
         if not line.strip():
             continue
         try:

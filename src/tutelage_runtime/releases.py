@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -27,6 +28,10 @@ FORMAT = 1
 CURRENT = "current.json"
 VERSIONS = "versions"
 CERTIFICATE_FILES = ("certificate.json", "novelty.npz")
+_NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
+"""Of a version; so it leads to no other folder."""
+_LARGEST = 1 << 24
+_MOST_SAID = 300
 BESIDE = (*CERTIFICATE_FILES, "student.json", "parity.json", "MODEL_CARD.md")
 """What is copied besides the files that answering needs."""
 
@@ -76,16 +81,19 @@ def history(folder: Path) -> list[Release]:
     if not path.is_file():
         return []
     try:
+        if (size := path.stat().st_size) > _LARGEST:
+            raise ValueError(f"{size:,} bytes")
         values = json.loads(path.read_text("utf-8"))
         if values["format"] != FORMAT:
             raise ValueError(f"format {values['format']!r}, expected {FORMAT}")
         found = [Release(**one) for one in values["releases"]]
-        if not found or any(Path(one.version).name != one.version for one in found):
+        if not found or not all(_NAME.fullmatch(one.version) for one in found):
             raise ValueError("no versions")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        said = f"{type(error).__name__}: {error}"[:_MOST_SAID]
         raise ReleaseError(
-            f"{path} cannot be read ({type(error).__name__}: {error}): put it back from a copy, or "
-            f"remove it and promote one of {folder / VERSIONS}"
+            f"{path} cannot be read ({said}): put it back from a copy, or remove it and promote "
+            f"one of {folder / VERSIONS}"
         ) from None
     return found
 

@@ -51,6 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also without a certificate, as where no cascade needs one",
     )
+    step.add_argument(
+        "--shadow",
+        type=Path,
+        metavar="DIR",
+        help="the --state of a server that it answered beside (serve --candidate): say what was "
+        "found there",
+    )
+    step.add_argument(
+        "--shadowed",
+        type=int,
+        metavar="N",
+        help="refuse it with fewer answers compared there than N, or where it failed at a request",
+    )
     step = steps.add_parser("rollback", help="put the version before in service again")
     step.add_argument("folder", type=Path, help="of versions")
     step.add_argument("--to", metavar="VERSION", help="this one [the one before the current]")
@@ -83,9 +96,41 @@ def run(options: argparse.Namespace) -> int:
                 f"{options.student} has no certificate: tutelage certify makes one, or say "
                 "--uncertified"
             )
+        _require_shadowed(options)
         found = releases.promote(options.student, options.folder)
     sys.stdout.write(f"{found.version} is in service ({found.why})\n")
     return 0
+
+
+def _require_shadowed(options: argparse.Namespace) -> None:
+    """Say what was found of a candidate beside the students in service; refuse what is too little.
+
+    Raises:
+        ReleaseError: It was not seen enough, or failed.
+    """
+    from tutelage_runtime.bundle import read_bundle
+    from tutelage_runtime.releases import ReleaseError
+    from tutelage_runtime.shadowing import RecordError, read_record
+
+    if options.shadow is None:
+        if options.shadowed is not None:
+            raise ReleaseError("--shadowed needs --shadow DIR, the --state of the server")
+        return
+    version = read_bundle(options.student).version
+    try:
+        record = read_record(options.shadow, version)
+    except RecordError as error:
+        raise ReleaseError(str(error)) from None
+    answers = 0 if record is None else record.answers
+    if options.shadowed is not None and answers < options.shadowed:
+        raise ReleaseError(
+            f"{answers:,} answers of {version} were compared ({options.shadow}), "
+            f"{options.shadowed:,} are asked for: let it answer beside for longer (serve "
+            "--candidate)"
+        )
+    if options.shadowed is not None and record is not None and record.failed:
+        raise ReleaseError(f"{version} failed at {record.failed:,} requests: see the server's log")
+    sys.stdout.write(f"{version}: {'was never a candidate' if record is None else record}\n")
 
 
 def _show(folder: Path, *, as_json: bool) -> None:

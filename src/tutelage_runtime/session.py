@@ -23,6 +23,7 @@ MOST_PLACES = 1024
 LSTM takes 0.20 ms a text with this, 0.36 with four times as much, and 20 MB less."""
 MOST_TEXTS = 256
 """Of one batch."""
+_MOST_SAID = 300
 
 
 class Student:
@@ -98,7 +99,20 @@ class Student:
 
     def _run(self, encoded: Sequence[Encoded]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         arrays = feed(self.bundle.inputs, encoded, pad_id=self.bundle.pad_id)
-        logits, features = self._graph.run(["logits", "features"], arrays)
+        try:
+            logits, features = self._graph.run(["logits", "features"], arrays)
+        except Exception as error:  # of the library's own, which have no class in common
+            said = f"{type(error).__name__}: {error}"[:_MOST_SAID]
+            raise BundleError(
+                f"{self.bundle.folder / GRAPH} cannot read a text ({said}): export the student "
+                "again"
+            ) from error
+        shape = getattr(logits, "shape", ()), getattr(features, "shape", ())
+        if shape[0] != (len(encoded), len(self.labels)) or shape[1][:1] != (len(encoded),):
+            raise BundleError(
+                f"{self.bundle.folder / GRAPH} gives arrays of shapes {shape[0]} and {shape[1]} "
+                f"for {len(encoded)} texts and {len(self.labels)} labels: export the student again"
+            )
         return logits, features
 
 

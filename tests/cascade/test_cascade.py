@@ -6,6 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from aiohttp import web
 from tests.cascade.world import (
@@ -21,6 +22,7 @@ from tests.cascade.world import (
 
 from tutelage_runtime.cascade.audits import Audits
 from tutelage_runtime.cascade.recording import Recorder
+from tutelage_runtime.novelty import Novelty
 from tutelage_runtime.serving.answering import RawReply, Refusal, Reply
 
 
@@ -125,6 +127,34 @@ def test_what_is_audited_follows_the_promise(over, observed):
     assert (audit.observed, audit.disagreed) == (observed, 1)
 
 
+@pytest.mark.parametrize("status", [101, 600, 999])
+def test_a_status_that_is_no_answer_is_not_passed_on(status):
+    """A 101 would make the connection of the client one of another protocol."""
+
+    async def odd(request):
+        response = web.Response(body=b"{}")
+        response.set_status(status, "Odd")
+        return response
+
+    async def scene(cascade, seen, got):
+        with pytest.raises(Refusal, match="sent a status that is no answer") as caught:
+            await cascade.answer(*asked(f"cat {UNSURE}"))
+        assert caught.value.status == 502
+
+    run(scene, answer=odd)
+
+
+def test_a_gate_of_other_features_is_no_reason_to_fail_a_client():
+    gate = Novelty(np.eye(3, dtype=np.float32), 1, 0.5)
+
+    async def scene(cascade, seen, got):
+        found = await cascade.answer(*asked(f"cat {SURE}"))
+        assert found.body == said("cat")
+
+    seen = run(scene, certificates=[certificate(novelty=gate)])
+    assert seen.passes == [("upstream", "student_failed")]
+
+
 def test_upstream_down_what_is_sure_is_answered_and_the_rest_gets_an_error_at_once():
     async def scene(cascade, seen, got):
         assert isinstance(await cascade.answer(*asked(f"cat {SURE}")), Reply)  # an audit that fails
@@ -150,6 +180,7 @@ def test_an_upstream_with_errors_is_no_reason_to_fail_what_is_sure(status):
 
     seen = run(scene, answer=failing, draw=lambda: 0.0)
     assert seen.comparisons == []
+    assert seen.misses == [("upstream_status", True), ("upstream_status", False)]
 
 
 def test_nothing_hangs_on_a_slow_upstream():
@@ -164,6 +195,41 @@ def test_nothing_hangs_on_a_slow_upstream():
         assert caught.value.status == 504
 
     run(scene, answer=slow, draw=lambda: 0.0, seconds=0.7)
+
+
+@pytest.mark.parametrize("over", ["all", "answered"])
+def test_audits_of_a_slow_upstream_count_when_they_come(over):
+    audits, promised = Audits(None), certificate(over=over)
+
+    async def slow(request):
+        await asyncio.sleep(0.8)
+        return await disagreeing(request)
+
+    async def scene(cascade, seen, got):
+        assert isinstance(await cascade.answer(*asked(f"cat {SURE}")), Reply)  # after 0.5 s
+        assert seen.passes == [("student", "audit_late")]
+        assert isinstance(await cascade.answer(*asked(f"cat {UNSURE}")), RawReply)
+
+    seen = run(scene, answer=slow, draw=lambda: 0.0, audits=audits, certificates=[promised])
+    audit = audits.of(promised)
+    assert (audit.observed, audit.disagreed) == (2 if over == "all" else 1, 1)
+    assert seen.misses == []
+
+
+def test_audits_that_never_come_are_counted_and_the_worst_is_told():
+    audits, promised = Audits(None), certificate()
+
+    async def scene(cascade, seen, got):
+        for _ in range(8):
+            assert isinstance(await cascade.answer(*asked(f"cat {SURE}")), Reply)
+
+    seen = run(
+        scene, url="http://127.0.0.1:9", draw=lambda: 0.0, audits=audits, certificates=[promised]
+    )
+    assert seen.misses == [("upstream_unreachable", True)] * 8
+    assert seen.passes == [("student", "audit_failed")] * 8
+    assert (audits.of(promised).observed, audits.of(promised).broken) == (0, False)
+    assert seen.worst > 100
 
 
 def test_an_endless_response_is_cut():
@@ -195,6 +261,7 @@ def test_refusals_of_the_upstream_are_no_disagreements():
 
     seen = run(scene, answer=refusing, mode="shadow")
     assert seen.comparisons == [(None, True)]
+    assert seen.misses == [("unanswered", True)]
 
 
 def test_what_was_forwarded_is_kept_without_any_key(tmp_path: Path):

@@ -40,6 +40,7 @@ def test_with_one_it_is_a_cascade_and_the_key_is_never_shown():
         (URL, True, "give --upstream-key-env"),
         ([*URL, "--upstream-key-env", "KEY"], False, "KEY is not set"),
         ([*URL, "--upstream-seconds", "0"], False, "above 0"),
+        ([*URL, "--audit-seconds", "0"], False, "--audit-seconds must be above 0"),
     ],
 )
 def test_contradictions_are_told(words, has_token, message):

@@ -89,7 +89,9 @@ class Seen:
 
     passes: list[tuple[str, str]] = field(default_factory=list)
     comparisons: list[tuple[bool | None, bool]] = field(default_factory=list)
+    misses: list[tuple[str, bool]] = field(default_factory=list)
     broken: bool = False
+    worst: float = 1.0
 
     def passed(self, *, by: str, why: str) -> None:
         self.passes.append((by, why))
@@ -97,8 +99,12 @@ class Seen:
     def compared(self, student: str, *, agreed: bool | None, sure: bool) -> None:
         self.comparisons.append((agreed, sure))
 
-    def audited(self, student: str, *, e_value: float, broken: bool) -> None:
-        self.broken = broken
+    def audited(self, student: str, *, e_value: float, broken: bool, worst: float) -> None:
+        self.broken, self.worst = broken, worst
+
+    def missed(self, student: str, *, why: str, sure: bool, worst: float) -> None:
+        self.misses.append((why, sure))
+        self.worst = worst
 
     def waited(self, seconds: float) -> None:
         pass

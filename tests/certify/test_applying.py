@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,47 @@ def test_a_gate_is_read_as_it_was_written() -> None:
     for content in (b"", b"PK\x03\x04", novelty_bytes(Novelty(GATE.reference, 9, 0.5))):
         with pytest.raises(ValueError, match="no novelty gate"):
             read_novelty(content)
+
+
+def test_a_gate_of_other_methods_or_that_unfolds_is_none() -> None:
+    """Seen by the fuzzer: libraries below raise errors of a dozen kinds."""
+    sound = novelty_bytes(GATE)
+    at = sound.rindex(b"PK\x01\x02")
+    for offset, value in ((6, 80), (8, 1), (10, 99)):  # version, encryption, method
+        changed = bytearray(sound)
+        changed[at + offset] = value
+        with pytest.raises(ValueError, match="no novelty gate"):
+            read_novelty(bytes(changed))
+    file = io.BytesIO()
+    np.savez_compressed(file, reference=np.zeros((4000, 50)), neighbours=1, threshold=0.5)
+    with pytest.raises(ValueError, match="unfolds to more than its size"):
+        read_novelty(file.getvalue())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"labels": ["one"]},
+        {"rows": float("inf")},
+        {"disagreement": 10**400},
+        {"disagreement": 0},
+        {"score": {"weights": [1.0]}},
+        {"score": {"weights": [1, 1, 1, float("nan")]}},
+        {"audit": {"share": "all"}},
+        {"audit": {"alpha": 2}},
+        {"novelty": 5},
+    ],
+)
+def test_values_that_nobody_writes_are_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
+    path = write(tmp_path, None)
+    values = json.loads(path.read_text("utf-8")) | changed
+    try:
+        values["sum"] = certificate_sum(values)
+    except ValueError:  # what JSON has no word for
+        values["sum"] = ""
+    path.write_text(json.dumps(values), "utf-8")
+    with pytest.raises(CertificateError):
+        read_certificate(tmp_path)
 
 
 def test_distances_are_one_less_the_mean_cosine_of_the_nearest() -> None:

@@ -105,7 +105,14 @@ def test_evidence_never_overflows() -> None:
 
 def test_what_is_no_state_is_refused() -> None:
     state = Audit(CONTRACT).state()
-    for wrong in ({}, state | {"format": 2}, state | {"owned": [1]}, state | {"disagreed": 3}):
+    large = state | {"contract": 10**400}
+    for wrong in (
+        {},
+        large,
+        state | {"format": 2},
+        state | {"owned": [1]},
+        state | {"disagreed": 3},
+    ):
         with pytest.raises(AuditError, match="no state of an audit"):
             Audit.restore(wrong)
     with pytest.raises(AuditError, match="above 0 and below 1"):

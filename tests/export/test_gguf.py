@@ -17,7 +17,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 from tutelage.errors import ExportFailed, ModelError
 from tutelage.export import gguf
 from tutelage.export.gguf import splitting_of, write_f16, write_q8_0
-from tutelage.export.subject import Subject
+from tutelage.export.gguf_card import normalization
+from tutelage.export.subject import Origin, Subject
 
 SIZES = {
     "hidden_size": 64,
@@ -79,6 +80,28 @@ def test_eight_bits_are_smaller_and_near(tmp_path):
     assert byte["bytes"] < half["bytes"]
     assert 1e-7 < byte["mean_kl"] < 0.01
     assert byte["kept_f16"] == 2  # 80 is no multiple of 32
+
+
+def test_a_normalizer_that_llama_cpp_leaves_out_is_told(tmp_path):
+    folder = student(tmp_path / "one")
+    assert normalization(folder) == {}
+    path = folder / "tokenizer.json"
+    settings = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**settings, "normalizer": {"type": "NFC"}}), "utf-8")
+    (tmp_path / "out").mkdir()
+    origin = Origin(
+        facts={"teacher": {"model": "big/one", "kind": "language_model"}},
+        numbers={"one": {"perplexity": {"value": 12.5, "low": 12.0, "high": 13.0}}},
+    )
+    write_f16(Subject(folder, "one", origin), tmp_path / "out")
+    facts = json.loads((tmp_path / "out/parity.json").read_text("utf-8"))
+    assert facts["normalizer"] == "NFC"
+    assert (facts["decomposed_texts"], facts["decomposed_read_otherwise"]) == (10, 9)
+    card = (tmp_path / "out/MODEL_CARD.md").read_text("utf-8")
+    assert "of 10 decomposed texts 9 are read as other tokens" in card
+    assert "big/one (kind `language_model`)" in card
+    assert "| perplexity | 12.5 [12, 13] |" in card
+    assert "pipeline_tag: text-generation" in card
 
 
 def test_queries_in_the_wrong_order_are_found_out(tmp_path, monkeypatch):

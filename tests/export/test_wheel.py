@@ -14,9 +14,11 @@ import pytest
 from tests.runtime.slim_environment import call, slim_environment
 from tests.runtime.tiny_bundles import LABELS, write_ngrams, write_tokens
 
-from tutelage.errors import ModelError
+from tutelage.errors import ModelError, RecipeError
 from tutelage.export import Origin, Subject, export
+from tutelage.export.subject import Package
 from tutelage.export.wheel import REQUIRES, REQUIRES_PYTHON, package_name, write_wheel
+from tutelage.recipes.exporting import export_student
 from tutelage.students import load_classifier
 from tutelage.students.vocabulary.training import train_tokenizer
 from tutelage_runtime import load
@@ -139,6 +141,37 @@ def test_the_format_leaves_a_wheel_and_its_card(student, tmp_path, monkeypatch):
     found = package.classify_one("a great film").probs
     assert tuple(found) == package.LABELS
     np.testing.assert_allclose([list(found.values())], expected, atol=0.05)
+
+
+def test_a_name_and_a_version_are_taken_as_given(student, tmp_path):
+    subject = Subject(student("linear"), "linear", package=Package("Acme-Sentiment", "1.2.0"))
+    facts = export("wheel", subject, tmp_path / "wheel")
+    assert facts["wheel"] == "acme_sentiment-1.2.0-py3-none-any.whl"
+    described = (tmp_path / "wheel/MODEL_CARD.md").read_text()
+    assert 'acme_sentiment.classify_one("Some text.")' in described
+    metadata = zipfile.ZipFile(tmp_path / "wheel" / facts["wheel"]).read(
+        "acme_sentiment-1.2.0.dist-info/METADATA"
+    )
+    assert b"\nName: acme-sentiment\nVersion: 1.2.0\n" in metadata
+
+
+@pytest.mark.parametrize(
+    ("package", "message"),
+    [
+        (Package("acme sentiment"), "'acme sentiment' is no name of a package"),
+        (Package("-acme"), "'-acme' is no name"),
+        (Package("a\n"), "is no name"),
+        (Package("naïve"), "is no name"),
+        (Package("3m"), "begins with a digit .* such as student-3m"),
+        (Package("NumPy"), "name of something else that Python has"),
+        (Package("acme", "one"), "'one' is no version"),
+    ],
+)
+def test_what_pip_could_not_install_is_refused_before_any_work(student, package, message):
+    with pytest.raises(ModelError, match=message):
+        export_student(student("linear"), "wheel", package=package)
+    with pytest.raises(RecipeError, match="onnx is no package: give --name and --version with"):
+        export_student(student("linear"), "onnx", package=package)
 
 
 def test_names_become_such_that_python_imports_and_nothing_else_has():

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tutelage.runs.pages import columns_of
+from tutelage.runs.pages import chunks_of, columns_of, footer_of
 
 
 def written(table: pa.Table, **options) -> bytes:
@@ -93,7 +93,59 @@ def test_headers_that_make_no_sense_are_refused(filler):
     broken = bytearray(content)
     at = column.data_page_offset
     broken[at : at + column.total_compressed_size] = filler * column.total_compressed_size
-    with pytest.raises(ValueError, match="it has a page"):
+    with pytest.raises(ValueError, match="it has a"):
         columns_of(bytes(broken), metadata, names=["it"])
+
+
+def test_a_column_that_contradicts_its_schema_does_not_end_the_process():
+    """pyarrow's `row_group(0).column(0)` does: its C++ throws and its Python does not catch."""
+    content = written(pa.table({"it": [[1], [2, 3], None]}))
+    optional, required = b"\x02\x18\x02it", b"\x00\x18\x02it"
+    assert content.count(optional) == 1
+    content = content.replace(optional, required)  # so that histograms of levels are too long
+    assert unfolded(content, "it") > 0
+    with pytest.raises(OSError, match="histogram size mismatch"):
+        pq.ParquetFile(pa.BufferReader(content)).read()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c[:-4] + b"PAR2", "no footer"),
+        (lambda c: c[:-8] + b"\xff\xff\xff\x7fPAR1", "no footer"),
+        (lambda c: c[-4:], "no footer"),
+        (lambda c: c[:-8] + b"\x00\x00\x00\x00PAR1", "without an end"),
+        (lambda c: c + b"\x49\x1c\x00\x00\x04\x00\x00\x00PAR1", "without all of its 1 columns"),
+        (lambda c: c + b"\x49\xf9\xff\xff\xff\x7f\x06\x00\x00\x00PAR1", "makes no sense"),
+        (lambda c: c + b"\x49" * 60 + b"\x3c\x00\x00\x00PAR1", "makes no sense"),
+    ],
+)
+def test_footers_that_make_no_sense_are_refused(change, message):
+    content = written(pa.table({"it": [1, 2, 3]}))
+    metadata = pq.read_metadata(pa.BufferReader(content))
+    with pytest.raises(ValueError, match=message):
+        columns_of(change(content), metadata, names=["it"])
+
+
+def test_the_footer_is_read_as_pyarrow_reads_it():
+    table = pa.table({"it": [f"{row % 7} words" for row in range(5000)], "other": range(5000)})
+    content = written(table, row_group_size=1000, compression="zstd")
+    metadata = pq.read_metadata(pa.BufferReader(content))
+    groups = chunks_of(footer_of(content), columns=2)
+    assert len(groups) == metadata.num_row_groups == 5
+    for group, chunks in enumerate(groups):
+        for place, chunk in enumerate(chunks):
+            told = metadata.row_group(group).column(place)
+            assert chunk.values == told.num_values
+            assert chunk.unfolded == told.total_uncompressed_size
+            assert chunk.size == told.total_compressed_size
+            assert chunk.data_at == told.data_page_offset
+            assert chunk.dictionary_at == (told.dictionary_page_offset or 0)
+
+
+def test_pages_beyond_the_end_are_refused():
+    content = written(pa.table({"it": range(5000)}), use_dictionary=False, compression="none")
+    metadata = pq.read_metadata(pa.BufferReader(content))
+    footer_alone = content[-8 - len(footer_of(content)) :]
     with pytest.raises(ValueError, match="lies outside of it"):
-        columns_of(content[: at + 1], metadata, names=["it"])
+        columns_of(footer_alone, metadata, names=["it"])

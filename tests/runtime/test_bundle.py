@@ -39,6 +39,20 @@ def test_names_and_facts_may_change(copied):
         ({"question": []}, r"cannot be read \(TypeError"),
         ({"files": {"../student.json": "0"}}, "is not there: export the student again"),
         ({"files": {"model.onnx": "0"}}, "is not what was exported"),
+        ({"temperature": 10**400}, r"cannot be read \(OverflowError"),
+        ({"temperature": 0}, "temperature is 0.0; expected more than 0"),
+        ({"max_length": float("inf")}, r"cannot be read \(OverflowError"),
+        ({"pad_id": -1}, "pad_id -1"),
+        ({"files": {"x" * 5000: "0"}}, r"cannot be read \(OSError: .{0,300}: export"),
+        (
+            {"question": {"labels": ["a", "a"], "descriptions": {}, "instructions": None}},
+            "2 labels",
+        ),
+        ({"question": {"labels": ["a", "b"], "descriptions": {}, "instructions": 5}}, "no text"),
+        (
+            {"inputs": "tokens", "max_length": 16, "files": {"\ud800": "0"}},
+            "cannot be read|not there",
+        ),
     ],
 )
 def test_what_was_changed_is_refused(copied, values, message):

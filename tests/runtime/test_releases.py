@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from tests.cascade.test_process import certify
 
-from tutelage_runtime import releases
+from tutelage_runtime import releases, releasing
 from tutelage_runtime.bundle import BundleError
 from tutelage_runtime.releases import ReleaseError, history, promote, resolved, roll_back, versions
 from tutelage_runtime.session import load
+from tutelage_runtime.shadowing import Compared, Shadowing, write_record
 
 
 @pytest.fixture
@@ -131,3 +132,25 @@ def test_the_command(two, tmp_path, capsys):
     assert len(told["releases"]) == 3
     assert main(["release", "list", str(service)]) == 0
     assert capsys.readouterr().out.count("*") == 1
+
+
+def test_what_a_candidate_was_seen_to_do_is_said_and_may_be_asked_for(two, tmp_path, capsys):
+    service, state = tmp_path / "service", tmp_path / "state"
+    words = ["promote", str(two[1]), str(service)]
+    assert releasing.main([*words, "--shadowed", "9"]) == 2
+    words += ["--shadow", str(state)]
+    record = Shadowing(load(two[1]).version, compared={"student": Compared(8, 7, 0.8, 8)})
+    record.compared["upstream"] = Compared()
+    write_record(state, record)
+    assert releasing.main([*words, "--shadowed", "9"]) == 2
+    assert "8 answers of" in capsys.readouterr().err
+    record.failed = 1
+    write_record(state, record)
+    assert releasing.main([*words, "--shadowed", "8"]) == 2
+    assert "failed at 1 requests" in capsys.readouterr().err
+    assert not service.exists()
+    record.failed = 0
+    write_record(state, record)
+    assert releasing.main([*words, "--shadowed", "8"]) == 0
+    said = "agrees with the student on 7 of 8 answers (52.9% to 97.8%, mean distance 0.100)"
+    assert said in capsys.readouterr().out

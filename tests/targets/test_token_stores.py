@@ -266,7 +266,7 @@ def test_a_store_where_no_file_can_be_written_stays_in_memory(tmp_path, monkeypa
     folder = write(tmp_path / "targets", "sampled", given_values)
     in_memory = lookup(folder, len(given_values))
 
-    def refuse(**_):
+    def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(reader, "KEPT_IN_MEMORY", 0)

@@ -217,3 +217,19 @@ def test_responses_that_are_no_answer_are_counted(tmp_path: Path) -> None:
         "replies that are no answer: empty 1, refused 2, rejected 2, truncated 1",
         "1 replies tell no probabilities, so their answers are votes",
     ]
+
+
+def test_replies_and_numbers_of_other_types_are_told_of(tmp_path: Path) -> None:
+    """Seen by the fuzzer: numbers where lists stand, lists where names do."""
+    asked = {"model": "m", "input": "one", "questions": []}
+    for answered in (0.5, [{"type": "choice", "probabilities": 0.5}], {"label": 3}):
+        rows = lines(*[{"request": asked, "response": {"answers": answered}}] * 2)
+        assert "the labels are not known" in " ".join(
+            told(written(tmp_path, rows, "log.jsonl"), None)
+        )
+    output = [{"custom_id": ["a"], "response": {"status_code": 200, "body": decision(*SHARES)}}]
+    path = written(tmp_path, lines(*output), "output.jsonl")
+    requests = written(
+        tmp_path, lines({"custom_id": {"a": 1}, "body": {"input": "one"}}), "in.jsonl"
+    )
+    assert "no request has the custom_id" in " ".join(told(path, requests=requests))

@@ -19,6 +19,7 @@ from tutelage.cli.streams import write_json, write_result
 from tutelage.cli.targets import targets
 from tutelage.cli.terminal import counted, format_seconds, progress_for, vars_of
 from tutelage.errors import MOST_PROBLEMS, Problem, RecipeError
+from tutelage.urls import is_remote, url_of
 
 
 def init(options: argparse.Namespace) -> int:
@@ -112,6 +113,7 @@ def _run_recipe(
     if options.json:
         record = {
             "run": str(folder.path),
+            **({"url": url_of(out)} if out is not None and is_remote(out) else {}),
             "report": str(folder.report_path) if until == "report" else None,
             "stages": stages,
             "warnings": list(outcome.warnings),
@@ -139,7 +141,8 @@ def _run_recipe(
         write_result(
             "Nothing to do: the teacher of these targets (kind live) answers while students train."
         )
-    write_result(f"Run folder: {folder.path}")
+    at = f"{url_of(out)}, worked on in " if out is not None and is_remote(out) else ""
+    write_result(f"Run folder: {at}{folder.path}")
     if until == "report":
         write_result(f"Report:     {folder.report_path}")
     for reason in outcome.failed_exports:

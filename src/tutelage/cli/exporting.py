@@ -34,6 +34,17 @@ def add_words(parser: argparse.ArgumentParser) -> None:
         help="csv, tsv, jsonl or parquet with texts, labelled or not, on which it is compared with "
         "the student [the test rows of the run]",
     )
+    parser.add_argument(
+        "--name",
+        help="of a wheel, such as acme-sentiment: what pip, import and the command call it [of run "
+        "and student]",
+    )
+    parser.add_argument(
+        "--version",
+        dest="package_version",
+        metavar="VERSION",
+        help="of a wheel, such as 1.2.0 [1.0+s and that of the student's content]",
+    )
 
 
 def export(options: argparse.Namespace) -> int:
@@ -41,15 +52,19 @@ def export(options: argparse.Namespace) -> int:
     student.
     """
     from tutelage.cli.terminal import progress_for
+    from tutelage.export.subject import Package
     from tutelage.recipes.exporting import export_student
     from tutelage.report.formats import plain_bytes
 
+    named = options.name is not None or options.package_version is not None
+    package = Package(options.name, options.package_version) if named else None
     written = export_student(
         options.folder,
         options.format,
         student=options.student,
         out=options.out,
         rows=options.rows,
+        package=package,
         progress=progress_for(quiet=options.quiet or options.json),
     )
     if options.json:

@@ -48,9 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)
     from tutelage.cli.commands import COMMANDS
-    from tutelage.cli.terminal import explain
+    from tutelage.cli.remote import bring
+    from tutelage.cli.terminal import explain, progress_for
 
     try:
+        bring(options, progress=progress_for(quiet=options.quiet or options.json))
         return COMMANDS[options.command](options)
     except BaseException as error:
         if options.traceback or isinstance(error, SystemExit):

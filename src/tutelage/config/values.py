@@ -20,12 +20,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     SerializerFunctionWrapHandler,
     ValidationInfo,
     WithJsonSchema,
     model_serializer,
 )
 from pydantic_core import PydanticCustomError
+
+from tutelage.urls import is_remote, url_objection, url_of
 
 DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 """The file formats that can be read as data."""
@@ -105,6 +108,11 @@ def not_yet(values: tuple[str, ...], message: str) -> BeforeValidator:
 def _absolute(value: str, info: ValidationInfo) -> Path:
     # normpath rather than resolve: a symbolic link keeps its own name, and with it its extension.
     folder = Path((info.context or {}).get("folder", "."))
+    if is_remote(value) or (is_remote(folder) and not os.path.isabs(value)):  # noqa: PTH117
+        remote = Path(value) if is_remote(value) else folder / value
+        if (objection := url_objection(value)) is not None:
+            raise refusal(objection)
+        return remote
     try:
         path = Path(os.path.normpath((folder / Path(value).expanduser()).absolute()))
     except RuntimeError:  # of a user that there is not
@@ -148,7 +156,7 @@ def _data_file(value: object, info: ValidationInfo) -> Path:
 def _answers_path(value: object, info: ValidationInfo) -> Path:
     if isinstance(value, (str, Path)) and str(value).strip():
         path = _absolute(str(value), info)
-        if os.path.isdir(path) or not path.suffix:  # noqa: PTH112
+        if not is_remote(path) and (os.path.isdir(path) or not path.suffix):  # noqa: PTH112
             return path
     return _data_file(value, info)
 
@@ -209,19 +217,28 @@ def _words(value: object) -> object:
     )
 
 
+def _written(path: Any) -> Any:
+    return url_of(path) if isinstance(path, Path) and is_remote(path) else path
+
+
 _FILE_SCHEMA = {"type": "string", "format": "path"}
+_AS_GIVEN = PlainSerializer(_written, when_used="json")
+"""A path stands in a recipe as it is, a URL with both its slashes."""
 _SHARE_SCHEMA = {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}
 
-DataPath = Annotated[Path, BeforeValidator(_data_file), WithJsonSchema(_FILE_SCHEMA)]
-AnswersPath = Annotated[Path, BeforeValidator(_answers_path), WithJsonSchema(_FILE_SCHEMA)]
+DataPath = Annotated[Path, BeforeValidator(_data_file), WithJsonSchema(_FILE_SCHEMA), _AS_GIVEN]
+AnswersPath = Annotated[
+    Path, BeforeValidator(_answers_path), WithJsonSchema(_FILE_SCHEMA), _AS_GIVEN
+]
 """A data file, or a folder such as that of a target store."""
 FileOrShare = Annotated[
     Path | float,
     BeforeValidator(_file_or_share),
     WithJsonSchema({"anyOf": [_FILE_SCHEMA, _SHARE_SCHEMA]}),
+    _AS_GIVEN,
 ]
 DataPaths = Annotated[
-    tuple[Path, ...],
+    tuple[Annotated[Path, _AS_GIVEN], ...],
     BeforeValidator(_data_files),
     WithJsonSchema({"anyOf": [_FILE_SCHEMA, {"type": "array", "items": _FILE_SCHEMA}]}),
 ]

@@ -15,7 +15,9 @@ from tutelage.data.limits import USUAL, ReadingLimits, not_a_file
 from tutelage.data.lines import read_jsonl, read_separated
 from tutelage.data.parquet import read_parquet
 from tutelage.data.rows import Problems, Rows
-from tutelage.errors import nearest
+from tutelage.errors import TutelageError, nearest
+from tutelage.runs.remote import local_file
+from tutelage.urls import is_remote, url_of
 
 _MOST_NEIGHBOURS = 1000
 """Files of a folder that are looked at for one that may have been meant."""
@@ -27,7 +29,7 @@ def read_rows(
     """Read a file in the format that its ending names.
 
     Args:
-        path: The file.
+        path: The file, or that of a URL, of which the copy in the cache is read.
         problems: Takes what is wrong.
         fields: The columns that are needed; the values of no others are kept.
         limits: How large rows and the file may be.
@@ -36,6 +38,15 @@ def read_rows(
         The readable rows; none when the file is missing, empty, endless, or in no format known
         here.
     """
+    if is_remote(path):
+        try:
+            path = local_file(path)
+        except FileNotFoundError:
+            problems.add_file(f"no such object: {url_of(path)}; correct the URL")
+            return Rows()
+        except (OSError, TutelageError) as error:
+            problems.add_file(str(error))
+            return Rows()
     suffix = path.suffix.lower()
     readers: dict[str, Callable[[], Rows]] = {
         ".csv": lambda: read_separated(path, problems, ",", fields=fields, limits=limits),

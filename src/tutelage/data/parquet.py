@@ -8,11 +8,13 @@ they unfold to.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.data.limits import MOST_DEPTH, ReadingLimits, is_deeper
 from tutelage.data.rows import MOST_COLUMNS, Problems, Rows
+from tutelage.runs.pages import chunks_of, footer_of
 from tutelage.types import same_name
 
 if TYPE_CHECKING:
@@ -53,7 +55,9 @@ def _take(
     names = [asked.get(same_name(name), name) for name in there]
     renamed = dict(zip(there, names, strict=True))
     needed = [name for name in there if renamed[name] in fields]
-    described = _Described(plain, needed)
+    with path.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as content:
+        footer = footer_of(content)
+    described = _Described(plain.metadata, footer, needed)
     unfolded = max(described.unfolded_bytes, plain.metadata.num_rows * _ROW_OVERHEAD)
     given = [name for place, name in enumerate(names) if place < MOST_COLUMNS or name in fields]
     if any(names.count(name) > 1 for name in fields):  # which is refused as soon as it is seen
@@ -123,21 +127,20 @@ def _too_much(size: int, most: int) -> str:
 class _Described:
     """What the end of a parquet file says of its columns."""
 
-    def __init__(self, file: Any, needed: Sequence[str]) -> None:
-        """Look at the needed columns of a `ParquetFile`."""
+    def __init__(self, metadata: Any, footer: bytes, needed: Sequence[str]) -> None:
+        """Look at the needed columns."""
         self.unfolded_bytes = 0
         """What the pages of the needed columns unpack to."""
         texts: dict[str, None] = {}
-        for group in range(file.metadata.num_row_groups):
-            described = file.metadata.row_group(group)
-            for place in range(described.num_columns):
-                column = described.column(place)
-                path = column.path_in_schema
-                if not any(path == name or path.startswith(f"{name}.") for name in needed):
-                    continue
-                self.unfolded_bytes += max(column.total_uncompressed_size, 0)
-                if column.physical_type == "BYTE_ARRAY":
-                    texts[path] = None
+        kinds = [metadata.schema.column(place) for place in range(metadata.num_columns)]
+        groups = chunks_of(footer, columns=len(kinds))
+        for place, kind in enumerate(kinds):
+            path = kind.path
+            if not any(path == name or path.startswith(f"{name}.") for name in needed):
+                continue
+            self.unfolded_bytes += sum(max(group[place].unfolded, 0) for group in groups)
+            if kind.physical_type == "BYTE_ARRAY":
+                texts[path] = None
         self.texts = list(texts)
         """The needed columns of text, at the ends of lists and objects too."""
 

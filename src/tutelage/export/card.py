@@ -54,7 +54,7 @@ def card(facts: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"cell": _cell, "count": lambda number: f"{number:,}"}
+    environment.filters |= {"cell": cell, "count": lambda number: f"{number:,}"}
     run, told = facts.get("run") or {}, facts.get("facts") or {}
     name = facts["name"]
     recipe = (run.get("recipe") or {}).get(name) or ""
@@ -147,7 +147,7 @@ def _interval(found: Mapping[str, float] | None, kind: str) -> str:
     return write(value) + spread
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
     """A word of the user's as one line that Markdown shows as it is."""
     text = " ".join(str(value).split())
     for sign in "\\`*_[]<>|#":

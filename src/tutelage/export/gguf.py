@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import ExportFailed, ModelError
+from tutelage.export.card import CARD
+from tutelage.export.gguf_card import gguf_card, normalization
 from tutelage.export.subject import Subject
-from tutelage.runs import atomic_write_json
+from tutelage.runs import atomic_write_json, atomic_write_text
 
 GGUF_FILE = "model.gguf"
 PARITY = "parity.json"
@@ -60,13 +62,15 @@ def _write(subject: Subject, out: Path, *, weights: Weights) -> Mapping[str, Any
     tested = subject.origin.tested
     texts = None if tested is None else tested.texts
     found = compare(subject.folder, path, texts, weights=weights)
-    atomic_write_json(out / PARITY, {**facts, **found.record})
+    facts = {**facts, **found.record, **normalization(subject.folder)}
+    atomic_write_json(out / PARITY, facts)
     if found.problems:
         raise ExportFailed(
             f"{path.name} in {weights} of {subject.name} does not continue texts as the student: "
             f"{'; '.join(found.problems)}."
         )
-    return {**facts, **found.record}
+    atomic_write_text(out / CARD, gguf_card(subject, facts))
+    return facts
 
 
 def write_gguf(student: Path, path: Path, *, weights: Weights) -> Mapping[str, Any]:

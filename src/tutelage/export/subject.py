@@ -50,6 +50,16 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Package:
+    """How a wheel is called."""
+
+    name: str | None = None
+    """Of the package as pip knows it; None: of run and student."""
+    version: str | None = None
+    """None: `1.0+s` and that of the student's content."""
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """A student to export."""
 
@@ -58,3 +68,5 @@ class Subject:
     name: str
     """In its run; else that of its folder."""
     origin: Origin = field(default_factory=Origin)
+    package: Package = field(default_factory=Package)
+    """What its wheel is to be called."""

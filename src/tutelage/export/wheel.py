@@ -29,7 +29,7 @@ from tutelage.runs import replacing
 from tutelage_runtime.bundle import STUDENT, Bundle, BundleError, read_bundle
 
 if TYPE_CHECKING:
-    from tutelage.export.subject import Subject
+    from tutelage.export.subject import Package, Subject
 
 REQUIRES = ("numpy>=2.0", "onnxruntime>=1.20", "tokenizers>=0.21")
 """As the runtime's own distribution has them, see `runtime/pyproject.toml`."""
@@ -66,15 +66,19 @@ def _write(
     exported.mkdir()
     facts = make(subject, exported)
     run = subject.origin.run.get("name")
-    name = package_name(f"{run} {subject.name}" if run else subject.name)
+    name, version = subject.package.name, subject.package.version
+    if name is None:
+        name = package_name(f"{run} {subject.name}" if run else subject.name)
+    else:
+        name = import_name(name)
     values = json.loads((exported / STUDENT).read_text("utf-8"))
     described = card({**values, "run": subject.origin.run, "package": name})
     (exported / CARD).write_text(described, "utf-8")
-    wheel = write_wheel(exported, out, name=name)
+    wheel = write_wheel(exported, out, name=name, version=version)
     for file in (PARITY, CARD):
         (exported / file).replace(out / file)
     shutil.rmtree(exported)
-    return {**facts, "wheel": wheel.name, "wheel_bytes": wheel.stat().st_size}
+    return {**facts, "package": name, "wheel": wheel.name, "wheel_bytes": wheel.stat().st_size}
 
 
 def write_wheel(
@@ -128,6 +132,43 @@ def package_name(words: str) -> str:
     taken = {re.split("[<>=]", one)[0] for one in REQUIRES} | set(sys.stdlib_module_names)
     taken |= {"tutelage", "tutelage_runtime", *keyword.kwlist}
     return f"student_{name}" if name in taken or name[0].isdigit() else name
+
+
+def require_package(package: Package) -> None:
+    """Refuse a name or version that pip or Python could not use, before any work.
+
+    Raises:
+        ModelError: It is none.
+    """
+    if package.name is not None:
+        import_name(package.name)
+    if package.version is not None:
+        _version(package.version)
+
+
+def import_name(name: str) -> str:
+    """What Python imports of a package that pip is to know by this name, which is taken as given.
+
+    Raises:
+        ModelError: pip takes no such name, Python cannot import it, or something else has it.
+
+    Example:
+        >>> import_name("acme-sentiment")
+        'acme_sentiment'
+
+    Source: https://packaging.python.org/en/latest/specifications/name-normalization/.
+    """
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?", name, re.IGNORECASE | re.ASCII):
+        raise ModelError(
+            f"{name!r} is no name of a package: give ASCII letters, digits, and - _ . between them"
+        )
+    found = re.sub(r"[-_.]+", "_", name.lower())
+    if package_name(found) != found:
+        raise ModelError(
+            f"{name!r} begins with a digit or is the name of something else that Python has: give "
+            f"another, such as {package_name(found).replace('_', '-')}"
+        )
+    return found
 
 
 def _version(text: str) -> str:

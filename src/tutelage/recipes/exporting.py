@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 from tutelage.data import read_table
 from tutelage.errors import ExportFailed, ModelError, RecipeError
 from tutelage.export import FORMATS, Origin, Rows, Subject, export, needs_work
+from tutelage.export.subject import Package
+from tutelage.export.wheel import require_package
 from tutelage.recipes.predicting import STUDENTS, recipe_of, run_of, student_folder, task_of
 from tutelage.runs import RunFolder, fingerprint, lock, require_undamaged
 from tutelage.runs.stages import Deferred, Stages
@@ -92,6 +94,7 @@ def export_student(
     out: Path | None = None,
     rows: Path | None = None,
     instructions: str | None = None,
+    package: Package | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Write one student in a format.
@@ -105,6 +108,7 @@ def export_student(
             student; None: the test rows of the run; where there is no run, some texts that are
             built in.
         instructions: Of the question that it answers; None: those of its teacher, if it had any.
+        package: Name and version of a wheel; None: those that `write_wheel` chooses.
         progress: Told what is written, and what it is held against.
 
     Returns:
@@ -128,6 +132,12 @@ def export_student(
         )
     if not needs_work(name):
         raise RecipeError(f"{folder} is in the format {name} already: use it as it is")
+    if package is not None:
+        if not name.startswith("wheel"):
+            raise RecipeError(
+                f"{name} is no package: give --name and --version with --format wheel or wheel_int8"
+            )
+        require_package(package)
     target = out if out is not None else folder / EXPORTS / name
     _require_free(target)
     if in_run:
@@ -148,15 +158,15 @@ def export_student(
     with ExitStack() as held:
         if in_run and out is None:
             held.enter_context(lock(run))
-        facts = export(name, Subject(folder, folder.resolve().name, origin), target)
+        subject = Subject(folder, folder.resolve().name, origin, package or Package())
+        facts = export(name, subject, target)
         if in_run and out is None and folder.resolve().parent.name == STUDENTS[0]:
-            told = {"rows": None if rows is None else str(rows.resolve())}
-            _record(
-                RunFolder(run.resolve()),
-                folder.resolve(),
-                name,
-                told | {"instructions": instructions},
-            )
+            given = {
+                "rows": None if rows is None else str(rows.resolve()),
+                "instructions": instructions,
+                "package": None if package is None else asdict(package),
+            }
+            _record(RunFolder(run.resolve()), folder.resolve(), name, given)
     return {"student": folder.resolve().name, "format": name, "out": str(target), **facts}
 
 

@@ -18,9 +18,11 @@ from tutelage.config.specs import field_notes
 from tutelage.config.values import MOST_NAME, Section
 from tutelage.errors import Problem, RecipeError
 from tutelage.runs import restore_recipe
+from tutelage.runs.remote import local_file
 from tutelage.runs.storage import require_utf8, storing
 from tutelage.tasks import KINDS, all_tasks, task_named
 from tutelage.types import SILENT, Progress
+from tutelage.urls import url_of
 
 if TYPE_CHECKING:
     from tutelage.tasks.classification.recipe import Recipe
@@ -34,7 +36,7 @@ def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe | Langua
     the folder of the recipe. No data file or model is opened.
 
     Args:
-        path: The recipe file.
+        path: The recipe file, or its URL: then relative paths are URLs beside it.
         overrides: Texts such as `train.epochs=3`; the value is read as YAML.
 
     Returns:
@@ -50,7 +52,12 @@ def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe | Langua
         Traceback (most recent call last):
         tutelage.errors.RecipeError: r.yaml: no such file; write one with: tutelage init r.yaml
     """
-    path = Path(path)
+    path, folder = Path(path), Path(path).parent
+    try:
+        path = local_file(path)
+    except FileNotFoundError:
+        message = "no such object; correct the URL"
+        raise RecipeError([Problem(url_of(path), message)]) from None
     with storing(path):
         require_utf8(path.absolute())
     source = read_source(path, overrides=overrides)
@@ -64,7 +71,7 @@ def load_recipe(path: Path, *, overrides: Sequence[str] = ()) -> Recipe | Langua
     given.setdefault("name", re.sub(r"[^A-Za-z0-9_-]", "-", path.stem)[:MOST_NAME] or "recipe")
     problems = [*source.problems, *task.recipe_problems(source)]
     try:
-        recipe = task.recipe.model_validate(given, context={"folder": path.parent})
+        recipe = task.recipe.model_validate(given, context={"folder": folder})
     except ValidationError as error:
         errors = error.errors(include_url=False)
         words: dict[Keys, Sequence[str]] = {("task", "kind"): tuple(KINDS)}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.errors import RunDamaged, TutelageError
+from tutelage.export import Package
 from tutelage.recipes.certifying import certify_run
 from tutelage.recipes.exporting import export_student
 from tutelage.recipes.loading import load_recipe
@@ -204,6 +205,7 @@ def _make_extras(
             export_student(
                 path, form, student=student, rows=Path(rows) if rows else None,
                 instructions=words, progress=progress,
+                package=Package(**package) if (package := facts.get("package")) else None,
             )  # fmt: skip
         elif facts:
             given = {

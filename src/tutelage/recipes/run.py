@@ -33,11 +33,13 @@ from tutelage.runs import (
 )
 from tutelage.runs.contents import remove
 from tutelage.runs.folder import find_stages
+from tutelage.runs.remote import mirrored
 from tutelage.runs.stages import StageOutcome, Stages, all_done
 from tutelage.targets import refuse_other_store
 from tutelage.tasks import task_named
 from tutelage.tasks.task import Fingerprints, Job, Student
 from tutelage.types import SILENT, Progress
+from tutelage.urls import is_remote
 
 Until = Literal["label", "train", "evaluate", "report"]
 """The stage that a run goes up to."""
@@ -70,7 +72,8 @@ def run(
     Args:
         recipe: From `tutelage.load_recipe`.
         out: Run folder; None means `root/NAME`, or `root/NAME-2` and so on where NAME belongs to
-            another recipe.
+            another recipe. A URL, here or in `root`: the work is done in the cache and pushed
+            there.
         root: Where runs lie; teachers, targets and students of runs there are reused when their
             inputs are the same.
         until: The last stage to do.
@@ -90,6 +93,10 @@ def run(
         TrainingDiverged: A student's loss is not a number or exploded.
     """
     require_one_process()
+    place = root / recipe.name if out is None else out
+    if is_remote(place):
+        with mirrored(place, progress) as here:
+            return run(recipe, out=here, until=until, progress=progress)
     task = task_named(recipe.task.kind)
     inputs = known_inputs(lambda: task.inputs(recipe))
     if (done := find_finished(recipe, inputs, out=out, root=root, until=until)) is not None:

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from tutelage.errors import DataError
 
+_LONGEST = 1 << 26
+"""Bytes of a line that are read; no exchange of a decision API has as many."""
+
 if TYPE_CHECKING:
     from tutelage_runtime.serving.matching import Questions
 
@@ -109,7 +112,9 @@ def _exchanges(files: Sequence[Path]) -> Iterator[dict[str, Any] | None]:
     """Each line; None of one that is no exchange, such as half of the last one before a kill."""
     for path in files:
         with path.open("rb") as file:
-            for line in file:
+            while line := file.readline(_LONGEST):
+                while len(line) == _LONGEST and not line.endswith(b"\n"):
+                    line = file.readline(_LONGEST)  # its end is no exchange either
                 try:
                     value = json.loads(line)
                 except (ValueError, RecursionError):

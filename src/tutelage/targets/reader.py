@@ -316,7 +316,7 @@ class _Beside:
         try:
             if self._file is None:
                 self._file = TemporaryFile(  # noqa: SIM115 - `close` ends it
-                    dir=self._folder, prefix=".unfolded-", suffix=".tmp"
+                    "w+b", dir=self._folder, prefix=".unfolded-", suffix=".tmp"
                 )
             part.move_to(self._file)
         except OSError:  # it stays in memory, as all of a store did before

@@ -28,6 +28,7 @@ from tutelage.losses.table import (
     serves,
 )
 from tutelage.runs import fingerprint, fingerprint_file
+from tutelage.runs.remote import local_file
 from tutelage.runs.stages import STAGE_VERSION
 from tutelage.students.language.lora import Lora
 
@@ -290,7 +291,7 @@ def inputs_fingerprint(
         OSError: A file cannot be read, is larger, or is none, such as a pipe that never ends.
         ModelError: A model is not there.
     """
-    files = list(files)
+    files = [local_file(path) for path in files]
     for path in files:
         if not_a_file(path) is not None or path.stat().st_size > limits.of_text:
             raise OSError(f"{path} is no file that could be read whole")

@@ -103,8 +103,14 @@ class Watched(Protocol):
         """A student's answer was compared with the upstream's; None: that one said nothing."""
         ...
 
-    def audited(self, student: str, *, e_value: float, broken: bool) -> None:
-        """Where a student's audit stands."""
+    def audited(self, student: str, *, e_value: float, broken: bool, worst: float) -> None:
+        """Where a student's audit stands, and where it would if all that was missed had been
+        disagreement.
+        """
+        ...
+
+    def missed(self, student: str, *, why: str, sure: bool, worst: float) -> None:
+        """A request was drawn for the audit, and the upstream did not answer it."""
         ...
 
     def waited(self, seconds: float) -> None:
@@ -123,7 +129,9 @@ class Cascade:
         audits: Of their contracts.
         watched: Told what happens.
         recorder: Keeps what was forwarded; None: nobody does.
-        audit_seconds: How long a sure answer may wait for the upstream's that it is compared with.
+        audit_seconds: How long a client waits for the upstream's answer to a sure request that is
+            audited. Then it gets the student's, and the comparison comes with the upstream's, for
+            which `upstream` has its own time.
         draw: Uniform numbers from 0 to 1 that decide what is audited.
         tell: Told what went wrong inside, where clients do not notice it.
     """
@@ -146,6 +154,7 @@ class Cascade:
         self.mode, self.certificates, self.audits = mode, certificates, audits
         self._watched, self._recorder, self._draw = watched, recorder, draw
         self._audit_seconds, self._tell = audit_seconds, tell
+        self._late: set[asyncio.Task[RawReply]] = set()
 
     @property
     def served(self) -> Sequence[ServedQuestion]:
@@ -176,6 +185,7 @@ class Cascade:
             return await self._forward(request, why="record", drawn=True)
         try:
             found = await self._students.look_up(asked)
+            why = self._unsure(found)  # a gate of features that the student lacks raises
         except Refusal as refusal:
             return await self._forward(request, why=refusal.code)
         except Exception as error:  # a graph that fails is no reason to fail a client
@@ -183,26 +193,51 @@ class Cascade:
             return await self._forward(request, why="student_failed")
         if self.mode == "shadow":
             return await self._compared(asked, request, found, why="shadow")
-        if why := self._unsure(found):
+        if why:
             if self._drawn(found):
                 return await self._compared(asked, request, found, why=why)
             return await self._forward(request, why=why, found=found)
         if not self._drawn(found):
             return self._local(found, why="sure")
+        return await self._audited(asked, request, found)
+
+    async def _audited(
+        self, asked: Asked, request: RawRequest, found: Sequence[Local]
+    ) -> Reply | RawReply:
+        """The upstream's response to a sure request, or the students' reply where that takes too
+        long for the client; then it is compared when it comes.
+        """
+        work = asyncio.create_task(self._compared(asked, request, found, why="audit"))
         try:
-            async with asyncio.timeout(self._audit_seconds):
-                response = await self._compared(asked, request, found, why="audit")
-        except (Refusal, TimeoutError):
+            done, _ = await asyncio.wait([work], timeout=self._audit_seconds)
+        except asyncio.CancelledError:
+            work.cancel()
+            raise
+        if not done:
+            self._late.add(work)
+            work.add_done_callback(self._ended)
+            return self._local(found, why="audit_late")
+        try:
+            response = work.result()
+        except Refusal:
             response = None
         if response is not None and response.status == 200:
             self._watched.passed(by="upstream", why="audit")
             return response
-        # The students may answer it; what is not audited because the upstream has trouble has
-        # nothing to do with whether they agree.
         return self._local(found, why="audit_failed")
 
+    def _ended(self, work: asyncio.Task[RawReply]) -> None:
+        self._late.discard(work)
+        if work.cancelled():
+            return
+        error = work.exception()
+        if error is not None and not isinstance(error, Refusal):
+            self._tell(f"a late audit failed ({type(error).__name__}: {error})")
+
     async def close(self) -> None:
-        """Close connections and files."""
+        """Close connections and files; audits under way are given up."""
+        for work in tuple(self._late):
+            work.cancel()
         await self._upstream.close()
         if self._recorder is not None:
             self._recorder.close()
@@ -241,15 +276,19 @@ class Cascade:
         self, asked: Asked, request: RawRequest, found: Sequence[Local], *, why: str
     ) -> RawReply:
         """The upstream's response; how the students' answers differ from it is observed."""
-        start = time.perf_counter()
-        response = await self._forward(request, why=why, found=found, drawn=True)
-        # Sure and unsure requests are dropped by the same rule, so that neither outweighs.
-        in_time = self.mode == "shadow" or time.perf_counter() - start <= self._audit_seconds
-        if response.status == 200 and in_time:
-            try:
-                self._compare(asked, request, found, response.body)
-            except Exception as error:  # the client has its answer all the same
-                self._tell(f"a response was not compared ({type(error).__name__}: {error})")
+        # Sure and unsure requests are waited for equally long, so that neither outweighs.
+        try:
+            response = await self._forward(request, why=why, found=found, drawn=True)
+        except Refusal as refusal:
+            self._miss(found, why=refusal.code)
+            raise
+        if response.status != 200:
+            self._miss(found, why="upstream_status")
+            return response
+        try:
+            self._compare(asked, request, found, response.body)
+        except Exception as error:  # the client has its answer all the same
+            self._tell(f"a response was not compared ({type(error).__name__}: {error})")
         return response
 
     def _compare(
@@ -270,6 +309,7 @@ class Cascade:
                 self._watched.compared(one.student.name, agreed=agreed, sure=alone)
                 if agreed is not None and one.is_certified_event:
                     bets.setdefault(one.student.version, []).append((one, agreed, alone))
+        self._miss([one for one in found if one.student.version not in bets], why="unanswered")
         for units in bets.values():
             place = min(int(self._draw() * len(units)), len(units) - 1)
             self._observe(*units[place])
@@ -281,7 +321,24 @@ class Cascade:
         name = one.student.name
         self.audits.observe(certificate, sure and not agreed, name=name)
         audit = self.audits.of(certificate)
-        self._watched.audited(name, e_value=audit.e_value, broken=audit.broken)
+        worst = self.audits.worst(certificate)
+        self._watched.audited(name, e_value=audit.e_value, broken=audit.broken, worst=worst)
+
+    def _miss(self, found: Sequence[Local], *, why: str) -> None:
+        """Count drawn requests that the upstream did not answer; the worst is assumed of them in a
+        second test, which decides nothing.
+        """
+        for version in dict.fromkeys(one.student.version for one in found):
+            certificate = self.certificates.get(version)
+            ours = [one for one in found if one.student.version == version]
+            certified = [one for one in ours if one.is_certified_event]
+            if certificate is None or not certified:
+                continue
+            sure = any(self._sure(one).any() for one in certified)
+            if certificate.over == "answered" and not sure:
+                continue
+            worst = self.audits.miss(certificate, sure)
+            self._watched.missed(ours[0].student.name, why=why, sure=sure, worst=worst)
 
     def _unsure(self, found: Sequence[Local]) -> str | None:
         """Why a request is not the students' to answer; None: it is."""

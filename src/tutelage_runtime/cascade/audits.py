@@ -33,19 +33,30 @@ class Audits:
     def __init__(self, path: Path | None, *, tell: Callable[[str], None] = lambda _: None) -> None:
         self._path, self._tell = path, tell
         self._audits: dict[str, Audit] = {}
+        self._worst: dict[str, Audit] = {}
         self._unwritable = False
         if path is not None and path.exists():
             self._audits = _read(path)
 
     def of(self, certificate: Certificate) -> Audit:
         """The audit of a certificate, begun with its first use."""
-        key = str(certificate.values.get("sum"))
-        if key not in self._audits:
-            settings: Mapping[str, Any] = certificate.audit
-            self._audits[key] = Audit(
-                contract=certificate.disagreement, alpha=float(settings.get("alpha", 0.01))
-            )
-        return self._audits[key]
+        return _audit(self._audits, certificate)
+
+    def miss(self, certificate: Certificate, sure: bool) -> float:
+        """A drawn request has no answer to compare with: no observation of the audit, and a
+        disagreement in the worst case, if the student would have answered it.
+
+        Returns:
+            See `worst`.
+        """
+        _audit(self._worst, certificate).observe(sure)
+        return self.worst(certificate)
+
+    def worst(self, certificate: Certificate) -> float:
+        """The e-value if every missing answer was a disagreement, since the start of the process.
+        It decides nothing; far above the audit's own it says that too much is missing to tell.
+        """
+        return _audit(self._worst, certificate).e_value
 
     def observe(self, certificate: Certificate, disagreed: bool, *, name: str) -> None:
         """Take an audited answer into account, and write all down.
@@ -58,6 +69,7 @@ class Audits:
         audit = self.of(certificate)
         was_broken = audit.broken
         audit.observe(disagreed)
+        _audit(self._worst, certificate).observe(disagreed)
         if audit.broken and not was_broken:
             self._tell(
                 f"the contract of {name} is broken: {audit.disagreed} disagreements in "
@@ -83,6 +95,16 @@ class Audits:
                 self._unwritable = True
                 self._tell(f"{self._path} cannot be written ({error.strerror}): a restart would "
                            "forget the audit")  # fmt: skip
+
+
+def _audit(audits: dict[str, Audit], certificate: Certificate) -> Audit:
+    key = str(certificate.values.get("sum"))
+    if key not in audits:
+        settings: Mapping[str, Any] = certificate.audit
+        audits[key] = Audit(
+            contract=certificate.disagreement, alpha=float(settings.get("alpha", 0.01))
+        )
+    return audits[key]
 
 
 def _replace(path: Path, text: str) -> None:

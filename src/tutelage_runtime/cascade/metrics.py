@@ -5,6 +5,9 @@ tutelage_compared_total{student, outcome, sure}
                                             answers compared with the upstream's: `agreed`,
                                             `disagreed`, `unanswered`
 tutelage_audit_evidence{student}            e-value against the contract; it is broken at 1 / alpha
+tutelage_audit_missed_total{student, why, sure}
+                                            drawn for it, and not answered by the upstream
+tutelage_audit_evidence_worst{student}      the e-value, had all these been disagreements
 tutelage_contract_broken{student}           1, where all goes upstream until a new certificate
 tutelage_certified{student}                 1, where the student has a certificate
 tutelage_upstream_seconds                   a whole response of the upstream
@@ -40,6 +43,18 @@ class CascadeMetrics:
         self._evidence = Gauge(
             "tutelage_audit_evidence", "E-value of the audit", ["student"], registry=registry
         )
+        self._worst = Gauge(
+            "tutelage_audit_evidence_worst",
+            "E-value of the audit, if what was missed was disagreement",
+            ["student"],
+            registry=registry,
+        )
+        self._missed = Counter(
+            "tutelage_audit_missed",
+            "Requests drawn for the audit that the upstream did not answer",
+            ["student", "why", "sure"],
+            registry=registry,
+        )
         self._broken = Gauge(
             "tutelage_contract_broken", "Whether it is broken", ["student"], registry=registry
         )
@@ -63,10 +78,16 @@ class CascadeMetrics:
         outcome = "unanswered" if agreed is None else "agreed" if agreed else "disagreed"
         self._compared.labels(student, outcome, str(sure).lower()).inc()
 
-    def audited(self, student: str, *, e_value: float, broken: bool) -> None:
+    def audited(self, student: str, *, e_value: float, broken: bool, worst: float) -> None:
         """See `Watched`."""
+        self._worst.labels(student).set(worst)
         self._evidence.labels(student).set(e_value)
         self._broken.labels(student).set(broken)
+
+    def missed(self, student: str, *, why: str, sure: bool, worst: float) -> None:
+        """See `Watched`."""
+        self._missed.labels(student, why, str(sure).lower()).inc()
+        self._worst.labels(student).set(worst)
 
     def waited(self, seconds: float) -> None:
         """See `Watched`."""

@@ -37,6 +37,8 @@ class CascadeOptions:
     """Sent in place of the client's; None: the client's own goes on."""
     upstream_seconds: float = 60.0
     """For a whole response."""
+    audit_seconds: float = 10.0
+    """That a client may wait for the upstream's answer to a sure request that is audited."""
     certificates: tuple[Path, ...] = ()
     """Besides those that lie beside exported students."""
     state: Path | None = None
@@ -73,7 +75,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
         "--state",
         type=Path,
         metavar="DIR",
-        help="where audits are kept, so that a restart forgets nothing",
+        help="where audits, and the records of candidates, are kept over restarts",
     )
     words.add_argument(
         "--record",
@@ -93,6 +95,14 @@ def add_words(parser: argparse.ArgumentParser) -> None:
         default=60.0,
         metavar="S",
         help="for a response of the upstream; then 504 [60]",
+    )
+    words.add_argument(
+        "--audit-seconds",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="that a client may wait for it in an audit, where the student is sure; then it gets "
+        "the student's answer, and the upstream's is compared when it comes [10]",
     )
 
 
@@ -132,11 +142,14 @@ def options_of(
         )
     if not words.upstream_seconds > 0:
         raise ServeError("--upstream-seconds must be above 0")
+    if not words.audit_seconds > 0:
+        raise ServeError("--audit-seconds must be above 0")
     return CascadeOptions(
         mode=mode,
         upstream=words.upstream,
         upstream_key=key,
         upstream_seconds=words.upstream_seconds,
+        audit_seconds=words.audit_seconds,
         certificates=tuple(words.certificate),
         state=words.state,
         record=words.record,
@@ -190,7 +203,8 @@ def around(options: CascadeOptions) -> Callable[[Students, Metrics, Log], Cascad
             watched.certified(name, certificate is not None)
             if certificate is not None:
                 audit = audits.of(certificate)
-                watched.audited(name, e_value=audit.e_value, broken=audit.broken)
+                worst = audits.worst(certificate)
+                watched.audited(name, e_value=audit.e_value, broken=audit.broken, worst=worst)
 
         certified = CertifiedStudents(
             students,
@@ -207,6 +221,7 @@ def around(options: CascadeOptions) -> Callable[[Students, Metrics, Log], Cascad
             audits=audits,
             watched=watched,
             recorder=recorder,
+            audit_seconds=options.audit_seconds,
             tell=lambda said: log("cascade", level="error", message=said),
         )
 

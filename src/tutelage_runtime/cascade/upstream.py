@@ -7,6 +7,7 @@ nothing. Keys in the client's headers are passed on and never looked at; redirec
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,6 +36,9 @@ OF_ONE_CONNECTION = frozenset(
 _ONLY_OURS = OF_ONE_CONNECTION | {b"host", b"expect"}
 _AUTOMATIC = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 _PIECE = 1 << 16
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A name of a header, RFC 9110, 5.6.2; others are not passed on, nor values with `_CONTROL`."""
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +114,8 @@ class Upstream:
                 skip_auto_headers=_AUTOMATIC,
                 allow_redirects=False,
             ) as response:
+                if not 200 <= response.status < 600:  # 101 would make the client's another protocol
+                    raise _unreached(502, "upstream_unreadable", self.options)
                 body = bytearray()
                 async for piece in response.content.iter_chunked(_PIECE):
                     body += piece
@@ -119,6 +125,8 @@ class Upstream:
                     (name.lower(), value)
                     for name, value in response.raw_headers
                     if name.lower() not in OF_ONE_CONNECTION
+                    and _TOKEN.fullmatch(name)
+                    and not _CONTROL.search(value)
                 ]
                 return RawReply(response.status, headers, bytes(body))
         except (ClientError, OSError, ValueError):
@@ -161,6 +169,7 @@ def _unreached(status: int, code: str, options: UpstreamOptions) -> Refusal:
         "upstream_timeout": f"did not answer within {options.seconds:g} s",
         "upstream_unreachable": "could not be reached",
         "upstream_response_too_large": "sent more than is taken",
+        "upstream_unreadable": "sent a status that is no answer",
     }[code]
     return Refusal(
         status,

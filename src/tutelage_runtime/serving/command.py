@@ -91,6 +91,14 @@ def add_words(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="load a student again by itself when its folder has another student.json",
     )
+    what.add_argument(
+        "--candidate",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="a next student that answers all that is asked here too, once the reply is made, and "
+        "is compared with it; --state keeps its record (may be repeated)",
+    )
     add_cascade_words(parser)
     limits = parser.add_argument_group("limits")
     for word, most, default, meaning in (
@@ -154,11 +162,16 @@ def run(words: argparse.Namespace) -> int:
         shared = cascade.options_of(words, has_token=options.token is not None)
         if not words.folders and (shared is None or shared.mode != "record"):
             raise ServeError("name a folder that tutelage export wrote, such as export/onnx")
+        around = None if shared is None else cascade.around(shared)
+        if words.candidate:
+            from tutelage_runtime.cascade import candidates
+
+            around = candidates.around(words.candidate, around, state=words.state)
         return serve(
             options,
             [Source.read(word) for word in words.folders],
             predicates=read_predicates(words.predicates),
-            around=None if shared is None else cascade.around(shared),
+            around=around,
         )
     except ServeError as error:
         _say(str(error))

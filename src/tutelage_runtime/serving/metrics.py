@@ -49,6 +49,9 @@ class Metrics:
         )
         self._reloads = self._counter("reloads", "Reloads by outcome", "outcome")
         self.ready = Gauge("tutelage_ready", "Whether requests are taken", registry=self.registry)
+        # Looking series up by their labels takes longer than counting.
+        self._of_answerer: dict[str, Counter] = {}
+        self._of_student: dict[str, tuple[Counter, Histogram, Histogram]] = {}
         self._of_route: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         ProcessCollector(registry=self.registry)
 
@@ -81,13 +84,23 @@ class Metrics:
 
     def answered(self, by: str) -> None:
         """A reply was made by this kind of answerer."""
-        self._answers.labels(by).inc()
+        counter = self._of_answerer.get(by)
+        if counter is None:
+            counter = self._of_answerer[by] = self._answers.labels(by)
+        counter.inc()
 
     def batch(self, name: str, texts: int, seconds: float) -> None:
         """A student has answered so many texts in one call."""
-        self._texts.labels(name).inc(texts)
-        self._batch_texts.labels(name).observe(texts)
-        self._batch_seconds.labels(name).observe(seconds)
+        series = self._of_student.get(name)
+        if series is None:
+            series = self._of_student[name] = (
+                self._texts.labels(name),
+                self._batch_texts.labels(name),
+                self._batch_seconds.labels(name),
+            )
+        series[0].inc(texts)
+        series[1].observe(texts)
+        series[2].observe(seconds)
 
     def reloaded(self, outcome: str) -> None:
         """A reload was `done`, `unchanged` or `refused`."""

@@ -107,6 +107,8 @@ class Roster:
 
     def model(self, matches: Sequence[Match]) -> str:
         """Who answers, as replies call it; several are joined by +."""
+        if len(matches) == 1:
+            return self.students[matches[0].student].asked.model
         names = [self.students[match.student].asked.model for match in matches]
         first, *others = dict.fromkeys(names)
         return "+".join([first, *(name.removeprefix("tutelage/") for name in others)])
@@ -125,8 +127,12 @@ class Roster:
 
 
 def _columns(answers: Answers, match: Match) -> list[list[float]]:
-    probs = answers.probs[:, match.columns].astype(np.float64)
-    return probs.tolist()
+    """Probabilities of a match's options; Python's floats hold those of float32 exactly."""
+    rows = answers.probs.tolist()
+    columns = match.columns
+    if columns == tuple(range(answers.probs.shape[1])):
+        return rows
+    return [[row[column] for column in columns] for row in rows]
 
 
 def load_folder(folder: Path) -> tuple[str, Answering]:

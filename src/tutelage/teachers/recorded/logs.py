@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def read_calls(
     for number, cells in rows:
         question = cells.get(layout.question or "")
         if asked is not None and layout.question == "custom_id":
-            if question not in asked:
+            if not isinstance(question, Hashable) or question not in asked:
                 message = f"no request has the custom_id {shown(question)}"
                 problems.add("without a request", number, message)
                 continue
@@ -173,7 +173,8 @@ def _asked(
     rows = read_rows(requests, found, fields=("custom_id", "body"), limits=limits)
     for problem in found.listed():
         problems.add_file(str(problem))
-    return {cells.get("custom_id"): cells.get("body") for _, cells in rows.values}
+    known = ((cells.get("custom_id"), cells.get("body")) for _, cells in rows.values)
+    return {number: body for number, body in known if isinstance(number, Hashable)}
 
 
 def _reply(cell: Any) -> Mapping[str, Any] | None:
@@ -225,11 +226,14 @@ def _options(replies: Any) -> tuple[str, ...]:
     """The options of the first choice."""
     for reply in replies:
         answers = reply.get("answers")
-        for one in answers.values() if isinstance(answers, Mapping) else answers or ():
+        answers = list(answers.values()) if isinstance(answers, Mapping) else answers
+        for one in answers if isinstance(answers, list) else ():
             told = one.get("probabilities") if isinstance(one, Mapping) else None
             if isinstance(told, list):
                 told = [entry.get("value") for entry in told if isinstance(entry, Mapping)]
-            names = tuple(name for name in told or () if isinstance(name, str))
+            if not isinstance(told, (list, Mapping)):
+                continue
+            names = tuple(name for name in told if isinstance(name, str))
             if len(names) > 1:
                 return names
     return ()

@@ -15,6 +15,7 @@ from annotated_types import Ge, Le, MinLen
 
 from tutelage.errors import ModelError, Problem
 from tutelage.runs import atomic_write_json, fingerprint, fingerprint_file
+from tutelage.runs.remote import local_file
 from tutelage.runs.stages import STAGE_VERSION
 from tutelage.teachers.spec import ClassAssignment, Effort
 from tutelage.types import SILENT, Example, Progress
@@ -193,11 +194,11 @@ class RecordedTeacherSpec:
             form=self.form,
             columns=self.columns,
             answer_field=self.answer_field,
-            requests=self.requests,
+            requests=None if self.requests is None else local_file(self.requests),
             template=self.template,
             smoothing=self.smoothing,
         )
-        return read_recorded(self.file, assignment.labels, how)
+        return read_recorded(local_file(self.file), assignment.labels, how)
 
 
 def _bytes_of(path: Path, key: str) -> str:
@@ -205,6 +206,7 @@ def _bytes_of(path: Path, key: str) -> str:
     from tutelage.data.limits import not_a_file
 
     try:
+        path = local_file(path)
         if path.exists() and (other := not_a_file(path)) is not None:
             raise ModelError(f"{path} is {other}; expected a file of answers")
         return fingerprint_file(path)

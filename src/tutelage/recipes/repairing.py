@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.errors import RunDamaged, TutelageError
-from tutelage.export import Package
+from tutelage.export.subject import Package
 from tutelage.recipes.certifying import certify_run
 from tutelage.recipes.exporting import export_student
 from tutelage.recipes.loading import load_recipe

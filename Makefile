@@ -4,10 +4,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 LM_EVAL_VENV ?= .venv-lm-eval
+RAY_VENV ?= .venv-ray
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo demo-fast demo-lm test test-fast test-gpu test-lm-eval test-servers check lint format fuzz bench bench-gpu clean
+.PHONY: demo demo-fast demo-lm test test-fast test-gpu test-lm-eval test-ray test-servers check lint format fuzz bench bench-gpu clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tutelage demo
@@ -47,6 +48,12 @@ test-lm-eval:
 	$(MAKE) VENV=$(LM_EVAL_VENV) $(LM_EVAL_VENV)/.developer
 	$(LM_EVAL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable '.[lm-eval]'
 	OMP_NUM_THREADS=1 $(LM_EVAL_VENV)/bin/python -m pytest tests/journeys/test_lm_eval.py
+
+# Ray brings pandas as well: an environment of its own, unless RAY_VENV names another.
+test-ray:
+	$(MAKE) VENV=$(RAY_VENV) $(RAY_VENV)/.developer
+	$(RAY_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable '.[ray]'
+	OMP_NUM_THREADS=1 $(RAY_VENV)/bin/python -m pytest tests/processes/test_ray.py
 
 # Teachers behind real servers, each in an environment of its own: llama.cpp, compiled from its source (five to ten
 # minutes), and vLLM for processors (1 GB to download; x86-64 with AVX2 is enough). PyPI's torchvision does not fit a
@@ -89,7 +96,7 @@ bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/scoring.py
 
 clean:
-	rm -rf $(VENV) .venv-lm-eval .venv-server build dist src/*.egg-info
+	rm -rf $(VENV) .venv-lm-eval .venv-ray .venv-server build dist src/*.egg-info
 
 # torch first and pinned: an unpinned torch is a different, much larger build.
 $(VENV)/.torch: constraints.txt

@@ -11,9 +11,10 @@ has no time limit, and a process that dies is noticed by all others at once.
 from __future__ import annotations
 
 import atexit
+import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -86,6 +87,19 @@ class Crew:
         self.gathered(None)
 
     @contextmanager
+    def leader_first(self) -> Iterator[None]:
+        """Inside, the others begin when the leader has ended: what it leaves on disk, they find.
+
+        Raises:
+            ProcessLost: A process is gone.
+        """
+        if not self.leads:
+            self.wait()
+        yield
+        if self.leads:
+            self.wait()
+
+    @contextmanager
     def _together(self) -> Iterator[None]:
         try:
             yield
@@ -115,6 +129,26 @@ def crew() -> Crew:
     return found
 
 
+@contextmanager
+def noticing_loss() -> Iterator[None]:
+    """Inside, what libraries raise where gradients or numbers cannot be exchanged any more becomes
+    `ProcessLost`.
+
+    Raises:
+        ProcessLost: A process is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_launched() or not any(word in str(error) for word in _OF_LOSS):
+            raise
+        raise lost(crew(), error) from error
+
+
+_OF_LOSS = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "TCPStore")
+"""What stands in messages of torch about processes that do not answer."""
+
+
 def lost(crew: Crew, error: BaseException) -> ProcessLost:
     """The error of a process that the others do not answer any more.
 
@@ -122,20 +156,79 @@ def lost(crew: Crew, error: BaseException) -> ProcessLost:
         crew: Seen from it.
         error: What the library said.
     """
+    again = (
+        "start the same command again: what was finished is kept, and training goes on from its "
+        "last checkpoint"
+    )
+    if told := [one for one in endings(crew.size) if one.rank != crew.rank]:
+        return ProcessLost(
+            f"process {told[0].rank} has ended: {told[0].said}. Mend that, and {again}"
+        )
     said = str(error).strip().splitlines() or [type(error).__name__]
     return ProcessLost(
         f"another of the {crew.size} processes has ended or cannot be reached (process {crew.rank} "
-        f"was told: {said[0][:200]}). Look at what it said above, and start the same command again:"
-        " what was finished is kept, and training goes on from its last checkpoint"
+        f"was told: {said[0][:200]}). Look at what it said above, and {again}"
     )
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a process of this launch ended that did not end well."""
+
+    rank: int
+    code: int
+    """Its exit code."""
+    said: str
+    """Its error."""
+
+
+def is_launched() -> bool:
+    """Whether a launcher started several processes; nothing is joined."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def record_ending(code: int, said: str) -> None:
+    """Leave word for the others of how this process ends, and take leave of them: whoever waits
+    for it is told so at once.
+    """
+    with suppress(Exception):
+        _board().set(f"ending/{os.environ['RANK']}", json.dumps([code, said]))
+    with suppress(Exception):
+        _leave()
+
+
+def endings(size: int) -> list[Ending]:
+    """What processes of a launch of so many left word of, by rank."""
+    found = []
+    with suppress(Exception):  # whoever kept the words is gone too
+        board = _board()
+        for rank in range(size):
+            if board.check([f"ending/{rank}"]):
+                code, said = json.loads(board.get(f"ending/{rank}"))
+                found.append(Ending(rank, code, said))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _board() -> Any:
+    """The launcher's store, where every process can leave a word."""
+    from torch.distributed import PrefixStore, TCPStore
+
+    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return PrefixStore("tutelage", TCPStore(*place, timeout=timedelta(seconds=5)))
 
 
 @lru_cache(maxsize=1)
 def _group() -> Any:
+    import torch
     import torch.distributed as dist
     from accelerate import PartialState
 
-    PartialState()  # starts the group of gradients as the launcher asks for it
+    # Every process reads its models whole: transformers leaves them empty in all but the first.
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+    on_processors = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    # Starts the group of gradients as the launcher asks for it.
+    PartialState(cpu=on_processors or not torch.accelerator.is_available())
     atexit.register(_leave)
     return dist.new_group(backend="gloo", timeout=_NO_LIMIT)
 

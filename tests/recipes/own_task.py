@@ -44,6 +44,7 @@ class LengthJob:
     seed = None
     fits_teacher = False
     stores_targets = True
+    together = frozenset()
 
     def __init__(self, recipe: LengthRecipe) -> None:
         self.recipe = recipe

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from tutelage.errors import TargetsMismatch
+from tutelage.targets import TargetStore, TargetWriter, verify
 from tutelage.teachers import PromptedTeacher, label
 from tutelage.teachers import label as label_function
+from tutelage.teachers.sharing import WORKERS
 from tutelage.types import Example
 
 
@@ -77,6 +79,43 @@ def test_an_interrupted_call_goes_on_where_it_was(tmp_path, monkeypatch):
     teacher = CountingTeacher()
     assert len(label(teacher, examples, out=tmp_path / "targets")) == 20
     assert len(set(teacher.asked)) == len(teacher.asked)
+
+
+def test_batches_after_a_kill_are_those_of_a_whole_call(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setattr(sys.modules[label_function.__module__], "_ROWS_AT_ONCE", 4)
+    examples = [Example(f"text {index:02}") for index in range(22)]
+    label(CountingTeacher(), examples[:2], out=tmp_path / "killed")  # complete, then it grows
+    whole = CountingTeacher()
+    label(whole, examples[2:], out=tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        label(CountingTeacher(fails_after=9), examples, out=tmp_path / "killed")
+    kept = [TargetStore.open(tmp_path / "killed", allow_incomplete=True).ids, whole.asked]
+    again = CountingTeacher()
+    label(again, examples[::-1], out=tmp_path / "killed")
+    assert len(kept[0]) == 2 + 8
+    assert again.asked == kept[1][8:]
+    assert not (tmp_path / "killed" / WORKERS).exists()
+
+
+def test_a_batch_of_which_a_row_is_missing_is_asked_whole(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setattr(sys.modules[label_function.__module__], "_ROWS_AT_ONCE", 4)
+    examples = [Example(f"text {index:02}") for index in range(12)]
+    whole = CountingTeacher()
+    store = label(whole, examples, out=tmp_path / "whole")
+    by_text = {example.text: example.example_id for example in examples}
+    done = [by_text[text] for text in whole.asked[:5]]
+    identity = {"kind": "class_probabilities", "teacher": "counting", "labels": ("a", "b")}
+    with TargetWriter.open(tmp_path / "part" / WORKERS / "007", **identity) as writer:
+        writer.add(done, store.lookup(done))
+    again = CountingTeacher()
+    found = label(again, examples, out=tmp_path / "part")
+    assert again.asked == whole.asked[4:]
+    np.testing.assert_array_equal(found.lookup(found.ids), store.lookup(store.ids))
+    assert verify(tmp_path / "part") == []
 
 
 def test_another_teacher_is_refused(tmp_path):

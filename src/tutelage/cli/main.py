@@ -7,6 +7,7 @@ input, 130 interrupted.
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Sequence
 
@@ -47,6 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for name, value in QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from tutelage.cli.launched import run_launched
+
+        return run_launched(options, _run)
+    return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     from tutelage.cli.commands import COMMANDS
     from tutelage.cli.remote import bring
     from tutelage.cli.terminal import explain, progress_for

@@ -161,12 +161,12 @@ def export_student(
         subject = Subject(folder, folder.resolve().name, origin, package or Package())
         facts = export(name, subject, target)
         if in_run and out is None and folder.resolve().parent.name == STUDENTS[0]:
-            given = {
+            told: dict[str, Any] = {
                 "rows": None if rows is None else str(rows.resolve()),
                 "instructions": instructions,
-                "package": None if package is None else asdict(package),
             }
-            _record(RunFolder(run.resolve()), folder.resolve(), name, given)
+            told |= {} if package is None else {"package": asdict(package)}
+            _record(RunFolder(run.resolve()), folder.resolve(), name, told)
     return {"student": folder.resolve().name, "format": name, "out": str(target), **facts}
 
 

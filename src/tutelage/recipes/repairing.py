@@ -201,11 +201,11 @@ def _make_extras(
         progress.say(f"{name} is done again")
         if name.startswith(_EXPORTS):
             _, student, form = name.split("/")
-            rows, words = facts.get("rows"), facts.get("instructions")
+            rows, words, package = (facts.get(key) for key in ("rows", "instructions", "package"))
             export_student(
                 path, form, student=student, rows=Path(rows) if rows else None,
-                instructions=words, progress=progress,
-                package=Package(**package) if (package := facts.get("package")) else None,
+                instructions=words, package=Package(**package) if package else None,
+                progress=progress,
             )  # fmt: skip
         elif facts:
             given: dict[str, Any] = {

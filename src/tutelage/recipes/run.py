@@ -9,19 +9,18 @@ taken over from the run beside. How a stage is done, the task says (`tasks/task.
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from tutelage.config import dump_recipe
-from tutelage.errors import RecipeError
 from tutelage.export import require_packages
 from tutelage.recipes.exporting import export_students, remove_exports
 from tutelage.recipes.finished import find_finished, known_inputs, record_finished
+from tutelage.recipes.together import all_together
 from tutelage.report import write_report
 from tutelage.runs import (
     RunFolder,
@@ -37,7 +36,7 @@ from tutelage.runs.remote import mirrored
 from tutelage.runs.stages import StageOutcome, Stages, all_done
 from tutelage.targets import refuse_other_store
 from tutelage.tasks import task_named
-from tutelage.tasks.task import Fingerprints, Job, Student
+from tutelage.tasks.task import Fingerprints, Job, Student, Task
 from tutelage.types import SILENT, Progress
 from tutelage.urls import is_remote
 
@@ -91,13 +90,28 @@ def run(
         StorageError: The file system refuses: a disk is full, a folder is another user's.
         MissingExtra: A format of `export` needs a package that is not installed.
         TrainingDiverged: A student's loss is not a number or exploded.
+        ProcessLost: Another process of the same launch has ended.
     """
-    require_one_process()
+    task = task_named(recipe.task.kind)
+    flow = partial(_run, recipe, task, out=out, root=root, until=until, progress=progress)
+    return all_together(flow, lambda: task.prepare(recipe, SILENT))
+
+
+def _run(
+    recipe: Any,
+    task: Task,
+    share: Callable[[Callable[[], Job]], Job],
+    *,
+    out: Path | None,
+    root: Path,
+    until: Until,
+    progress: Progress,
+) -> Outcome:
+    """All of `run`; methods of the job that it shares are done by every process."""
     place = root / recipe.name if out is None else out
     if is_remote(place):
         with mirrored(place, progress) as here:
-            return run(recipe, out=here, until=until, progress=progress)
-    task = task_named(recipe.task.kind)
+            return _run(recipe, task, share, out=here, root=root, until=until, progress=progress)
     inputs = known_inputs(lambda: task.inputs(recipe))
     if (done := find_finished(recipe, inputs, out=out, root=root, until=until)) is not None:
         for line in done.talk:
@@ -105,7 +119,7 @@ def run(
         return Outcome(done.folder, done.stages, done.warnings, done.quality)
     if until in ("evaluate", "report"):
         require_packages(recipe.export)
-    job = task.prepare(recipe, progress)
+    job = share(lambda: task.prepare(recipe, progress))
     for warning in job.warnings:
         progress.say(f"warning: {warning}")
     prints = job.fingerprints
@@ -250,20 +264,6 @@ def withdraw_results(folder: RunFolder) -> None:
         folder.stage(name).withdraw()
     for path in (folder.evaluation_path, folder.predictions_path, folder.report_path):
         remove(path)
-
-
-def require_one_process() -> None:
-    """Refuse to run under a launcher of several processes, which would each do the whole recipe.
-
-    Raises:
-        RecipeError: There are several.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise RecipeError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: a recipe runs in one process in this "
-            "version. Start it without a launcher; for several processes call "
-            "tutelage.train.train_classifier from a script of your own"
-        )
 
 
 def write_provenance(

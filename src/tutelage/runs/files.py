@@ -53,6 +53,21 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
         beside.write_bytes(content)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a finished file a second name; where the file system cannot, copy it, atomically.
+
+    Raises:
+        FileExistsError: There is a file of that name.
+        StorageError: The file system refuses.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # another file system, or one without links
+        atomic_write_bytes(target, source.read_bytes())
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a file beside `path` to write into; whole and synced, it takes the place of `path`.

@@ -23,6 +23,8 @@ ANSWERS_FORMAT = "answers to prompts"
 """What stands there in the manifest of text targets, which are no store; see `targets.text`."""
 FILE = "manifest.json"
 OUTPUT_FILE = "output.safetensors"
+WORKERS_FOLDER = ".workers"
+"""What workers have written apart and nobody has taken over yet: see `teachers.sharing`."""
 PART_NAME = re.compile(r"part-[0-9]{5,9}\.parquet")
 IDENTITY = ("kind", "teacher", "tokenizer", "vocabulary_size", "labels", "encoding", "seed")
 """The fields that rows must agree in to lie in one store."""
@@ -312,7 +314,8 @@ def refuse_other_things(folder: Path) -> None:
     other = sorted(
         found.name
         for found in folder.iterdir()
-        if found.name not in (LOCK_FILE, OUTPUT_FILE) and not TEMPORARY.fullmatch(found.name)
+        if found.name not in (LOCK_FILE, OUTPUT_FILE, WORKERS_FOLDER)
+        and not TEMPORARY.fullmatch(found.name)
     )
     if other and all(PART_NAME.fullmatch(name) for name in other):
         raise TargetsCorrupt(

@@ -12,22 +12,31 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 
-from tutelage.errors import RunExists, TargetsCorrupt, TargetsError, TargetsIncomplete
+from tutelage.errors import (
+    RunExists,
+    TargetsCorrupt,
+    TargetsError,
+    TargetsIncomplete,
+    TargetsMismatch,
+)
 from tutelage.runs import lock, storing
+from tutelage.runs.files import link_or_copy
 from tutelage.targets.encoding import encoder_for
 from tutelage.targets.manifest import (
     FILE,
     Manifest,
     problem_of,
+    read_manifest,
     refuse_other_things,
     write_manifest,
 )
 from tutelage.targets.output_matrix import output_digest, output_shape
-from tutelage.targets.parts import PartSize, join_parts, write_part
+from tutelage.targets.parts import PartSize, join_parts, read_part, write_part
 from tutelage.targets.resuming import remove_strays, resume
-from tutelage.targets.rows import as_ids
+from tutelage.targets.rows import as_ids, from_ids
 
 IdWithTargets = tuple[bytes, Any]
 """A content id and a packed row."""
@@ -208,6 +217,65 @@ class TargetWriter:
                 self._close_part()
         if self._clock() - self._pending_since >= self._seconds_per_part:
             self._close_part()
+
+    def adopt(self, source: Path) -> None:
+        """Take the parts of another store as they lie: nothing of them is decoded or written again.
+
+        A part of which a row is there already is taken row by row, one that is damaged not at all.
+        The source keeps its files, so that a kill loses nothing.
+
+        Args:
+            source: Folder of a store of the same identity, finished or not, on a disk of its own or
+                this one's.
+
+        Raises:
+            TargetsMismatch: It is of another identity.
+            TargetsError: It cannot be read, or is being written.
+        """
+        with storing(source), ExitStack() as held:
+            try:
+                held.enter_context(lock(source))
+            except RunExists as error:
+                raise TargetsError(str(error)) from error
+            manifest = read_manifest(source)
+            if differences := manifest.differences(self._state.manifest.identity):
+                raise TargetsMismatch(
+                    f"{source} holds targets made with other settings: its "
+                    f"{'; its '.join(differences)} as in {self._folder}"
+                )
+            for part in manifest.parts:
+                try:
+                    loaded = read_part(source, part, manifest=manifest, encoder=self._encoder)
+                except TargetsCorrupt:
+                    continue
+                ids = from_ids(loaded.ids)
+                new = self._unknown(ids)
+                if len(new) < len(ids):
+                    self.add_packed([ids[row] for row in new], loaded.packed(np.array(new, int)))
+                    continue
+                file = self._next_file()
+                link_or_copy(source / part.file, self._folder / file)
+                self._known.update(ids)
+                parts = (*self._state.manifest.parts, replace(part, file=file))
+                self._enter(
+                    replace(
+                        self._state.manifest,
+                        parts=parts,
+                        complete=False,
+                        expected_rows=self._expected_rows,
+                    ),
+                    pending=self._state.pending,
+                )
+        self.flush()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that was ever asked for is on disk."""
+        return self._state.manifest.complete
+
+    def known(self) -> set[bytes]:
+        """The content id of every row taken so far, on disk or in hand."""
+        return set(self._known)
 
     def flush(self) -> None:
         """Close the part in hand, however small: what was added is safe when this returns."""

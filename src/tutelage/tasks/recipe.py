@@ -6,12 +6,13 @@ stages, so with it a finished run is known to be finished before data is read, a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from tutelage.config.source import Keys, Source, dotted
 from tutelage.config.specs import section
@@ -31,12 +32,36 @@ from tutelage.runs import fingerprint, fingerprint_file
 from tutelage.runs.remote import local_file
 from tutelage.runs.stages import STAGE_VERSION
 from tutelage.students.language.lora import Lora
+from tutelage.teachers.engine import RayPool
 
 if TYPE_CHECKING:
     Format = str
 else:  # the words of the table, as pydantic and the JSON schema want them
     Format = Literal[tuple(FORMATS)]
 """A format that students are saved in."""
+
+
+class Engine(section(RayPool, name="Engine", kind="ray")):
+    """A pool of actors of Ray that write the soft targets, each with the teacher in its memory."""
+
+    kind: Literal["ray"]
+    """Ray; the extra `ray` brings it."""
+
+
+def _spelled_out(engine: Any) -> Any:
+    return Engine(kind="ray") if engine == "ray" else engine
+
+
+if TYPE_CHECKING:
+    AnyEngine = Engine
+else:  # a word, or its options
+    AnyEngine = Annotated[Literal["ray"] | Engine, AfterValidator(_spelled_out)]
+
+ENGINE_UNUSED = (
+    "warning: engine is passed over: this teacher has no weights here, and one process asks it"
+)
+LATER_SECTIONS = ("label", "engine")
+"""Sections that recipes of before did not have."""
 
 
 class AnyRecipe(Section):
@@ -72,6 +97,14 @@ class AnyRecipe(Section):
     export: Annotated[tuple[Format, ...], FrozenList] = ("transformers",)
     """The formats each student is saved in."""
 
+    engine: AnyEngine | None = None
+    """Who writes the soft targets of a teacher whose weights are loaded: ray, or its options; None:
+    this process, or all that a launcher started. Targets are the same."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_sections(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_absent(handler(self), LATER_SECTIONS)
+
     def train_for(self, student: str) -> Any:
         """The `train` section as it holds for one student: its own keys over the common ones.
 
@@ -97,6 +130,16 @@ class AnyRecipe(Section):
     def _laid_over(self, name: str, student: str) -> Any:
         common, own = getattr(self, name), getattr(self.students[student], name)
         return common if own is None else common.model_copy(update=own.given())
+
+
+def read_back(recipe: Any, text: str) -> Any:
+    """A recipe as its `model_dump_json` wrote it, for a worker on another machine.
+
+    Args:
+        recipe: Its class.
+        text: JSON, every path in it absolute.
+    """
+    return recipe.model_validate(json.loads(text), context={"folder": Path.cwd()})
 
 
 LATER_DATA_KEYS = ("control_tokens", "max_row_bytes", "max_file_bytes")

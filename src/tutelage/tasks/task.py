@@ -70,6 +70,10 @@ class Fingerprints:
 class Job(Protocol):
     """One recipe at work: its data has been read and found fit; nothing is computed unasked."""
 
+    together: frozenset[str]
+    """Which of `fit_teacher`, `write_targets`, `train` and `evaluate` all processes of a launch do
+    together, each its share; the others the leader does alone."""
+
     @property
     def warnings(self) -> Sequence[Problem]:
         """What a person should know about the data."""

@@ -4,23 +4,20 @@ resumable.
 In: a teacher, and examples (`label`) or documents (`label_documents`, and of a server
 `label_served_documents`). Out: a complete `TargetStore`. Where weights are here, the longest go
 first, so that memory runs out at once or not at all, and the time left is over- rather than
-underestimated. While the next batch of documents is in the forward pass, a thread encodes and
-writes the targets of the last one.
+underestimated. While the next batch is in the forward pass, a thread encodes and writes the targets
+of the last one. How several processes share the batches is `teachers.sharing`.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-from tutelage.targets import SparseTargets, TargetStore, TargetWriter
+from tutelage.targets import SparseTargets, TargetStore, TargetWriter, read_output_matrix
 from tutelage.teachers.causal.balancing import FINER, balance
 from tutelage.teachers.causal.drawing import (
     draw_sampled,
@@ -31,6 +28,7 @@ from tutelage.teachers.causal.drawing import (
 )
 from tutelage.teachers.causal.eight_bits import hidden_targets, prepare_matrix
 from tutelage.teachers.causal.teacher import CHUNK_ELEMENTS
+from tutelage.teachers.sharing import Work, Workers, write
 from tutelage.teachers.teacher import (
     AnswersAsTheyCome,
     ClassProbabilities,
@@ -39,10 +37,6 @@ from tutelage.teachers.teacher import (
     TokenAnswers,
 )
 from tutelage.types import SILENT, Document, Example, Progress
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 _ROWS_AT_ONCE = 512
 _MASS_SAMPLE = 64
@@ -55,6 +49,7 @@ def label(
     *,
     out: Path,
     seed: int = 0,
+    workers: Workers | None = None,
     progress: Progress = SILENT,
 ) -> TargetStore:
     """Let a teacher write soft targets for examples, into a store on disk.
@@ -68,6 +63,8 @@ def label(
         examples: What to label, in any order, repeated texts allowed.
         out: Folder of the store.
         seed: Recorded in the store; class probabilities use no randomness.
+        workers: Who shares the texts, see `teachers.sharing`; None: nobody. A teacher that answers
+            as answers come is asked by this process alone.
         progress: Where the bar with the time left goes.
 
     Returns:
@@ -75,42 +72,69 @@ def label(
 
     Raises:
         TargetsMismatch: `out` holds targets of another teacher or label list.
+        ProcessLost: One of the workers is gone.
     """
-    kind = "class_probabilities"
-    with TargetWriter.open(
-        out, kind=kind, teacher=teacher.fingerprint, labels=teacher.labels, seed=seed
-    ) as writer:
-        ids = [example.example_id for example in examples]
-        missing = writer.missing(ids)
-        if not isinstance(teacher, AnswersAsTheyCome):
-            missing.sort(key=lambda row: (-len(examples[row].text), ids[row]))
-        if missing and isinstance(teacher, LabelMass):
-            _report_mass(teacher, [examples[row] for row in missing], progress)
-        with progress.bar("Labelling", total=len(missing), unit="texts") as advance:
-            for rows, probs in _answers(teacher, examples, missing, progress):
-                writer.add([ids[row] for row in rows], probs)
-                advance(len(rows))
-        if isinstance(teacher, AnswersAsTheyCome):
-            writer.give_up(len(teacher.unanswered))
-        writer.finish()
+    if isinstance(teacher, AnswersAsTheyCome):
+        _label_as_they_come(teacher, examples, out=out, seed=seed, progress=progress)
+    else:
+        work = text_work(teacher, seed=seed, progress=progress)
+        write(work, examples, out=out, workers=workers, progress=progress)
     return TargetStore.open(out, teacher=teacher.fingerprint, labels=teacher.labels)
 
 
-def _answers(
-    teacher: ClassProbabilities,
+def text_work(teacher: ClassProbabilities, *, seed: int = 0, progress: Progress = SILENT) -> Work:
+    """What `label` does with texts, for whoever shares them."""
+
+    def batches(examples: Sequence[Example]) -> Iterator[Sequence[int]]:
+        order = sorted(range(len(examples)), key=lambda place: (-len(examples[place].text), place))
+        for start in range(0, len(order), _ROWS_AT_ONCE):
+            yield order[start : start + _ROWS_AT_ONCE]
+
+    def look(missing: Sequence[Example]) -> None:
+        if isinstance(teacher, LabelMass):
+            _report_mass(teacher, missing, progress)
+
+    return Work(
+        identity=_identity(teacher, seed),
+        start=lambda _out, _leads: teacher.label,
+        plan=batches,
+        size=lambda _: 1,
+        title="Labelling",
+        unit="texts",
+        rows="texts",
+        look=look,
+    )
+
+
+def _identity(teacher: ClassProbabilities, seed: int) -> dict[str, Any]:
+    return {
+        "kind": "class_probabilities",
+        "teacher": teacher.fingerprint,
+        "labels": teacher.labels,
+        "seed": seed,
+    }
+
+
+def _label_as_they_come(
+    teacher: AnswersAsTheyCome,
     examples: Sequence[Example],
-    missing: Sequence[int],
+    *,
+    out: Path,
+    seed: int,
     progress: Progress,
-) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Rows with their soft targets, as the teacher gives them."""
-    if isinstance(teacher, AnswersAsTheyCome):
+) -> None:
+    with TargetWriter.open(out, **_identity(teacher, seed)) as writer:
+        ids = [example.example_id for example in examples]
+        missing = writer.missing(ids)
         asked = [examples[row] for row in missing]
-        for places, probs in teacher.answers(asked, progress=progress):
-            yield [missing[place] for place in places], probs
-        return
-    for start in range(0, len(missing), _ROWS_AT_ONCE):
-        rows = list(missing[start : start + _ROWS_AT_ONCE])
-        yield rows, teacher.label([examples[row] for row in rows])
+        if asked and isinstance(teacher, LabelMass):
+            _report_mass(teacher, asked, progress)
+        with progress.bar("Labelling", total=len(missing), unit="texts") as advance:
+            for places, probs in teacher.answers(asked, progress=progress):
+                writer.add([ids[missing[place]] for place in places], probs)
+                advance(len(places))
+        writer.give_up(len(teacher.unanswered))
+        writer.finish()
 
 
 def _report_mass(teacher: LabelMass, examples: Sequence[Example], progress: Progress) -> None:
@@ -128,9 +152,6 @@ def _report_mass(teacher: LabelMass, examples: Sequence[Example], progress: Prog
     )
 
 
-_WAITING_BATCHES = 2
-
-
 def label_documents(
     teacher: HiddenStates,
     documents: Sequence[Document],
@@ -139,6 +160,7 @@ def label_documents(
     kind: str,
     encoding: Mapping[str, Any],
     seed: int = 0,
+    workers: Workers | None = None,
     progress: Progress = SILENT,
 ) -> TargetStore:
     """Let a teacher write soft targets for documents, into a store on disk.
@@ -153,6 +175,7 @@ def label_documents(
         kind: `sampled`, `top_k` or `hidden`.
         encoding: `{"threshold": 0.05}` or `{"budget": 12}`, `{"k": 50}`, `{}`.
         seed: Of the draws.
+        workers: Who shares the documents, see `teachers.sharing`; None: nobody.
         progress: A bar in tokens.
 
     Returns:
@@ -162,48 +185,61 @@ def label_documents(
         DataError: A document is longer than the teacher reads.
         ModelError: A hidden state is not a number.
         TargetsMismatch: `out` holds targets of another teacher, tokenizer or encoding.
+        ProcessLost: One of the workers is gone.
+    """
+    work = document_work(
+        teacher, documents, kind=kind, encoding=encoding, seed=seed, progress=progress
+    )
+    write(work, documents, out=out, workers=workers, progress=progress)
+    return TargetStore.open(out)
+
+
+def document_work(
+    teacher: HiddenStates,
+    documents: Sequence[Document] = (),
+    *,
+    kind: str,
+    encoding: Mapping[str, Any],
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Work:
+    """What `label_documents` does with documents, for whoever shares them; the leader knows all of
+    them.
     """
     encoding = dict(encoding)
-    scorer = _scorer(
-        teacher, documents, out, kind=kind, encoding=encoding, seed=seed, progress=progress
+
+    def balanced(ids: Sequence[bytes], targets: list[Any]) -> list[Any]:
+        if kind != "sampled":
+            return targets
+        return [balance(drawn, name, seed=seed) for drawn, name in zip(targets, ids, strict=True)]
+
+    def start(out: Path, leads: bool) -> Any:
+        if kind == "hidden" and leads:
+            channels = prepare_matrix(teacher, documents, out, progress=progress)
+        elif kind == "hidden":
+            known = np.array(read_output_matrix(out).channels)
+            channels = torch.from_numpy(known).to(teacher.head.weight.device)
+        else:
+            channels = None
+        return _scorer(teacher, channels, kind=kind, encoding=encoding, seed=seed)
+
+    return Work(
+        identity={
+            "kind": kind,
+            "teacher": teacher.fingerprint,
+            "tokenizer": teacher.tokenizer_fingerprint,
+            "vocabulary_size": teacher.vocabulary,
+            "encoding": encoding,
+            "seed": seed,
+        },
+        start=start,
+        plan=teacher.batches,
+        size=lambda document: len(document.token_ids),
+        title="Writing soft targets",
+        unit="tokens",
+        rows="documents",
+        finished=balanced,
     )
-    with TargetWriter.open(
-        out,
-        kind=kind,
-        teacher=teacher.fingerprint,
-        tokenizer=teacher.tokenizer_fingerprint,
-        vocabulary_size=teacher.vocabulary,
-        encoding=encoding,
-        seed=seed,
-    ) as writer:
-
-        def add(ids: list[bytes], targets: list[Any]) -> None:
-            if kind == "sampled":
-                targets = [
-                    balance(drawn, name, seed=seed)
-                    for drawn, name in zip(targets, ids, strict=True)
-                ]
-            writer.add(ids, targets)
-
-        missing = [
-            documents[index]
-            for index in writer.missing([document.example_id for document in documents])
-        ]
-        total = sum(len(document.token_ids) for document in missing)
-        if len(missing) < len({document.example_id for document in documents}):
-            progress.say(
-                f"Soft targets: {len(documents) - len(missing):,} documents were done before"
-            )
-        with (
-            progress.bar("Writing soft targets", total=total, unit="tokens") as advance,
-            in_background(add) as put,
-        ):
-            for batch in teacher.batches(missing):
-                chosen = [missing[index] for index in batch]
-                put([document.example_id for document in chosen], scorer(chosen))
-                advance(sum(len(document.token_ids) for document in chosen))
-        writer.finish()
-    return TargetStore.open(out)
 
 
 def label_served_documents(
@@ -253,54 +289,16 @@ def label_served_documents(
     return TargetStore.open(out)
 
 
-@contextmanager
-def in_background(work: Any) -> Iterator[Any]:
-    """Inside, calls of the value yielded are done by a thread, in order; leaving waits for all of
-    them.
-
-    An error in the thread is raised by the next call, or on leaving. On an error inside (or Ctrl-C)
-    what has been handed over is still done.
-    """
-    waiting: queue.Queue[tuple[Any, ...] | None] = queue.Queue(maxsize=_WAITING_BATCHES)
-    errors: list[BaseException] = []
-
-    def do_all() -> None:
-        while (arguments := waiting.get()) is not None:
-            if not errors:  # after an error the rest is only taken, so that nobody waits for ever
-                try:
-                    work(*arguments)
-                except BaseException as error:  # raised again where the caller sees it
-                    errors.append(error)
-
-    def put(*arguments: Any) -> None:
-        if errors:
-            raise errors[0]
-        waiting.put(arguments)
-
-    thread = threading.Thread(target=do_all, name="tutelage-writer", daemon=True)
-    thread.start()
-    try:
-        yield put
-    finally:
-        waiting.put(None)
-        thread.join()
-    if errors:
-        raise errors[0]
-
-
 def _scorer(
     teacher: HiddenStates,
-    documents: Sequence[Document],
-    out: Path,
+    channels: torch.Tensor | None,
     *,
     kind: str,
     encoding: dict[str, Any],
     seed: int,
-    progress: Progress,
 ) -> Any:
-    """What turns a batch of documents into targets of a kind."""
-    if kind == "hidden":
-        channels = prepare_matrix(teacher, documents, out, progress=progress)
+    """What turns a batch of documents into targets of a kind; `channels` are those of `hidden`."""
+    if channels is not None:
         return lambda batch: [
             hidden_targets(teacher, states, channels) for states in teacher.read(batch)
         ]

@@ -25,6 +25,7 @@ from tutelage.targets import TargetStore, TargetWriter
 from tutelage.teachers.choosing import LabelChoice, choose_rows
 from tutelage.teachers.labelling import label
 from tutelage.teachers.quick_student import QuickStudent
+from tutelage.teachers.sharing import Workers
 from tutelage.teachers.teacher import AnswersAsTheyCome, ClassProbabilities
 from tutelage.types import SILENT, Example, Progress
 
@@ -42,6 +43,7 @@ def label_chosen(
     choice: LabelChoice,
     out: Path,
     answered: Sequence[Path] = (),
+    workers: Workers | None = None,
     progress: Progress = SILENT,
 ) -> tuple[TargetStore, dict[str, Any]]:
     """Let a teacher write soft targets for some of the rows that are learned from.
@@ -55,6 +57,7 @@ def label_chosen(
         out: Folder of the store.
         answered: Other stores of the same teacher, whose answers are taken over; what cannot be
             used is passed over.
+        workers: Who shares the texts of each round, as in `label`.
         progress: Where bars and talk go.
 
     Returns:
@@ -92,7 +95,7 @@ def label_chosen(
             )
         ] = True
         chosen = [rows[place] for place in np.flatnonzero(asked)]
-        store = _ask(teacher, [*judged, *chosen], out, answered, progress)
+        store = _ask(teacher, [*judged, *chosen], out, answered, workers, progress)
         probs, told, errors = sight.look(asked, store)
         had, known = known, _answered(store, chosen)
         so_far = int(asked.sum())
@@ -114,7 +117,7 @@ def label_chosen(
             if spent or stopped:
                 break
     if store is None:  # every text to learn from is also one that judges
-        store = _ask(teacher, judged, out, answered, progress)
+        store = _ask(teacher, judged, out, answered, workers, progress)
     progress.say(
         f"Asked about {int(asked.sum()):,} of {len(rows):,} texts to learn from (choose: "
         f"{choice.choose}, {len(rounds)} of {choice.rounds} rounds), {known:,} of them answered"
@@ -200,6 +203,7 @@ def _ask(
     examples: Sequence[Example],
     out: Path,
     answered: Sequence[Path],
+    workers: Workers | None,
     progress: Progress,
 ) -> TargetStore:
     """The answers about all of these; who is asked as answers come keeps them elsewhere, and tells
@@ -209,7 +213,7 @@ def _ask(
         shutil.rmtree(out, ignore_errors=True)
     else:
         _take_over(teacher, [one.example_id for one in examples], out, answered)
-    return label(teacher, examples, out=out, progress=progress)
+    return label(teacher, examples, out=out, workers=workers, progress=progress)
 
 
 def _answered(store: TargetStore, rows: Sequence[Example]) -> int:
@@ -224,6 +228,7 @@ def _take_over(
     if not answered:
         return
     with TargetWriter.open(out, kind=_KIND, **identity) as writer:
+        before = len(writer)
         for place in answered:
             missing = [ids[row] for row in writer.missing(ids)]
             try:
@@ -234,6 +239,9 @@ def _take_over(
                 continue
             if values is not None:
                 writer.add(there, values)
+        if len(writer) > before:  # batches of texts that are asked about are none of theirs
+            writer.give_up(len(writer.missing(ids)))
+            writer.finish()
 
 
 def _only(store: TargetStore, wanted: set[bytes]) -> TargetStore:

@@ -51,6 +51,8 @@ class Reading:
     """Texts whose words students will ask for."""
     layers: tuple[int, ...] = ()
     """Layers whose states of words they will ask for."""
+    is_shared: bool = False
+    """Whether other processes write there at the same time."""
 
 
 @dataclass(frozen=True, slots=True)

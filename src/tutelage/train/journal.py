@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tutelage.errors import RunDamaged
+from tutelage.errors import RunDamaged, StorageError
+from tutelage.processes import crew
 from tutelage.runs import (
     MetricsLog,
     atomic_write_json,
@@ -29,11 +31,13 @@ from tutelage.runs import (
     sync_folder,
 )
 from tutelage.runs.contents import damages, sums_of
+from tutelage.train.sharded import read_shards, sharded_tensors, write_shards
 from tutelage.train.state import TrainingState, random_state
 
 KEPT = 2
 FORMAT = 1
 """Of a checkpoint; its state names it only where it is another."""
+WHOLE = "tensors.safetensors"
 _PREFIX = "step-"
 _UNFINISHED = ".writing"
 
@@ -57,14 +61,26 @@ def write_checkpoint(
     Raises:
         StorageError: The file system refuses; the checkpoints that there were are still there.
     """
-    target, temporary = folder / f"{_PREFIX}{step:08d}", folder / _UNFINISHED
-    file = temporary / "tensors.safetensors"
     content = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     with storing(folder):
-        shutil.rmtree(temporary, ignore_errors=True)  # what a kill has left
-        temporary.mkdir(parents=True)
-        save_file(content, file)
-        record = json.loads(json.dumps(dict(state) | {"files": sums_of(temporary, [file])}))
+        save_file(content, _begin(folder) / WHOLE)
+        return _finish(folder, step, state)
+
+
+def _begin(folder: Path) -> Path:
+    """An empty folder for the files of a checkpoint."""
+    temporary = folder / _UNFINISHED
+    shutil.rmtree(temporary, ignore_errors=True)  # what a kill has left
+    temporary.mkdir(parents=True)
+    return temporary
+
+
+def _finish(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
+    """Make a checkpoint of the files that are written, and remove old ones."""
+    target, temporary = folder / f"{_PREFIX}{step:08d}", folder / _UNFINISHED
+    with storing(folder):
+        files = sorted(temporary.glob("*.safetensors"))
+        record = json.loads(json.dumps(dict(state) | {"files": sums_of(temporary, files)}))
         atomic_write_json(temporary / "state.json", record | {"sum": fingerprint(record)})
         settle_folder(temporary)
         if target.exists():  # only a damaged one is ever written again
@@ -76,9 +92,15 @@ def write_checkpoint(
     return target
 
 
-def read_newest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def read_newest(
+    folder: Path, like: Mapping[str, Tensor] = MappingProxyType({})
+) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Tensors and state of the newest checkpoint that is what was written; None if there is
     none.
+
+    Args:
+        folder: `checkpoints/` of a student.
+        like: Tensors that are sharded, by name: see `sharded.read_shards`.
 
     Raises:
         RunDamaged: A later version wrote it.
@@ -91,7 +113,9 @@ def read_newest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None
                 told = state.pop("sum", None)
                 if told != fingerprint(state) or damages(path, state.pop("files")):
                     continue  # damaged: the one before it is as good, only older
-            return load_file(path / "tensors.safetensors"), state
+            if (path / WHOLE).exists() and not like:
+                return load_file(path / WHOLE), state
+            return read_shards(path, like), state
         except RunDamaged:
             raise
         except (OSError, ValueError, TypeError, KeyError, RecursionError, SafetensorError):
@@ -115,14 +139,20 @@ def _found(folder: Path) -> list[Path]:
 
 
 class Journal:
-    """The folder of one run; only the first process writes there.
+    """The folder of one run; only the first process writes there, but for its rows of a sharded
+    checkpoint.
 
     Records are on disk before the checkpoint of their step is, and a resume drops those beyond its
     checkpoint: so a killed run leaves the same metrics.jsonl as one that was not.
     """
 
-    def __init__(self, out: Path, accelerator: Any, *, identity: str) -> None:
-        """Of a run with this identity in `out`; nothing is read or written yet."""
+    def __init__(
+        self, out: Path, accelerator: Any, *, identity: str, is_sharded: bool = False
+    ) -> None:
+        """Of a run with this identity in `out`, whose weights are perhaps shared out over
+        processes; nothing is read or written yet.
+        """
+        self._is_sharded = is_sharded
         self.checkpoints = out / "checkpoints"
         self._events = out / "tensorboard"
         self._log = MetricsLog(out / "metrics.jsonl")
@@ -144,11 +174,20 @@ class Journal:
             return self._open(state, total)
 
     def _open(self, state: TrainingState, total: int) -> str | None:
-        found = read_newest(self.checkpoints)
+        found = read_newest(
+            self.checkpoints, sharded_tensors(state.model) if self._is_sharded else {}
+        )
         resumed = found is not None and found[1].get("identity") == self._identity
         if found is not None and resumed:
             state.restore(found[0], found[1]["counters"], process=self._accelerator.process_index)
-        self._accelerator.wait_for_everyone()  # nobody may still be reading what is removed now
+        # Nobody may still be reading what is removed now.
+        steps = crew().gathered(state.counters.step)
+        if len(set(steps)) > 1:
+            raise StorageError(
+                f"the processes read checkpoints of steps {', '.join(map(str, steps))} in "
+                f"{self.checkpoints}: every process needs the same files, for instance on a disk "
+                "that all machines share"
+            )
         if self._accelerator.is_main_process:
             if not resumed:
                 shutil.rmtree(self.checkpoints, ignore_errors=True)
@@ -188,11 +227,29 @@ class Journal:
         states = random_state(self._accelerator.device)[None]
         if self._accelerator.num_processes > 1:
             states = self._accelerator.gather(states.to(self._accelerator.device))
-        if self._accelerator.is_main_process:
-            values = {"identity": self._identity, "counters": state.values()}
+        values = {"identity": self._identity, "counters": state.values()}
+        if self._is_sharded:
+            self._checkpoint_in_shards(state, states.to(torch.uint8), values)
+        elif self._accelerator.is_main_process:
             write_checkpoint(
                 self.checkpoints, state.counters.step, state.tensors(states.to(torch.uint8)), values
             )
+
+    def _checkpoint_in_shards(
+        self, state: TrainingState, random_states: Tensor, values: Mapping[str, Any]
+    ) -> None:
+        """Every process writes what it holds; the first one makes a checkpoint of it."""
+        tensors = state.tensors(random_states)
+        tensors["costs"] = self._accelerator.reduce(tensors["costs"], reduction="sum")
+        leads = self._accelerator.is_main_process
+        with storing(self.checkpoints):
+            if leads:
+                _begin(self.checkpoints)
+            self._accelerator.wait_for_everyone()
+            write_shards(self.checkpoints / _UNFINISHED, tensors)
+            self._accelerator.wait_for_everyone()
+            if leads:
+                _finish(self.checkpoints, state.counters.step, values)
 
     def close(self) -> None:
         """Finish the trackers that were begun.

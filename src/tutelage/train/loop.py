@@ -21,15 +21,18 @@ from contextlib import closing
 from dataclasses import dataclass
 from math import isfinite, log
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from tutelage.errors import TrainingDiverged
+from tutelage.processes import noticing_loss
 from tutelage.runs import seed_sequence
 from tutelage.train.journal import Journal
 from tutelage.train.optimizer import adamw, set_learning_rate
 from tutelage.train.settings import LoopSettings
+from tutelage.train.sharded import Sharded, first_not_finite, wants_sharding, whole_of
 from tutelage.train.state import MovingAverage, TrainingState, run_identity
 from tutelage.train.step import Step
 from tutelage.types import SILENT, Progress
@@ -87,19 +90,19 @@ class Guard:
             f"the training loss or its gradient at step {step} ({loss:.4g}) {reason}"
         )
 
-    def check_weights(self, model: nn.Module, *, step: int) -> None:
+    def check_weights(self, model: nn.Module, accelerator: Any, *, step: int) -> None:
         """Make sure that a checkpoint is worth writing.
 
         Args:
             model: With the weights after the step.
+            accelerator: Of the processes that hold them.
             step: Its number, for the message.
 
         Raises:
             TrainingDiverged: A weight is not a number, or not finite.
         """
-        for name, weight in model.named_parameters():
-            if not bool(torch.isfinite(weight).all()):
-                raise self._diverged(f"the weight {name} after step {step} is not a number")
+        if (name := first_not_finite(model, accelerator)) is not None:
+            raise self._diverged(f"the weight {name} after step {step} is not a number")
 
     def _diverged(self, what: str) -> TrainingDiverged:
         kept = self.checkpoints.is_dir()
@@ -156,15 +159,19 @@ def train(
     model, course = step.model, step.course
     accelerator = Accelerator(log_with="tensorboard", project_dir=str(out))
     name, parts = step.identity
-    journal = Journal(
-        out, accelerator, identity=run_identity(name, model, *parts, accelerator.num_processes)
-    )
+    shards = wants_sharding(accelerator)
+    # A run is the same on any number of processes; the number that once stood here stays one.
+    identity = run_identity(name, model, *parts, 1)
+    journal = Journal(out, accelerator, identity=identity, is_sharded=shards)
     guard = Guard(journal.checkpoints)
     home = next(model.parameters()).device
-    wrapped, optimizer = accelerator.prepare(
-        step.module,
-        adamw(model, settings, betas=course.betas, learning_rates=course.learning_rates),
+    sharded = Sharded(step.module, model, accelerator.device) if shards else None
+    optimizer: Any = adamw(
+        model, settings, betas=course.betas, learning_rates=course.learning_rates
     )
+    wrapped = step.module
+    if sharded is None:
+        wrapped, optimizer = accelerator.prepare(wrapped, optimizer)
     state = TrainingState(
         model,
         optimizer,
@@ -176,7 +183,12 @@ def train(
 
     devices = [accelerator.device] if accelerator.device.type == "cuda" else []
     bar = progress.bar(title, total=course.total_steps, unit="steps")
-    with torch.random.fork_rng(devices=devices), closing(journal), bar as advance:
+    with (
+        torch.random.fork_rng(devices=devices),
+        closing(journal),
+        noticing_loss(),
+        bar as advance,
+    ):
         torch.manual_seed(seed_sequence(settings.seed, "dropout", accelerator.process_index))
         if news := journal.open(state, total=course.total_steps):
             progress.say(f"{title}: {news}")
@@ -194,6 +206,7 @@ def train(
                 accelerator.backward(loss * accelerator.num_processes)
                 state.add_costs(sums)
             norm = accelerator.clip_grad_norm_(wrapped.parameters(), settings.clip_norm)
+            norm = None if norm is None else whole_of(norm)
             state.add_step(rows=step.size(counters.step), gradient_norm=norm)
 
             done = counters.step + 1
@@ -221,11 +234,15 @@ def train(
                     state.judge(loss, patience=course.patience)
                 journal.record(state, validation_loss=loss, **others)
             if saves:
-                guard.check_weights(model, step=done)
+                guard.check_weights(model, accelerator, step=done)
                 counters.seconds = earlier + time.monotonic() - started
                 journal.checkpoint(state)
-    model.load_state_dict(state.best)
-    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+    if sharded is None:
+        model.load_state_dict(state.best)
+        accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+    else:
+        with noticing_loss():
+            sharded.gather(state.best)
     model.eval().to(home)
     seconds = earlier + time.monotonic() - started
     return TrainResult(counters.best_step, counters.best_validation_loss, counters.step, seconds)

@@ -50,7 +50,9 @@ class MovingAverage:
         self._updates += 1
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
         torch._foreach_lerp_(
-            self._averages, [weight.detach() for weight in self._weights], 1 - decay
+            [local(average) for average in self._averages],
+            [local(weight.detach()) for weight in self._weights],
+            1 - decay,
         )
 
     @contextmanager
@@ -222,6 +224,7 @@ class TrainingState:
             tensors: By name.
             values: The counters.
             process: The number of this process; the first one goes on with the costs summed so far.
+                Where the run had fewer processes, others keep the random state that they have.
         """
         self.model.load_state_dict(_part(tensors, "model."))
         restore_optimizer(self.optimizer, self.model, _part(tensors, "optimizer."))
@@ -229,7 +232,8 @@ class TrainingState:
         self.best = _part(tensors, "best.")
         if process == 0:
             self._costs = tensors["costs"].to(self.accelerator.device)
-        set_random_state(tensors["random_states"][process], self.accelerator.device)
+        if process < len(tensors["random_states"]):  # of a run of fewer processes there are fewer
+            set_random_state(tensors["random_states"][process], self.accelerator.device)
         for known in fields(self.counters):
             if known.name in values:
                 value = values[known.name]
@@ -266,6 +270,12 @@ def set_random_state(state: Tensor, device: torch.device) -> None:
     torch.set_rng_state(state[:own].clone())
     if device.type == "cuda" and len(state) > own:  # a checkpoint of a CPU has none for it
         torch.cuda.set_rng_state(state[own:].clone(), device)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor: all of it, unless its rows are shared out."""
+    found: Any = tensor
+    return found.to_local() if hasattr(found, "to_local") else tensor
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

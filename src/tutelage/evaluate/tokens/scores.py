@@ -19,6 +19,7 @@ from tutelage.data.documents.packing import collate_packed
 from tutelage.models.computing import length_batches
 from tutelage.models.final_states import final_states
 from tutelage.models.output import output_layer
+from tutelage.processes import ALONE, Crew
 from tutelage.students import TeacherView
 from tutelage.teachers.teacher import HiddenStates, device_of
 from tutelage.types import SILENT, Document, Progress
@@ -61,6 +62,7 @@ def score_models(
     vocabulary: int | None = None,
     batch_tokens: int = 4096,
     logits_at_once: int = LOGITS_AT_ONCE,
+    mine: Crew = ALONE,
     progress: Progress = SILENT,
 ) -> dict[str, TokenScores]:
     """Let the teacher and every model read the documents, each document alone.
@@ -74,6 +76,8 @@ def score_models(
         vocabulary: How many tokens there are, where no teacher tells.
         batch_tokens: Tokens read at once.
         logits_at_once: Elements of one chunk of logits.
+        mine: This process and those that call this with the same arguments: each reads its share
+            of the batches, which are those of one process, and all get all scores.
         progress: Shows how far it is.
 
     Returns:
@@ -89,22 +93,21 @@ def score_models(
         for name, model in models.items()
     }
     readable = np.flatnonzero(positions).tolist()
-    batches = length_batches(
+    planned = length_batches(
         [len(documents[index].token_ids) for index in readable],
         batch_tokens=batch_tokens,
         device=torch.device("cpu") if teacher is None else device_of(teacher),
     )
+    batches = mine.share([[readable[place] for place in batch] for batch in planned])
+    own = sum(positions[index] for batch in batches for index in batch)
     was_training = {name: model.training for name, model in models.items()}
     for model in models.values():
         model.eval()
     if teacher is not None:
         vocabulary = teacher.vocabulary
     assert vocabulary is not None  # where there is no teacher, somebody says it
-    with progress.bar(
-        "Reading the test documents", total=int(starts[-1]), unit="tokens"
-    ) as advance:
-        for places_of_batch in batches:
-            indexes = [readable[place] for place in places_of_batch]
+    with progress.bar("Reading the test documents", total=own, unit="tokens") as advance:
+        for indexes in batches:
             batch = [documents[index] for index in indexes]
             packed = collate_packed(batch, [[place] for place in range(len(batch))], pad_id=0)
             places = np.concatenate(
@@ -144,6 +147,15 @@ def score_models(
             advance(len(places))
     for name, model in models.items():
         model.train(was_training[name])
+    if mine.size > 1:
+        read = np.zeros(int(starts[-1]), dtype=bool)
+        for index in (index for batch in batches for index in batch):
+            read[starts[index] : starts[index + 1]] = True
+        places = np.flatnonzero(read)
+        told = mine.gathered((places, {name: one.at(places) for name, one in found.items()}))
+        for places, values in told:
+            for name, one in found.items():
+                one.take(places, values[name])
     return {name: gathered.scores() for name, gathered in found.items()}
 
 
@@ -210,6 +222,15 @@ class _Gathered:
         if self._view is not None:
             for place, nats in self._view.spelled_nats(document).items():
                 self._values["nats"][start + place] = nats
+
+    def at(self, places: NDArray[np.int64]) -> dict[str, Values]:
+        """What is known at some places."""
+        return {name: values[places] for name, values in self._values.items()}
+
+    def take(self, places: NDArray[np.int64], values: Mapping[str, Values]) -> None:
+        """Take what another process knows."""
+        for name, found in values.items():
+            self._values[name][places] = found
 
     def scores(self) -> TokenScores:
         """All of them."""

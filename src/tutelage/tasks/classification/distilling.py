@@ -18,6 +18,7 @@ import numpy as np
 
 from tutelage.errors import DataError
 from tutelage.losses import Objective
+from tutelage.processes import crew
 from tutelage.runs import MetricsLog
 from tutelage.students import save
 from tutelage.students.classifier.student import FittedStudent, MatchesStates, TrainedInPart
@@ -110,9 +111,11 @@ def distill(
             "there"
         )
     texts = [example.text for example in examples] if vocabulary_texts is None else vocabulary_texts
-    model, tokenizer = student.build(
-        texts, language_model=language_model, seed=settings.seed, cache=cache, progress=progress
-    )
+    mine = crew()
+    with mine.leader_first():  # what it makes of the teacher is in the cache then
+        model, tokenizer = student.build(
+            texts, language_model=language_model, seed=settings.seed, cache=cache, progress=progress
+        )
     matching = None
     if store is not None and isinstance(student, MatchesStates):
         matching = student.matching(model, tokenizer, language_model=language_model)
@@ -150,8 +153,10 @@ def distill(
     )
     if isinstance(student, TrainedInPart):
         model = student.finished(model)
-    save(model, tokenizer, out)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    if mine.leads:
+        save(model, tokenizer, out)
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    mine.wait()
     return Distilled(model, tokenizer, out, result)
 
 
@@ -165,7 +170,12 @@ def _fit(
     out: Path,
     progress: Progress,
 ) -> Distilled:
-    """Fit a student that does it by itself, and save it; after a kill it begins anew."""
+    """Fit a student that does it by itself, and save it; after a kill it begins anew. Of several
+    processes the first does it, and the others have the model as it was.
+    """
+    mine = crew()
+    if not mine.leads:
+        return Distilled(model, None, out, mine.told())
     started = time.monotonic()
     log = MetricsLog(out / "metrics.jsonl")
     log.truncate_after(-1)
@@ -180,6 +190,7 @@ def _fit(
     fitted.model.save(out)
     seconds = time.monotonic() - started
     result = TrainResult(fitted.best_step, fitted.best_validation_loss, fitted.steps, seconds)
+    mine.told(result)
     return Distilled(fitted.model, None, out, result)
 
 

@@ -21,6 +21,7 @@ from tutelage.metrics import (
     resampled_ece,
     share_interval,
 )
+from tutelage.processes import Crew, crew
 from tutelage.report.preference import KEY as PREFERRED
 from tutelage.report.preference import choose_student
 from tutelage.runs import RunFolder, atomic_write_json
@@ -100,7 +101,8 @@ def evaluate_run(
     """Measure everybody on the test rows; write evaluation.json and predictions.parquet.
 
     Returns:
-        Facts for the stage: rows evaluated.
+        Facts for the stage: rows evaluated. The processes of a launch share students and controls,
+        each of which one process asks about all rows; only the leader has facts.
     """
     from tutelage.evaluate.classes.comparison import compare
     from tutelage.evaluate.classes.explaining import Subject
@@ -110,17 +112,17 @@ def evaluate_run(
     from tutelage.tasks.classification.explaining import what_answers_hang_on
 
     texts = [example.text for example in data.test]
+    places = {"students": folder.students_path}
+    places |= {"controls": folder.controls_path} if recipe.evaluate.control else {}
+    answers = answers_of(
+        {(group, name): at / name for group, at in places.items() for name in recipe.students},
+        texts,
+        mine=crew(),
+    )
+    if not crew().leads:  # what follows is timed or written by one alone
+        return {}
     teacher_probs = store.lookup([example.example_id for example in data.test])
     students = {name: load_classifier(folder.students_path / name) for name in recipe.students}
-    controls = (
-        {name: load_classifier(folder.controls_path / name) for name in recipe.students}
-        if recipe.evaluate.control
-        else {}
-    )
-    answers = {
-        group: {name: predictor.probs(texts) for name, predictor in predictors.items()}
-        for group, predictors in (("students", students), ("controls", controls))
-    }
     simple = (
         baseline_probs(data, texts, num_classes=len(recipe.task.labels))
         if recipe.evaluate.baselines
@@ -205,6 +207,29 @@ def evaluate_run(
     )
     atomic_write_json(folder.evaluation_path, evaluation)
     return {"rows": len(texts)}
+
+
+def answers_of(
+    models: Mapping[tuple[str, str], Path], texts: Sequence[str], *, mine: Crew
+) -> dict[str, dict[str, np.ndarray]]:
+    """What each model says of all texts, by group and name, in every process of a launch.
+
+    Args:
+        models: Folders, by group and name.
+        texts: The test rows.
+        mine: This process and those that share the models.
+
+    Returns:
+        Probabilities [N, C] of `students` and `controls`.
+    """
+    from tutelage.students import load_classifier
+
+    own = {one: load_classifier(models[one]).probs(texts) for one in mine.share(list(models))}
+    said = {one: probs for part in mine.gathered(own) for one, probs in part.items()}
+    found: dict[str, dict[str, np.ndarray]] = {"students": {}, "controls": {}}
+    for group, name in models:
+        found[group][name] = said[group, name]
+    return found
 
 
 def preferred_student(evaluation: Mapping[str, Any], *, keep: float) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from tutelage.data import Prepared
 from tutelage.errors import ModelError, Problem, TargetsError
+from tutelage.processes import crew
 from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.folder import ANSWERS
 from tutelage.runs.stages import STAGE_VERSION, Deferred
@@ -45,8 +47,11 @@ from tutelage.tasks.classification.training import (
     word_layers,
 )
 from tutelage.tasks.estimates import require_disk, still_to_write
+from tutelage.tasks.recipe import ENGINE_UNUSED, read_back
 from tutelage.tasks.task import Fingerprints, Student
 from tutelage.teachers.choosing import NOT_CHOSEN
+from tutelage.teachers.engine import workers_of
+from tutelage.teachers.sharing import Handed, Workers, follow
 from tutelage.teachers.spec import Limited, Reading
 from tutelage.teachers.teacher import Accounts, AnswersAsTheyCome
 from tutelage.types import Example, Progress
@@ -75,6 +80,18 @@ class ClassificationJob:
         self.transfer = transfer_set(recipe, self.data)
         self._store: TargetStore | None = None
         self._loaded: Deferred[Any] | None = None
+
+    @property
+    def together(self) -> frozenset[str]:
+        """Training and evaluation; and labelling, unless it is done elsewhere, or by a teacher that
+        is asked over a network or has members: those the leader alone asks.
+        """
+        shared = self._shares_labelling and self.recipe.engine is None
+        return frozenset({"train", "evaluate", *(["write_targets"] if shared else [])})
+
+    @property
+    def _shares_labelling(self) -> bool:
+        return teacher_spec(self.recipe).has_weights
 
     @property
     def fits_teacher(self) -> bool:
@@ -184,12 +201,25 @@ class ClassificationJob:
     def _reading(self, folder: RunFolder) -> Reading:
         """Where the teacher keeps what it reads, and what students will ask for of that."""
         layers = word_layers(self.recipe, self._facts)
-        return Reading(folder.readings_path, contexts_of(vocabulary_texts(self.data)), layers)
+        is_shared = self.recipe.engine is not None or crew().size > 1
+        contexts = contexts_of(vocabulary_texts(self.data))
+        return Reading(folder.readings_path, contexts, layers, is_shared)
+
+    def handed(self, folder: RunFolder) -> Handed:
+        """The work of labelling, and all rows that it may be about, for whoever shares it."""
+        from tutelage.teachers.labelling import text_work
+
+        return text_work(self._teacher(folder).get()), self._asked
 
     def write_targets(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """Class probabilities of every text; what is damaged is written again."""
         from tutelage.teachers import label
 
+        if not (mine := crew()).leads:
+            follow(lambda: self.handed(folder), out=folder.targets_path, mine=mine)
+            return {}
+        if self.recipe.engine is not None and not self._shares_labelling:
+            progress.say(ENGINE_UNUSED)
         teacher, out = self._teacher(folder).get(), folder.targets_path
         if isinstance(teacher, AnswersAsTheyCome):
             # Its answers are kept elsewhere; which of them hold may be another matter now.
@@ -197,10 +227,13 @@ class ClassificationJob:
         remove_targets_of_others(teacher, out)
         remove_broken_parts(out, progress)
         chosen: dict[str, Any] = {}
-        if self.recipe.label is None:
-            self._store = label(teacher, self._asked, out=out, progress=progress)
-        else:
-            self._store, chosen = self._label_chosen(teacher, folder, progress)
+        with self._workers(folder) as workers:
+            if self.recipe.label is None:
+                self._store = label(
+                    teacher, self._asked, out=out, workers=workers, progress=progress
+                )
+            else:
+                self._store, chosen = self._label_chosen(teacher, folder, workers, progress)
         account = dict(teacher.account) if isinstance(teacher, Accounts) else {}
         if chosen:
             account["chosen"] = chosen
@@ -208,8 +241,18 @@ class ClassificationJob:
                 account["unanswered"] = {**account.get("unanswered", {}), NOT_CHOSEN: left}
         return {"rows": len(self._store), **({"answers": account} if account else {})}
 
+    def _workers(self, folder: RunFolder) -> AbstractContextManager[Workers | None]:
+        """Who shares the labelling."""
+        if not self._shares_labelling:
+            return nullcontext()
+        engine = self.recipe.engine
+        return workers_of(
+            None if engine is None else engine.spec(),
+            partial(_handed_to_worker, self.recipe.model_dump_json(), folder.path.absolute()),
+        )
+
     def _label_chosen(
-        self, teacher: Any, folder: RunFolder, progress: Progress
+        self, teacher: Any, folder: RunFolder, workers: Workers | None, progress: Progress
     ) -> tuple[TargetStore, dict[str, Any]]:
         """As the section `label` says; what runs beside know already is taken over."""
         from tutelage.teachers.rounds import label_chosen
@@ -225,6 +268,7 @@ class ClassificationJob:
             choice=self.recipe.label.spec(),
             out=out,
             answered=[path for path in beside if path.parent.name != folder.path.name],
+            workers=workers,
             progress=progress,
         )
 
@@ -281,8 +325,9 @@ class ClassificationJob:
 
     def evaluate(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """Measure everybody on the test rows."""
-        # All are trained: of what the teacher read, nothing is asked for any more.
-        shutil.rmtree(folder.readings_path, ignore_errors=True)
+        if crew().leads:
+            # All are trained: of what the teacher read, nothing is asked for any more.
+            shutil.rmtree(folder.readings_path, ignore_errors=True)
         return evaluate_run(
             self.recipe, folder, self.data, self.store, self._teacher(folder), progress=progress
         )
@@ -291,6 +336,11 @@ class ClassificationJob:
 def answers_path(folder: RunFolder) -> Path:
     """Where answers that cost something are kept, beside the runs and shared by them."""
     return folder.path.parent / ANSWERS
+
+
+def _handed_to_worker(text: str, run: Path) -> Handed:
+    """What a worker does that knows the text of the recipe and where the run lies."""
+    return ClassificationJob(read_back(Recipe, text)).handed(RunFolder(run))
 
 
 def _written_by(folder: RunFolder) -> str | None:

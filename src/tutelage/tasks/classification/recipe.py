@@ -5,9 +5,9 @@ say against each other.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from tutelage.config.source import Source
 from tutelage.config.values import PlainName
@@ -22,11 +22,8 @@ from tutelage.tasks.classification.sections import (
     Task,
     Train,
 )
-from tutelage.tasks.recipe import AnyRecipe, export_problems, objective_problems, without_absent
+from tutelage.tasks.recipe import AnyRecipe, export_problems, objective_problems
 from tutelage.tasks.teachers import ClassTeacher, verbalizer_problems
-
-LATER_KEYS = ("label",)
-"""Sections that recipes of before did not have."""
 
 
 class Recipe(AnyRecipe):
@@ -48,10 +45,6 @@ class Recipe(AnyRecipe):
     objective: Objective = Field(default_factory=Objective)
     train: Train = Field(default_factory=Train)
     evaluate: Evaluate = Field(default_factory=Evaluate)
-
-    @model_serializer(mode="wrap")
-    def _without_absent_label(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_absent(handler(self), LATER_KEYS)
 
 
 def classification_problems(source: Source) -> list[Problem]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data import PreparedDocuments
+from tutelage.processes import crew
 from tutelage.report.preference import KEY as PREFERRED
 from tutelage.report.preference import choose_student
 from tutelage.runs import RunFolder, atomic_write_json
@@ -74,7 +75,8 @@ def evaluate_language_run(
         progress: Where bars go.
 
     Returns:
-        Facts for the stage: documents and tokens evaluated.
+        Facts for the stage: documents and tokens evaluated. The processes of a launch share the
+        reading of the test documents; only the leader has facts.
     """
     from tutelage.evaluate.cost import exact, folder_bytes
     from tutelage.evaluate.tokens.comparison import compare_language_models
@@ -91,7 +93,7 @@ def evaluate_language_run(
     )
     from tutelage.evaluate.tokens.scores import score_models, view_of
 
-    judge = teacher.get()
+    mine, judge = crew(), teacher.get()
     tokenizer = teacher_tokenizer(recipe) if judge is None else judge.tokenizer
     vocabulary = teacher_vocabulary(recipe, tokenizer)
     batch_tokens = BATCH_TOKENS if judge is None else judge.batch_tokens
@@ -119,8 +121,11 @@ def evaluate_language_run(
             tested,
             vocabulary=vocabulary,
             batch_tokens=batch_tokens,
+            mine=mine,
             progress=progress,
         )
+        if not mine.leads:
+            return scores, {}
         found = compare_language_models(
             tested,
             teacher=scores.get(""),
@@ -132,8 +137,13 @@ def evaluate_language_run(
         return scores, found
 
     scores, evaluation = judged(documents)
+    answered = None
     if learned is not None and learned.test and learned.test != data.test:
-        add_answer_nats(evaluation, judged(learned.test)[1])
+        answered = judged(learned.test)[1]
+    if not mine.leads:  # what follows is timed, drawn or written by one alone
+        return {}
+    if answered is not None:
+        add_answer_nats(evaluation, answered)
     longest = sorted(documents, key=lambda document: -len(document.token_ids))
     own = {"teacher": judge.language_model.model} if isinstance(judge, OwnWeights) else {}
     timed = own | students

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from tutelage.data import PreparedDocuments
 from tutelage.errors import ModelError, Problem, RecipeError
 from tutelage.models import tokenizer_fingerprint
+from tutelage.processes import crew
 from tutelage.runs import RunFolder, fingerprint
 from tutelage.runs.folder import ANSWERS
 from tutelage.runs.stages import STAGE_VERSION, Deferred
@@ -34,9 +35,12 @@ from tutelage.tasks.language.evaluating import evaluate_language_run, held_out_t
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.student_checking import require_language_students
 from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
+from tutelage.tasks.recipe import ENGINE_UNUSED, read_back
 from tutelage.tasks.task import Fingerprints, Student
 from tutelage.teachers import CausalTeacher, label_documents
-from tutelage.teachers.labelling import label_served_documents
+from tutelage.teachers.engine import workers_of
+from tutelage.teachers.labelling import document_work, label_served_documents
+from tutelage.teachers.sharing import Handed, Workers, follow
 from tutelage.teachers.spec import Limited
 from tutelage.train import LiveTargets, StoredTargets, TargetSource
 from tutelage.types import SILENT, Document, Progress
@@ -68,6 +72,14 @@ class LanguageJob:
         self._teacher = Deferred(lambda: load_teacher(recipe))
         self._store: TargetStore | None = None
         self._source: TargetSource | None = None
+
+    @property
+    def together(self) -> frozenset[str]:
+        """Training and evaluation; and labelling, unless it is done elsewhere, or by a teacher that
+        is asked over a network: that one the leader alone asks.
+        """
+        shared = self.stores_targets and not self._is_served and self.recipe.engine is None
+        return frozenset({"train", "evaluate", *(["write_targets"] if shared else [])})
 
     @property
     def _is_served(self) -> bool:
@@ -154,11 +166,38 @@ class LanguageJob:
     def write_targets(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """A distribution for every token of train and validation."""
         if self._is_served:
+            if self.recipe.engine is not None:
+                progress.say(ENGINE_UNUSED)
             return self._ask_server(folder, progress)
-        self._store, facts = write_token_targets(
-            self.recipe, self._teacher, self._asked, out=folder.targets_path, progress=progress
-        )
+        if not (mine := crew()).leads:
+            follow(lambda: self.handed(folder), out=folder.targets_path, mine=mine)
+            return {}
+        engine = self.recipe.engine
+        handed = partial(_handed_to_worker, self.recipe.model_dump_json(), folder.path.absolute())
+        with workers_of(None if engine is None else engine.spec(), handed) as workers:
+            self._store, facts = write_token_targets(
+                self.recipe,
+                self._teacher,
+                self._asked,
+                out=folder.targets_path,
+                workers=workers,
+                progress=progress,
+            )
         return facts
+
+    def handed(self, folder: RunFolder) -> Handed:
+        """The work of labelling, and all documents that it may be about, for whoever shares it; the
+        store has been begun.
+        """
+        section = self.recipe.targets
+        assert section.kind != "live"  # nothing is written then
+        work = document_work(
+            _loaded(self._teacher),
+            kind=section.kind,
+            encoding=section.encoding(),
+            seed=read_manifest(folder.targets_path).seed,
+        )
+        return work, self._asked
 
     def _ask_server(self, folder: RunFolder, progress: Progress) -> dict[str, Any]:
         """The likeliest tokens of every document, from a server; what it said is kept beside the
@@ -251,6 +290,11 @@ def make_teacher(
     )
 
 
+def _handed_to_worker(text: str, run: Path) -> Handed:
+    """What a worker does that knows the text of the recipe and where the run lies."""
+    return LanguageJob(read_back(LanguageRecipe, text)).handed(RunFolder(run))
+
+
 def _loaded(teacher: Deferred[CausalTeacher | None]) -> CausalTeacher:
     """A teacher whose weights are here; no other is let through with targets that need them."""
     found = teacher.get()
@@ -269,6 +313,7 @@ def write_token_targets(
     documents: Sequence[Document],
     *,
     out: Path,
+    workers: Workers | None = None,
     progress: Progress = SILENT,
 ) -> tuple[TargetStore, dict[str, Any]]:
     """Let the teacher score every document once; a killed call goes on where it was, a damaged part
@@ -290,6 +335,7 @@ def write_token_targets(
         kind=section.kind,
         encoding=section.encoding(),
         seed=seed,
+        workers=workers,
         progress=progress,
     )
     return store, {**_facts_of(store), "continued": known is not None and bool(known.parts)}

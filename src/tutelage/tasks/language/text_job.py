@@ -56,6 +56,7 @@ class TextJob:
     """
 
     stores_targets = True
+    together = frozenset({"train", "evaluate"})
 
     def __init__(self, recipe: LanguageRecipe) -> None:
         self.recipe = recipe

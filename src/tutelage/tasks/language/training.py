@@ -17,6 +17,7 @@ from tutelage.models import (
     load_tokenizer,
 )
 from tutelage.models.reading import padding_id
+from tutelage.processes import crew
 from tutelage.runs import RunFolder, fingerprint, seed_sequence
 from tutelage.runs.stages import STAGE_VERSION, Deferred
 from tutelage.students import (
@@ -131,7 +132,10 @@ def train_language_student(
     )
     if spec.lora is not None:
         model = merge_lora(model)
-    save_model(model, tokenizer, out)
+    mine = crew()
+    if mine.leads:
+        save_model(model, tokenizer, out)
+    mine.wait()
     return {
         "steps": result.steps,
         "best_step": result.best_step,

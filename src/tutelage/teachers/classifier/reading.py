@@ -45,6 +45,8 @@ class TextReadings:
         contexts: Content ids (`types.example_id`) of texts whose words are kept.
         word_layers: Layers whose states of words are kept; none keeps no words.
         most_bytes: Parts are written until they take this much.
+        is_shared: Other processes write there at the same time: what they have not finished is left
+            alone, and what they have is found when words are asked for.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class TextReadings:
         contexts: Collection[bytes] = (),
         word_layers: Sequence[int] = (),
         most_bytes: int = MOST_BYTES,
+        is_shared: bool = False,
     ) -> None:
         self._folder = folder
         self._contexts = frozenset(contexts)
@@ -63,6 +66,8 @@ class TextReadings:
         self._features: dict[str, dict[bytes, tuple[Path, int]]] = {}
         self._words: dict[tuple[str, int], tuple[set[Path], set[bytes]]] = {}
         self._opened = False
+        self._is_shared = is_shared
+        self._entered: set[Path] = set()
 
     def features(
         self,
@@ -122,6 +127,7 @@ class TextReadings:
         Returns:
             The parts; None where the words of one of the texts have not been kept.
         """
+        self._opened = self._opened and not self._is_shared
         self._open(SILENT)
         files, known = self._words.get((_words_key(language_model), layer), (set(), set()))
         if not texts or not known.issuperset(map(example_id, texts)):
@@ -201,10 +207,10 @@ class TextReadings:
             return
         self._opened = True
         damaged = 0
-        for path in sorted(self._folder.glob("*")):
+        for path in sorted(set(self._folder.glob("*")) - self._entered):
             if path.suffix == _SUFFIX and path.stem == _digest(path.read_bytes()):
                 self._enter(path)
-            else:
+            elif not self._is_shared:
                 damaged += path.suffix == _SUFFIX
                 path.unlink()
         if damaged:
@@ -226,6 +232,7 @@ class TextReadings:
                 files.add(path)
                 known.update(of_words)
         self._bytes += path.stat().st_size
+        self._entered.add(path)
 
     def _recall(self, key: str, ids: Iterable[bytes]) -> Iterator[tuple[list[bytes], np.ndarray]]:
         """Features of the texts that are on disk, part by part."""

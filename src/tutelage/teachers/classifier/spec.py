@@ -269,7 +269,12 @@ class ClassifierTeacherSpec(LocalReader):
         if reading is None or not isinstance(self.fit, HeadFit):
             return None
         contexts = [example_id(text) for text in reading.contexts]
-        return TextReadings(reading.folder, contexts=contexts, word_layers=reading.layers)
+        return TextReadings(
+            reading.folder,
+            contexts=contexts,
+            word_layers=reading.layers,
+            is_shared=reading.is_shared,
+        )
 
     def _saved(self, assignment: ClassAssignment) -> Description | None:
         """What the model is, if it is the folder of a saved teacher that is used as it is.

@@ -23,6 +23,7 @@ from tutelage.losses import Objective, reduce
 from tutelage.train.loop import TrainResult, guessing_times, highest_sane, train
 from tutelage.train.optimizer import learning_rate_scale
 from tutelage.train.settings import TrainSettings
+from tutelage.train.sharded import wants_sharding
 from tutelage.train.step import Course
 from tutelage.train.steps.classes.rows import (
     WordDropout,
@@ -229,7 +230,8 @@ class ClassStep:
             self._validated,
             self._objective,
             pad_id=self._pad_id,
-            accelerator=accelerator,
+            # Sharded, every process has to go through every layer as often as all others.
+            accelerator=None if wants_sharding(accelerator) else accelerator,
         )
         return found.loss, {"validation_accuracy": found.accuracy}
 

@@ -112,7 +112,7 @@ def _unbroken(bench: Bench, task: str) -> list[dict[str, Any]]:
     _write_job(state, task)
     plans = []
     for name, words in COMMANDS[task].items():
-        ends, left = [], []
+        ends, left, before = [], [], 0
         for _ in range(2):
             bench.load(state)
             before = _size(bench.job)

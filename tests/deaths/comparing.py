@@ -17,22 +17,37 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from tutelage.targets import jsonl_lines
+
 Contents = Mapping[str, Any]
 """By path: the digest of a file, or the leaves of a JSON file."""
 _TIMES = re.compile(
     r"seconds|per_second|\bsum$|/created|tensorboard/|^/files/(provenance|evaluation)\.json/|^/files/report|\.whl/"
 )
-_UNCOMPARED = re.compile(r"tensorboard/|report\.html$|/\.lock$|RECORD$")
+_UNCOMPARED = re.compile(
+    r"tensorboard/|/targets/(manifest|part-)|\.stages/targets\.json|report\.html$|/\.lock$|RECORD$"
+)
 
 
 def contents(folder: Path) -> Contents:
     """What a folder holds."""
-    return {
+    rows = {
+        place.parent.relative_to(folder).as_posix(): _rows(place.parent)
+        for place in sorted(folder.glob("*/targets/manifest.json"))
+    }
+    return rows | {
         path.relative_to(folder).as_posix(): found
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not _UNCOMPARED.search(path.as_posix())
         for found in [_content(path.name, path.read_bytes())]
     }
+
+
+def _rows(store: Path) -> str:
+    """Of soft targets their rows: which of them lie in one part is up to when labelling was
+    interrupted.
+    """
+    return sha256("\n".join(sorted(jsonl_lines(store))).encode()).hexdigest()
 
 
 def varying(one: Contents, other: Contents) -> set[tuple[str, str]]:

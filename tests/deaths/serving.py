@@ -43,7 +43,7 @@ class Upstream(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *_: object) -> None:  # noqa: A002
         """Nothing."""
 
 
@@ -153,8 +153,9 @@ def _ask(port: int, path: str, text: str) -> bytes | None:
         return None
     finally:
         connection.close()
-    kept = None if value is None else value.get("answers", value.get("data"))
-    return None if kept is None else json.dumps([value.get("model"), kept]).encode()
+    if value is None:
+        return None
+    return json.dumps([value.get("model"), value.get("answers", value.get("data"))]).encode()
 
 
 def _without_log(end: End) -> End:

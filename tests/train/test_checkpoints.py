@@ -1,8 +1,11 @@
 """Checkpoints are whole or not there, safe formats, the newest two."""
 
+import json
+
 import pytest
 import torch
 
+from tutelage.errors import RunDamaged
 from tutelage.train.journal import read_newest, write_checkpoint
 
 
@@ -76,3 +79,12 @@ def test_checkpoints_of_earlier_versions_are_read(tmp_path):
 
 def test_nothing_there_is_nothing(tmp_path):
     assert read_newest(tmp_path / "checkpoints") is None
+
+
+def test_a_checkpoint_of_a_later_version_is_refused_and_stays(tmp_path):
+    state = write(tmp_path, 2) / "state.json"
+    later = json.dumps({"format": 2})
+    state.write_text(later)
+    with pytest.raises(RunDamaged, match="format 2, and this version of tutelage reads format 1"):
+        read_newest(tmp_path)
+    assert state.read_text() == later

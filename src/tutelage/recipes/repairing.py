@@ -208,7 +208,7 @@ def _make_extras(
                 progress=progress,
             )  # fmt: skip
         elif facts:
-            given = {
+            given: dict[str, Any] = {
                 key: Path(value) if key in ("rows", "export") and value else value
                 for key, value in facts.items()
             }

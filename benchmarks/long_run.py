@@ -216,7 +216,7 @@ def main() -> int:
         training = Watch(seconds)
         student = LlamaForCausalLM.from_pretrained(folder / "student")
         settings = LanguageTrainSettings(
-            token_budget=10**11,
+            token_budget=10**8,
             sequence_length=TOKENS,
             batch_tokens=4096,
             micro_batch_tokens=2048,

@@ -90,8 +90,9 @@ def main(root: Path, deaths: int, seed: int, seconds: float = inf) -> int:
         for number in range(deaths):
             if time.monotonic() > until:
                 break
-            kind = kinds[(number // len(ORDER) + number) % len(kinds)]
-            task, command = ORDER[number % len(ORDER)]
+            turn, place = divmod(number, len(ORDER))
+            kind = kinds[(turn + place) % len(kinds)]  # each comes to each in nine turns
+            task, command = ORDER[place]
             if command == "serve":
                 faults_here = serving.die(bench, served, url, kind, moments, counts)
             else:

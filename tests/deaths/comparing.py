@@ -22,8 +22,10 @@ from tutelage.targets import jsonl_lines
 Contents = Mapping[str, Any]
 """By path: the digest of a file, or the leaves of a JSON file."""
 _TIMES = re.compile(
-    r"seconds|per_second|\bsum$|/created|tensorboard/|^/files/(provenance|evaluation)\.json/|^/files/report|\.whl/"
+    r"seconds|per_second|\bsum$|/created|tensorboard/|^/files/(provenance|evaluation)\.json/|^/files/report|\.whl/|"
+    r"^/files/.*(MODEL_CARD\.md|student\.json)/"
 )
+_MOMENT = re.compile(rb"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d")
 _UNCOMPARED = re.compile(
     r"tensorboard/|/targets/(manifest|part-)|\.stages/targets\.json|report\.html$|/\.lock$|RECORD$"
 )
@@ -86,6 +88,8 @@ def _content(name: str, content: bytes) -> Any:
                 for found in [_content(member, archive.read(member))]
                 for key, value in (found.items() if isinstance(found, dict) else [("", found)])
             }
+    if name.endswith((".md", "METADATA")):  # a card says when the export was made
+        content = _MOMENT.sub(b"", content)
     return sha256(content).hexdigest()
 
 

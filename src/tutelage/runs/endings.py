@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.runs.contents import remove
-from tutelage.runs.files import atomic_write_text
+from tutelage.runs.files import atomic_write_text, remove_unfinished
 from tutelage.runs.fingerprints import fingerprint
 from tutelage.runs.folder import RunFolder
 
@@ -45,6 +45,7 @@ def remember_finished(folder: RunFolder, until: str, finished: Finished) -> None
     record = json.loads(json.dumps(asdict(finished)))
     if _path(folder, until).is_dir():  # somebody's damage
         remove(_path(folder, until))
+    remove_unfinished(_path(folder, until).parent)  # of processes that were killed here
     atomic_write_text(
         _path(folder, until), json.dumps({"record": record, "sum": fingerprint(record)}, indent=2)
     )

@@ -118,10 +118,9 @@ def crew() -> Crew:
     Raises:
         ProcessLost: The others cannot be reached.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if not is_launched():
         return ALONE
-    found = Crew(int(os.environ["RANK"]), size)
+    found = Crew(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     try:
         _group()
     except (RuntimeError, ValueError, ConnectionError) as error:
@@ -183,8 +182,12 @@ class Ending:
 
 
 def is_launched() -> bool:
-    """Whether a launcher started several processes; nothing is joined."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Whether a launcher started several processes; nothing is joined.
+
+    Some job systems tell how many there are and not which one this is: that is no launch.
+    """
+    size, rank = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
+    return size.isdecimal() and rank.isdecimal() and int(size) > 1
 
 
 def record_ending(code: int, said: str) -> None:
@@ -215,7 +218,9 @@ def _board() -> Any:
     from torch.distributed import PrefixStore, TCPStore
 
     place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return PrefixStore("tutelage", TCPStore(*place, timeout=timedelta(seconds=5)))
+    # What was said before torchrun --max-restarts began anew is not of now.
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return PrefixStore(f"tutelage/{start}", TCPStore(*place, timeout=timedelta(seconds=5)))
 
 
 @lru_cache(maxsize=1)

@@ -49,8 +49,8 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "folder": replace_by_folder,
 }
 EVERYTHING = "TUTELAGE_ALL_DAMAGES" in os.environ
-"""Make good every kind of damage to every file, which takes a quarter of an hour; else to each file
-one kind, another for each."""
+"""Every kind of damage to every file, which takes a quarter of an hour; else to each file two kinds,
+one of which is made good, others for each."""
 FLOW = {"flip": "run", "truncate": "report", "empty": "evaluate", "delete": "run", "folder": "run"}
 """What is asked to make good each kind of damage."""
 TEXT = "a superb lovely phone"
@@ -108,10 +108,13 @@ def test_damage_is_named_or_made_good(
     assert len(names) > 20
     failures: list[str] = []
     for number, name in enumerate(names):
+        turn = (number - list(DAMAGES).index(kind)) % len(DAMAGES)
+        if turn > 1 and not EVERYTHING:
+            continue
         DAMAGES[kind](RUN / name)
         try:
             is_named(name, kind, right)
-            if EVERYTHING or list(DAMAGES)[number % len(DAMAGES)] == kind:
+            if turn == 0 or EVERYTHING:
                 is_made_good(name, kind, right)
         except AssertionError as error:
             failures.append(f"{kind} of {name}: {str(error)[-600:]}")

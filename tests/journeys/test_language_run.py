@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.journeys.tiny_job import sentences
-from tests.journeys.tiny_language_job import write_language_job, write_teacher
+from tests.journeys.tiny_language_job import in_float32, write_language_job, write_teacher
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tutelage.cli.main import main
@@ -274,6 +274,7 @@ def test_adapters_are_learned_on_pruned_and_trimmed_students_and_merged(tmp_path
     path = write_language_job(
         tmp_path, write_teacher(tmp_path / "weights"), targets="{kind: hidden}", students=students
     )
+    in_float32(path)  # students begin with the weights as the teacher has them in memory
     outcome = run_recipe(load_recipe(path), root=tmp_path / "runs", until="evaluate")  # type: ignore[arg-type]
     evaluation = json.loads(outcome.folder.evaluation_path.read_text("utf-8"))
     rows = {}

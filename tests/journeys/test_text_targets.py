@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.journeys.tiny_language_job import write_language_job, write_teacher
+from tests.journeys.tiny_language_job import in_float32, write_language_job, write_teacher
 from tests.teachers.api.faulty_server import FaultyServer, serving
 
 from tutelage.errors import BudgetSpent, RecipeError
@@ -87,7 +87,7 @@ def test_students_learn_what_the_teacher_wrote(tmp_path: Path, weights: Path) ->
 
 
 def test_answers_outlive_the_run_that_asked_for_them(tmp_path: Path, weights: Path) -> None:
-    path = job(tmp_path, weights)
+    path = in_float32(job(tmp_path, weights))  # else a text depends on those beside it
     first = run(load_recipe(path), root=tmp_path / "runs", until="label")
     before = read_answers(first.folder.targets_path)
     said: list[str] = []

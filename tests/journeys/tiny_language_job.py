@@ -126,6 +126,15 @@ def write_language_job(
     return folder / "recipe.yaml"
 
 
+def in_float32(recipe: Path) -> Path:
+    """Have the teacher compute in float32 on any machine; the recipe's path."""
+    text = recipe.read_text(encoding="utf-8")
+    old = "teacher: {kind: causal_lm, model: teacher}"
+    assert old in text
+    recipe.write_text(text.replace(old, f"{old[:-1]}, dtype: float32}}"), encoding="utf-8")
+    return recipe
+
+
 def run_until_trained(recipe: Path, out: Path) -> None:
     """Label and train on one thread."""
     import torch

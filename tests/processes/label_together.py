@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from tutelage.processes import crew
 from tutelage.recipes.loading import load_recipe
@@ -26,8 +27,8 @@ class Loud:
 def label(recipe: Path, root: Path) -> None:
     from tutelage.types import SILENT
 
-    labelling._ROWS_AT_ONCE = TEXTS_AT_ONCE
-    run(load_recipe(recipe), root=root, until="label", progress=Loud(SILENT))
+    with patch.object(labelling, "_ROWS_AT_ONCE", TEXTS_AT_ONCE):
+        run(load_recipe(recipe), root=root, until="label", progress=Loud(SILENT))
 
 
 def die_after(parts: int) -> None:

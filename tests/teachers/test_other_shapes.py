@@ -51,7 +51,9 @@ def saved(model, tokenizer, folder) -> str:
 def test_layers_that_share_weights_are_read_one_by_one(tokenizer, tmp_path):
     config = AlbertConfig(vocab_size=len(tokenizer), embedding_size=16, pad_token_id=0, **SIZES)
     model = AlbertModel(config)
-    loaded = load_language_model(saved(model, tokenizer, tmp_path), head="backbone")
+    loaded = load_language_model(
+        saved(model, tokenizer, tmp_path), head="backbone", dtype="float32"
+    )
     features = extract_features(loaded, TEXTS[:1], layers=(1, 3), pooling=("last",))
     ids = torch.tensor([loaded.tokenizer(TEXTS[0])["input_ids"]])
     with torch.inference_mode():

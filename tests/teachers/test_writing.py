@@ -25,7 +25,9 @@ PROMPTS = ["the", "is this a very good phone", "awful sound", "a camera of great
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     torch.set_num_threads(1)
-    return load_language_model(str(write_teacher(tmp_path_factory.mktemp("writer"))))
+    return load_language_model(
+        str(write_teacher(tmp_path_factory.mktemp("writer"))), dtype="float32"
+    )
 
 
 def written(model: Any, folder: Path, asks: list[Ask], **more: Any) -> list[str]:

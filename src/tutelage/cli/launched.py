@@ -42,7 +42,8 @@ def run_launched(
     """
     from tutelage.cli.commands import COMMANDS
     from tutelage.cli.labelling import is_of_texts
-    from tutelage.cli.terminal import explain
+    from tutelage.cli.remote import bring
+    from tutelage.cli.terminal import explain, progress_for
 
     leads = os.environ["RANK"] == "0"
     if options.command not in ALL or (options.command == "label" and is_of_texts(options)):
@@ -61,6 +62,7 @@ def run_launched(
                 held.enter_context(redirect_stdout(nowhere))
                 held.enter_context(redirect_stderr(nowhere))
                 options.quiet = True
+            bring(options, progress=progress_for(quiet=options.quiet or options.json))
             return COMMANDS[options.command](options)
     except BaseException as error:
         if options.traceback or isinstance(error, SystemExit):

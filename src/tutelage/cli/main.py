@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from tutelage.cli.parser import build_parser, parse
 from tutelage.cli.streams import adapt_streams, write_result
+from tutelage.processes import is_launched
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for name, value in QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if is_launched():
         from tutelage.cli.launched import run_launched
 
         return run_launched(options, _run)

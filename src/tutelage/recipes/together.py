@@ -86,10 +86,15 @@ class _Led:
 
 def _lead(mine: Crew, flow: Callable[[Callable[[Callable[[], Job]], Job]], Result]) -> Result:
     led: list[_Led] = []
+    is_preparing = False  # all are, so that nobody listens for words
 
     def share(made: Callable[[], Job]) -> Job:
+        nonlocal is_preparing
         mine.told(_Word("prepare"))
+        is_preparing = True
         led.append(_Led(made(), mine))
+        mine.wait()
+        is_preparing = False
         return cast("Job", led[0])
 
     try:
@@ -97,7 +102,7 @@ def _lead(mine: Crew, flow: Callable[[Callable[[Callable[[], Job]], Job]], Resul
     except ProcessLost:
         raise
     except BaseException as error:
-        if not any(one.is_called for one in led):
+        if not is_preparing and not any(one.is_called for one in led):
             mine.told(_Word("fail", (f"{type(error).__name__}: {error}",)))
         raise
     mine.told(_Word("end", (result,)))
@@ -115,6 +120,7 @@ def _follow(mine: Crew, prepare: Callable[[], Job]) -> Any:
                 raise ProcessLost(f"the leading process has failed: {word.given[0]}")
             case "prepare":
                 job = prepare()
+                mine.wait()
             case "open_targets":
                 folder = word.given[0]
                 # Whoever wrote them, from now on they are read from disk.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from mmap import ACCESS_READ, mmap
-from os import SEEK_END
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, Self
@@ -328,11 +328,14 @@ class _Beside:
         """Let the parts find what they moved; the file lives as long as they do."""
         if self._file is None:
             return
-        with self._file as file:
-            if self._moved and file.seek(0, SEEK_END):
-                content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
-                for part in self._moved:
-                    part.found_in(content)
+        # What was moved is written out already; a write that was refused may still be waiting, and
+        # would be tried once more by whatever closes or asks.
+        if self._moved and os.fstat(self._file.fileno()).st_size:
+            content = memoryview(mmap(self._file.fileno(), 0, access=ACCESS_READ))
+            for part in self._moved:
+                part.found_in(content)
+        with suppress(OSError):
+            self._file.close()
 
 
 def _refuse_incomplete(folder: Path, manifest: Manifest) -> None:

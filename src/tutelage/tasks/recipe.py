@@ -58,7 +58,8 @@ else:  # a word, or its options
     AnyEngine = Annotated[Literal["ray"] | Engine, AfterValidator(_spelled_out)]
 
 ENGINE_UNUSED = (
-    "warning: engine is passed over: this teacher has no weights here, and one process asks it"
+    "warning: engine is passed over: one process does this: the teacher has no weights here, or "
+    "its targets are text"
 )
 LATER_SECTIONS = ("label", "engine")
 """Sections that recipes of before did not have."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from tutelage.errors import MissingExtra, ProcessLost
-from tutelage.teachers.sharing import Handed, do_apart, rows_named
+from tutelage.teachers.sharing import Handed, do_apart, require_same, rows_named
 
 if TYPE_CHECKING:
     from tutelage.teachers.engine import RayPool
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TASKS_OF_A_WORKER, MOST_BATCHES = 4, 64
 """At least so many tasks for each worker, so that none is idle for long; and what a task has at
 most, so that little is lost with one."""
+MOST_DEATHS = 3
+"""Of one actor, or with one task, until it is given up: what does not fit dies each time."""
 _LOCAL_STORE_BYTES = 100 * 2**20
 
 
@@ -73,8 +75,8 @@ class ActorsOfRay:
                 ),
                 num_cpus=pool.cpus,
                 num_gpus=pool.gpus or None,
-                max_restarts=-1,
-                max_task_retries=-1,
+                max_restarts=MOST_DEATHS,
+                max_task_retries=MOST_DEATHS,
             )
             try:
                 for row in done.iter_rows():
@@ -96,6 +98,7 @@ class Answering:
         self._out = Path(out)
         self._work, rows = handed()
         self._known = {row.example_id: row for row in rows}
+        require_same(self._work, self._out)
         self._answer = self._work.start(self._out, False)
 
     def __call__(self, tasks: dict[str, Any]) -> dict[str, list[int]]:

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tutelage.errors import DataError, TargetsError
+from tutelage.errors import DataError, TargetsError, TargetsMismatch
 from tutelage.processes import Crew
 from tutelage.runs import atomic_write_bytes, storing
 from tutelage.runs.files import link_or_copy
 from tutelage.targets import TargetWriter
-from tutelage.targets.manifest import FILE, OUTPUT_FILE
+from tutelage.targets.manifest import FILE, OUTPUT_FILE, read_manifest
 from tutelage.targets.manifest import WORKERS_FOLDER as WORKERS
 from tutelage.types import EXAMPLE_ID_BYTES, SILENT, Progress
 
@@ -121,7 +121,9 @@ def write(
                 workers.wait(advance)
                 take_over(writer, out)
         writer.finish()
-    if missing:
+        is_all = len(writer) == len(distinct)
+    # What a call that was killed had noted is needed for as long as not all of its rows are here.
+    if missing or is_all:
         with storing(out):
             shutil.rmtree(out / WORKERS, ignore_errors=True)
 
@@ -211,7 +213,9 @@ def do_apart(
         name: Of this worker; nobody else has it at the same time.
         answer: What turns a batch into its targets, where it is there already.
     """
-    answer = answer or work.start(out, False)
+    if answer is None:
+        require_same(work, out)
+        answer = work.start(out, False)
     folder = out / WORKERS / name
     if work.identity["kind"] == "hidden" and not (folder / OUTPUT_FILE).is_file():
         with storing(folder):
@@ -219,6 +223,20 @@ def do_apart(
             link_or_copy(out / OUTPUT_FILE, folder / OUTPUT_FILE)
     with TargetWriter.open(folder, **work.identity, seconds_per_part=SECONDS_PER_PART) as writer:
         _do(work, batches, answer, writer, lambda _: None)
+
+
+def require_same(work: Work, out: Path) -> None:
+    """Refuse to work for a store that expects another teacher, before anything is asked.
+
+    Raises:
+        TargetsMismatch: This process has made another teacher of the recipe than the leader.
+    """
+    if differences := read_manifest(out).differences(work.identity):
+        raise TargetsMismatch(
+            f"this process has another teacher than the leading one ({'; '.join(differences)}): "
+            "machines differ, for instance in what dtype: auto comes to. Write dtype: float32 or "
+            "bfloat16 into the section teacher"
+        )
 
 
 def take_over(writer: TargetWriter, out: Path) -> int:

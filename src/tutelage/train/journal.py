@@ -93,7 +93,10 @@ def _finish(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
 
 
 def read_newest(
-    folder: Path, like: Mapping[str, Tensor] = MappingProxyType({})
+    folder: Path,
+    like: Mapping[str, Tensor] = MappingProxyType({}),
+    *,
+    identity: str | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Tensors and state of the newest checkpoint that is what was written; None if there is
     none.
@@ -101,6 +104,7 @@ def read_newest(
     Args:
         folder: `checkpoints/` of a student.
         like: Tensors that are sharded, by name: see `sharded.read_shards`.
+        identity: Of the run; of a checkpoint of another one no tensors are read. None: of any.
 
     Raises:
         RunDamaged: A later version wrote it.
@@ -113,6 +117,8 @@ def read_newest(
                 told = state.pop("sum", None)
                 if told != fingerprint(state) or damages(path, state.pop("files")):
                     continue  # damaged: the one before it is as good, only older
+            if identity is not None and state.get("identity") != identity:
+                return {}, state
             if (path / WHOLE).exists() and not like:
                 return load_file(path / WHOLE), state
             return read_shards(path, like), state
@@ -175,7 +181,9 @@ class Journal:
 
     def _open(self, state: TrainingState, total: int) -> str | None:
         found = read_newest(
-            self.checkpoints, sharded_tensors(state.model) if self._is_sharded else {}
+            self.checkpoints,
+            sharded_tensors(state.model) if self._is_sharded else {},
+            identity=self._identity,
         )
         resumed = found is not None and found[1].get("identity") == self._identity
         if found is not None and resumed:

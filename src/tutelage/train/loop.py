@@ -17,7 +17,8 @@ stops the run before it reaches the weights.
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from math import isfinite, log
 from pathlib import Path
@@ -26,8 +27,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from tutelage.errors import TrainingDiverged
-from tutelage.processes import noticing_loss
+from tutelage.errors import RecipeError, TrainingDiverged
+from tutelage.processes import crew, noticing_loss
 from tutelage.runs import seed_sequence
 from tutelage.train.journal import Journal
 from tutelage.train.optimizer import adamw, set_learning_rate
@@ -128,6 +129,21 @@ class TrainResult:
     """Wall time, that of calls which were interrupted up to their last checkpoint included."""
 
 
+@contextmanager
+def _naming_unused_weights() -> Iterator[None]:
+    """Say in words what DDP says of weights that no gradient comes to."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "Expected to have finished reduction" not in str(error):
+            raise
+        raise RecipeError(
+            "the student has weights that its answers do not depend on, which several processes "
+            "cannot train together: train it with one process, or with accelerate launch "
+            "--use_fsdp --fsdp_version 2"
+        ) from error
+
+
 def train(
     step: Step,
     *,
@@ -165,13 +181,14 @@ def train(
     journal = Journal(out, accelerator, identity=identity, is_sharded=shards)
     guard = Guard(journal.checkpoints)
     home = next(model.parameters()).device
-    sharded = Sharded(step.module, model, accelerator.device) if shards else None
-    optimizer: Any = adamw(
-        model, settings, betas=course.betas, learning_rates=course.learning_rates
-    )
-    wrapped = step.module
-    if sharded is None:
-        wrapped, optimizer = accelerator.prepare(wrapped, optimizer)
+    with noticing_loss():
+        sharded = Sharded(step.module, model, accelerator.device) if shards else None
+        optimizer: Any = adamw(
+            model, settings, betas=course.betas, learning_rates=course.learning_rates
+        )
+        wrapped = step.module
+        if sharded is None:
+            wrapped, optimizer = accelerator.prepare(wrapped, optimizer)
     state = TrainingState(
         model,
         optimizer,
@@ -187,6 +204,7 @@ def train(
         torch.random.fork_rng(devices=devices),
         closing(journal),
         noticing_loss(),
+        _naming_unused_weights(),
         bar as advance,
     ):
         torch.manual_seed(seed_sequence(settings.seed, "dropout", accelerator.process_index))
@@ -229,7 +247,8 @@ def train(
                 state.forget_costs()
             if validates:
                 with state.average.swapped_in():
-                    loss, others = step.validate(accelerator)
+                    # What is the best step, and when to stop, all must see alike.
+                    loss, others = crew().told(step.validate(accelerator))
                     guard.check(loss, step=done, ceiling=step.ceiling(counters.first_loss))
                     state.judge(loss, patience=course.patience)
                 journal.record(state, validation_loss=loss, **others)

@@ -157,8 +157,12 @@ def read_shards(folder: Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Returns:
         By name.
+
+    Raises:
+        ValueError: It is a checkpoint of other weights.
     """
     import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.api import CheckpointException
 
     reader = dcp.HuggingFaceStorageReader(str(folder))
     found: dict[str, Any] = {}
@@ -171,7 +175,10 @@ def read_shards(folder: Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*no_dist.*|.*single process.*")
-        dcp.load(found, storage_reader=reader, no_dist=True)
+        try:
+            dcp.load(found, storage_reader=reader, no_dist=True)
+        except CheckpointException as error:  # a BaseException
+            raise ValueError(f"{folder} is of other weights: {error}") from error
     return found
 
 

@@ -39,6 +39,7 @@ from tutelage.tasks.language.job import STUDENT_FILES, make_teacher
 from tutelage.tasks.language.recipe import LanguageRecipe
 from tutelage.tasks.language.text_checking import estimate_text_run, text_problems
 from tutelage.tasks.language.training import language_student_fingerprint, train_language_student
+from tutelage.tasks.recipe import ENGINE_UNUSED
 from tutelage.tasks.task import Fingerprints, Student
 from tutelage.teachers.spec import Limited
 from tutelage.types import Progress
@@ -157,6 +158,8 @@ class TextJob:
 
     def write_targets(self, folder: RunFolder, progress: Progress) -> Mapping[str, Any]:
         """An answer to every prompt; those that were written before are kept beside the runs."""
+        if self.recipe.engine is not None:
+            progress.say(ENGINE_UNUSED)
         writer = teacher_spec(self.recipe).writer(
             text_options(self.recipe),
             teacher=self._teacher.get,

@@ -53,7 +53,7 @@ class Watch:
     clock."""
 
     def __init__(self, seconds: float) -> None:
-        self.rows: list[tuple[float, float, int, int, int]] = []
+        self.rows: list[tuple[float, float, int, int, int, float]] = []
         self._ends = time.monotonic() + seconds
         self._done = 0
         self._over = threading.Event()
@@ -75,7 +75,8 @@ class Watch:
             status = Path("/proc/self/status").read_text("utf-8")
             held = int(status.split("RssAnon:")[1].split()[0]) / 1024
             handles = sum(1 for _ in Path("/proc/self/fd").iterdir())
-            row = (time.monotonic(), held, handles, threading.active_count(), self._done)
+            used = time.process_time()
+            row = (time.monotonic(), held, handles, threading.active_count(), self._done, used)
             self.rows.append(row)
 
     @contextmanager
@@ -142,9 +143,9 @@ def slope(hours: np.ndarray, values: np.ndarray) -> dict[str, float]:
 def summary(watch: Watch) -> dict[str, Any]:
     """First and last values, and slopes after the first fifth."""
     rows = np.array(watch.rows)
-    seconds, held, handles, threads, done = rows[len(rows) // 5 :].T
+    seconds, held, handles, threads, done, used = rows[len(rows) // 5 :].T
     hours = (seconds - seconds[0]) / 3600
-    rate = np.diff(done) / np.diff(seconds)
+    rate, by_processor = np.diff(done) / np.diff(seconds), np.diff(done) / np.diff(used)
     return {
         "minutes": float(rows[-1, 0] - rows[0, 0]) / 60,
         "done": int(rows[-1, 4]),
@@ -155,6 +156,7 @@ def summary(watch: Watch) -> dict[str, Any]:
         "megabytes_an_hour": slope(hours, held),
         "handles_an_hour": slope(hours, handles),
         "rate_an_hour": slope(hours[1:], rate / rate.mean()),
+        "processor_rate_an_hour": slope(hours[1:], by_processor / by_processor.mean()),
     }
 
 
@@ -172,8 +174,8 @@ def as_markdown(report: dict[str, Any]) -> str:
         "Slopes of an hour, fitted after the first fifth of each phase, with 95 % intervals.",
         "",
         "| phase | minutes | done | a second | MB, first and last | MB an hour | handles | handles "
-        "an hour | threads | speed, % an hour |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "an hour | threads | speed, % an hour | by processor second, % an hour |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, one in report["phases"].items():
         lines.append(
@@ -181,7 +183,8 @@ def as_markdown(report: dict[str, Any]) -> str:
             f"{one['megabytes'][0]:.0f}, {one['megabytes'][1]:.0f} | "
             f"{told(one['megabytes_an_hour'])} | {one['handles'][0]}, {one['handles'][1]} | "
             f"{told(one['handles_an_hour'], digits=2)} | {one['threads'][0]}, "
-            f"{one['threads'][1]} | {told(one['rate_an_hour'], 100)} |"
+            f"{one['threads'][1]} | {told(one['rate_an_hour'], 100)} | "
+            f"{told(one['processor_rate_an_hour'], 100)} |"
         )
     where = report["machine"]
     lines += ["", f"{where['processor']}, {where['threads']} thread; other programs ran too.", ""]

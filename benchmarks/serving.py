@@ -32,7 +32,7 @@ import uvloop
 
 from machine import RESULTS, keep, machine
 
-CLIENTS, SECONDS, TURNS = 4, 8.0, 3
+CLIENTS, SECONDS, TURNS = 4, 8.0, 5
 WAIT = 60.0
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 

@@ -98,6 +98,9 @@ def test_help_answers_at_once_and_names_every_command() -> None:
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert all(word in done.stdout for word in WORDS)
     assert min(seconds) < 0.3
+    traced = [sys.executable, "-X", "importtime", "-m", "tutelage", "--help"]
+    imported = subprocess.run(traced, capture_output=True, text=True, check=True, timeout=60).stderr
+    assert not [name for name in ("numpy", "rich", "pydantic", "torch") if f" {name}\n" in imported]
 
 
 def test_no_command_shows_the_help_and_a_wrong_word_exits_2() -> None:

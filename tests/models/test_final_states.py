@@ -135,8 +135,7 @@ def test_attention_by_document_and_by_mask_are_the_same(name, rows, monkeypatch)
             )
             model.zero_grad()
     for by_document, masked in zip(*found, strict=True):  # sums of many products, in another order
-        near = 1e-5 * max(10.0, float(masked.abs().max()))
-        torch.testing.assert_close(by_document, masked, atol=near, rtol=1e-4)
+        torch.testing.assert_close(by_document, masked, atol=5e-4, rtol=1e-4)
     width = segments.shape[1]
     assert [tuple(mask.shape) for mask in seen] == [
         (len(rows), 1, 1, width),

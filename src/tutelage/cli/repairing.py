@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tutelage.cli.streams import write_json, write_result
-from tutelage.cli.terminal import counted, progress_for
 from tutelage.errors import RecipeError
 
 
@@ -26,6 +25,7 @@ def add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 def repair(options: argparse.Namespace) -> int:
     """`tutelage repair`: exit 0 where the run is whole now, 1 where it is not."""
+    from tutelage.cli.terminal import counted, progress_for
     from tutelage.recipes.repairing import repair_run
 
     found = repair_run(
@@ -55,6 +55,7 @@ def repair(options: argparse.Namespace) -> int:
 
 def repair_store(options: argparse.Namespace) -> int:
     """`tutelage targets repair`: exit 0 where every part that is left is whole, 1 where not."""
+    from tutelage.cli.terminal import counted
     from tutelage.targets.repairing import repair as repair_targets
 
     store = options.store

@@ -13,6 +13,7 @@ import pytest
 
 from tutelage.errors import RunDamaged, StorageError
 from tutelage.runs import Stage, recorded, require_undamaged
+from tutelage.runs.fingerprints import fingerprint
 
 
 def finished(run: Path) -> Stage:
@@ -141,3 +142,59 @@ def test_what_cannot_be_read_just_now_is_not_damaged(
         stage.damages()
     monkeypatch.undo()
     assert stage.damages() == []
+
+
+def strangers(stage: Stage, **changed: Any) -> None:
+    """Write a record as somebody can who knows how: its sum is right."""
+    record = json.loads(stage.path.read_text("utf-8")) | changed
+    record.pop("sum")
+    stage.path.write_text(json.dumps(record | {"sum": fingerprint(record)}), encoding="utf-8")
+
+
+SUM = {"bytes": 1, "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    "name", ["../victim", "a/../../victim", "{}/victim", "", ".", "a//b", "\0"]
+)
+def test_names_that_lead_out_of_the_run_are_no_record(tmp_path: Path, name: str) -> None:
+    run, victim = tmp_path / "run", tmp_path / "victim"
+    victim.write_text("mine", encoding="utf-8")
+    stage = finished(run)
+    name = name.format(tmp_path)
+    for changed in ({"files": {name: SUM}}, {"files": {"a": SUM}, "copies": {name: "theirs"}}):
+        strangers(stage, **changed)
+        assert (stage.state, stage.sums, stage.copies, stage.damages()) == ("broken", {}, {}, [])
+        assert stage.restore(stage.damages()) == []
+        with pytest.raises(RunDamaged, match="cannot be read"):
+            require_undamaged(run, ["students/gru"])
+    assert victim.read_text("utf-8") == "mine"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"files": ["a"]},
+        {"files": {"a": 1}},
+        {"files": {"a": {"bytes": "1"}}},
+        {"copies": {"a": 1}},
+        {"copies": {"a": "\ud800"}},
+        {"facts": []},
+        {"seconds": "long"},
+    ],
+)
+def test_values_that_no_record_holds_are_no_record(tmp_path: Path, changed: dict[str, Any]) -> None:
+    stage = finished(tmp_path)
+    strangers(stage, **changed)
+    assert (stage.state, stage.facts, stage.seconds) == ("broken", {}, 0.0)
+
+
+def test_nothing_is_put_back_where_a_link_leads_out_of_the_run(tmp_path: Path) -> None:
+    run, stage = tmp_path / "run", finished(tmp_path / "run")
+    (run / "students").rename(tmp_path / "mine")
+    (run / "students").symlink_to(tmp_path / "mine")
+    other_bytes(tmp_path / "mine/gru/recipe.txt")
+    assert [damage.path for damage in stage.damages()] == ["students/gru/recipe.txt"]
+    with pytest.raises(RunDamaged, match=r"recipe\.txt lies outside of the run"):
+        stage.restore(stage.damages())
+    assert (tmp_path / "mine/gru/recipe.txt").read_text("utf-8").startswith("M")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tutelage.errors import RunDamaged
 from tutelage.runs import RunFolder, lock, recall_finished, remember_finished
 from tutelage.runs.stages import Deferred, StageOutcome, Stages, link_tree
 from tutelage.types import SILENT
@@ -187,6 +188,17 @@ def test_a_stage_whose_file_was_damaged_is_done_again(tmp_path: Path) -> None:
     done, again = make(tmp_path, "a")
     assert (done.how, work.count, again.count) == ("done", 1, 1)
     assert weights.read_text(encoding="utf-8") == "made"
+
+
+def test_nothing_is_removed_where_a_link_leads_out_of_the_run(tmp_path: Path) -> None:
+    make(tmp_path, "a")
+    (tmp_path / "a" / "students").rename(tmp_path / "mine")
+    (tmp_path / "a" / "students").symlink_to(tmp_path / "mine")
+    mine = tmp_path / "mine" / "gru" / "model.safetensors"
+    mine.write_text("maid", encoding="utf-8")
+    with pytest.raises(RunDamaged, match="lies outside of the run, where a link leads"):
+        make(tmp_path, "a")
+    assert mine.read_text(encoding="utf-8") == "maid"
 
 
 def test_a_damaged_sibling_gives_nothing(tmp_path: Path) -> None:

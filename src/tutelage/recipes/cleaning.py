@@ -17,7 +17,7 @@ from tutelage.errors import RunDamaged, RunIncomplete
 from tutelage.recipes.listing import size_of, state_of
 from tutelage.recipes.predicting import STUDENTS
 from tutelage.runs import RunFolder, lock, recorded, storing
-from tutelage.runs.contents import remove
+from tutelage.runs.contents import leads_out, remove
 from tutelage.runs.files import UNFINISHED_FILE
 
 _UNFINISHED_FOLDER = re.compile(r"\.saving-\d+|\.taken")
@@ -108,7 +108,7 @@ def _leftovers(run: Path) -> Iterator[Leftover]:
     taken: list[Path] = []
     for path, what in places:
         name = path.relative_to(run).as_posix()
-        if not (path.exists() or path.is_symlink()) or _leads_elsewhere(path, run):
+        if not (path.exists() or path.is_symlink()) or leads_out(path, run):
             continue
         if any(one in path.parents for one in taken):
             continue
@@ -126,8 +126,3 @@ def _unfinished(run: Path) -> Iterator[Path]:
         unfinished = [name for name in sorted(folders) if _UNFINISHED_FOLDER.fullmatch(name)]
         yield from (here / name for name in unfinished)
         folders[:] = [name for name in folders if name not in unfinished]
-
-
-def _leads_elsewhere(path: Path, run: Path) -> bool:
-    """Whether the folder that something lies in is a link out of the run: not ours to remove."""
-    return not path.parent.resolve().is_relative_to(run.resolve())

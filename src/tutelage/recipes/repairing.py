@@ -20,7 +20,7 @@ from tutelage.recipes.loading import load_recipe
 from tutelage.recipes.run import Until, names_on_record, run
 from tutelage.recipes.verifying import verify_run
 from tutelage.runs import RunFolder, Stage, lock, recorded
-from tutelage.runs.contents import remove
+from tutelage.runs.contents import place_in, remove
 from tutelage.runs.endings import ended, remove_broken_endings
 from tutelage.targets import refuse_other_store
 from tutelage.tasks import task_named
@@ -142,7 +142,7 @@ def _let_go(path: Path, progress: Progress) -> None:
         lost = [damage for damage in stage.damages() if not damage.matters]
         if lost:
             for damage in lost:
-                remove(path / damage.path)
+                remove(place_in(path, damage.path))
                 progress.say(
                     f"{damage}: curves for people, which only training draws; struck out of the "
                     f"record of {stage.name} (metrics.jsonl has the numbers)"

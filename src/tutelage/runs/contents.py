@@ -13,6 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from tutelage.errors import RunDamaged
 from tutelage.runs.digests import sha256_of
 from tutelage.runs.storage import storing
 
@@ -87,6 +88,27 @@ def remove(path: Path) -> None:
     else:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()
+
+
+def leads_out(path: Path, run: Path) -> bool:
+    """Whether the folder that something lies in is outside of the run, through a link perhaps: then
+    it is not ours to remove or to replace.
+    """
+    return not path.parent.resolve().is_relative_to(run.resolve())
+
+
+def place_in(run: Path, name: str) -> Path:
+    """Where a file lies that a record names, for somebody who will remove or replace it.
+
+    Raises:
+        RunDamaged: It lies outside of the run.
+    """
+    if leads_out(run / name, run):
+        raise RunDamaged(
+            f"{run / name} lies outside of the run, where a link leads, so it is neither removed "
+            "nor put back. Have a look at that link, and put a folder in its place"
+        )
+    return run / name
 
 
 def _difference(path: Path, known: Mapping[str, Any], *, sizes_only: bool) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tutelage.errors import RunDamaged
-from tutelage.runs.contents import Damage, damages, remove, sums_of
+from tutelage.runs.contents import Damage, damages, place_in, remove, sums_of
 from tutelage.runs.files import atomic_write_json, atomic_write_text, remove_unfinished
 from tutelage.runs.fingerprints import fingerprint
 from tutelage.runs.storage import storing
@@ -41,11 +41,11 @@ class Stage:
         return self.run / FOLDER / f"{self.name}.json"
 
     def record(self) -> dict[str, Any]:
-        """All that is written down; empty where there is nothing, or something damaged: then the
-        stage is done again.
+        """All that is written down; empty where there is nothing, or something damaged, or names
+        that lead out of the run: then the stage is done again.
         """
         record = self._written()
-        if record.get("format", FORMAT) != FORMAT:
+        if record.get("format", FORMAT) != FORMAT or not _is_sound(record):
             return {}
         told = record.pop("sum", None)
         earlier = told is None and record.keys() == _EARLIER_KEYS
@@ -166,12 +166,16 @@ class Stage:
 
         Returns:
             Those that are mended.
+
+        Raises:
+            RunDamaged: One lies outside of the run, where a link leads; nothing is put back.
         """
         copies = self.copies
         mended = [damage for damage in damages if damage.path in copies]
-        for damage in mended:
-            remove(self.run / damage.path)
-            atomic_write_text(self.run / damage.path, copies[damage.path])
+        places = [place_in(self.run, damage.path) for damage in mended]
+        for place, damage in zip(places, mended, strict=True):
+            remove(place)
+            atomic_write_text(place, copies[damage.path])
         return mended
 
     def forget(self, paths: Iterable[str]) -> None:
@@ -227,3 +231,44 @@ def recorded(run: Path) -> list[Stage]:
     folder = run / FOLDER
     names = sorted(path.relative_to(folder).with_suffix("") for path in folder.rglob("*.json"))
     return [Stage(run, name.as_posix()) for name in names if name.parts[0] != "finished"]
+
+
+def _is_sound(record: Mapping[str, Any]) -> bool:
+    """Whether it holds what records hold, and names nothing outside of the run: a stranger's record
+    may have a sum that is right.
+    """
+    files, copies = record.get("files", {}), record.get("copies", {})
+    return (
+        isinstance(record.get("facts", {}), dict)
+        and isinstance(record.get("seconds", 0.0), int | float)
+        and isinstance(files, dict)
+        and all(_is_sum(known) for known in files.values())
+        and isinstance(copies, dict)
+        and all(isinstance(text, str) and _is_utf8(text) for text in copies.values())
+        and all(_is_inside(name) for name in (*files, *copies))
+    )
+
+
+def _is_sum(known: Any) -> bool:
+    return (
+        isinstance(known, dict)
+        and isinstance(known.get("bytes"), int)
+        and isinstance(known.get("sha256"), str)
+    )
+
+
+def _is_inside(name: str) -> bool:
+    """Whether it is a path as `sums_of` writes it: neither absolute nor with a part that leads up,
+    nor the run itself.
+    """
+    named = all(part not in ("", ".", "..") for part in name.split("/"))
+    return named and "\0" not in name and _is_utf8(name)
+
+
+def _is_utf8(text: str) -> bool:
+    """False for half surrogate pairs, which JSON can write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from tutelage.runs.contents import UNFINISHED, remove
+from tutelage.runs.contents import UNFINISHED, place_in, remove
 from tutelage.runs.endings import Finished
 from tutelage.runs.folder import RunFolder, find_stages
 from tutelage.runs.locks import lock
@@ -132,7 +132,7 @@ class Stages:
         for damage in damages:
             if damage.matters and damage not in mended:
                 self.progress.say(f"{damage}: {stage.name} is done again")
-                remove(self.folder.path / damage.path)
+                remove(place_in(self.folder.path, damage.path))
                 stage.withdraw()
 
     def _take_over(

@@ -68,7 +68,11 @@ def damages(task: str) -> list[tuple[str, str]]:
     if not EVERYTHING:
         return [(name, kind) for of, name, kind in SAMPLE if of == task]
     names = [name for name in files_of(RUN) if "embeddings" not in name]
-    return [(name, kind) for name in names for kind in DAMAGES]
+    found = [(name, kind) for name in names for kind in DAMAGES]
+    # Without word of how a call ended, the next one takes longer: no damage.
+    return [
+        (name, kind) for name, kind in found if not (kind == "delete" and "/finished/" in name)
+    ]
 
 
 @pytest.mark.parametrize("task", ["classification", "language"])
@@ -144,7 +148,8 @@ def test_what_a_later_version_wrote_is_left_alone(
 ) -> None:
     monkeypatch.chdir(language)
     run = tmp_path / "run"
-    for name in (".stages/students/half.json", "targets/manifest.json"):
+    stages = ("students/half", "recipe", "evaluation")
+    for name in (*(f".stages/{stage}.json" for stage in stages), "targets/manifest.json"):
         shutil.copytree(RUN, run)
         record = json.loads((run / name).read_text("utf-8"))
         if name.startswith(".stages"):
@@ -153,13 +158,13 @@ def test_what_a_later_version_wrote_is_left_alone(
         else:
             record["format"] += 1
         (run / name).write_text(json.dumps(record), "utf-8")
-        before = (run / name).read_bytes()
+        before = {one: (run / one).read_bytes() for one in files_of(run)}
         for command in ("verify", "repair", "run"):
             code, said = answer(command, run)
             if name.startswith(".stages"):
                 assert code in (1, 2), said
                 assert "format 2" in said, said
-                assert (run / name).read_bytes() == before
+                assert {one: (run / one).read_bytes() for one in files_of(run)} == before
         code, said = answer("targets", "verify", run)
         assert code == 0 or "format 2" in said
         shutil.rmtree(run)

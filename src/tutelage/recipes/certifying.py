@@ -24,6 +24,7 @@ from tutelage.runs import (
     atomic_write_json,
     fingerprint,
     lock,
+    recorded,
 )
 from tutelage.types import SILENT, Example, Progress
 from tutelage_runtime.certificate import (
@@ -88,13 +89,16 @@ def certify_run(
         RecipeError: The run is no classification, or has no such student.
         DataError: There are too few rows; the message says how many are needed.
         RunIncomplete: There are no soft targets, or nothing is trained.
-        RunDamaged: The student, or the recipe, is not what was made.
+        RunDamaged: The student, or the recipe, is not what was made; or a later version wrote a
+            record of the run.
     """
     from tutelage.evaluate.certificates import require_rows
     from tutelage.evaluate.gates import fit_score
     from tutelage.tasks.classification.data import prepare_data
 
     run, recipe = run_of(path), recipe_of(path)
+    for stage in recorded(run):
+        stage.require_known()
     if recipe is None or recipe.task.kind != "classification":
         raise RecipeError(
             f"{path} is no run of a classification: give the folder of one, such as runs/NAME"

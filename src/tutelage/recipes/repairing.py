@@ -94,7 +94,7 @@ def lost_records(path: Path) -> list[str]:
     """Records that must have been there, in words. `verify` cannot miss them: they may have been
     withdrawn, because what was measured was of other rows.
     """
-    folder, found = RunFolder(path), []
+    folder = RunFolder(path)
     names = {stage.name for stage in recorded(path)}
     expected = {name for _, finished in ended(folder) for name in finished.stages}
     if folder.recipe_path.exists():
@@ -103,9 +103,7 @@ def lost_records(path: Path) -> list[str]:
         expected.add("provenance")
     if folder.certificates_path.exists():  # a certificate withdraws the page
         expected.discard("report")
-    if {"evaluation", "report"} <= names and "report" not in dict(ended(folder)):
-        found.append("finished/report")
-    return [f".stages/{name}.json is gone" for name in sorted(expected - names) + found]
+    return [f".stages/{name}.json is gone" for name in sorted(expected - names)]
 
 
 def _put_back_recipe(folder: RunFolder, progress: Progress) -> None:

@@ -29,6 +29,7 @@ from tutelage.runs import (
     claim_run,
     fingerprint,
     provenance,
+    recorded,
 )
 from tutelage.runs.contents import remove
 from tutelage.runs.folder import find_stages
@@ -84,6 +85,7 @@ def run(
     Raises:
         RecipeError: The data cannot be used, or a student cannot be built; every problem at once.
         RunExists: `out` belongs to another recipe.
+        RunDamaged: A later version wrote a record of the run; nothing is changed.
         ModelError: A model cannot be loaded.
         NotEnoughDisk: What the run would still write does not fit.
         NotEnoughMemory: The models do not fit this machine.
@@ -126,6 +128,8 @@ def _run(
     text = dump_recipe(recipe)
     beside = root if out is None else out.parent
     with claim_run(root, recipe.name, text, out=out) as folder:
+        for stage in recorded(folder.path):
+            stage.require_known()
         trained = names_on_record(prints, folder, beside)
         unfinished = {student.stage: one for student, one in trained.items()}
         unfinished |= {"teacher": prints.teacher} if job.fits_teacher else {}

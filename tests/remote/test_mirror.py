@@ -4,13 +4,16 @@ silent owner and a busy store leave."""
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from threading import Event
 
 import pytest
 from tests.remote.object_store import Store
 
-from tutelage.errors import RunExists, StorageError
+from tutelage.errors import DataError, RunExists, StorageError
 from tutelage.runs.files import atomic_write_text
 from tutelage.runs.remote import local_folder, mirror, mirrored, objects, writers
 from tutelage.runs.remote.objects import Objects
@@ -112,14 +115,14 @@ def test_two_do_not_write_one_run(monkeypatch: pytest.MonkeyPatch, server: Store
 def test_a_silent_owner_is_taken_over_and_pushes_nothing_more(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: Store
 ) -> None:
-    place, talk = Path("s3://bucket/runs/silent"), Talk()
+    place, talk, old = Path("s3://bucket/runs/silent"), Talk(), {}
     monkeypatch.setattr(mirror, "PAUSE_SECONDS", 60.0)
     with (  # noqa: PT012
         pytest.raises(RunExists, match="was taken over by another process"),
         mirrored(place, SILENT) as here,
     ):
         (here / "late.txt").write_text("late")
-        old = json.loads(Objects(place).read(writers.LOCK))
+        old = json.loads(Objects(place).read(writers.LOCK) or b"")
         Objects(place).write(
             writers.LOCK, json.dumps({**old, "beat": time.time() - 600, "host": "far"}).encode()
         )
@@ -138,6 +141,51 @@ def test_a_dead_process_of_this_machine_is_taken_over_at_once(server: Store) -> 
     Objects(place).write(writers.LOCK, json.dumps(record).encode())
     with mirrored(place, SILENT):
         pass
+
+
+def test_locks_are_understood_where_the_store_tells_no_condition(
+    server: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(server, "is_terse", True)
+    place, talk = Path("s3://bucket/runs/terse"), Talk()
+    record = {"token": "x", "beat": time.time() - 600, "pid": 1, "host": "far"}
+    Objects(place).write(writers.LOCK, json.dumps(record).encode())
+    with mirrored(place, talk):  # noqa: SIM117 - two writers
+        with pytest.raises(RunExists, match="is being written by process"), mirrored(place, SILENT):
+            pass
+    assert any("going on for process 1 on far" in line for line in talk.said)
+    assert writers.LOCK not in Objects(place).list()
+
+
+def test_the_lock_stays_while_something_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Path("memory://slow/run")
+    monkeypatch.setattr(mirror, "LAST_SECONDS", 0.05)
+    monkeypatch.setattr(mirror, "PAUSE_SECONDS", 60.0)  # one push, at the end
+    arrives, put_there = Event(), Objects.put
+
+    def put_slowly(self: Objects, files: Mapping[str, Path]) -> None:
+        assert arrives.wait(20.0)
+        put_there(self, files)
+
+    monkeypatch.setattr(Objects, "put", put_slowly)
+    talk = Talk()
+    with pytest.raises(KeyboardInterrupt), mirrored(place, talk) as here:  # noqa: PT012
+        atomic_write_text(here / "a" / "model.bin", "data")
+        atomic_write_text(here / "a" / "manifest.json", "names them")
+        raise KeyboardInterrupt
+    assert "does not hold all that was done" in talk.said[-1]
+    with pytest.raises(RunExists, match="is being written by process"), mirrored(place, SILENT):
+        pass
+    arrives.set()
+    until = time.monotonic() + 20.0
+    while writers.LOCK in Objects(place).list() and time.monotonic() < until:
+        time.sleep(0.01)
+    names = [name for name in Objects(place).list() if not name.startswith(".remote")]
+    assert names == ["a/model.bin"]  # nothing was begun once nobody waited
+    with mirrored(place, SILENT):
+        pass
+    assert {"a/model.bin", "a/manifest.json"} <= set(Objects(place).list())
 
 
 def test_a_busy_store_is_asked_again(server: Store) -> None:
@@ -189,6 +237,81 @@ def test_a_tidied_cache_removes_nothing_there(server: Store) -> None:
     with mirrored(place, SILENT) as here:
         assert (here / "a.txt").read_text() == "a"
     assert {"a.txt", "b.txt"} <= set(Objects(place).list())
+
+
+def test_a_kill_while_lost_files_are_brought_spoils_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = Path("memory://half/run")
+    with mirrored(place, SILENT) as here:
+        (here / "a.txt").write_text("all of it")
+    (here / "a.txt").unlink()
+
+    def die_half_way(_: Objects, files: Mapping[str, Path]) -> None:
+        for path in files.values():
+            path.write_text("all")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Objects, "fetch", die_half_way)
+        with pytest.raises(KeyboardInterrupt), mirrored(place, SILENT):
+            pass
+    assert not (here / "a.txt").exists()
+    with mirrored(place, SILENT) as here:
+        assert (here / "a.txt").read_text() == "all of it"
+    assert Objects(place).read("a.txt") == b"all of it"
+
+
+@pytest.mark.parametrize("name", ["/outside", "../../outside", "a//outside", "."])
+def test_names_that_are_no_files_of_a_folder_are_refused(
+    name: str, server: Store, tmp_path: Path
+) -> None:
+    place = Path(f"s3://bucket/runs/names/{len(name)}")
+    with mirrored(place, SILENT) as here:
+        (here / "a.txt").write_text("a")
+    name = f"{tmp_path}{name}" if name.startswith("/") else name
+    server.put(f"runs/names/{place.name}/{name}", b"from outside")
+    with pytest.raises(DataError, match="holds an object of the name"):
+        local_folder(place)
+    if name != ".":  # hidden, so no object of a run
+        with pytest.raises(DataError, match="holds an object of the name"), mirrored(place, SILENT):
+            pass
+    assert (here / "a.txt").read_text() == "a"
+    assert list(tmp_path.rglob("outside")) == []
+
+
+def test_hidden_objects_are_left_alone(server: Store) -> None:
+    place = Path("s3://bucket/runs/hidden")
+    with mirrored(place, SILENT) as here:
+        (here / "a.txt").write_text("a")
+        atomic_write_text(here / ".stages" / "a.json", "{}")
+    hidden = [".lock", ".DS_Store", "targets/.part.parquet.77.tmp", "b/.git/config"]
+    for name in hidden:
+        Objects(place).write(name, b"hidden")
+    for _ in range(2):
+        with mirrored(place, SILENT) as here:
+            (here / "a.txt").write_text(os.urandom(4).hex())
+    assert {*hidden, "a.txt", ".stages/a.json"} <= set(Objects(place).list())
+    assert not any((here / name).exists() for name in hidden)
+
+
+def test_objects_that_stand_for_folders_are_no_files(
+    server: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Path("s3://bucket/runs/console")
+    for name in ("", "targets/", "targets"):
+        server.put(f"runs/console/{name}" if name else "runs/console/")
+    with mirrored(place, SILENT) as here:
+        atomic_write_text(here / "targets" / "manifest.json", "{}")
+    assert (local_folder(place) / "targets" / "manifest.json").read_text() == "{}"
+    with mirrored(place, SILENT) as here:
+        atomic_write_text(here / "targets" / "part", "part")
+    another_machine(monkeypatch, tmp_path)
+    with mirrored(place, SILENT) as here:
+        assert sorted(path.name for path in (here / "targets").iterdir()) == [
+            "manifest.json",
+            "part",
+        ]
 
 
 def test_what_cannot_be_is_said_in_a_line(server: Store, monkeypatch: pytest.MonkeyPatch) -> None:

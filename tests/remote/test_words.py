@@ -61,6 +61,23 @@ def test_what_writes_there_is_refused_with_the_way_out(words: list[str]) -> None
         brought(*words)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["repair", "s3://KEY:SECRET@b/run"],
+        ["predict", "s3://KEY:SECRET@b/run", "--file", "t.csv"],
+        ["compare", "here", "s3://KEY:SECRET@b/run"],
+        ["train", "s3://KEY:SECRET@b/run"],
+        ["label", "s3://KEY:SECRET@b/t.csv", "--labels", "a,b", "--model", "m"],
+        ["export", "s3://b/run?signature=SECRET", "--format", "onnx"],
+    ],
+)
+def test_secrets_in_a_url_are_not_said_back(words: list[str]) -> None:
+    with pytest.raises(RecipeError, match="the URL holds a name or password") as caught:
+        brought(*words)
+    assert "SECRET" not in str(caught.value)
+
+
 def test_a_wrong_url_is_wrong_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "zz://b/run"]) == 2
     assert "no protocol that fsspec knows" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from typing import Any
 
 from tutelage.errors import RecipeError
 from tutelage.types import SILENT, Progress
-from tutelage.urls import is_remote, url_of
+from tutelage.urls import is_remote, url_objection, url_of
 
 _FLOW = ("label", "train", "evaluate", "report", "run")
 _RECIPE_ENDINGS = (".yaml", ".yml")
@@ -33,21 +33,26 @@ def bring(options: argparse.Namespace, *, progress: Progress = SILENT) -> None:
         progress: Told what is read from where.
 
     Raises:
-        RecipeError: The command writes there, or needs it on this disk.
+        RecipeError: The command writes there, or needs it on this disk; or a URL holds what should
+            not be written down.
         StorageError: The store refuses, or cannot be reached.
         RunIncomplete: Nothing lies at the URL.
     """
     for name, value in list(vars(options).items()):
         places = value if isinstance(value, list) else [value]
-        if not any(isinstance(one, Path) and is_remote(one) for one in places):
+        remote = [one for one in places if isinstance(one, Path) and is_remote(one)]
+        if not remote:
             continue
+        for one in remote:
+            if (objection := url_objection(one)) is not None:
+                raise RecipeError(objection)
         if name in READ.get(options.command, ()):
             here = [_here(one, progress) for one in places]
             setattr(options, name, here if isinstance(value, list) else here[0])
         elif name == "recipe" and options.command in (*_FLOW, "check"):
             _of_recipe(options)
         elif name != "out" or options.command not in _FLOW or _is_table(options.recipe):
-            raise _refusal(options.command, value if name == "out" else places[0])
+            raise _refusal(options.command, remote[0])
 
 
 def _here(place: Any, progress: Progress) -> Any:

@@ -116,6 +116,21 @@ def bring_folder(objects: Objects, listed: Mapping[str, Seen], here: Path) -> in
         return _bring(objects, listed, here)
 
 
+def bring_files(objects: Objects, listed: Mapping[str, Seen], here: Path) -> int:
+    """Bring some of the files of a folder, each whole or not at all, and leave the others alone.
+
+    Args:
+        objects: Where they come from.
+        listed: What is wanted, by name.
+        here: The folder.
+
+    Returns:
+        Bytes that were brought.
+    """
+    with storing(here):
+        return _bring(objects, listed, here)
+
+
 def _bring(objects: Objects, listed: Mapping[str, Seen], here: Path) -> int:
     """Bring what changed since it was last brought; `""` stands for `here` itself."""
     note, known = note_of(here), _known(here)
@@ -129,8 +144,11 @@ def _bring(objects: Objects, listed: Mapping[str, Seen], here: Path) -> int:
         for name, path in missing.items()
     }
     for name, path in missing.items():
-        if not _is_inside(path, here):
-            raise DataError(f"{objects.url} holds the name {name!r}, which leads out of it")
+        if name and not _is_inside(name, path, here):
+            raise DataError(
+                f"{objects.url} holds an object of the name {name!r}; expected names of files in "
+                "a folder. Remove that object, and give the same command again"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
         objects.fetch(beside)
@@ -144,12 +162,15 @@ def _bring(objects: Objects, listed: Mapping[str, Seen], here: Path) -> int:
                 path.unlink()
     if missing:
         facts = {name: _fact(seen, here / name if name else here) for name, seen in listed.items()}
-        atomic_write_json(note, facts)
+        others = {name: one for name, one in known.items() if (here / name).is_file()}
+        atomic_write_json(note, others | facts)
     return sum(listed[name].size for name in missing)
 
 
-def _is_inside(path: Path, here: Path) -> bool:
-    return path == here or Path(os.path.normpath(path)).is_relative_to(here)
+def _is_inside(name: str, path: Path, here: Path) -> bool:
+    if not {"", ".", ".."}.isdisjoint(name.split("/")):
+        return False
+    return Path(os.path.normpath(path)).is_relative_to(here)
 
 
 def _fact(seen: Seen, path: Path) -> list[Any] | None:

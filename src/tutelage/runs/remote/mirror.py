@@ -26,7 +26,7 @@ from tutelage.runs.files import UNFINISHED_FILE, atomic_write_json
 from tutelage.runs.locks import LOCK_FILE
 from tutelage.runs.reading import read_json
 from tutelage.runs.records import FOLDER
-from tutelage.runs.remote.fetching import OURS, bring_folder, note_of, place_here
+from tutelage.runs.remote.fetching import OURS, bring_files, bring_folder, note_of, place_here
 from tutelage.runs.remote.objects import Objects
 from tutelage.runs.remote.writers import Writer
 from tutelage.types import Progress
@@ -66,12 +66,17 @@ def mirrored(place: Path, progress: Progress) -> Iterator[Path]:
     objects = Objects(place)
     here = place_here("runs", place)
     writer = Writer(objects)
+    mirror = _Mirror(objects, here, writer)
+    thread = Thread(target=mirror.work, name="tutelage-remote-push", daemon=True)
     writer.claim(progress)
     try:
-        mirror = _Mirror(objects, here, writer)
         mirror.bring(progress)
-        thread = Thread(target=mirror.work, name="tutelage-remote-push", daemon=True)
         thread.start()
+    except BaseException:
+        mirror.given_up.set()
+        writer.release()
+        raise
+    try:
         try:
             yield here
         except BaseException as error:
@@ -97,7 +102,7 @@ def mirrored(place: Path, progress: Progress) -> Iterator[Path]:
                 "pushed"
             )
     finally:
-        writer.release()
+        mirror.given_up.set()
 
 
 def _unpushed(url: str, here: Path, trouble: BaseException | None) -> str:
@@ -121,6 +126,9 @@ class _Mirror:
 
     def __init__(self, objects: Objects, here: Path, writer: Writer) -> None:
         self.ending = Event()
+        """What is new is pushed once more, then the thread ends."""
+        self.given_up = Event()
+        """Nobody waits for the thread: what is on its way is the last."""
         self.trouble: TutelageError | None = None
         """Why the last push failed; None where all is there."""
         self.pushed_files = self.pushed_bytes = 0
@@ -136,11 +144,7 @@ class _Mirror:
         shutil.rmtree(self._links, ignore_errors=True)
         noted = self._noted()
         holder = self._objects.read(_HOLDER)
-        listed = {
-            name: seen
-            for name, seen in self._objects.list().items()
-            if not name.startswith(OURS) and not name.endswith("/")
-        }
+        listed = {name: seen for name, seen in self._objects.list().items() if _counts(name)}
         mine = noted.get("holder")
         if isinstance(mine, str) and holder is not None and holder == mine.encode():
             known = noted.get("files", {})
@@ -150,10 +154,12 @@ class _Mirror:
             # Somebody tidied the cache, or a removal was not pushed any more: what vouches for
             # such a file compares its checksum.
             states = self._states()
-            lost = {name: self._here / name for name in listed if name not in states}
-            for path in lost.values():
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self._objects.fetch(lost)
+            lost = {
+                name: seen
+                for name, seen in listed.items()
+                if name not in states and not (self._here / name).is_dir()
+            }
+            bring_files(self._objects, lost, self._here)
             states = self._states()
             self._there |= {name: states[name] for name in lost}
             return
@@ -167,11 +173,21 @@ class _Mirror:
         self._objects.write(_HOLDER, mine.encode())
 
     def work(self) -> None:
-        """Push what is new until the end is asked for, and then once more."""
+        """Push what is new until the end is asked for, and then once more; then let others write,
+        and not before: who has given up waiting does not know what is still on its way.
+        """
+        try:
+            self._work()
+        finally:
+            self._writer.release()
+
+    def _work(self) -> None:
         pause = PAUSE_SECONDS
         self._objects.patience_seconds /= 4  # the next look tries again
         while True:
             is_last = self.ending.wait(pause)
+            if self.given_up.is_set():
+                return
             if is_last:
                 self._objects.patience_seconds *= 4
             started = time.monotonic()
@@ -208,13 +224,16 @@ class _Mirror:
                 )
             self._remove([name for name in gone if _rank(name)])
             for rank in sorted({_rank(name) for name in staged}):
+                if self.given_up.is_set():
+                    break
                 part = {name: one for name, one in staged.items() if _rank(name) == rank}
                 self._objects.put({name: path for name, (path, _) in part.items()})
                 for name, (_, state) in part.items():
                     self._there[name] = state
                     self.pushed_files += 1
                     self.pushed_bytes += state[0]
-            self._remove([name for name in gone if not _rank(name)])
+            else:
+                self._remove([name for name in gone if not _rank(name)])
             self._save(self._noted().get("holder"))
         finally:
             shutil.rmtree(self._links, ignore_errors=True)
@@ -276,6 +295,13 @@ class _Mirror:
 def _is_passing(name: str) -> bool:
     """Whether a file or folder is work in progress, as everything hidden in a run is."""
     return name.startswith(".") or bool(UNFINISHED_FILE.fullmatch(name)) or name == LOCK_FILE
+
+
+def _counts(name: str) -> bool:
+    """Whether an object is one that a run may have pushed: nothing hidden. `..` counts, and is
+    refused where it is brought.
+    """
+    return not any(_is_passing(part) and part not in (FOLDER, "..") for part in name.split("/"))
 
 
 def _rank(name: str) -> int:

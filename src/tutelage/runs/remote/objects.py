@@ -65,16 +65,24 @@ class Objects:
         self._root = self._system._strip_protocol(self.url).rstrip("/")
 
     def list(self) -> dict[str, Seen]:
-        """Every object under the URL; none where there is nothing."""
+        """Every object under the URL; none where there is nothing. What stands for a folder (`a/`,
+        or `a` beside `a/b`) is left out, for no disk holds both.
+        """
         try:
             found = self._ask(lambda: self._system.find(self._root, detail=True), "list")
         except FileNotFoundError:
             return {}
         prefix = self._root + "/"
-        return {
+        listed = {
             name[len(prefix) :]: _seen(facts)
             for name, facts in sorted(found.items())
             if name.startswith(prefix)
+        }
+        folders = {name[:at] for name in listed for at, sign in enumerate(name) if sign == "/"}
+        return {
+            name: seen
+            for name, seen in listed.items()
+            if name and not name.endswith("/") and name not in folders
         }
 
     def look(self, name: str = "") -> Seen | None:
@@ -149,6 +157,14 @@ class Objects:
             if self._system.exists(place):
                 raise FileExistsError(place) from None
             self._system.pipe_file(place, content)
+        except (FileExistsError, FileNotFoundError, PermissionError):
+            raise
+        except OSError:
+            # s3fs knows the refusal by a field of the answer (`Condition`) that not every store
+            # sends; without it, it is told as any other wrong request.
+            if self._system.exists(place):
+                raise FileExistsError(place) from None
+            raise
 
     def _ask(self, work: Callable[[], Value], purpose: str) -> Value:
         """Do it, again after a pause where that may help; FileNotFoundError and FileExistsError are

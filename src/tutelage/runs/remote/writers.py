@@ -87,12 +87,14 @@ class Writer:
     def release(self) -> None:
         """Let others write; where the store cannot be reached, they wait for the silence."""
         self._ended.set()
-        _living.discard(self._token)
         if self._beating is not None:
             self._beating.join(timeout=5.0)
-        with contextlib.suppress(StorageError):
-            if self.is_ours():
-                self._objects.remove([LOCK])
+        try:
+            with contextlib.suppress(StorageError):
+                if self.is_ours():
+                    self._objects.remove([LOCK])
+        finally:  # not before: who finds the lock of one that is gone removes it
+            _living.discard(self._token)
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):

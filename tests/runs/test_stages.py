@@ -115,6 +115,18 @@ def test_a_stage_that_lost_its_files_takes_them_from_a_sibling(tmp_path: Path) -
     assert make(tmp_path, "b")[0].how == "reused"
 
 
+def test_what_others_put_into_the_folder_outlives_a_take_over(tmp_path: Path) -> None:
+    for run, name in (("a", "theirs"), ("b", "mine")):
+        make(tmp_path, run)
+        export = tmp_path / run / "students" / "gru" / "export" / "onnx"
+        export.mkdir(parents=True)
+        (export / name).touch()
+    (tmp_path / "b" / "students" / "gru" / "result").unlink()
+    result = tmp_path / "b" / "students" / "gru" / "result"
+    assert make(tmp_path, "b", leaves=result)[0].how == "reused"
+    assert [file.name for file in result.parent.glob("export/onnx/*")] == ["mine"]
+
+
 def test_killed_while_files_are_taken_over_the_old_record_does_not_vouch_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,8 +19,15 @@ from tutelage.errors import ExportFailed, ModelError, RecipeError
 from tutelage.export import FORMATS, Origin, Rows, Subject, export, needs_work
 from tutelage.export.subject import Package
 from tutelage.export.wheel import require_package
+from tutelage.recipes.kept_certificates import (
+    keeping_certificate,
+    put_aside,
+    put_back,
+    remove_but_certificates,
+)
 from tutelage.recipes.predicting import STUDENTS, recipe_of, run_of, student_folder, task_of
 from tutelage.runs import RunFolder, fingerprint, lock, require_undamaged
+from tutelage.runs.contents import leads_out
 from tutelage.runs.stages import Deferred, Stages
 from tutelage.runs.storage import require_utf8
 from tutelage.tasks.task import Student
@@ -57,6 +64,7 @@ def export_students(
 
     def write(student: Student, name: str, out: Path) -> Mapping[str, Any]:
         progress.say(f"{student.name}: writing {name}")
+        put_aside(out)
         shutil.rmtree(out, ignore_errors=True)  # of other weights
         return export(name, Subject(out.parent.parent, student.name, known.get()), out)
 
@@ -75,12 +83,17 @@ def export_students(
             except (ExportFailed, ModelError) as error:
                 failed.append(str(error))
                 progress.say(f"{student.name}: {error}")
+            put_back(place, progress)  # once sums are on record: a certificate may be made anew
     return failed
 
 
-def remove_exports(folder: RunFolder, student: Student) -> None:
-    """Remove the exports of a student whose weights are other ones now, and their records."""
-    shutil.rmtree(folder.path / student.stage / EXPORTS, ignore_errors=True)
+def remove_exports(folder: RunFolder, student: Student, progress: Progress) -> None:
+    """Remove the exports of a student whose weights are other ones now, and their records.
+    Certificates that lie in them are kept aside.
+    """
+    place = folder.path / student.stage / EXPORTS
+    if place.is_dir() and not leads_out(place / "any", folder.path):
+        remove_but_certificates(place, progress)
     if not student.is_control:
         for name in FORMATS:
             folder.stage(f"exports/{student.name}/{name}").withdraw()
@@ -139,7 +152,12 @@ def export_student(
             )
         require_package(package)
     target = out if out is not None else folder / EXPORTS / name
-    _require_free(target)
+    record = RunFolder(run.resolve()).stage(f"exports/{folder.resolve().name}/{name}")
+    on_record = in_run and out is None and folder.resolve().parent.name == STUDENTS[0]
+    if on_record:
+        record.require_known()
+    if not on_record or record.state == "absent":  # else it is one, whatever it has lost
+        _require_free(target)
     if in_run:
         require_undamaged(run, [f"{folder.resolve().parent.name}/{folder.resolve().name}"])
     origin = Origin() if recipe is None else task.origin(recipe, RunFolder(run))
@@ -159,8 +177,9 @@ def export_student(
         if in_run and out is None:
             held.enter_context(lock(run))
         subject = Subject(folder, folder.resolve().name, origin, package or Package())
+        held.enter_context(keeping_certificate(target, progress))
         facts = export(name, subject, target)
-        if in_run and out is None and folder.resolve().parent.name == STUDENTS[0]:
+        if on_record:
             told: dict[str, Any] = {
                 "rows": None if rows is None else str(rows.resolve()),
                 "instructions": instructions,

@@ -7,14 +7,15 @@ Where the data or the models are not what they were, nothing is done again: what
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tutelage.errors import RunDamaged, TutelageError
+from tutelage.export import FORMATS
 from tutelage.export.subject import Package
-from tutelage.recipes.certifying import certify_run
+from tutelage.recipes.certifying import Against, Over, certify_run
 from tutelage.recipes.exporting import export_student
 from tutelage.recipes.loading import load_recipe
 from tutelage.recipes.run import Until, names_on_record, run
@@ -29,6 +30,14 @@ from tutelage.types import SILENT, Progress
 BROKEN = ".broken"
 """What a recipe that is not the run's own is called behind its name, kept for the person."""
 _EXPORTS, _CERTIFICATES = "exports/", "certificates/"
+_CERTIFICATE_FACTS = {
+    "disagreement", "confidence", "over", "against", "student", "per_class", "export", "rows",
+    "price_per_million",
+}  # fmt: skip
+_NOT_MENDED = (
+    "every stage of the recipe is done, and none of them makes these. A record that is not of this "
+    "run can be removed"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,8 @@ def repair_run(path: Path, *, dry_run: bool = False, progress: Progress = SILENT
     Raises:
         RunIncomplete: It is no run folder.
         RunExists: Another process is at work there.
-        RunDamaged: A later version wrote a record of it; or the recipe is lost altogether.
+        RunDamaged: A later version wrote a record of it; the recipe is lost altogether; or nobody
+            knows how an export or a certificate beside the recipe was asked for.
         TargetsMismatch: Somebody put whole targets that are not the run's own in their place.
         TutelageError: A stage that is done again failed.
     """
@@ -72,7 +82,7 @@ def repair_run(path: Path, *, dry_run: bool = False, progress: Progress = SILENT
         _put_back_texts(path, progress)
         _let_go(path, progress)
     made = {
-        stage.name: stage.facts
+        stage.name: None if stage.state == "broken" else stage.facts
         for stage in recorded(path)
         if stage.name.startswith((_EXPORTS, _CERTIFICATES))
     }
@@ -83,11 +93,13 @@ def repair_run(path: Path, *, dry_run: bool = False, progress: Progress = SILENT
             return Repair(path, problems, left=left, why=why)
         outcome = run(recipe, out=path, until=_until(folder), progress=progress)
         done += [stage.name for stage in outcome.stages if stage.how != "kept"]
-        done += _make_extras(path, made, progress)
+        done += _make_extras(path, made, recipe.export, progress)
         with lock(path):
             remove_broken_endings(folder)
-        left = (*verify_run(path, progress=SILENT).problems, *lost_records(path))
-    return Repair(path, problems, tuple(done), left)
+        if left := (*verify_run(path, progress=SILENT).problems, *lost_records(path)):
+            why = "; ".join(outcome.failed_exports) or _NOT_MENDED
+            return Repair(path, problems, tuple(done), left, why=why)
+    return Repair(path, problems, tuple(done))
 
 
 def lost_records(path: Path) -> list[str]:
@@ -188,33 +200,94 @@ def _until(folder: RunFolder) -> Until:
 
 
 def _make_extras(
-    path: Path, made: Mapping[str, Mapping[str, Any]], progress: Progress
+    path: Path,
+    made: Mapping[str, Mapping[str, Any] | None],
+    formats: Sequence[str],
+    progress: Progress,
 ) -> list[str]:
-    """Exports and certificates that commands made beside the recipe, where they are damaged."""
-    done = []
+    """Exports and certificates that commands made beside the recipe, where they are damaged.
+
+    Args:
+        path: The run folder.
+        made: The facts of each, by the name of its stage; None: its record cannot be read.
+        formats: That the recipe names: what is damaged of these is made as the recipe says.
+        progress: Told what is done.
+
+    Raises:
+        RunDamaged: Of some of them nobody knows how they were asked for; all others were made.
+    """
+    done, unknown = [], []
     for name, facts in sorted(made.items(), key=lambda one: one[0], reverse=True):
         stage = Stage(path, name)
         if stage.state in ("summed", "unsummed") and not stage.damages():
             continue
+        group, student, form = (*name.split("/"), "")[:3]
+        asked = _asked_of_export(facts) if group == "exports" else _asked_of_certificate(facts)
+        if asked is None and group == "exports" and form in formats:
+            asked = {}  # as the recipe says
+        if asked is None or (group == "exports" and form not in FORMATS):
+            unknown.append(f".stages/{name}.json")
+            continue
         progress.say(f"{name} is done again")
-        if name.startswith(_EXPORTS):
-            _, student, form = name.split("/")
-            rows, words, package = (facts.get(key) for key in ("rows", "instructions", "package"))
-            export_student(
-                path, form, student=student, rows=Path(rows) if rows else None,
-                instructions=words, package=Package(**package) if package else None,
-                progress=progress,
-            )  # fmt: skip
-        elif facts:
-            given: dict[str, Any] = {
-                key: Path(value) if key in ("rows", "export") and value else value
-                for key, value in facts.items()
-            }
-            certify_run(path, **given, progress=progress)
+        if group == "exports":
+            export_student(path, form, student=student, progress=progress, **asked)
         else:
-            raise RunDamaged(
-                f"{path / '.stages' / name}.json cannot be read, so nobody knows what was promised "
-                "by the certificate. Remove it, and certify again: tutelage certify"
-            )
+            certify_run(path, progress=progress, **asked)
         done.append(name)
+    if unknown:
+        raise RunDamaged(
+            f"{path / unknown[0]} cannot be read, so nobody knows how that export or certificate "
+            f"was asked for{_more(unknown)}, and it is not made again. Remove the record, and make "
+            "it anew: tutelage export, or tutelage certify"
+        )
     return done
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" (nor {', '.join(names[1:])})" if len(names) > 1 else ""
+
+
+def _asked_of_export(facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What `export_student` was given; None where the record does not tell."""
+    if facts is None:
+        return None
+    rows, words, package = (facts.get(key) for key in ("rows", "instructions", "package"))
+    if not (_is_text(rows) and _is_text(words)):
+        return None
+    if package is not None and not (
+        isinstance(package, dict)
+        and package.keys() <= {"name", "version"}
+        and all(map(_is_text, package.values()))
+    ):
+        return None
+    return {
+        "rows": Path(rows) if rows else None,
+        "instructions": words,
+        "package": None if package is None else Package(**package),
+    }
+
+
+def _asked_of_certificate(facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What `certify_run` was given; None where the record does not tell."""
+    if facts is None:
+        return None
+    numbers = [facts.get(key) for key in ("disagreement", "confidence")]
+    price = facts.get("price_per_million")
+    if not (
+        facts.keys() <= _CERTIFICATE_FACTS
+        and all(isinstance(number, int | float) for number in numbers)
+        and (price is None or isinstance(price, int | float))
+        and facts.get("over") in get_args(Over)
+        and facts.get("against") in get_args(Against)
+        and isinstance(facts.get("per_class"), bool)
+        and all(_is_text(facts.get(key)) for key in ("student", "rows", "export"))
+    ):
+        return None
+    return {
+        key: Path(value) if key in ("rows", "export") and value else value
+        for key, value in facts.items()
+    }
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)

@@ -167,6 +167,7 @@ def _run(
         if until != "label":
             for student, student_print in trained.items():
                 place = folder.path / student.stage
+                former = folder.stage(student.stage).record().get("fingerprint")
                 outcome = stages.do(
                     student.stage,
                     student_print,
@@ -176,8 +177,9 @@ def _run(
                 )
                 # Some hundred megabytes that nobody goes on from now that the stage is on record.
                 shutil.rmtree(place / "checkpoints", ignore_errors=True)
+                if outcome.how == "done" or (outcome.how == "reused" and former != student_print):
+                    remove_exports(folder, student, progress)
                 if outcome.how == "done":
-                    remove_exports(folder, student)
                     withdraw_results(folder)
 
         failed: list[str] = []

@@ -31,6 +31,10 @@ LINKED_SUFFIXES = (".safetensors", ".parquet")
 """Files that are only ever replaced as a whole, so a hard link is as good as a copy. All others are
 copied: some of them, such as metrics.jsonl and TensorBoard events, are appended to."""
 
+_OWN = "export"
+"""A folder in that of a stage which is not taken over and outlives it: other stages fill it, and
+people put certificates there."""
+
 How = Literal["done", "kept", "reused"]
 Value_co = TypeVar("Value_co", covariant=True)
 
@@ -243,14 +247,19 @@ def link_tree(source: Path, target: Path, *, staging: Path) -> None:
 
     Args:
         source: A finished stage's folder.
-        target: Replaced if it is there. The tree appears at once: it is made in `staging` and
-            renamed.
+        target: Replaced if it is there, but for its exports. The tree appears at once: it is made
+            in `staging` and renamed.
         staging: A free name on the same file system; what a kill left there is removed.
     """
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(
-        source, staging, copy_function=_link_or_copy, ignore=shutil.ignore_patterns(*UNFINISHED)
+        source,
+        staging,
+        copy_function=_link_or_copy,
+        ignore=shutil.ignore_patterns(*UNFINISHED, _OWN),
     )
+    if (target / _OWN).is_dir():
+        shutil.copytree(target / _OWN, staging / _OWN, symlinks=True, copy_function=_link_or_copy)
     if target.exists():
         shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from tutelage.errors import ExportFailed
+from tutelage.errors import ExportFailed, RecipeError
 from tutelage.export import FORMATS, Format, Origin, Subject, export
 from tutelage.recipes.exporting import export_student, export_students, remove_exports
 from tutelage.runs import RunFolder
@@ -170,3 +170,17 @@ def test_a_certificate_of_other_weights_is_kept_aside_and_said(tmp_path: Path) -
         export_student(weights.parent, "wrong", out=out)
     assert (out / "certificate.json").read_bytes() == certificate
     assert list(tmp_path.glob("out.certificate-*")) == []
+
+
+@pytest.mark.usefixtures("upper")
+def test_an_export_on_record_is_made_again_whatever_it_has_lost(tmp_path: Path) -> None:
+    """One of GGUF or a wheel that has lost its parity.json has no file by which it is known."""
+    student = tmp_path / "run" / "students" / "gru"
+    student.mkdir(parents=True)
+    (student / "config.json").write_text('{"model_type": "a"}', "utf-8")
+    out = student / "export" / "upper"
+    for _ in range(2):
+        assert export_student(tmp_path / "run", "upper", student="gru")["out"] == str(out)
+    RunFolder(tmp_path / "run").stage("exports/gru/upper").withdraw()
+    with pytest.raises(RecipeError, match="holds other things, such as CONFIG"):
+        export_student(tmp_path / "run", "upper", student="gru")

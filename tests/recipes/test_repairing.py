@@ -14,6 +14,7 @@ import pytest
 from tutelage.errors import RunDamaged
 from tutelage.export.subject import Package
 from tutelage.recipes import repairing
+from tutelage.recipes.certifying import certify_run
 from tutelage.recipes.repairing import lost_records, repair_run
 from tutelage.runs import Stage
 from tutelage.runs.fingerprints import fingerprint
@@ -58,6 +59,13 @@ def test_a_strangers_record_changes_nothing_outside_of_the_run(run: Path, tmp_pa
     found = repair_run(run)
     assert found.left == (".stages/teacher.json cannot be read as a record",)
     assert (victim.read_text("utf-8"), folder.is_dir()) == ("mine", True)
+
+
+def test_certifying_leaves_alone_what_a_later_version_wrote(run: Path) -> None:
+    record = json.loads((run / ".stages" / "report.json").read_text("utf-8")) | {"format": 2}
+    (run / ".stages" / "report.json").write_text(json.dumps(record), "utf-8")
+    with pytest.raises(RunDamaged, match="is a record of format 2"):
+        certify_run(run, disagreement=0.1)
 
 
 @pytest.fixture

@@ -141,7 +141,9 @@ def _exported(folder: Path, labels: list[str], student: str | None) -> Subject:
             f"{', '.join(labels)}: give an export of this run"
         )
     name = loaded.bundle.name
-    if name != Path(name).name:  # the certificate lies in a folder of this name
+    if (
+        name in ("", "..") or name != Path(name).name
+    ):  # the certificate lies in a folder of this name
         raise ModelError(f"{folder} names its student {name[:60]!r}: export the student again")
     if student is not None and student != name:
         raise RecipeError(f"{folder} is an export of {name}, not of {student}: leave one out")

@@ -77,7 +77,7 @@ def test_two_processes_write_what_one_writes(tmp_path: Path, model: Path) -> Non
     assert (left / "manifest.json").is_file(), died.stderr[-3000:]
     rows = TargetStore.open(left, allow_incomplete=True).ids
     done = launch([SCRIPT, str(tmp_path / "two"), "score", *map(str, jobs)])
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-9000:]
     assert f"workers of an earlier call had left {len(rows):,}" in done.stdout
     assert done.stdout.count("scores are equal") == 2
     for job in jobs:

@@ -231,11 +231,11 @@ def require_same(work: Work, out: Path) -> None:
     Raises:
         TargetsMismatch: This process has made another teacher of the recipe than the leader.
     """
-    if differences := read_manifest(out).differences(work.identity):
+    if read_manifest(out).teacher != work.identity["teacher"]:
         raise TargetsMismatch(
-            f"this process has another teacher than the leading one ({'; '.join(differences)}): "
-            "machines differ, for instance in what dtype: auto comes to. Write dtype: float32 or "
-            "bfloat16 into the section teacher"
+            "this process has another teacher than the leading one: files or machines differ, for "
+            "instance in what dtype: auto comes to. Write dtype: float32 or bfloat16 into the "
+            "section teacher"
         )
 
 

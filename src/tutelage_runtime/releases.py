@@ -51,6 +51,11 @@ class Release:
     why: str
     """`promoted`, or `rolled back from VERSION`."""
 
+    @property
+    def student(self) -> str:
+        """The version of its student, whatever the certificate."""
+        return self.version.partition("-")[0]
+
 
 def is_released(folder: Path) -> bool:
     """Whether a folder holds versions in service."""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from tutelage_runtime.releases import Release
+
 _LAYOUT = """Versions are kept in FOLDER/versions and never changed; FOLDER/current.json says which
 one is in service. A server of FOLDER takes over the current one without dropping a request (with
 --watch, or on SIGHUP)."""
@@ -103,13 +105,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _require_shadowed(options: argparse.Namespace) -> None:
-    """Say what was found of a candidate beside the students in service; refuse what is too little.
+    """Say what was found of a candidate beside the student in service; refuse what is too little.
+
+    What it was compared with besides, which is not in service any more, counts for nothing. Where
+    none is yet, every student counts.
 
     Raises:
         ReleaseError: It was not seen enough, or failed.
     """
     from tutelage_runtime.bundle import read_bundle
-    from tutelage_runtime.releases import ReleaseError
+    from tutelage_runtime.releases import ReleaseError, history
     from tutelage_runtime.shadowing import RecordError, read_record
 
     if options.shadow is None:
@@ -121,16 +126,23 @@ def _require_shadowed(options: argparse.Namespace) -> None:
         record = read_record(options.shadow, version)
     except RecordError as error:
         raise ReleaseError(str(error)) from None
+    past = history(options.folder)
+    if record is not None and past:
+        record = record.beside([past[-1].student])
     answers = 0 if record is None else record.answers
     if options.shadowed is not None and answers < options.shadowed:
         raise ReleaseError(
-            f"{answers:,} answers of {version} were compared ({options.shadow}), "
+            f"{answers:,} answers of {version} were compared{_with(past)} ({options.shadow}), "
             f"{options.shadowed:,} are asked for: let it answer beside for longer (serve "
             "--candidate)"
         )
     if options.shadowed is not None and record is not None and record.failed:
         raise ReleaseError(f"{version} failed at {record.failed:,} requests: see the server's log")
     sys.stdout.write(f"{version}: {'was never a candidate' if record is None else record}\n")
+
+
+def _with(past: Sequence[Release]) -> str:
+    return f" with those of the upstream and of {past[-1].student}, in service now" if past else ""
 
 
 def _show(folder: Path, *, as_json: bool) -> None:

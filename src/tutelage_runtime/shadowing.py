@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from math import sqrt
 from pathlib import Path
 from statistics import NormalDist
 
-FORMAT = 1
+FORMAT = 2
 LEVEL = 0.95
 _NORMAL = NormalDist().inv_cdf((1 + LEVEL) / 2)
+_MOST = 1 << 53
+"""Below which whole numbers are floats too."""
 
 
 class RecordError(ValueError):
@@ -60,12 +63,12 @@ class Shadowing:
     student: str
     """Its version, see `Bundle.version`."""
     since: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    compared: dict[str, Compared] = field(
-        default_factory=lambda: {"student": Compared(), "upstream": Compared()}
-    )
-    """By who gave the answer that a client got."""
+    students: dict[str, Compared] = field(default_factory=dict)
+    """By version of the student whose answer a client got."""
+    upstream: Compared = field(default_factory=Compared)
+    """Where a client got the upstream's."""
     dropped: int = 0
-    """Requests that it did not answer because it was busy."""
+    """Requests that it did not answer because it was busy, or too many texts waited for it."""
     failed: int = 0
     """Requests at which it failed."""
     unmatched: int = 0
@@ -74,12 +77,18 @@ class Shadowing:
     @property
     def answers(self) -> int:
         """That were compared, whoever gave the other one."""
-        return sum(one.answers for one in self.compared.values())
+        return total((*self.students.values(), self.upstream)).answers
+
+    def beside(self, versions: Iterable[str]) -> Shadowing:
+        """The same, with no other students than these compared: those in service now."""
+        kept = {one: self.students[one] for one in versions if one in self.students}
+        return replace(self, students=kept)
 
     def __str__(self) -> str:
         """Said in one line."""
         parts = []
-        for by, one in self.compared.items():
+        named = [(f"student {version}", one) for version, one in self.students.items()]
+        for by, one in (*named, ("upstream", self.upstream)):
             if one.answers:
                 low, high = one.interval
                 far = "" if one.distance is None else f", mean distance {one.distance:.3f}"
@@ -92,6 +101,17 @@ class Shadowing:
             if number := getattr(self, word):
                 told += f"; {number:,} requests {word}"
         return told
+
+
+def total(parts: Iterable[Compared]) -> Compared:
+    """Several tallies as one."""
+    found = Compared()
+    for one in parts:
+        found.answers += one.answers
+        found.agreed += one.agreed
+        found.distances += one.distances
+        found.with_distance += one.with_distance
+    return found
 
 
 def record_path(folder: Path, version: str) -> Path:
@@ -112,14 +132,15 @@ def read_record(folder: Path, version: str) -> Shadowing | None:
         values = json.loads(path.read_text("utf-8"))
         if values.pop("format") != FORMAT or values["student"] != version:
             raise ValueError("of another format or student")
-        compared = {by: Compared(**one) for by, one in values.pop("compared").items()}
-        found = Shadowing(**values, compared=compared)
+        students = {one: Compared(**tally) for one, tally in values.pop("students").items()}
+        upstream = Compared(**values.pop("upstream"))
+        found = Shadowing(**values, students=students, upstream=upstream)
         counts = [found.dropped, found.failed, found.unmatched]
-        for one in found.compared.values():
+        for one in (*students.values(), upstream):
             counts += [one.answers, one.agreed, one.with_distance, one.answers - one.agreed]
-        if set(compared) != {"student", "upstream"} or not all(
-            isinstance(one, int) and one >= 0 for one in counts
-        ):
+            if not 0 <= one.distances < _MOST:
+                raise ValueError("a distance that no record has")
+        if not all(type(one) is int and 0 <= one < _MOST for one in counts):
             raise ValueError("numbers that no record has")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RecordError(

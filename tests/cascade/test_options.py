@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
-from tutelage_runtime.cascade.options import add_words, around, options_of
+from tutelage_runtime.cascade.options import add_words, around, holding, options_of
 from tutelage_runtime.cascade.upstream import UpstreamOptions
 from tutelage_runtime.serving.errors import ServeError
 
@@ -56,3 +57,17 @@ def test_what_is_no_base_url_is_refused(url):
     assert found is not None
     with pytest.raises(ServeError):
         around(found)
+
+
+def test_a_folder_of_state_is_of_one_server(tmp_path: Path):
+    state = tmp_path / "state"
+    with holding(None), holding(state):
+        with pytest.raises(ServeError, match="is another server's"), holding(state):
+            pass
+        with holding(tmp_path / "other"):
+            pass
+    with holding(state):
+        pass
+    state.joinpath("file").touch()
+    with holding(state / "file"):  # told when it is written
+        pass

@@ -10,7 +10,7 @@ import pytest
 from tests.cascade.test_process import certify
 
 from tutelage_runtime import releases, releasing
-from tutelage_runtime.bundle import BundleError
+from tutelage_runtime.bundle import BundleError, version_of
 from tutelage_runtime.releases import ReleaseError, history, promote, resolved, roll_back, versions
 from tutelage_runtime.session import load
 from tutelage_runtime.shadowing import Compared, Shadowing, write_record
@@ -139,8 +139,7 @@ def test_what_a_candidate_was_seen_to_do_is_said_and_may_be_asked_for(two, tmp_p
     words = ["promote", str(two[1]), str(service)]
     assert releasing.main([*words, "--shadowed", "9"]) == 2
     words += ["--shadow", str(state)]
-    record = Shadowing(load(two[1]).version, compared={"student": Compared(8, 7, 0.8, 8)})
-    record.compared["upstream"] = Compared()
+    record = Shadowing(load(two[1]).version, students={"before": Compared(8, 7, 0.8, 8)})
     write_record(state, record)
     assert releasing.main([*words, "--shadowed", "9"]) == 2
     assert "8 answers of" in capsys.readouterr().err
@@ -152,5 +151,38 @@ def test_what_a_candidate_was_seen_to_do_is_said_and_may_be_asked_for(two, tmp_p
     record.failed = 0
     write_record(state, record)
     assert releasing.main([*words, "--shadowed", "8"]) == 0
-    said = "agrees with the student on 7 of 8 answers (52.9% to 97.8%, mean distance 0.100)"
+    said = "agrees with the student before on 7 of 8 answers (52.9% to 97.8%, mean distance 0.100)"
     assert said in capsys.readouterr().out
+
+
+def test_only_what_it_was_compared_with_in_service_now_counts(two, tmp_path, capsys):
+    service, state, other = tmp_path / "service", tmp_path / "state", tmp_path / "other"
+    shutil.copytree(two[0], other)
+    values = json.loads((other / "student.json").read_text("utf-8"))
+    values["temperature"] = 2.0
+    values["version"] = version_of(values)
+    (other / "student.json").write_text(json.dumps(values), "utf-8")
+    in_service = promote(other, service)
+    version = load(two[1]).version
+    assert in_service.student != version
+    record = Shadowing(version, students={"before": Compared(99, 99, 0.0, 99)})
+    record.upstream = Compared(2, 2)
+    record.students[in_service.student] = Compared(5, 5, 0.0, 5)
+    write_record(state, record)
+    words = ["promote", str(two[1]), str(service), "--shadow", str(state), "--shadowed"]
+    assert releasing.main([*words, "8"]) == 2
+    assert f"7 answers of {version} were compared with" in capsys.readouterr().err
+    assert releasing.main([*words, "7"]) == 0
+    out = capsys.readouterr().out
+    assert in_service.student in out
+    assert "before" not in out
+
+
+def test_a_broken_record_is_told_in_one_line(two, tmp_path, capsys):
+    record = Shadowing(load(two[1]).version, upstream=Compared(1, 1, 0.0, 1))
+    write_record(tmp_path, record)
+    (path,) = tmp_path.glob("candidate-*.json")
+    path.write_text(path.read_text("utf-8").replace("0.0", '"x"'), "utf-8")
+    words = ["promote", str(two[1]), str(tmp_path / "service"), "--shadow", str(tmp_path)]
+    assert releasing.main(words) == 2
+    assert "is no record of a candidate" in capsys.readouterr().err

@@ -141,3 +141,11 @@ def test_found_matches_are_remembered_but_not_without_end():
     before = len(questions._found)
     questions.find(AskedQuestion("choice", ("happy", "sad"), "x" * 30_000))
     assert len(questions._found) == before
+
+
+def test_what_is_remembered_of_questions_is_bounded():
+    questions = Questions((MOOD,))
+    for spaces in (1, 100_000):
+        levels = (" " * spaces + "sad", "happy")
+        assert questions.find(AskedQuestion("score", levels)).columns == (0, 1)
+    assert len(questions._found) == 1

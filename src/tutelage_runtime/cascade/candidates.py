@@ -33,7 +33,14 @@ from tutelage_runtime.serving.answering import (
 from tutelage_runtime.serving.errors import ServeError
 from tutelage_runtime.serving.matching import Match
 from tutelage_runtime.serving.students import Load, Source, Students, load_folder
-from tutelage_runtime.shadowing import RecordError, Shadowing, read_record, write_record
+from tutelage_runtime.shadowing import (
+    Compared,
+    RecordError,
+    Shadowing,
+    read_record,
+    total,
+    write_record,
+)
 
 if TYPE_CHECKING:
     from tutelage_runtime.serving.logs import Log
@@ -46,6 +53,8 @@ AT_ONCE = 16
 MOST_BODY = 1 << 20
 """Of an upstream's response that is kept for a comparison."""
 SAVE_SECONDS = 5.0
+TOO_MANY = 503
+"""What a student refuses with where too many texts wait for it."""
 TOLD_EVERY = 1000
 """Answers compared, after which the log says where a candidate stands."""
 
@@ -65,8 +74,8 @@ class Candidate:
         load: Makes a student of the folder.
         state: A folder for its record; None: it is kept nowhere.
         log: Told where it stands, and what goes wrong.
-        said: Told of each answer: who gave the client's, what the candidate says, whether they
-            agree.
+        said: Told of each answer: who gave the client's, what the candidate says (a label of its
+            own; of a predicate `no` or `yes`), whether they agree.
     """
 
     def __init__(
@@ -88,9 +97,15 @@ class Candidate:
         self._work = asyncio.get_running_loop().create_task(self._run())
 
     def offer(self, asked: Asked, path: str, reply: Reply | RawReply) -> None:
-        """Have it answer a request too, later, or not where too many wait."""
+        """Have it answer a request too, later, or not where too many wait, or where it has answered
+        already, being in service itself.
+        """
         if self.record is None:
             return
+        if isinstance(reply, Reply):
+            version = self.record.student
+            if all(one.student == version for one in reply.answers):
+                return
         try:
             self._queue.put_nowait(_Seen(asked, path, reply))
         except asyncio.QueueFull:
@@ -141,8 +156,11 @@ class Candidate:
             found = await roster.answers(matches, seen.asked.texts)
             if not self._compare(seen, matches, roster.reply(matches, found)):
                 self.record.unmatched += 1
-        except Refusal:
-            self.record.unmatched += 1
+        except Refusal as refusal:
+            if refusal.status == TOO_MANY:
+                self.record.dropped += 1
+            else:
+                self.record.unmatched += 1
         except Exception as error:
             self.record.failed += 1
             if not self._has_failed:
@@ -156,12 +174,16 @@ class Candidate:
 
     def _compare(self, seen: _Seen, matches: Sequence[Match], mine: Reply) -> bool:
         """Count every answer; whether there was any."""
-        assert self.record is not None, "only who is loaded is asked"
+        assert self.asked is not None, "only who is loaded is asked"
         by = "upstream" if isinstance(seen.reply, RawReply) else "student"
-        tally, compared = self.record.compared[by], False
-        theirs = _choices(seen, [one.options for one in matches])
-        for number, answer in enumerate(mine.answers):
-            names = answer.options or ("no", "yes")
+        theirs, compared = _choices(seen, [one.options for one in matches]), False
+        for number, (answer, match) in enumerate(zip(mine.answers, matches, strict=True)):
+            tally = self._tally(seen.reply, number)
+            if tally is None:
+                continue
+            # As clients write options, there are many: with white space, decomposed.
+            own = [self.asked.labels[column] for column in match.columns]
+            names = own if answer.options else ("no", "yes")
             for row, probs in enumerate(answer.probs):
                 other = theirs[number][row]
                 if other is None:
@@ -173,8 +195,18 @@ class Candidate:
                 if isinstance(seen.reply, Reply):
                     tally.with_distance += 1
                     tally.distances += _distance(seen.reply, number, row, answer.options, probs)
-                self._said(by, str(names[place]), place == other)
+                self._said(by, names[place], place == other)
         return compared
+
+    def _tally(self, reply: Reply | RawReply, number: int) -> Compared | None:
+        """Where a comparison with an answer counts; None: it is no other student's."""
+        assert self.record is not None, "only who is loaded is asked"
+        if isinstance(reply, RawReply):
+            return self.record.upstream
+        version = reply.answers[number].student
+        if version is None or version == self.record.student:
+            return None
+        return self.record.students.setdefault(version, Compared())
 
     def _tell(self) -> None:
         if self.asked is not None:
@@ -218,11 +250,20 @@ class WithCandidates:
             for one in self._inner.served
         ]
 
+    @property
+    def versions(self) -> Sequence[str]:
+        """Of the students in service now."""
+        return [one.version for one in self._inner.served]
+
     def _notices(self, one: ServedQuestion) -> Iterable[str]:
         for candidate in self.candidates:
-            asked = candidate.asked
-            if asked is not None and set(asked.labels) == set(one.labels):
-                yield f"Candidate {asked.version}: {candidate.record}."
+            asked, record = candidate.asked, candidate.record
+            if asked is None or record is None or set(asked.labels) != set(one.labels):
+                continue
+            if asked.version == one.version:
+                yield f"Candidate {asked.version}: in service."
+            else:
+                yield f"Candidate {asked.version}: {record.beside([one.version])}."
 
     async def answer(self, asked: Asked, request: RawRequest) -> Reply | RawReply:
         """See `Answerer`; candidates come afterwards."""
@@ -290,7 +331,7 @@ def around(
             [candidate(word) for word in folders],
             close=cascade,
         )
-        metrics.registry.register(_Standing(found.candidates))
+        metrics.registry.register(_Standing(found))
         return found
 
     return make
@@ -299,8 +340,8 @@ def around(
 class _Standing(Collector):
     """Where candidates stand, as of the moment of asking."""
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self._candidates = candidates
+    def __init__(self, whole: WithCandidates) -> None:
+        self._whole = whole
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         return []
@@ -321,15 +362,17 @@ class _Standing(Collector):
             "Requests that were not compared",
             labels=["candidate", "outcome"],
         )
-        for record in (one.record for one in self._candidates):
+        versions = self._whole.versions
+        for record in (one.record for one in self._whole.candidates):
             if record is None:
                 continue
-            for by, one in record.compared.items():
+            students = total(record.beside(versions).students.values())
+            for by, one in (("student", students), ("upstream", record.upstream)):
                 if one.answers:
                     for bound, value in zip(("low", "high"), one.interval, strict=True):
                         agreement.add_metric([record.student, by, bound], value)
                     agreement.add_metric([record.student, by, "share"], one.agreed / one.answers)
-            if (mean := record.compared["student"].distance) is not None:
+            if (mean := students.distance) is not None:
                 distance.add_metric([record.student], mean)
             for outcome in ("dropped", "failed", "unmatched"):
                 requests.add_metric([record.student, outcome], getattr(record, outcome))

@@ -100,7 +100,12 @@ class CertifiedStudents:
     def reply(self, found: Sequence[Local]) -> Reply:
         """See `answerer.Students`."""
         answers = tuple(
-            Answered(one.options, one.answers.probs[:, list(one.columns)].tolist()) for one in found
+            Answered(
+                one.options,
+                one.answers.probs[:, list(one.columns)].tolist(),
+                one.student.version,
+            )
+            for one in found
         )
         first, *others = dict.fromkeys(one.student.model for one in found)
         return Reply(answers, "+".join([first, *(one.removeprefix("tutelage/") for one in others)]))

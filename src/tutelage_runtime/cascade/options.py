@@ -6,7 +6,8 @@ Only the standard library is imported until a cascade is made.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["student", "cascade", "shadow", "record"]
 AUDITS = "audits.json"
+STATE_LOCK = "server.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
         "--state",
         type=Path,
         metavar="DIR",
-        help="where audits, and the records of candidates, are kept over restarts",
+        help="where audits, and the records of candidates, are kept over restarts; of one server",
     )
     words.add_argument(
         "--record",
@@ -154,6 +156,47 @@ def options_of(
         state=words.state,
         record=words.record,
     )
+
+
+@contextmanager
+def holding(state: Path | None) -> Iterator[None]:
+    """Keep other servers from a folder of state: of two, each would write over what the other has
+    seen. The system gives the folder free when the process ends, however it does.
+
+    Raises:
+        ServeError: Another server has it.
+    """
+    handle = None if state is None else _lock(state)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _lock(state: Path) -> int | None:
+    """An open file that holds the lock; None where the system or its files have no locks."""
+    from tutelage_runtime.serving.errors import ServeError
+
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    handle = None
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        handle = os.open(state / STATE_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        assert handle is not None, "only a lock is waited for"
+        os.close(handle)
+        raise ServeError(
+            f"--state {state} is another server's: give each one of its own, or stop the other "
+            "one first"
+        ) from None
+    except OSError:  # what cannot be written there is told when it is tried
+        pass
+    return handle
 
 
 def around(options: CascadeOptions) -> Callable[[Students, Metrics, Log], Cascade]:

@@ -57,6 +57,8 @@ class Answered:
     """C, in the client's order, or of `classes` in the student's; none of `predicate`."""
     probs: Sequence[Sequence[float]]
     """[N][C], each row sums to 1; of `predicate` [N][1], the probability of a yes."""
+    student: str | None = None
+    """Version of the student who answers; None: it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

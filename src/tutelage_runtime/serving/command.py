@@ -167,12 +167,13 @@ def run(words: argparse.Namespace) -> int:
             from tutelage_runtime.cascade import candidates
 
             around = candidates.around(words.candidate, around, state=words.state)
-        return serve(
-            options,
-            [Source.read(word) for word in words.folders],
-            predicates=read_predicates(words.predicates),
-            around=around,
-        )
+        with cascade.holding(words.state):
+            return serve(
+                options,
+                [Source.read(word) for word in words.folders],
+                predicates=read_predicates(words.predicates),
+                around=around,
+            )
     except ServeError as error:
         _say(str(error))
         return 2

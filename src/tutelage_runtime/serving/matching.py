@@ -149,7 +149,8 @@ class Questions:
         match = self._found.get(key)
         if match is None:
             match = self._predicate(asked) if asked.kind == "predicate" else self._choice(asked)
-            said = sum(map(len, filter(None, (asked.instructions, asked.yes, asked.no))))
+            words = (asked.instructions, asked.yes, asked.no, *map(str, asked.options))
+            said = sum(map(len, filter(None, words)))
             if said <= _REMEMBERED_CHARACTERS:
                 if len(self._found) >= _REMEMBERED:
                     self._found.clear()

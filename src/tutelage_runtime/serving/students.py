@@ -101,7 +101,12 @@ class Roster:
     def reply(self, matches: Sequence[Match], found: Mapping[int, Answers]) -> Reply:
         """The answers in the order of the options that were asked."""
         answered = tuple(
-            Answered(match.options, _columns(found[match.student], match)) for match in matches
+            Answered(
+                match.options,
+                _columns(found[match.student], match),
+                self.students[match.student].asked.version,
+            )
+            for match in matches
         )
         return Reply(answered, self.model(matches))
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from tests.processes.launching import launch
 
-from tutelage.processes import ALONE, crew
+from tutelage.processes import ALONE, crew, is_launched
 
 TALK = str(Path(__file__).with_name("talk.py"))
 
@@ -15,6 +16,18 @@ def test_a_process_alone_is_a_crew_of_one():
     assert ALONE.told("word") == "word"
     assert ALONE.gathered(1) == [1]
     assert list(ALONE.share("abc")) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("size", "rank", "expected"),
+    [("2", "1", True), ("1", "0", False), ("2", None, False), ("two", "0", False)],
+)
+def test_a_launch_tells_how_many_and_who(monkeypatch, size, rank, expected):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.delenv("RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("RANK", rank)
+    assert is_launched() is expected
 
 
 def test_two_processes_talk():

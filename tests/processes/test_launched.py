@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -97,3 +98,12 @@ def test_two_processes_go_on_and_one_talks(job: Path, killed: tuple[int, str]) -
 def test_one_process_goes_on(job: Path, killed: tuple[int, str]) -> None:
     run_here(job, root="then-one")
     assert_as_alone(job, job / "then-one/tiny")
+
+
+def test_wrong_input_is_said_once_as_by_one_process(job: Path) -> None:
+    words = ["-m", "tutelage", "run", "recipe.yaml", "--set", "data.text_field=nowhere", "--json"]
+    done = launch(words, cwd=job, env={"HF_HUB_OFFLINE": "1"})
+    assert "exitcode: 2" in done.stderr
+    (said,) = done.stdout.strip().splitlines()
+    assert any("nowhere" in one["message"] for one in json.loads(said)["problems"])
+    assert "ProcessLost" not in done.stderr

@@ -77,6 +77,15 @@ def test_checkpoints_of_earlier_versions_are_read(tmp_path):
     assert found[1] == {"step": 3}
 
 
+def test_of_another_run_no_tensors_are_read(tmp_path):
+    state = {"step": 4, "identity": "that"}
+    write_checkpoint(tmp_path, 4, {"weight": torch.ones(2)}, state)
+    assert read_newest(tmp_path, identity="this") == ({}, state)
+    found = read_newest(tmp_path, identity="that")
+    assert found is not None
+    assert list(found[0]) == ["weight"]
+
+
 def test_nothing_there_is_nothing(tmp_path):
     assert read_newest(tmp_path / "checkpoints") is None
 

@@ -161,6 +161,21 @@ def test_it_is_not_compared_with_itself_and_other_students_are_kept_apart():
     assert f"{name}}} 1.0" in text  # of the one in service
 
 
+def test_of_a_reply_by_several_its_own_part_is_left_out():
+    async def scene(made):
+        (candidate,) = made.candidates
+        question = AskedQuestion("choice", ("cat", "dog"))
+        parts = [Answered(("cat", "dog"), [[0.9, 0.1]], one) for one in ("next", "now")]
+        candidate.offer(
+            Asked(("a cat",), (question, question)), "/v1/decisions", Reply(tuple(parts), "both")
+        )
+        await candidate.settled()
+        assert set(candidate.record.students) == {"now"}
+        assert candidate.record.answers == 1
+
+    play(scene, Fake("cat", "dog", version="next"))
+
+
 def test_what_it_says_is_counted_by_its_own_labels_however_clients_write_them():
     labels = ("caf\u00e9", "bar")
 

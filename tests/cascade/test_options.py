@@ -9,6 +9,7 @@ import pytest
 
 from tutelage_runtime.cascade.options import add_words, around, holding, options_of
 from tutelage_runtime.cascade.upstream import UpstreamOptions
+from tutelage_runtime.serving.command import main as serve
 from tutelage_runtime.serving.errors import ServeError
 
 URL = ["--upstream", "https://api.example.com/v1"]
@@ -71,3 +72,9 @@ def test_a_folder_of_state_is_of_one_server(tmp_path: Path):
     state.joinpath("file").touch()
     with holding(state / "file"):  # told when it is written
         pass
+
+
+def test_a_second_server_with_the_same_state_does_not_start(tmp_path: Path, capsys):
+    with holding(tmp_path / "state"):
+        assert serve([str(tmp_path / "export"), "--state", str(tmp_path / "state")]) == 2
+    assert "is another server's" in capsys.readouterr().err

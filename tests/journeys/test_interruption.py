@@ -49,6 +49,7 @@ def test_killed_in_every_stage_a_run_ends_with_the_same_bytes(job: Path) -> None
     half = _lines(job / "a/unbroken/students/gru/metrics.jsonl") // 2
     early, late = moments.randint(1, half), moments.randint(1, half)
     stages: list[Callable[[], bool]] = [
+        lambda: (killed / "recipe.yaml").is_file(),
         lambda: (killed / "targets").is_dir(),
         lambda: _lines(killed / "students/gru/metrics.jsonl") >= early,
         lambda: _lines(killed / "controls/gru/metrics.jsonl") >= late,

@@ -70,6 +70,7 @@ def play(
     candidate: Any,
     *,
     now: Any = None,
+    folders: tuple[str, ...] = ("next",),
     state: Path | None = None,
     inner: Any = None,
 ) -> Any:
@@ -89,7 +90,7 @@ def play(
         serving = [Fake("cat", "dog", version="now")] if now is None else now
         students = Students([Source(Path("now"))], load=lambda _: ("pets", serving[-1]))
         await students.start()
-        made = around(["next"], inner, state=state, load=load)(students, metrics, log)
+        made = around(folders, inner, state=state, load=load)(students, metrics, log)
         while made.candidates[0].record is None and not lines:
             await asyncio.sleep(0.005)
         try:
@@ -252,6 +253,21 @@ def test_one_that_cannot_be_loaded_does_not_keep_the_others_from_serving():
     assert [(one["event"], one["message"]) for one in lines] == [
         ("candidate_refused", "no exported student")
     ]
+
+
+def test_one_that_is_named_twice_is_compared_once():
+    async def scene(made):
+        async with asyncio.timeout(10):
+            while any(one.asked is None for one in made.candidates):
+                await asyncio.sleep(0.005)
+        await made.answer(asked("a cat"), REQUEST)
+        await made.candidates[0].settled()
+
+    lines, text = play(scene, Fake("cat", "dog", version="next"), folders=("next", "again"))
+    name = 'tutelage_candidate_requests_total{candidate="next",outcome="failed"}'
+    assert text.count(name) == 1
+    (refused,) = [one for one in lines if one["event"] == "candidate_refused"]
+    assert "holds next, as another --candidate does" in refused["message"]
 
 
 def test_other_questions_are_none_of_its():

@@ -76,6 +76,7 @@ class Candidate:
         log: Told where it stands, and what goes wrong.
         said: Told of each answer: who gave the client's, what the candidate says (a label of its
             own; of a predicate `no` or `yes`), whether they agree.
+        taken: Versions of the candidates of this server; its own is added.
     """
 
     def __init__(
@@ -86,9 +87,11 @@ class Candidate:
         state: Path | None = None,
         log: Log,
         said: Callable[[str, str, bool], None] = lambda *_: None,
+        taken: set[str],
     ) -> None:
         self._students = Students([source], load=load)
         self._source, self._state, self._log, self._said = source, state, log, said
+        self._taken = taken
         self._queue: asyncio.Queue[_Seen] = asyncio.Queue(WAITING)
         self._saved, self._has_failed = time.monotonic(), False
         self.asked: ServedQuestion | None = None
@@ -130,10 +133,18 @@ class Candidate:
             await self._students.start()
             (self.asked,) = self._students.served
             version = self.asked.version
+            if version in self._taken:
+                raise ServeError(
+                    f"{self._source.folder} holds {version}, as another --candidate does: it is "
+                    "compared once, so leave one of them out"
+                )
+            self._taken.add(version)
             found = None if self._state is None else read_record(self._state, version)
             self.record = Shadowing(version) if found is None else found
         except (ServeError, RecordError, OSError) as error:
             self._log("candidate_refused", level="error", message=str(error))
+            if self.asked is not None:
+                self._students.close()
             return
         self._log("candidate", candidate=self.asked.model, record=str(self.record))
         while True:
@@ -322,8 +333,12 @@ def around(
                 version = "" if made.asked is None else made.asked.version
                 answers.labels(version, by, label, "agreed" if agreed else "disagreed").inc()
 
-            made = Candidate(Source.read(word), load=load, state=state, log=log, said=said)
+            made = Candidate(
+                Source.read(word), load=load, state=state, log=log, said=said, taken=taken
+            )
             return made
+
+        taken: set[str] = set()
 
         cascade = None if inner is None else inner(students, metrics, log)
         found = WithCandidates(

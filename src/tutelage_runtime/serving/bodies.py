@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+import types
+from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
 from typing import Any
 
 from tutelage_runtime.serving.answering import Refusal
@@ -44,14 +45,15 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limits: Li
         int(announced) > _DISCARDED * limits.body_bytes or b"expect" in headers
     ):  # who waits for a 100 has sent nothing yet, and the rest need not come
         raise _too_large(limits, ended=False)
+    end = asyncio.get_running_loop().time() + limits.body_seconds
     try:
-        async with asyncio.timeout(limits.body_seconds):
-            message = await receive()
-            if not message.get("more_body") and message["type"] == "http.request":
-                body: bytes = message.get("body", b"")
-                if len(body) > limits.body_bytes:
-                    raise _too_large(limits, ended=True)
-                return body
+        message = await _first(receive, end)
+        if not message.get("more_body") and message["type"] == "http.request":
+            body: bytes = message.get("body", b"")
+            if len(body) > limits.body_bytes:
+                raise _too_large(limits, ended=True)
+            return body
+        async with asyncio.timeout_at(end):
             return await _read_parts(message, receive, limits)
     except TimeoutError:
         raise Refusal(
@@ -60,6 +62,30 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limits: Li
             f"the body did not come within {limits.body_seconds:g} seconds",
             headers={"Connection": "close"},
         ) from None
+
+
+async def _first(receive: Receive, end: float) -> Message:
+    """The first message, until a time of the loop. Most have come with the headers, and a clock for
+    those would take 9 of the 65 us that a request takes between uvicorn and its student.
+    """
+    steps = receive().__await__()
+    try:
+        waited = next(steps)
+    except StopIteration as come:
+        return come.value
+    async with asyncio.timeout_at(end):
+        return await _rest(steps, waited)
+
+
+@types.coroutine
+def _rest(steps: Generator[Any, Any, Message], waited: Any) -> Generator[Any, Any, Message]:
+    """What is awaited, from where it first had to wait."""
+    try:
+        yield waited
+    except BaseException:
+        steps.close()
+        raise
+    return (yield from steps)
 
 
 async def _read_parts(message: Message, receive: Receive, limits: Limits) -> bytes:

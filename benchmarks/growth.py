@@ -9,12 +9,14 @@ a store of so many positions is written, opened, looked up in a random order, an
 
     python benchmarks/growth.py --rows 10000 100000 1000000 --positions 1000000 10000000 100000000
 
-Writes `benchmarks/results/growth.{json,md}` and exits 1 where a stage grows faster than its rows.
+Writes `benchmarks/results/growth.{json,md}` and exits 1 where a stage grows faster than its rows. A half
+that is not asked for (`--rows` or `--positions` without numbers) stays as it was measured before.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -261,10 +263,11 @@ def as_markdown(report: dict[str, Any]) -> str:
         "the last tenfold (1 is linear). Bytes a row: memory at the largest size beyond that at "
         "the smallest, by row.",
     ]
-    for title, unit, table in (
-        ("Classification", "rows", report["classification"]),
-        ("Targets of language models (simulated)", "positions", report["store"]),
+    for title, unit, half in (
+        ("Classification", "rows", "classification"),
+        ("Targets of language models (simulated)", "positions", "store"),
     ):
+        table = report[half]
         if not table:
             continue
         sizes = [int(size) for size in table]
@@ -281,9 +284,9 @@ def as_markdown(report: dict[str, Any]) -> str:
             more = (ones[-1]["held_megabytes"] - ones[0]["held_megabytes"]) * 2**20
             per_row = more / max(1, sizes[-1] - sizes[0])
             lines.append(f"| {stage} | {' | '.join(cells)} | {power:.2f} | {per_row:,.1f} |")
-    where = report["machine"]
-    lines += ["", f"{where['processor']}, one thread a process; others were at work beside it.", ""]
-    return "\n".join(lines)
+        where = report["machines"][half]["processor"]
+        lines += ["", f"{where}, one thread a process; others were at work beside it."]
+    return "\n".join([*lines, ""])
 
 
 def main() -> int:
@@ -310,12 +313,15 @@ def main() -> int:
         stores = {str(count): measure_store(count, scratch=scratch) for count in options.positions}
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    report = {
-        "benchmark": "growth",
-        "classification": jobs,
-        "store": stores,
-        "machine": machine("torch", "pyarrow") | {"processor": processor()},
-    }
+    before = options.out / "growth.json"
+    report: dict[str, Any] = {"classification": {}, "store": {}, "machines": {}}
+    if before.is_file():
+        report = json.loads(before.read_text("utf-8"))
+    report["benchmark"] = "growth"
+    for half, found in (("classification", jobs), ("store", stores)):
+        if found:
+            report[half] = found
+            report["machines"][half] = machine("torch", "pyarrow") | {"processor": processor()}
     keep(report, as_markdown, out=options.out)
     powers = [
         exponent(

@@ -45,7 +45,7 @@ class Killer(threading.Thread):
         self.out, self.killed = out, []
 
     def run(self) -> None:
-        ends = time.monotonic() + 100
+        ends = time.monotonic() + 500  # a pool starts within seconds, or minutes
         while time.monotonic() < ends and not self.killed:
             if len(list((self.out / WORKERS).glob("ray-*/manifest.json"))) >= 2:
                 for place in Path("/proc").glob("[0-9]*"):

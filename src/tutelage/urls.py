@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 
-_REMOTE = re.compile(r"([a-z][a-z0-9+-]+):/{1,3}(?=[^/])")
+_REMOTE = re.compile(r"([a-z][a-z0-9+-]+):/{1,3}(?=[^/])", re.IGNORECASE)
 _UNFIT = re.compile(r"[?#@\s\x00-\x1f\ud800-\udfff]")
 
 
@@ -31,14 +31,15 @@ def url_of(place: Path | str) -> str:
     found = _REMOTE.match(text)
     if found is None:
         return text
-    start = "file:///" if found[1] == "file" else f"{found[1]}://"
+    protocol = found[1].lower()
+    start = "file:///" if protocol == "file" else f"{protocol}://"
     return start + os.path.normpath(text[found.end() :])
 
 
 def protocol_of(place: Path | str) -> str:
     """What stands before the colon: `s3`."""
     found = _REMOTE.match(os.fspath(place))
-    return "" if found is None else found[1]
+    return "" if found is None else found[1].lower()
 
 
 def url_objection(place: Path | str) -> str | None:

@@ -104,6 +104,10 @@ def test_a_url_survives_path(place: str) -> None:
     assert url_of(Path(place)) == url_of(place) == place
 
 
+def test_a_protocol_may_be_in_capitals() -> None:
+    assert url_of(Path("S3://Bucket/X")) == "s3://Bucket/X"
+
+
 @pytest.mark.parametrize(
     "place", ["C:/x", "s3/x", "./s3:/x", "/s3:/x", "package:name", "hub:a/b", "s3:x"]
 )

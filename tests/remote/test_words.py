@@ -65,6 +65,7 @@ def test_what_writes_there_is_refused_with_the_way_out(words: list[str]) -> None
     "words",
     [
         ["repair", "s3://KEY:SECRET@b/run"],
+        ["repair", "S3://KEY:SECRET@b/run"],
         ["predict", "s3://KEY:SECRET@b/run", "--file", "t.csv"],
         ["compare", "here", "s3://KEY:SECRET@b/run"],
         ["train", "s3://KEY:SECRET@b/run"],

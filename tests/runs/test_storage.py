@@ -125,3 +125,13 @@ def test_paths_that_are_no_utf8_are_refused() -> None:
     require_utf8(Path("café"))
     with pytest.raises(StorageError, match=r"^caf\\udce9: the name is not UTF-8. Rename it"):
         require_utf8(Path(os.fsdecode(b"caf\xe9")))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_array_that_is_cut_short_is_told(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StorageError, match=r"model\.gguf: the disk is full, or the file would be"),
+        storing(tmp_path / "model.gguf"),
+        Path("/dev/full").open("wb") as full,
+    ):
+        np.zeros(2**20).tofile(full)

@@ -21,6 +21,8 @@ SHOWN_CHARACTERS = 240
 """Of a path; a longer one is cut in its middle."""
 
 _NUMBER = re.compile(r"[(\[](?:os error |errno )?(\d{1,3})[)\]]", re.IGNORECASE)
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
+"""What numpy says where it wrote less than it should have; it does not say why."""
 _READ_CHARACTERS = 10_000
 _AGAIN = "give the same command again: nothing that was whole is lost"
 
@@ -147,6 +149,12 @@ def storage_error(error: BaseException, path: Path | None = None) -> StorageErro
     if isinstance(error, TutelageError):
         return None
     number = error.errno if isinstance(error, OSError) else None
+    if number is None and isinstance(error, OSError) and _CUT_SHORT.fullmatch(str(error)):
+        return StorageError(
+            f"{shown(path or 'a file')}: the disk is full, or the file would be larger than this "
+            "process may write. Free some space, choose another disk, or raise the limit (ulimit "
+            f"-f unlimited), and {_AGAIN}"
+        )
     if number is None:
         number = _told_number(str(error))
     if number is None or number not in _BY_NUMBER:

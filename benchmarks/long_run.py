@@ -38,7 +38,7 @@ from tutelage.train import LanguageTrainSettings, StoredTargets, train_language_
 from tutelage.types import Document
 
 EVERY_SECONDS = 5.0
-TOKENS = 256
+TOKENS, BATCH_TOKENS = 256, 2048
 STRETCHES = 12
 GROWTH_MEGABYTES = 20.0
 """Memory may grow by so much an hour: less than what two measurements differ by."""
@@ -148,6 +148,7 @@ def summary(watch: Watch) -> dict[str, Any]:
     rate, by_processor = np.diff(done) / np.diff(seconds), np.diff(done) / np.diff(used)
     return {
         "minutes": float(rows[-1, 0] - rows[0, 0]) / 60,
+        "megabytes_by_tenth": [float(np.median(part)) for part in np.array_split(rows[:, 1], 10)],
         "done": int(rows[-1, 4]),
         "megabytes": [float(held[0]), float(held[-1])],
         "handles": [int(handles[0]), int(handles[-1])],
@@ -186,6 +187,11 @@ def as_markdown(report: dict[str, Any]) -> str:
             f"{one['threads'][1]} | {told(one['rate_an_hour'], 100)} | "
             f"{told(one['processor_rate_an_hour'], 100)} |"
         )
+    lines += ["", "Median MB in each tenth of a phase:", ""]
+    for name, one in report["phases"].items():
+        lines.append(
+            f"- {name}: {', '.join(f'{value:.0f}' for value in one['megabytes_by_tenth'])}"
+        )
     where = report["machine"]
     lines += ["", f"{where['processor']}, {where['threads']} thread; other programs ran too.", ""]
     return "\n".join(lines)
@@ -205,7 +211,9 @@ def main() -> int:
         write_model(folder / "teacher", hidden=256, layers=4)
         write_model(folder / "student", hidden=64, layers=2)
         teacher = CausalTeacher(
-            load_language_model(str(folder / "teacher")), sequence_length=TOKENS
+            load_language_model(str(folder / "teacher")),
+            sequence_length=TOKENS,
+            batch_tokens=BATCH_TOKENS,
         )
         how: dict[str, Any] = {"kind": "sampled", "encoding": {"threshold": 0.05}}
         few = made_up(500, seed=1)

@@ -3,7 +3,7 @@
 import pytest
 
 from tutelage.cli.terminal import explain
-from tutelage.errors import StorageError
+from tutelage.errors import ModelError, StorageError
 
 
 def raised_after(first: BaseException, second: Exception) -> Exception:
@@ -34,3 +34,34 @@ def test_what_a_library_raises_while_it_tidies_up_after_ctrl_c_is_ctrl_c(
 def test_other_errors_are_told(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     assert explain(error, command="run", as_json=False) == 1
     assert str(error) in capsys.readouterr().err
+
+
+def caused_by(cause: Exception) -> Exception:
+    try:
+        raise ModelError("m: it could not be loaded. Save it again") from cause
+    except ModelError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"
+        ),
+        RuntimeError("could not create a primitive"),
+        caused_by(RuntimeError("std::bad_alloc")),
+    ],
+)
+def test_a_want_of_memory_is_told_whoever_says_so(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(error, command="run", as_json=False) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("NotEnoughMemory: no more memory could be had")
+
+
+def test_a_model_that_is_broken_is_wrong_input(capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(caused_by(ValueError("bad header")), command="run", as_json=False) == 2
+    assert "Save it again" in capsys.readouterr().err

@@ -174,9 +174,13 @@ def faults(end: End, death: Death | None) -> list[str]:
 def _child(
     words: Sequence[str], cwd: Path, volume: Volume, log: Path, death: Death | None, pipe: int
 ) -> None:
+    import torch
+
     from tutelage.cli.main import main
 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # A fork makes torch's threads anew when they are first asked for, which several may not do at once.
+    torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     code = 1
     try:

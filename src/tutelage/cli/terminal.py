@@ -132,7 +132,7 @@ WRONG_INPUT = (
 
 _NO_MEMORY = re.compile(
     r"(can't|cannot|failed to|unable to) (allocate|map)\b|out of memory|bad_alloc|bad allocation|"
-    r"can't start new thread|os error 12\b",
+    r"can't start new thread|os error 12\b|invalid thread pool|could not create a primitive",
     re.IGNORECASE,
 )
 
@@ -203,9 +203,11 @@ def _memory_is_full(error: BaseException) -> NotEnoughMemory | None:
     """What to say where the system gave no more memory, whoever asked for it: libraries that are
     not written in Python say so in their text only.
     """
-    if isinstance(error, TutelageError):
+    # A model that could not be read for want of memory is as good as it was.
+    reason = error.__cause__ if isinstance(error, ModelError) else error
+    if reason is None or isinstance(reason, TutelageError):
         return None
-    if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)[:10_000]):
+    if not isinstance(reason, MemoryError) and not _NO_MEMORY.search(str(reason)[:10_000]):
         return None
     return NotEnoughMemory(
         "no more memory could be had. Close other programs, raise the limit (ulimit -v unlimited), "

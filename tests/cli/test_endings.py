@@ -1,8 +1,10 @@
 """How a command ends where something was raised."""
 
+import threading
+
 import pytest
 
-from tutelage.cli.terminal import explain
+from tutelage.cli.terminal import explain, hush_threads
 from tutelage.errors import ModelError, StorageError
 
 
@@ -65,3 +67,23 @@ def test_a_want_of_memory_is_told_whoever_says_so(
 def test_a_model_that_is_broken_is_wrong_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert explain(caused_by(ValueError("bad header")), command="run", as_json=False) == 2
     assert "Save it again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "is_told"),
+    [(OSError(28, "No space left on device"), False), (MemoryError(), False), (KeyError(1), True)],
+)
+def test_of_a_librarys_thread_a_full_disk_is_not_told_twice(
+    error: Exception, *, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    hush_threads()
+
+    def fail() -> None:
+        raise error
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    assert bool(told) is is_told

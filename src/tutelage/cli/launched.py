@@ -43,7 +43,7 @@ def run_launched(
     from tutelage.cli.commands import COMMANDS
     from tutelage.cli.labelling import is_of_texts
     from tutelage.cli.remote import bring
-    from tutelage.cli.terminal import explain, progress_for
+    from tutelage.cli.terminal import explain, hush_threads, progress_for
 
     leads = os.environ["RANK"] == "0"
     if options.command not in ALL or (options.command == "label" and is_of_texts(options)):
@@ -55,6 +55,8 @@ def run_launched(
     # The launcher tells all others to end as soon as one has: they may still say why.
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_LAST_WORDS_SECONDS))
     spoken = sys.stderr
+    if not options.traceback:
+        hush_threads()
     try:
         with ExitStack() as held:
             if not leads:

@@ -59,8 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from tutelage.cli.commands import COMMANDS
     from tutelage.cli.remote import bring
-    from tutelage.cli.terminal import explain, progress_for
+    from tutelage.cli.terminal import explain, hush_threads, progress_for
 
+    if not options.traceback:
+        hush_threads()
     try:
         bring(options, progress=progress_for(quiet=options.quiet or options.json))
         return COMMANDS[options.command](options)

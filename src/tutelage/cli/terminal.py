@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -213,6 +214,26 @@ def _memory_is_full(error: BaseException) -> NotEnoughMemory | None:
         "no more memory could be had. Close other programs, raise the limit (ulimit -v unlimited), "
         "or lower batch sizes, and give the same command again: nothing that was whole is lost"
     )
+
+
+def hush_threads() -> None:
+    """Have no traceback written of a library's thread that finds the disk or memory full: what it
+    could not do comes back to whoever waits for it, and is told there.
+    """
+    if not isinstance(threading.excepthook, _Hushed):
+        threading.excepthook = _Hushed(threading.excepthook)
+
+
+class _Hushed:
+    """What is done with an error that a thread did not expect: as before, but for those two."""
+
+    def __init__(self, told: Callable[[threading.ExceptHookArgs], object]) -> None:
+        self._told = told
+
+    def __call__(self, given: threading.ExceptHookArgs) -> None:
+        error = given.exc_value
+        if error is None or (storage_error(error) is None and _memory_is_full(error) is None):
+            self._told(given)
 
 
 def vars_of(problem: Problem) -> dict[str, str]:

@@ -31,6 +31,7 @@ from tutelage.runs import (
     sync_folder,
 )
 from tutelage.runs.contents import damages, sums_of
+from tutelage.runs.files import remove_unfinished
 from tutelage.train.sharded import read_shards, sharded_tensors, write_shards
 from tutelage.train.state import TrainingState, random_state
 
@@ -197,6 +198,7 @@ class Journal:
                 "that all machines share"
             )
         if self._accelerator.is_main_process:
+            remove_unfinished(self._log.path.parent)  # of processes that were killed here
             if not resumed:
                 shutil.rmtree(self.checkpoints, ignore_errors=True)
                 shutil.rmtree(self._events, ignore_errors=True)

@@ -74,6 +74,13 @@ def test_an_interrupted_run_goes_on(tmp_path, undisturbed, stop_at, use_teacher)
     assert again.said == ([f"Training: going on from step {known} of 16"] if known else [])
 
 
+def test_what_a_kill_left_half_written_goes(tmp_path):
+    left = tmp_path / ".metrics.jsonl.4711.tmp"
+    left.touch()
+    left_by(tmp_path)
+    assert not left.exists()
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path):
     first = left_by(tmp_path)
     before = read_newest(tmp_path / "checkpoints")
